@@ -1,0 +1,1 @@
+//! The Metro specification language: text in, settings out.

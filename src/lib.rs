@@ -1,0 +1,4 @@
+//! Builds Linux distribution stages from Metro specifications, once, and remembers them.
+//!
+//! The floors, each using only those under it: `cli`, `schedule`, `build`, `plan`; below them
+//! the crates `mstore-lang` and `mstore-store`.

@@ -1,0 +1,3 @@
+//! The `mstore` command.
+
+fn main() {}

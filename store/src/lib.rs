@@ -1,0 +1,1 @@
+//! A content-addressed store of root file systems and of what built them.
