@@ -1,0 +1,3 @@
+//! Graph and machines: what to start next, and the executors that do it.
+
+pub mod engine;
