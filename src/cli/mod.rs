@@ -1,0 +1,141 @@
+//! The command line: one file a command. Parses arguments, calls the library, prints.
+//!
+//! Only this floor prints, reads the environment or decides an exit status.
+
+mod completions;
+mod definitions;
+mod diff;
+mod error;
+mod eval;
+mod export;
+mod gc;
+mod graph;
+mod lists;
+mod lock;
+mod log;
+mod man;
+mod output;
+mod place;
+mod progress;
+mod realise;
+mod seed;
+mod shell;
+mod show;
+mod snapshot;
+mod store;
+mod why;
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+pub use error::Failure;
+use place::Place;
+
+/// Builds Linux distribution stages from Metro specifications, once, and remembers them.
+///
+/// Give `realise` the name of a target, such as stage3-corei7. Without a metro.conf in the
+/// current folder the standard specifications inside this program are used.
+#[derive(Parser)]
+#[command(name = "mstore", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    place: PlaceArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that every command takes.
+#[derive(clap::Args, Clone)]
+pub struct PlaceArgs {
+    /// Store to use [default: $MSTORE_STORE, else /var/lib/mstore for root and
+    /// $XDG_DATA_HOME/mstore for others]
+    #[arg(long, global = true, value_name = "DIR")]
+    store: Option<PathBuf>,
+    /// Entry file of the specifications [default: ./metro.conf, else the built-in ones]
+    #[arg(short = 'f', long = "file", global = true, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Use colours: auto, always or never
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: output::When,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Bring targets up to date: build what is stale, reuse everything else
+    #[command(visible_alias = "realize")]
+    Realise(realise::Args),
+    /// Evaluate specifications and print their elements
+    Eval(eval::Args),
+    /// List builds, subarchitectures and targets
+    List(lists::Args),
+    /// Show the derivations of a target
+    Show(show::Args),
+    /// Print the graph of a target's derivations
+    Graph(graph::Args),
+    /// Compare the derivations of two targets or of two revisions of the specifications
+    Diff(diff::Args),
+    /// Explain a decision
+    Why(why::Args),
+    /// Print the build logs of a target
+    Log(log::Args),
+    /// Open a shell in the root of a target, or in the root that its last build left behind
+    Shell(shell::Args),
+    /// Remove what nothing needs any more from the store
+    Gc(gc::Args),
+    /// Make or import seeds, the root file systems that builds start in
+    Seed(seed::Args),
+    /// Import snapshots, the ports trees that builds read
+    Snapshot(snapshot::Args),
+    /// Show or change metro.lock
+    Lock(lock::Args),
+    /// Write a target or tree to an archive
+    Export(export::Args),
+    /// Look after the store
+    Store(store::Args),
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+    /// Write the manual pages
+    Man(man::Args),
+}
+
+/// Runs the command line and returns the process's exit status.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are data; anything else is a usage error.
+            let code = if e.use_stderr() { error::USAGE } else { 0 };
+            let _ = e.print();
+            return ExitCode::from(code);
+        }
+    };
+    output::set_colour(cli.place.color);
+    match run(cli) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let place = Place::new(cli.place);
+    match cli.command {
+        Command::Realise(args) => realise::run(&place, args),
+        Command::Eval(args) => eval::run(&place, args),
+        Command::List(args) => lists::run(&place, args),
+        Command::Show(args) => show::run(&place, args),
+        Command::Graph(args) => graph::run(&place, args),
+        Command::Diff(args) => diff::run(&place, args),
+        Command::Why(args) => why::run(&place, args),
+        Command::Log(args) => log::run(&place, args),
+        Command::Shell(args) => shell::run(&place, args),
+        Command::Gc(args) => gc::run(&place, args),
+        Command::Seed(args) => seed::run(&place, args),
+        Command::Snapshot(args) => snapshot::run(&place, args),
+        Command::Lock(args) => lock::run(&place, args),
+        Command::Export(args) => export::run(&place, args),
+        Command::Store(args) => store::run(&place, args),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
+    }
+}

@@ -1,0 +1,180 @@
+//! Shows how a run is getting on: live lines on a terminal, plain lines elsewhere.
+
+use super::output::{self, Style};
+use crate::schedule::{Event, NodeEnd, Observer};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// What the display knows about a node that is being built.
+struct Running {
+    bar: ProgressBar,
+    name: String,
+    started: Instant,
+    expected: Option<f64>,
+}
+
+/// Prints events to stderr.
+pub struct Display {
+    style: Style,
+    bars: MultiProgress,
+    summary: ProgressBar,
+    live: bool,
+    running: BTreeMap<usize, Running>,
+    total: usize,
+    built: usize,
+    reused: usize,
+    failed: usize,
+    started: Instant,
+    expected: Option<f64>,
+}
+
+impl Display {
+    /// A display for this process's stderr; `quiet` leaves only errors.
+    pub fn new(quiet: bool) -> Self {
+        let live = !quiet && std::io::stderr().is_terminal();
+        let target = if live {
+            ProgressDrawTarget::stderr_with_hz(10)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bars = MultiProgress::with_draw_target(target);
+        let summary = bars.add(ProgressBar::new_spinner());
+        summary.set_style(template("{spinner} {msg}"));
+        Display {
+            style: Style::stderr(),
+            bars,
+            summary,
+            live,
+            running: BTreeMap::new(),
+            total: 0,
+            built: 0,
+            reused: 0,
+            failed: 0,
+            started: Instant::now(),
+            expected: None,
+        }
+    }
+
+    /// Prints a line above the live part.
+    pub fn say(&self, text: &str) {
+        if self.live {
+            // The terminal going away is no reason to stop a build.
+            let _ = self.bars.println(text);
+        } else {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Removes the live part.
+    pub fn clear(&self) {
+        for running in self.running.values() {
+            running.bar.finish_and_clear();
+        }
+        self.summary.finish_and_clear();
+    }
+
+    fn refresh(&self) {
+        let left = self
+            .total
+            .saturating_sub(self.built + self.reused + self.failed);
+        let mut text = format!(
+            "{} built, {} reused, {left} left, {}",
+            self.built,
+            self.reused,
+            output::duration(self.started.elapsed().as_secs_f64())
+        );
+        if let Some(expected) = self.expected {
+            let rest = expected - self.started.elapsed().as_secs_f64();
+            if rest > 1.0 {
+                text.push_str(&format!(", about {} to go", output::duration(rest)));
+            }
+        }
+        self.summary.set_message(text);
+    }
+}
+
+fn template(text: &str) -> ProgressStyle {
+    // A fixed template; were it malformed, the default style would still do.
+    ProgressStyle::with_template(text).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+impl Observer for Display {
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Planned { nodes, expected } => {
+                self.total = nodes;
+                self.expected = expected;
+                self.summary.enable_steady_tick(Duration::from_millis(100));
+            }
+            Event::Started {
+                node,
+                name,
+                expected,
+            } => {
+                let bar = self
+                    .bars
+                    .insert_before(&self.summary, ProgressBar::new_spinner());
+                bar.set_style(template("{spinner} {msg:.bold} {prefix} {elapsed}"));
+                bar.set_message(name.to_owned());
+                bar.enable_steady_tick(Duration::from_millis(100));
+                if !self.live {
+                    eprintln!("building {name}");
+                }
+                self.running.insert(
+                    node,
+                    Running {
+                        bar,
+                        name: name.to_owned(),
+                        started: Instant::now(),
+                        expected,
+                    },
+                );
+            }
+            Event::Output { node, line } => {
+                if let Some(running) = self.running.get(&node) {
+                    let text: String = line.chars().filter(|c| !c.is_control()).take(60).collect();
+                    let share = running.expected.filter(|&e| e > 0.5).map(|e| {
+                        let done = running.started.elapsed().as_secs_f64() / e * 100.0;
+                        format!("{:.0}% ", done.min(99.0))
+                    });
+                    running
+                        .bar
+                        .set_prefix(format!("{}{text}", share.unwrap_or_default()));
+                }
+            }
+            Event::Ended { node, end } => {
+                let name = self.running.remove(&node).map(|running| {
+                    running.bar.finish_and_clear();
+                    running.name
+                });
+                let name = name.unwrap_or_default();
+                match end {
+                    NodeEnd::Built { seconds, changed } => {
+                        self.built += 1;
+                        self.say(&format!(
+                            "{} {name} in {}, {changed} entries changed",
+                            self.style.good("built"),
+                            output::duration(seconds)
+                        ));
+                    }
+                    NodeEnd::Reused => self.reused += 1,
+                    NodeEnd::Failed { .. } => {
+                        self.failed += 1;
+                        self.say(&format!("{} {name}", self.style.error("failed")));
+                    }
+                }
+            }
+            Event::Skipped { name, cause } => {
+                self.failed += 1;
+                self.say(&format!(
+                    "{} {name}: it needs {cause}",
+                    self.style.faint("skipped")
+                ));
+            }
+            Event::Note(text) => self.say(text),
+        }
+        self.refresh();
+    }
+}
