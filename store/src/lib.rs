@@ -1,1 +1,47 @@
 //! A content-addressed store of root file systems and of what built them.
+//!
+//! A [`Store`] is a folder. File contents are *blobs*, directories are *manifests*, and a *tree* is a
+//! root directory with all under it; each is named by its hash, so equal content is kept once.
+//! Objects live in append-only pack files; SQLite holds the facts about them: which derivation
+//! produced which tree ([`Realisation`]), named roots, leases.
+//!
+//! ```no_run
+//! use mstore_store::{ImportOptions, OpenOptions, Store};
+//! # fn main() -> Result<(), mstore_store::StoreError> {
+//! let store = Store::open("/var/lib/mstore".as_ref(), &OpenOptions::create())?;
+//! let imported = store.import_dir("/srv/rootfs".as_ref(), &ImportOptions::default())?;
+//! let checkout = store.checkout(imported.tree)?;
+//! println!("{} lies at {}", imported.tree, checkout.layers()[0].display());
+//! # Ok(()) }
+//! ```
+//!
+//! # Who keeps what alive
+//! The collector ([`Store::gc`]) runs beside everything else. A tree lives while it is a named root,
+//! while a living process holds a [`Lease`] on it, or while the policy keeps the realisation that
+//! made it. What this process imported or captured itself is leased until its last [`Store`] handle
+//! is dropped. Protect a tree before reading it: [`Lease::protect`] fails when it is gone already.
+//! A [`Realisation`] is a fact and stays when its tree is collected; ask [`Store::has_tree`].
+#![deny(unsafe_code)]
+
+pub mod codec;
+pub mod hash;
+pub mod manifest;
+
+mod builder;
+mod error;
+mod gc;
+mod options;
+mod record;
+mod store;
+mod verify;
+
+pub use builder::{Node, TreeBuilder};
+pub use codec::CodecError;
+pub use error::{ErrorKind, StoreError};
+pub use gc::{GcPolicy, GcReport, Gone, Survivor, Why};
+pub use hash::{BlobHash, DirHash, Hash, ParseHashError, TreeHash};
+pub use manifest::{Entry, Kind, Manifest, Meta, Mtime, Tree};
+pub use options::{CaptureOptions, Captured, ImportOptions, Imported, OpenOptions};
+pub use record::{Realisation, Root};
+pub use store::{Checkout, Lease, ScratchDir, Store};
+pub use verify::{Fault, VerifyOptions, VerifyReport};

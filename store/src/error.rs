@@ -1,0 +1,252 @@
+//! Every way in which the store can fail, with what the reader needs to act.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::codec::CodecError;
+use crate::{Hash, TreeHash};
+
+/// Who has to act on an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The file system is full, or a quota is used up.
+    NoSpace,
+    /// The store lacks an object that was asked for.
+    Missing,
+    /// An object in the store is damaged.
+    Corrupt,
+    /// The folder is no store, is of a newer format, or was opened read-only.
+    Format,
+    /// An owner cannot be set because the user's id ranges do not reach it.
+    Owner,
+    /// What was given to be stored or asked for is not acceptable.
+    Input,
+    /// The machine failed: input/output, database.
+    Machine,
+}
+
+/// An error of the store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// A system call failed.
+    #[error("cannot {action}: {}: {source}", path.display())]
+    Io {
+        /// What was tried, in the infinitive.
+        action: &'static str,
+        /// The file or directory concerned.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file system is full.
+    #[error("no space left: cannot {action}: {}: {source}", path.display())]
+    NoSpace {
+        /// What was tried, in the infinitive.
+        action: &'static str,
+        /// The file or directory concerned.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The folder holds something else.
+    #[error("not a store: {}: {detail}", path.display())]
+    NotAStore {
+        /// The folder.
+        path: PathBuf,
+        /// What is missing or strange.
+        detail: String,
+    },
+    /// The store was written by a newer release.
+    #[error("store is of format {found}, this release knows up to {known}: {}", path.display())]
+    NewerFormat {
+        /// The store's folder.
+        path: PathBuf,
+        /// The format number found.
+        found: u32,
+        /// The newest format number that this release can read.
+        known: u32,
+    },
+    /// A change was asked of a store opened read-only.
+    #[error("store is open read-only, cannot {action}: {}", path.display())]
+    ReadOnly {
+        /// What was tried.
+        action: &'static str,
+        /// The store's folder.
+        path: PathBuf,
+    },
+    /// The database failed.
+    #[error("store database failed, cannot {action}: {}: {source}", path.display())]
+    Database {
+        /// What was tried.
+        action: &'static str,
+        /// The database file.
+        path: PathBuf,
+        /// What SQLite says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An object is not in the store.
+    #[error("{what} is not in the store: {hash}")]
+    Missing {
+        /// The kind of object.
+        what: &'static str,
+        /// Its hash.
+        hash: Hash,
+    },
+    /// An object is damaged.
+    #[error("{what} is damaged: {hash}: {detail}")]
+    Corrupt {
+        /// The kind of object.
+        what: &'static str,
+        /// Its hash.
+        hash: Hash,
+        /// What does not fit.
+        detail: String,
+    },
+    /// A pack or index file is damaged.
+    #[error("store file is damaged: {}: {detail}", path.display())]
+    DamagedFile {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        detail: String,
+    },
+    /// A record of the store is not well formed.
+    #[error("{what} cannot be decoded: {hash}: {source}")]
+    Decode {
+        /// The kind of object.
+        what: &'static str,
+        /// Its hash.
+        hash: Hash,
+        /// What the codec says.
+        source: CodecError,
+    },
+    /// A path is not in a tree.
+    #[error("tree {tree} has no {what}: {path}")]
+    NoSuchPath {
+        /// The tree.
+        tree: TreeHash,
+        /// What was looked for: "directory", "entry", "file".
+        what: &'static str,
+        /// The path within the tree.
+        path: String,
+    },
+    /// An entry that a tree cannot hold.
+    #[error("entry cannot be stored: {path}: {reason}")]
+    BadEntry {
+        /// The entry's path.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A path was given twice.
+    #[error("path is given twice: {path}")]
+    Duplicate {
+        /// The path.
+        path: String,
+    },
+    /// A path is used as a directory and as something else.
+    #[error("path is both a directory and not: {path}")]
+    Conflict {
+        /// The path.
+        path: String,
+    },
+    /// A hard link whose target is not a file given before or after.
+    #[error("hard link to what is no file: {path} -> {target}")]
+    BadLink {
+        /// The link.
+        path: String,
+        /// What it names.
+        target: String,
+    },
+    /// Directories nested deeper than a tree may be.
+    #[error("directories are nested deeper than {limit}: {path}")]
+    TooDeep {
+        /// Deepest level allowed.
+        limit: usize,
+        /// Where it was passed.
+        path: String,
+    },
+    /// A file changed while it was read.
+    #[error("file changed while it was read: {}", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An owner outside the id ranges of this user.
+    #[error(
+        "cannot give {} to {uid}:{gid}: these ids are not mapped for this user (subordinate id ranges in /etc/subuid and /etc/subgid are needed, or run as root)",
+        path.display()
+    )]
+    UnmappedOwner {
+        /// The file.
+        path: PathBuf,
+        /// Its user id.
+        uid: u32,
+        /// Its group id.
+        gid: u32,
+    },
+    /// An archive that is damaged or hostile.
+    #[error("archive is refused: {reason}: {entry}")]
+    Archive {
+        /// The archive's entry, or a position in it.
+        entry: String,
+        /// Why.
+        reason: String,
+    },
+    /// A name that roots or scratch folders cannot have.
+    #[error("not a usable name: {name}: {reason}")]
+    BadName {
+        /// The name.
+        name: String,
+        /// Why not.
+        reason: &'static str,
+    },
+}
+
+impl StoreError {
+    /// Wraps an error of the system; a full disk becomes [`StoreError::NoSpace`].
+    pub fn io(action: &'static str, path: impl AsRef<Path>, source: impl Into<io::Error>) -> Self {
+        let (path, source) = (path.as_ref().to_path_buf(), source.into());
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::NoSpace {
+                action,
+                path,
+                source,
+            },
+            _ => StoreError::Io {
+                action,
+                path,
+                source,
+            },
+        }
+    }
+
+    /// Who has to act.
+    pub fn kind(&self) -> ErrorKind {
+        use StoreError as E;
+        match self {
+            E::NoSpace { .. } => ErrorKind::NoSpace,
+            E::Missing { .. } => ErrorKind::Missing,
+            E::Corrupt { .. } | E::DamagedFile { .. } | E::Decode { .. } => ErrorKind::Corrupt,
+            E::NotAStore { .. } | E::NewerFormat { .. } | E::ReadOnly { .. } => ErrorKind::Format,
+            E::UnmappedOwner { .. } => ErrorKind::Owner,
+            E::NoSuchPath { .. }
+            | E::BadEntry { .. }
+            | E::Duplicate { .. }
+            | E::Conflict { .. }
+            | E::BadLink { .. }
+            | E::TooDeep { .. }
+            | E::Changed { .. }
+            | E::Archive { .. }
+            | E::BadName { .. } => ErrorKind::Input,
+            E::Io { .. } | E::Database { .. } => ErrorKind::Machine,
+        }
+    }
+}
+
+/// Bytes of a path as text for messages.
+pub(crate) fn show(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}
