@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::codec::CodecError;
-use crate::{Hash, TreeHash};
+use crate::{Hash, TarError, TreeHash};
 
 /// Who has to act on an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,13 +188,8 @@ pub enum StoreError {
         gid: u32,
     },
     /// An archive that is damaged or hostile.
-    #[error("archive is refused: {reason}: {entry}")]
-    Archive {
-        /// The archive's entry, or a position in it.
-        entry: String,
-        /// Why.
-        reason: String,
-    },
+    #[error(transparent)]
+    Tar(#[from] TarError),
     /// A name that roots or scratch folders cannot have.
     #[error("not a usable name: {name}: {reason}")]
     BadName {
@@ -232,6 +227,7 @@ impl StoreError {
             E::Corrupt { .. } | E::DamagedFile { .. } | E::Decode { .. } => ErrorKind::Corrupt,
             E::NotAStore { .. } | E::NewerFormat { .. } | E::ReadOnly { .. } => ErrorKind::Format,
             E::UnmappedOwner { .. } => ErrorKind::Owner,
+            E::Tar(TarError::Read { .. }) => ErrorKind::Machine,
             E::NoSuchPath { .. }
             | E::BadEntry { .. }
             | E::Duplicate { .. }
@@ -239,7 +235,7 @@ impl StoreError {
             | E::BadLink { .. }
             | E::TooDeep { .. }
             | E::Changed { .. }
-            | E::Archive { .. }
+            | E::Tar(_)
             | E::BadName { .. } => ErrorKind::Input,
             E::Io { .. } | E::Database { .. } => ErrorKind::Machine,
         }

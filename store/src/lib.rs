@@ -24,8 +24,10 @@
 #![deny(unsafe_code)]
 
 pub mod codec;
+pub mod compress;
 pub mod hash;
 pub mod manifest;
+pub mod tar;
 
 mod builder;
 mod error;
@@ -44,4 +46,5 @@ pub use manifest::{Entry, Kind, Manifest, Meta, Mtime, Tree};
 pub use options::{CaptureOptions, Captured, ImportOptions, Imported, OpenOptions};
 pub use record::{Realisation, Root};
 pub use store::{Checkout, Lease, ScratchDir, Store};
+pub use tar::{ExportOptions, Exported, TarError, TarOptions};
 pub use verify::{Fault, VerifyOptions, VerifyReport};

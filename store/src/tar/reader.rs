@@ -173,13 +173,13 @@ impl<R: BufRead> Reader<R> {
                 Ok(None) => {}
                 Ok(Some(member)) => return Ok(Some(member)),
                 Err(Failure::Fault(fault)) => {
-                    let name = pending
+                    let known = pending
                         .pax
                         .as_ref()
                         .and_then(|pax| pax.sparse.name.as_ref().or(pax.path.as_ref()))
                         .or(pending.long_name.as_ref());
                     return Err(entry_error(
-                        name.unwrap_or(&name_or(&name)),
+                        known.unwrap_or(&name_or(&name)),
                         pending.offset.unwrap_or(start),
                         fault,
                     ));
