@@ -305,11 +305,7 @@ fn xz_stream(limits: &DecodeLimits) -> io::Result<Stream> {
         .map_err(xz_error)
 }
 
-fn xz_read(
-    stream: &mut Stream,
-    source: &mut impl BufRead,
-    buffer: &mut [u8],
-) -> io::Result<usize> {
+fn xz_read(stream: &mut Stream, source: &mut impl BufRead, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         let input = source.fill_buf()?;
         let ended = input.is_empty();
@@ -482,7 +478,10 @@ mod tests {
                 .and_then(|mut decoder| io::copy(&mut decoder, &mut io::sink()));
             let error = result.unwrap_err();
             assert!(
-                matches!(CompressError::of(&error), Some(CompressError::Memory { .. })),
+                matches!(
+                    CompressError::of(&error),
+                    Some(CompressError::Memory { .. })
+                ),
                 "{setting}: {error}"
             );
         }

@@ -169,7 +169,11 @@ mod tests {
 
     #[test]
     fn levels_that_do_not_exist_are_refused() {
-        for setting in [Compression::Gzip(0), Compression::Xz(10), Compression::Zstd(20)] {
+        for setting in [
+            Compression::Gzip(0),
+            Compression::Xz(10),
+            Compression::Zstd(20),
+        ] {
             assert!(Encoder::new(Vec::new(), setting, 1).is_err());
         }
     }

@@ -142,7 +142,11 @@ impl FromStr for Compression {
             }),
             _ => return Err(error()),
         };
-        if setting.is_valid() { Ok(setting) } else { Err(error()) }
+        if setting.is_valid() {
+            Ok(setting)
+        } else {
+            Err(error())
+        }
     }
 }
 
@@ -173,14 +177,19 @@ mod tests {
             assert_eq!(setting.to_string().parse(), Ok(setting));
         }
         assert_eq!("zst".parse(), Ok(Compression::Zstd(3)));
-        for bad in ["", "lzma", "gzip:0", "gzip:10", "zstd:20", "zstd:-1", "xz:", "none:1"] {
+        for bad in [
+            "", "lzma", "gzip:0", "gzip:10", "zstd:20", "zstd:-1", "xz:", "none:1",
+        ] {
             assert!(bad.parse::<Compression>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn names_of_files_choose() {
-        assert_eq!(Compression::from_name("a/b.TAR.ZST"), Some(Compression::Zstd(3)));
+        assert_eq!(
+            Compression::from_name("a/b.TAR.ZST"),
+            Some(Compression::Zstd(3))
+        );
         assert_eq!(Compression::from_name("x.tgz"), Some(Compression::Gzip(6)));
         assert_eq!(Compression::from_name("x.tar.bz2"), None);
     }

@@ -134,12 +134,17 @@ fn check(sorted: &[Entry]) -> Result<(), EntryFault> {
         return Ok(());
     }
     let fault = |why: &str| EntryFault::Acl { why: why.into() };
-    if sorted.windows(2).any(|w| w[0].tag == w[1].tag && w[0].id == w[1].id) {
+    if sorted
+        .windows(2)
+        .any(|w| w[0].tag == w[1].tag && w[0].id == w[1].id)
+    {
         return Err(fault("it has the same entry twice"));
     }
     let has = |tag| sorted.iter().any(|e| e.tag == tag);
     if !(has(USER_OBJ) && has(GROUP_OBJ) && has(OTHER)) {
-        return Err(fault("it lacks an entry for the owner, the group or others"));
+        return Err(fault(
+            "it lacks an entry for the owner, the group or others",
+        ));
     }
     if (has(USER) || has(GROUP)) && !has(MASK) {
         return Err(fault("it names users or groups but has no mask"));
@@ -163,13 +168,23 @@ mod tests {
 
     #[test]
     fn a_list_that_the_mode_says_already_is_no_attribute() {
-        assert_eq!(from_text(b"user::rw-,group::r--,other::r--", false), Ok(None));
-        assert!(from_text(b"user::rwx,group::r-x,other::r-x", true).unwrap().is_some());
+        assert_eq!(
+            from_text(b"user::rw-,group::r--,other::r--", false),
+            Ok(None)
+        );
+        assert!(
+            from_text(b"user::rwx,group::r-x,other::r-x", true)
+                .unwrap()
+                .is_some()
+        );
     }
 
     #[test]
     fn names_without_numbers_and_nonsense_are_refused() {
-        let named = from_text(b"user::rw-,user:daemon:r-x,group::r--,mask::r-x,other::r--", false);
+        let named = from_text(
+            b"user::rw-,user:daemon:r-x,group::r--,mask::r-x,other::r--",
+            false,
+        );
         assert!(named.unwrap_err().to_string().contains("--numeric-owner"));
         for bad in [
             &b"user::rw-"[..],
@@ -187,9 +202,12 @@ mod tests {
     fn binary_lists_that_are_not_canonical_stay_attributes() {
         assert_eq!(to_text(b"", false), None);
         assert_eq!(to_text(&[2, 0, 0, 0, 1], false), None);
-        let mut value = from_text(b"user::rw-,user:7:r--,group::r--,mask::r--,other::r--", false)
-            .unwrap()
-            .unwrap();
+        let mut value = from_text(
+            b"user::rw-,user:7:r--,group::r--,mask::r--,other::r--",
+            false,
+        )
+        .unwrap()
+        .unwrap();
         value.swap(4, 12);
         assert_eq!(to_text(&value, false), None);
     }

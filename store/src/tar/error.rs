@@ -184,7 +184,9 @@ pub enum EntryFault {
         target: String,
     },
     /// A hard link to something that may not have two names.
-    #[error("it is a hard link to \"{target}\", a {kind}; only regular files may have several names")]
+    #[error(
+        "it is a hard link to \"{target}\", a {kind}; only regular files may have several names"
+    )]
     LinkKind {
         /// The link's target.
         target: String,
@@ -319,9 +321,9 @@ pub(crate) fn show(bytes: &[u8]) -> String {
                         '"' | '\\' => write!(f, "\\{c}")?,
                         c if c.is_control() => write!(f, "{}", c.escape_default())?,
                         // Marks that reorder text would let a name look like another.
-                        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                            write!(f, "{}", c.escape_unicode())?
-                        }
+                        '\u{200b}'..='\u{200f}'
+                        | '\u{2028}'..='\u{202e}'
+                        | '\u{2066}'..='\u{2069}' => write!(f, "{}", c.escape_unicode())?,
                         c => write!(f, "{c}")?,
                     }
                 }

@@ -197,10 +197,16 @@ impl<W: Write> Writer<'_, W> {
                     Ok(count) => count,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     Err(error) => {
-                        return Err(StoreError::io("read file content", blob.0.to_string(), error));
+                        return Err(StoreError::io(
+                            "read file content",
+                            blob.0.to_string(),
+                            error,
+                        ));
                     }
                 };
-                left = left.checked_sub(count as u64).ok_or_else(|| wrong(size + 1))?;
+                left = left
+                    .checked_sub(count as u64)
+                    .ok_or_else(|| wrong(size + 1))?;
                 self.write(&buffer[..count])?;
             }
             if left > 0 {
@@ -277,7 +283,11 @@ impl<W: Write> Writer<'_, W> {
         let trimmed = path.strip_suffix(b"/").unwrap_or(path);
         let last = trimmed.rsplit(|&b| b == b'/').next().unwrap_or_default();
         let mut name = b"PaxHeaders/".to_vec();
-        name.extend(last.iter().take(80).map(|&b| if b.is_ascii_graphic() { b } else { b'_' }));
+        name.extend(
+            last.iter()
+                .take(80)
+                .map(|&b| if b.is_ascii_graphic() { b } else { b'_' }),
+        );
         header[..name.len()].copy_from_slice(&name);
         octal(&mut header[100..108], 0o644);
         octal(&mut header[108..116], 0);

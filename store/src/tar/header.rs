@@ -121,20 +121,23 @@ impl<'a> Header<'a> {
     }
 
     /// The part of an old GNU sparse map that the header has room for: the pairs, whether more follow, and the real size.
-    pub fn gnu_sparse(&self) -> Result<(Vec<(u64, u64)>, bool, u64), EntryFault> {
+    pub fn gnu_sparse(&self) -> Result<(Runs, bool, u64), EntryFault> {
         let pairs = sparse_pairs(&self.block[386..482])?;
         let real = unsigned(&self.block[483..495], "real size")?;
         Ok((pairs, self.block[482] != 0, real))
     }
 }
 
+/// Pairs of offset and length.
+type Runs = Vec<(u64, u64)>;
+
 /// Reads a continuation block of an old GNU sparse map: the pairs, and whether another block follows.
-pub(crate) fn gnu_sparse_more(block: &[u8; BLOCK]) -> Result<(Vec<(u64, u64)>, bool), EntryFault> {
+pub(crate) fn gnu_sparse_more(block: &[u8; BLOCK]) -> Result<(Runs, bool), EntryFault> {
     Ok((sparse_pairs(&block[..504])?, block[504] != 0))
 }
 
 /// Reads pairs of offset and length until the first unused slot.
-fn sparse_pairs(slots: &[u8]) -> Result<Vec<(u64, u64)>, EntryFault> {
+fn sparse_pairs(slots: &[u8]) -> Result<Runs, EntryFault> {
     let mut pairs = Vec::new();
     for slot in slots.chunks_exact(24) {
         if slot[0] == 0 || slot[12] == 0 {
@@ -182,7 +185,11 @@ fn number(field: &[u8], what: &'static str) -> Result<i128, EntryFault> {
         let mut value: i128 = if negative { -1 } else { 0 };
         let first = if negative { field[0] } else { field[0] & 0x3f };
         for (i, &byte) in std::iter::once(&first).chain(&field[1..]).enumerate() {
-            let byte = if i == 0 && negative { byte | 0xc0 } else { byte };
+            let byte = if i == 0 && negative {
+                byte | 0xc0
+            } else {
+                byte
+            };
             value = (value << 8) | i128::from(byte);
         }
         return Ok(value);
@@ -240,6 +247,9 @@ mod tests {
         );
         let mut field = [0xffu8; 12];
         field[0] = 0xbf;
-        assert!(matches!(unsigned(&field, "size"), Err(EntryFault::NumberTooLarge { .. })));
+        assert!(matches!(
+            unsigned(&field, "size"),
+            Err(EntryFault::NumberTooLarge { .. })
+        ));
     }
 }

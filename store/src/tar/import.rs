@@ -131,11 +131,21 @@ pub(crate) fn read_into<R: BufRead>(
 /// What the archive made of a path so far.
 enum Seen {
     /// A folder that has an entry of its own.
-    Dir { meta: Box<Meta>, first: u64 },
+    Dir {
+        meta: Box<Meta>,
+        first: u64,
+    },
     /// A folder that only the paths below it tell of.
-    Implied { first: u64 },
-    File { first: u64 },
-    Other { kind: &'static str, first: u64 },
+    Implied {
+        first: u64,
+    },
+    File {
+        first: u64,
+    },
+    Other {
+        kind: &'static str,
+        first: u64,
+    },
 }
 
 impl Seen {

@@ -92,15 +92,32 @@ mod tests {
     fn names_that_leave_the_root_are_refused() {
         let what = "name";
         for raw in ["/etc/passwd", "//x", "/"] {
-            assert_eq!(clean(raw.as_bytes()), Err(EntryFault::Absolute { what }), "{raw}");
+            assert_eq!(
+                clean(raw.as_bytes()),
+                Err(EntryFault::Absolute { what }),
+                "{raw}"
+            );
         }
         for raw in ["..", "../x", "a/../../x", "a/..", "./.."] {
-            assert_eq!(clean(raw.as_bytes()), Err(EntryFault::Climbs { what }), "{raw}");
+            assert_eq!(
+                clean(raw.as_bytes()),
+                Err(EntryFault::Climbs { what }),
+                "{raw}"
+            );
         }
         assert_eq!(clean(b"a\0b"), Err(EntryFault::NulByte { what }));
-        assert!(matches!(clean(&[b'x'; 256]), Err(EntryFault::TooLong { .. })));
-        assert!(matches!(clean(&b"x/".repeat(2049)), Err(EntryFault::TooLong { .. })));
-        assert!(matches!(clean(&b"x/".repeat(600)), Err(EntryFault::TooDeep { .. })));
+        assert!(matches!(
+            clean(&[b'x'; 256]),
+            Err(EntryFault::TooLong { .. })
+        ));
+        assert!(matches!(
+            clean(&b"x/".repeat(2049)),
+            Err(EntryFault::TooLong { .. })
+        ));
+        assert!(matches!(
+            clean(&b"x/".repeat(600)),
+            Err(EntryFault::TooDeep { .. })
+        ));
     }
 
     #[test]

@@ -132,8 +132,11 @@ impl Pax {
     }
 }
 
-/// Splits the first record off: its key, its value, and what follows it.
-fn record(data: &[u8]) -> Result<(&[u8], &[u8], &[u8]), EntryFault> {
+/// A key, its value, and what follows the record.
+type Record<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+/// Splits the first record off.
+fn record(data: &[u8]) -> Result<Record<'_>, EntryFault> {
     let space = data
         .iter()
         .take(12)
@@ -354,24 +357,47 @@ mod tests {
 
     #[test]
     fn lengths_count_their_own_digits() {
-        for size in [1usize, 2, 3, 85, 86, 87, 90, 91, 980, 985, 986, 987, 988, 989, 990, 99_980, 99_990] {
+        for size in [
+            1usize, 2, 3, 85, 86, 87, 90, 91, 980, 985, 986, 987, 988, 989, 990, 99_980, 99_990,
+        ] {
             let value = vec![b'x'; size];
             let mut data = Vec::new();
             write_record(&mut data, b"path", &value);
             let (key, back, rest) = record(&data).unwrap();
-            assert_eq!((key, back, rest), (&b"path"[..], &value[..], &b""[..]), "{size}");
+            assert_eq!(
+                (key, back, rest),
+                (&b"path"[..], &value[..], &b""[..]),
+                "{size}"
+            );
         }
     }
 
     #[test]
     fn times_survive_writing_and_reading() {
-        for (s, n) in [(0, 0), (1, 5), (-1, 500_000_000), (-2, 0), (-2, 999_999_999), (i64::MAX, 1), (1 << 40, 10)] {
+        for (s, n) in [
+            (0, 0),
+            (1, 5),
+            (-1, 500_000_000),
+            (-2, 0),
+            (-2, 999_999_999),
+            (i64::MAX, 1),
+            (1 << 40, 10),
+        ] {
             let text = time_text(s, n);
             assert_eq!(time(b"mtime", text.as_bytes()), Ok((s, n)), "{text}");
         }
         assert_eq!(time(b"mtime", b"1.0000000019"), Ok((1, 1)));
         assert_eq!(time(b"mtime", b"-1.5"), Ok((-2, 500_000_000)));
-        for bad in ["", "-", ".", "1e5", "1.-5", "99999999999999999999", " 1", "0x5"] {
+        for bad in [
+            "",
+            "-",
+            ".",
+            "1e5",
+            "1.-5",
+            "99999999999999999999",
+            " 1",
+            "0x5",
+        ] {
             assert!(time(b"mtime", bad.as_bytes()).is_err(), "{bad}");
         }
     }
@@ -417,9 +443,18 @@ mod tests {
             b"99999999999999999999999 path=x\n",
             b"7 abcd\n",
         ] {
-            assert!(matches!(Pax::parse(bad, 100), Err(EntryFault::PaxSyntax { .. })), "{}", show(bad));
+            assert!(
+                matches!(Pax::parse(bad, 100), Err(EntryFault::PaxSyntax { .. })),
+                "{}",
+                show(bad)
+            );
         }
-        assert!(parse(&[(b"size", b"-1")]).unwrap_err().to_string().contains("negative"));
+        assert!(
+            parse(&[(b"size", b"-1")])
+                .unwrap_err()
+                .to_string()
+                .contains("negative")
+        );
         assert!(parse(&[(b"size", b"1x")]).is_err());
         assert!(parse(&[(b"path", b"a\0b")]).is_err());
         assert!(parse(&[(b"path", b"")]).is_err());

@@ -116,9 +116,13 @@ mod tests {
 
     #[test]
     fn all_bytes_arrive_in_order() {
-        let data: Vec<u8> = (0..CHUNK as u32 * 3 / 2).flat_map(u32::to_le_bytes).collect();
+        let data: Vec<u8> = (0..CHUNK as u32 * 3 / 2)
+            .flat_map(u32::to_le_bytes)
+            .collect();
         let mut out = Vec::new();
-        pumped(io::Cursor::new(data.clone())).read_to_end(&mut out).unwrap();
+        pumped(io::Cursor::new(data.clone()))
+            .read_to_end(&mut out)
+            .unwrap();
         assert!(out == data);
     }
 

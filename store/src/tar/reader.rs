@@ -244,10 +244,10 @@ impl<R: BufRead> Reader<R> {
         if pending.header_name.is_empty() {
             pending.header_name = name_or(name);
         }
-        if flag == b'g' {
-            if let Some(what) = pending.what() {
-                return Err(EntryFault::Orphan { what }.into());
-            }
+        if flag == b'g'
+            && let Some(what) = pending.what()
+        {
+            return Err(EntryFault::Orphan { what }.into());
         }
         let repeated = match flag {
             b'x' | b'X' => pending.pax.is_some(),
@@ -449,7 +449,9 @@ impl<R: BufRead> Reader<R> {
         let (mut pairs, mut more, size) = header.gnu_sparse()?;
         while more {
             let Some(block) = self.block()? else {
-                return Err(Failure::Archive(self.truncated("in the map of a sparse file")));
+                return Err(Failure::Archive(
+                    self.truncated("in the map of a sparse file"),
+                ));
             };
             let (next, again) = gnu_sparse_more(&block)?;
             if next.is_empty() && again {
@@ -473,7 +475,9 @@ impl<R: BufRead> Reader<R> {
                 return Err(sparse::fault("it does not end within the content").into());
             }
             let Some(block) = self.block()? else {
-                return Err(Failure::Archive(self.truncated("in the map of a sparse file")));
+                return Err(Failure::Archive(
+                    self.truncated("in the map of a sparse file"),
+                ));
             };
             left -= BLOCK as u64;
             if map.feed(&block)? {

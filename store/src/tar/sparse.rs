@@ -20,7 +20,9 @@ impl SparseMap {
         for &(offset, length) in &pairs {
             let stop = offset.checked_add(length);
             let Some(stop) = stop.filter(|&stop| offset >= end && stop <= size) else {
-                return Err(fault("its runs overlap, go backwards or pass the end of the file"));
+                return Err(fault(
+                    "its runs overlap, go backwards or pass the end of the file",
+                ));
             };
             end = stop;
             // Cannot overflow: runs do not overlap and end below 2^64.
@@ -31,13 +33,20 @@ impl SparseMap {
                 why: format!("its runs need {sum} bytes but {stored} are stored"),
             });
         }
-        let runs = pairs.into_iter().filter(|(_, length)| *length > 0).collect();
+        let runs = pairs
+            .into_iter()
+            .filter(|(_, length)| *length > 0)
+            .collect();
         Ok(SparseMap { runs, size })
     }
 
     /// The map of a file without holes.
     pub fn solid(size: u64) -> SparseMap {
-        let runs = if size > 0 { vec![(0, size)] } else { Vec::new() };
+        let runs = if size > 0 {
+            vec![(0, size)]
+        } else {
+            Vec::new()
+        };
         SparseMap { runs, size }
     }
 }
@@ -99,7 +108,10 @@ impl SparseKeys {
                 return Ok(true);
             }
             Some(b"numbytes") => {
-                let offset = self.offset.take().ok_or_else(|| fault("a length has no offset"))?;
+                let offset = self
+                    .offset
+                    .take()
+                    .ok_or_else(|| fault("a length has no offset"))?;
                 if self.pairs.len() >= max {
                     return Err(too_many(max));
                 }
@@ -133,7 +145,9 @@ impl SparseKeys {
         match (self.major, self.minor) {
             (Some(1), Some(0)) => {
                 if !self.pairs.is_empty() || self.map {
-                    return Err(fault("it has both a map in its header and one in its content"));
+                    return Err(fault(
+                        "it has both a map in its header and one in its content",
+                    ));
                 }
                 Ok(PaxSparse::InContent { size })
             }
@@ -141,7 +155,10 @@ impl SparseKeys {
                 if self.offset.is_some() {
                     return Err(fault("an offset has no length"));
                 }
-                if self.count.is_some_and(|count| count != self.pairs.len() as u64) {
+                if self
+                    .count
+                    .is_some_and(|count| count != self.pairs.len() as u64)
+                {
                     return Err(fault("it has another number of runs than it says"));
                 }
                 Ok(PaxSparse::Known {
@@ -187,7 +204,10 @@ impl ContentMap {
                     self.current = Some(value);
                 }
                 b'\n' => {
-                    let value = self.current.take().ok_or_else(|| fault("a number is missing"))?;
+                    let value = self
+                        .current
+                        .take()
+                        .ok_or_else(|| fault("a number is missing"))?;
                     match self.count {
                         None => {
                             if value > self.max as u64 {
@@ -197,7 +217,9 @@ impl ContentMap {
                         }
                         Some(_) => self.numbers.push(value),
                     }
-                    if self.count == Some(self.numbers.len() as u64 / 2) && self.numbers.len() % 2 == 0 {
+                    if self.count == Some(self.numbers.len() as u64 / 2)
+                        && self.numbers.len().is_multiple_of(2)
+                    {
                         return Ok(true);
                     }
                 }
@@ -209,7 +231,10 @@ impl ContentMap {
 
     /// The pairs of a complete map.
     pub fn pairs(self) -> Vec<(u64, u64)> {
-        self.numbers.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect()
+        self.numbers
+            .chunks_exact(2)
+            .map(|pair| (pair[0], pair[1]))
+            .collect()
     }
 }
 
