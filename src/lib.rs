@@ -3,4 +3,5 @@
 //! The floors, each using only those under it: `cli`, `schedule`, `build`, `plan`; below them
 //! the crates `mstore-lang` and `mstore-store`.
 
+pub mod build;
 pub mod schedule;

@@ -1,3 +1,5 @@
 //! The `mstore` command.
 
-fn main() {}
+fn main() {
+    mstore::build::hidden_main();
+}

@@ -1,0 +1,380 @@
+//! The helper process: from an order on its standard input to a running script.
+//!
+//! Three processes, all of this program and all with a single thread:
+//!
+//! ```text
+//! mstore ── helper ── init (process 1 inside) ── the script
+//! ```
+//!
+//! The *helper* makes the namespaces, waits until mstore has mapped the identities, forks init and
+//! watches: when mstore goes away or asks for it, it kills init. *Init* builds the root, gives up
+//! privileges, forks the script, and reaps. When init ends, the kernel kills whatever else runs in
+//! its pid namespace; only then can the helper's wait return, so when the helper is gone, so is
+//! every process of the build. Each of the three dies with its parent.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode as FileMode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
+use rustix::pty::OpenptFlags;
+use rustix::thread::UnshareFlags;
+
+use super::limits;
+use super::mounts;
+use super::steps::{During, Step, Trouble};
+use super::wire::{Channel, Mode, Order, Reply};
+use crate::build::sys;
+
+/// The exit status by convention when a script's interpreter does not exist.
+const NOT_FOUND: i32 = 127;
+/// The exit status by convention when it exists and cannot be run.
+const NOT_RUNNABLE: i32 = 126;
+
+/// Where the script lies inside.
+const SCRIPT: &str = "/mstore/step";
+
+/// Runs the helper; the order comes, and the answers go, on standard input.
+pub(crate) fn helper_main() -> ! {
+    let code = match open_channel() {
+        Ok(channel) => match help(&channel) {
+            Ok(()) => 0,
+            Err(trouble) => {
+                report(&channel, trouble);
+                1
+            }
+        },
+        // Not started by mstore: there is nobody to answer.
+        Err(_) => 2,
+    };
+    std::process::exit(code)
+}
+
+fn open_channel() -> Result<Channel, Errno> {
+    let stdin = rustix::stdio::stdin();
+    rustix::net::sockopt::socket_type(stdin)?;
+    let channel = rustix::io::fcntl_dupfd_cloexec(stdin, 3)?;
+    // From here on standard input is like anywhere else; the socket must not leak to the script.
+    let null = rustix::fs::open(
+        "/dev/null",
+        OFlags::RDWR | OFlags::CLOEXEC,
+        FileMode::empty(),
+    )?;
+    rustix::stdio::dup2_stdin(null)?;
+    Ok(Channel(channel))
+}
+
+fn report(channel: &Channel, trouble: Trouble) {
+    let reply = Reply::Failed {
+        step: trouble.step.code(),
+        path: trouble.path,
+        errno: trouble.errno,
+    };
+    // When mstore is gone nobody wants to know.
+    let _ = channel.send(&reply.encode());
+}
+
+fn help(channel: &Channel) -> Result<(), Trouble> {
+    let order = channel
+        .receive()
+        .during(Step::Protocol)?
+        .ok_or(Errno::PIPE)
+        .during(Step::Protocol)?;
+    let order = Order::decode(&order).during(Step::Protocol)?;
+    let stdio = match order.mode {
+        Mode::Inherit => channel.receive_fds().during(Step::Protocol)?,
+        _ => Vec::new(),
+    };
+    die_with_parent(order.parent)?;
+    // Every layer is an open file for a moment.
+    raise_open_files();
+    sys::unshare(
+        UnshareFlags::NEWUSER
+            | UnshareFlags::NEWNS
+            | UnshareFlags::NEWPID
+            | UnshareFlags::NEWIPC
+            | UnshareFlags::NEWUTS
+            | UnshareFlags::NEWNET
+            | UnshareFlags::NEWCGROUP,
+    )
+    .during(Step::Namespaces)?;
+    channel
+        .send(&Reply::Unshared.encode())
+        .during(Step::Protocol)?;
+    if channel.receive().during(Step::Protocol)?.is_none() {
+        return Ok(());
+    }
+    // With a single id there are no groups to give up, and the kernel says so.
+    match rustix::thread::set_thread_groups(&[]) {
+        Ok(()) | Err(Errno::PERM) => {}
+        Err(e) => return Err(e).during(Step::Identities),
+    }
+    // New credentials make the kernel forget the death signal.
+    die_with_parent(order.parent)?;
+
+    let (alive, held) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).during(Step::Fork)?;
+    match sys::fork().during(Step::Fork)? {
+        None => {
+            drop(held);
+            let code = match init(channel, &order, stdio, &alive) {
+                Ok(()) => 0,
+                Err(trouble) => {
+                    report(channel, trouble);
+                    1
+                }
+            };
+            std::process::exit(code)
+        }
+        Some(init) => {
+            drop((alive, stdio));
+            let status = watch(channel, init)?;
+            drop(held);
+            match status.terminating_signal() {
+                // What init had to say it has said, unless it was killed.
+                Some(_) => Err(Errno::INTR).during(Step::Init),
+                None => Ok(()),
+            }
+        }
+    }
+}
+
+fn die_with_parent(parent: u32) -> Result<(), Trouble> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).during(Step::Init)?;
+    let now = rustix::process::getppid().map_or(0, |p| p.as_raw_nonzero().get() as u32);
+    if now != parent {
+        // It died before the signal was asked for.
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+fn raise_open_files() {
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    // With a low limit that cannot be raised, few layers still work.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
+}
+
+/// Waits for init; kills it when mstore says so or is gone.
+fn watch(channel: &Channel, init: Pid) -> Result<WaitStatus, Trouble> {
+    let handle = rustix::process::pidfd_open(init, PidfdFlags::empty()).during(Step::Init)?;
+    let mut watched = true;
+    loop {
+        let mut fds = [
+            PollFd::new(&handle, PollFlags::IN),
+            PollFd::new(channel, PollFlags::IN),
+        ];
+        let fds = if watched { &mut fds[..] } else { &mut fds[..1] };
+        match rustix::event::poll(fds, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(e).during(Step::Init),
+        }
+        if !fds[0].revents().is_empty() {
+            break;
+        }
+        // After the go-ahead mstore sends nothing more: whatever comes means the end.
+        if fds.get(1).is_some_and(|fd| !fd.revents().is_empty()) {
+            watched = false;
+            let _ = rustix::process::pidfd_send_signal(&handle, Signal::KILL);
+        }
+    }
+    loop {
+        match rustix::process::waitpid(Some(init), WaitOptions::empty()) {
+            Ok(Some((_, status))) => return Ok(status),
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(e) => return Err(e).during(Step::Init),
+        }
+    }
+}
+
+/// Process 1 of the sandbox.
+fn init(
+    channel: &Channel,
+    order: &Order,
+    stdio: Vec<OwnedFd>,
+    alive: &OwnedFd,
+) -> Result<(), Trouble> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).during(Step::Init)?;
+    // The helper may have died before that; then the other end of this pipe is closed.
+    let mut fds = [PollFd::new(alive, PollFlags::IN)];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    if rustix::event::poll(&mut fds, Some(&now)).during(Step::Init)? > 0 {
+        std::process::exit(1);
+    }
+    rustix::process::umask(FileMode::from_raw_mode(0));
+    mounts::enter_root(order)?;
+    rustix::process::umask(FileMode::from_raw_mode(0o022));
+    rustix::system::sethostname(b"mstore").during(Step::Hostname)?;
+    rustix::system::setdomainname(b"(none)").during(Step::Hostname)?;
+    sys::loopback_up().during(Step::Network)?;
+    let terminal = match order.mode {
+        Mode::Terminal => Some(make_terminal(channel)?),
+        _ => None,
+    };
+    limits::set_limits()?;
+    if order.linux32 {
+        limits::pretend_32_bit()?;
+    }
+    // Nobody inside may look into this process: it is mstore's own program.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).during(Step::Init)?;
+    limits::drop_privileges()?;
+    if order.mode == Mode::Probe {
+        return ended(channel, 0, false);
+    }
+    match sys::fork().during(Step::Fork)? {
+        None => run_main(order, &stdio, terminal.as_ref()),
+        Some(main) => {
+            drop((stdio, terminal));
+            channel
+                .send(&Reply::Started.encode())
+                .during(Step::Protocol)?;
+            reap(channel, main)
+        }
+    }
+}
+
+/// Opens a new terminal inside and sends its controlling end to mstore.
+fn make_terminal(channel: &Channel) -> Result<OwnedFd, Trouble> {
+    let path = Path::new("/dev/ptmx");
+    let controller = rustix::fs::open(
+        path,
+        OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC,
+        FileMode::empty(),
+    )
+    .at(Step::Terminal, path)?;
+    rustix::pty::unlockpt(&controller).at(Step::Terminal, path)?;
+    let terminal = rustix::pty::ioctl_tiocgptpeer(
+        &controller,
+        OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
+    )
+    .at(Step::Terminal, path)?;
+    channel
+        .send(&Reply::Terminal.encode())
+        .during(Step::Protocol)?;
+    channel
+        .send_fds(&[controller.as_fd()])
+        .during(Step::Terminal)?;
+    Ok(terminal)
+}
+
+/// Waits for everything that ends inside, until the main process has.
+fn reap(channel: &Channel, main: Pid) -> Result<(), Trouble> {
+    loop {
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == main => {
+                return match status.terminating_signal() {
+                    Some(signal) => ended(channel, signal, true),
+                    None => ended(channel, status.exit_status().unwrap_or(1), false),
+                };
+            }
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(e).during(Step::Init),
+        }
+    }
+}
+
+fn ended(channel: &Channel, code: i32, signal: bool) -> Result<(), Trouble> {
+    let usage = sys::children_usage();
+    let reply = Reply::Ended {
+        signal,
+        code,
+        user: usage.user.as_micros() as u64,
+        system: usage.system.as_micros() as u64,
+        peak: usage.peak_kib,
+    };
+    channel.send(&reply.encode()).during(Step::Protocol)
+}
+
+/// Becomes the script or the shell. Messages go to the log: from here on it is the build's fault.
+fn run_main(order: &Order, stdio: &[OwnedFd], terminal: Option<&OwnedFd>) -> ! {
+    let problem = match prepare_main(stdio, terminal) {
+        Err(e) => format!("cannot prepare the process: {e}"),
+        Ok(()) => {
+            let (mut command, name) = main_command(order);
+            command.env_clear();
+            for (key, value) in &order.env {
+                command.env(OsStr::from_bytes(key), OsStr::from_bytes(value));
+            }
+            let error = command.exec();
+            let code = match error.kind() {
+                std::io::ErrorKind::NotFound => NOT_FOUND,
+                _ => NOT_RUNNABLE,
+            };
+            say(&explain(&name, &order.script, &error));
+            std::process::exit(code)
+        }
+    };
+    say(&problem);
+    std::process::exit(NOT_RUNNABLE)
+}
+
+fn say(text: &str) {
+    let _ = rustix::io::write(
+        rustix::stdio::stderr(),
+        format!("mstore: {text}\n").as_bytes(),
+    );
+}
+
+fn explain(name: &str, script: &[u8], error: &std::io::Error) -> String {
+    if name != SCRIPT {
+        return format!("cannot run {name} in this root: {error}");
+    }
+    let first = script.split(|&b| b == b'\n').next().unwrap_or_default();
+    let first = String::from_utf8_lossy(&first[..first.len().min(200)]);
+    format!("cannot run the step, which starts with `{first}`, in this root: {error}")
+}
+
+fn prepare_main(stdio: &[OwnedFd], terminal: Option<&OwnedFd>) -> Result<(), Errno> {
+    rustix::process::setsid()?;
+    if let Some(terminal) = terminal {
+        rustix::process::ioctl_tiocsctty(terminal)?;
+        set_stdio(terminal.as_fd(), terminal.as_fd(), terminal.as_fd())?;
+    } else if let [input, output, error] = stdio {
+        set_stdio(input.as_fd(), output.as_fd(), error.as_fd())?;
+    } else {
+        // The private /dev/null rather than the machine's.
+        let null = rustix::fs::open(
+            "/dev/null",
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            FileMode::empty(),
+        )?;
+        rustix::stdio::dup2_stdin(null)?;
+    }
+    sys::reset_signals();
+    sys::close_from_on_exec(3).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::INVAL))
+}
+
+fn set_stdio(
+    input: BorrowedFd<'_>,
+    output: BorrowedFd<'_>,
+    error: BorrowedFd<'_>,
+) -> Result<(), Errno> {
+    rustix::stdio::dup2_stdin(input)?;
+    rustix::stdio::dup2_stdout(output)?;
+    rustix::stdio::dup2_stderr(error)
+}
+
+fn main_command(order: &Order) -> (Command, String) {
+    if let Some((program, arguments)) = order.argv.split_first() {
+        let mut command = Command::new(OsStr::from_bytes(program));
+        command.args(arguments.iter().map(|a| OsStr::from_bytes(a)));
+        return (command, String::from_utf8_lossy(program).into_owned());
+    }
+    if order.script.starts_with(b"#!") {
+        (Command::new(SCRIPT), SCRIPT.to_owned())
+    } else {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-e", SCRIPT]);
+        (command, "/bin/sh".to_owned())
+    }
+}

@@ -1,0 +1,109 @@
+//! Takes from a build what it does not need: capabilities, system calls, unusual limits.
+
+use rustix::process::{Resource, Rlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::seccomp;
+use super::steps::{During, Step, Trouble};
+use crate::build::sys;
+
+/// What builds in a root of their own need, and why:
+///
+/// - `CHOWN`, `FOWNER`, `FSETID`, `DAC_OVERRIDE`: install files of any owner and mode;
+/// - `SETUID`, `SETGID`: run parts as another user (`su`, Portage's `userpriv`, test suites);
+/// - `SETPCAP`: let such parts give up capabilities themselves;
+/// - `SETFCAP`: give installed programs file capabilities (`setcap`);
+/// - `KILL`: stop processes of those users;
+/// - `SYS_CHROOT`: `chroot` into a stage that is being built;
+/// - `NET_BIND_SERVICE`: servers under test on low ports of the loopback interface.
+///
+/// Left out on purpose: `MKNOD` (the kernel refuses device nodes in user namespaces anyway, fifos
+/// and sockets need no capability), `DAC_READ_SEARCH` (all it adds to `DAC_OVERRIDE` is opening
+/// files by handle), `NET_RAW`, `SYS_PTRACE` (tracing processes of the same user needs none), and
+/// everything named `SYS_ADMIN` or stronger.
+const KEPT: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::SETFCAP)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::NET_BIND_SERVICE);
+
+/// Open files a process may have: what systems start services with.
+const FILES: (u64, u64) = (1024, 65_536);
+
+/// Limits that must not depend on the shell that mstore was started from.
+pub(crate) fn set_limits() -> Result<(), Trouble> {
+    let set = |resource, current, maximum| {
+        rustix::process::setrlimit(resource, Rlimit { current, maximum }).during(Step::Limits)
+    };
+    // No core files. One byte rather than none: the kernel still calls a core dump program of the
+    // machine (`core_pattern` with a pipe) at zero, but not at one.
+    set(Resource::Core, Some(1), Some(1))?;
+    let most = rustix::process::getrlimit(Resource::Nofile)
+        .maximum
+        .unwrap_or(FILES.1)
+        .min(FILES.1);
+    set(Resource::Nofile, Some(FILES.0.min(most)), Some(most))?;
+    let stack = rustix::process::getrlimit(Resource::Stack).maximum;
+    let current = stack.unwrap_or(u64::MAX).min(8 << 20);
+    set(Resource::Stack, Some(current), stack)?;
+    for resource in [
+        Resource::Cpu,
+        Resource::Fsize,
+        Resource::Data,
+        Resource::Rss,
+        Resource::Nproc,
+        Resource::As,
+    ] {
+        let maximum = rustix::process::getrlimit(resource).maximum;
+        set(resource, maximum, maximum)?;
+    }
+    Ok(())
+}
+
+/// Gives up privileges for good, for this process and all that it starts.
+pub(crate) fn drop_privileges() -> Result<(), Trouble> {
+    rustix::thread::clear_ambient_capability_set().during(Step::Capabilities)?;
+    for bit in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        if KEPT.contains(capability) {
+            continue;
+        }
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            // The kernel knows no capability of that number, nor any above.
+            Err(rustix::io::Errno::INVAL) => break,
+            Err(e) => return Err(e).during(Step::Capabilities),
+        }
+    }
+    rustix::thread::set_capabilities(
+        None,
+        CapabilitySets {
+            effective: KEPT,
+            permitted: KEPT,
+            inheritable: CapabilitySet::empty(),
+        },
+    )
+    .during(Step::Capabilities)?;
+    rustix::thread::set_no_new_privs(true).during(Step::Capabilities)?;
+    let program = seccomp::program()
+        .ok_or(rustix::io::Errno::NOSYS)
+        .during(Step::Seccomp)?;
+    match seccompiler::apply_filter(&program) {
+        Ok(()) => Ok(()),
+        Err(seccompiler::Error::Seccomp(e) | seccompiler::Error::Prctl(e)) => {
+            Err(e).during(Step::Seccomp)
+        }
+        Err(_) => Err(rustix::io::Errno::INVAL).during(Step::Seccomp),
+    }
+}
+
+/// Makes `uname` report the 32-bit machine.
+pub(crate) fn pretend_32_bit() -> Result<(), Trouble> {
+    sys::set_personality_linux32().during(Step::Limits)
+}

@@ -1,0 +1,493 @@
+//! The root a build sees: overlayfs over the layers, private `/dev`, `/proc`, `/tmp`, the inputs.
+//!
+//! Everything happens in the sandbox's own mount namespace, so nothing has to be unmounted: the
+//! mounts go with the last process. Layers are handed to overlayfs as numbers of open descriptors
+//! (paths relative to `/proc/self/fd`). So names with colons, commas and backslashes need no
+//! quoting, and hundreds of layers fit the one page that mount options may fill.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timestamps, Uid};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, UnmountFlags,
+};
+
+use super::steps::{During, Step, Trouble};
+use super::wire::{Order, WireBind};
+use crate::build::{clean, sys};
+
+/// Where the script and most inputs appear.
+const OWN: &str = "mstore";
+
+/// Devices every build may use: they keep no state between builds.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+/// Links of `/dev`.
+const DEV_LINKS: [(&str, &str); 5] = [
+    ("/proc/self/fd", "fd"),
+    ("/proc/self/fd/0", "stdin"),
+    ("/proc/self/fd/1", "stdout"),
+    ("/proc/self/fd/2", "stderr"),
+    ("pts/ptmx", "ptmx"),
+];
+
+/// Parts of `/proc` that set up the machine. As real root a build has the user id that owns them,
+/// so their mode alone would not keep it out.
+const PROC_READ_ONLY: [&str; 6] = ["sys", "irq", "bus", "fs", "driver", "sysrq-trigger"];
+
+/// Parts of `/proc` that tell about the machine what no build should depend on.
+const PROC_HIDDEN: [&str; 14] = [
+    "acpi",
+    "asound",
+    "scsi",
+    "kcore",
+    "keys",
+    "key-users",
+    "kmsg",
+    "kpagecount",
+    "kpageflags",
+    "kpagecgroup",
+    "latency_stats",
+    "sched_debug",
+    "timer_list",
+    "vmallocinfo",
+];
+
+const PLAIN: MountAttrFlags =
+    MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
+
+/// Builds the root and makes it this process's own.
+pub(crate) fn enter_root(order: &Order) -> Result<(), Trouble> {
+    rustix::mount::mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )
+    .during(Step::Propagation)?;
+    let root = overlay(order)?;
+    make_dev(&root)?;
+    make_proc(&root)?;
+    let sys = tmpfs("0555", PLAIN | MountAttrFlags::MOUNT_ATTR_RDONLY, "/sys")?;
+    attach(&sys, &point(&root, "sys")?, Path::new("/sys"), Step::Tmpfs)?;
+    let tmp = if order.tmp_on_root {
+        None
+    } else {
+        let tmp = tmpfs("01777", PLAIN, "/tmp")?;
+        attach(&tmp, &point(&root, "tmp")?, Path::new("/tmp"), Step::Tmpfs)?;
+        Some(tmp)
+    };
+    let own = tmpfs("0755", PLAIN, "/mstore")?;
+    attach(&own, &point(&root, OWN)?, Path::new("/mstore"), Step::Tmpfs)?;
+    write_script(&own, &order.script)?;
+    show_inputs(order, &root, &own, tmp.as_ref())?;
+    sys::mount_setattr(&own, false, libc::MOUNT_ATTR_RDONLY)
+        .at(Step::Tmpfs, Path::new("/mstore"))?;
+
+    rustix::process::fchdir(&root).during(Step::PivotRoot)?;
+    rustix::process::pivot_root(".", ".").during(Step::PivotRoot)?;
+    // The old root now lies on top of the new one; with it goes every way back.
+    rustix::mount::unmount(".", UnmountFlags::DETACH).during(Step::PivotRoot)?;
+    rustix::process::chdir("/").during(Step::PivotRoot)
+}
+
+/// Mounts the overlay and opens its root.
+fn overlay(order: &Order) -> Result<OwnedFd, Trouble> {
+    let scratch = &order.scratch;
+    let fresh = |name: &str| -> Result<PathBuf, Trouble> {
+        let path = scratch.join(name);
+        // An earlier run that was killed may have left one, and overlayfs refuses to reuse the
+        // working directory of a volatile mount.
+        clean::remove_tree(&path).map_err(|e| Trouble {
+            step: Step::Scratch,
+            errno: e.source.raw_os_error().unwrap_or_default(),
+            path: Some(e.path),
+        })?;
+        rustix::fs::mkdir(&path, Mode::RWXU).at(Step::Scratch, &path)?;
+        Ok(path)
+    };
+    let work = fresh("work")?;
+    let target = fresh("root")?;
+    let skeleton_path = fresh("skeleton")?;
+    let skeleton = open_dir(&skeleton_path, Step::Scratch)?;
+    make_skeleton(order, &skeleton)?;
+
+    let mut lowers = Vec::new();
+    for layer in &order.layers {
+        lowers.push(open_dir(layer, Step::Layer)?);
+    }
+    lowers.push(skeleton);
+    match rustix::fs::mkdir(&order.upper, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(e) => return Err(e).at(Step::Upper, &order.upper),
+    }
+    copy_root_metadata(order.layers.first().map(PathBuf::as_path), &order.upper)?;
+    let upper = open_dir(&order.upper, Step::Upper)?;
+    let work = open_dir(&work, Step::Scratch)?;
+    let at = open_dir(&target, Step::Scratch)?;
+
+    let numbers: Vec<String> = lowers.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
+    // `volatile`: the caller makes durable what it keeps, so syncing here (on every `fsync` of a
+    // build and once more on unmounting, for the whole file system) would only cost time.
+    // The rest holds the semantics still whatever this kernel's defaults are.
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={},userxattr,volatile,index=off,metacopy=off,xino=auto",
+        numbers.join(":"),
+        upper.as_raw_fd(),
+        work.as_raw_fd(),
+    );
+    if options.len() >= 4095 {
+        return Err(Errno::TOOBIG).at(Step::Overlay, &target);
+    }
+    let options = std::ffi::CString::new(options).expect("digits and letters hold no NUL");
+    rustix::process::chdir("/proc/self/fd").at(Step::Overlay, Path::new("/proc/self/fd"))?;
+    rustix::mount::mount(
+        "overlay",
+        at.as_raw_fd().to_string(),
+        "overlay",
+        MountFlags::NODEV,
+        options.as_c_str(),
+    )
+    .at(Step::Overlay, &target)?;
+    rustix::process::chdir("/").during(Step::Overlay)?;
+    open_dir(&target, Step::Overlay)
+}
+
+/// The lowest layer: what is mounted upon, so that a root that lacks it need not be changed.
+fn make_skeleton(order: &Order, skeleton: &OwnedFd) -> Result<(), Trouble> {
+    for name in ["dev", "proc", "sys", OWN] {
+        make_dirs(skeleton, Path::new(name))?;
+    }
+    make_dirs(skeleton, Path::new("tmp"))?;
+    rustix::fs::chmodat(
+        skeleton,
+        "tmp",
+        Mode::from_raw_mode(0o1777),
+        AtFlags::empty(),
+    )
+    .at(Step::Scratch, Path::new("/tmp"))?;
+    for bind in &order.binds {
+        let inside = relative(&bind.target);
+        if inside.starts_with(OWN) || (!order.tmp_on_root && inside.starts_with("tmp")) {
+            continue;
+        }
+        make_point(skeleton, inside, is_directory(bind)?)?;
+    }
+    // Directories that exist only here can be seen; when they were made must not be.
+    let epoch = rustix::fs::Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let times = Timestamps {
+        last_access: epoch,
+        last_modification: epoch,
+    };
+    for bind in order.binds.iter().map(|b| relative(&b.target)) {
+        for dir in bind.ancestors().filter(|d| !d.as_os_str().is_empty()) {
+            match rustix::fs::utimensat(skeleton, dir, &times, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(e) => return Err(e).at(Step::Scratch, dir),
+            }
+        }
+    }
+    for name in ["dev", "proc", "sys", OWN, "tmp"] {
+        rustix::fs::utimensat(skeleton, name, &times, AtFlags::empty())
+            .at(Step::Scratch, Path::new(name))?;
+    }
+    Ok(())
+}
+
+/// Gives a new upper layer's root what the base's root has: mode, owner, xattrs, time.
+///
+/// The merged root takes these from the upper layer, where overlayfs itself never copies them. An
+/// upper layer that already holds something is the state of an earlier run and stays as it is.
+fn copy_root_metadata(from: Option<&Path>, upper: &Path) -> Result<(), Trouble> {
+    let to = rustix::fs::open(
+        upper,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .at(Step::Upper, upper)?;
+    for entry in rustix::fs::Dir::read_from(&to).at(Step::Upper, upper)? {
+        let entry = entry.at(Step::Upper, upper)?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            return Ok(());
+        }
+    }
+    let Some(from) = from else {
+        return rustix::fs::fchmod(&to, Mode::from_raw_mode(0o755)).at(Step::Upper, upper);
+    };
+    let base = rustix::fs::open(
+        from,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .at(Step::Layer, from)?;
+    let stat = rustix::fs::fstat(&base).at(Step::Layer, from)?;
+    rustix::fs::fchown(
+        &to,
+        Some(Uid::from_raw(stat.st_uid)),
+        Some(Gid::from_raw(stat.st_gid)),
+    )
+    .at(Step::Upper, upper)?;
+    rustix::fs::fchmod(&to, Mode::from_raw_mode(stat.st_mode & 0o7777)).at(Step::Upper, upper)?;
+    copy_xattrs(&base, &to).at(Step::Upper, upper)?;
+    let time = |sec: i64, nsec: u64| rustix::fs::Timespec {
+        tv_sec: sec,
+        tv_nsec: nsec as _,
+    };
+    rustix::fs::futimens(
+        &to,
+        &Timestamps {
+            last_access: time(stat.st_atime, stat.st_atime_nsec),
+            last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
+        },
+    )
+    .at(Step::Upper, upper)
+}
+
+fn copy_xattrs(from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
+    // 64 KiB is the most that the kernel gives for a list, and for one value.
+    let mut names = vec![0; 64 << 10];
+    let length = match rustix::fs::flistxattr(from, &mut names[..]) {
+        Ok(length) => length,
+        Err(Errno::OPNOTSUPP) => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    let mut value = vec![0; 64 << 10];
+    for name in names[..length].split(|&b| b == 0).filter(|n| !n.is_empty()) {
+        // Overlayfs's own marks belong to the layer, labels of the machine's policy to the file.
+        if name.starts_with(b"user.overlay.") || name == b"security.selinux" {
+            continue;
+        }
+        let size = rustix::fs::fgetxattr(from, name, &mut value[..])?;
+        rustix::fs::fsetxattr(to, name, &value[..size], rustix::fs::XattrFlags::empty())?;
+    }
+    Ok(())
+}
+
+fn make_dev(root: &OwnedFd) -> Result<(), Trouble> {
+    let step = Step::Dev;
+    let dev = tmpfs(
+        "0755",
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+        "/dev",
+    )?;
+    attach(&dev, &point(root, "dev")?, Path::new("/dev"), step)?;
+    for name in DEVICES {
+        let source = Path::new("/dev").join(name);
+        let device = clone_tree(CWD, &source, false).at(step, &source)?;
+        make_file(&dev, Path::new(name)).at(step, &source)?;
+        attach_at(&device, &dev, name).at(step, &source)?;
+    }
+    for (target, name) in DEV_LINKS {
+        rustix::fs::symlinkat(target, &dev, name).at(step, Path::new(name))?;
+    }
+    let all = Mode::from_raw_mode(0o755);
+    for (name, mount) in [
+        (
+            "shm",
+            tmpfs(
+                "01777",
+                PLAIN | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+                "/dev/shm",
+            )?,
+        ),
+        (
+            "pts",
+            new_mount(
+                "devpts",
+                &[("ptmxmode", "0666"), ("mode", "0620")],
+                MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+            )
+            .at(step, Path::new("/dev/pts"))?,
+        ),
+    ] {
+        rustix::fs::mkdirat(&dev, name, all).at(step, Path::new(name))?;
+        attach_at(&mount, &dev, name).at(step, Path::new(name))?;
+    }
+    Ok(())
+}
+
+fn make_proc(root: &OwnedFd) -> Result<(), Trouble> {
+    let step = Step::Proc;
+    let proc = new_mount("proc", &[], PLAIN | MountAttrFlags::MOUNT_ATTR_NOEXEC)
+        .at(step, Path::new("/proc"))?;
+    attach(&proc, &point(root, "proc")?, Path::new("/proc"), step)?;
+    for name in PROC_READ_ONLY {
+        let path = Path::new(name);
+        let tree = match clone_tree(&proc, path, true) {
+            Err(Errno::NOENT) => continue,
+            other => other.at(step, path)?,
+        };
+        sys::mount_setattr(&tree, true, libc::MOUNT_ATTR_RDONLY).at(step, path)?;
+        attach_at(&tree, &proc, name).at(step, path)?;
+    }
+    for name in PROC_HIDDEN {
+        let path = Path::new(name);
+        let stat = match rustix::fs::statat(&proc, path, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => continue,
+            other => other.at(step, path)?,
+        };
+        let cover = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            tmpfs("0555", PLAIN | MountAttrFlags::MOUNT_ATTR_RDONLY, "/proc")?
+        } else {
+            clone_tree(CWD, Path::new("/dev/null"), false).at(step, path)?
+        };
+        attach_at(&cover, &proc, name).at(step, path)?;
+    }
+    Ok(())
+}
+
+fn write_script(own: &OwnedFd, script: &[u8]) -> Result<(), Trouble> {
+    let path = Path::new("/mstore/step");
+    let file = rustix::fs::openat(
+        own,
+        "step",
+        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC,
+        Mode::from_raw_mode(0o755),
+    )
+    .at(Step::Script, path)?;
+    // `write_all` of the standard library deals with short writes.
+    std::io::Write::write_all(&mut std::fs::File::from(file), script).at(Step::Script, path)?;
+    rustix::fs::chmodat(own, "step", Mode::from_raw_mode(0o755), AtFlags::empty())
+        .at(Step::Script, path)
+}
+
+fn show_inputs(
+    order: &Order,
+    root: &OwnedFd,
+    own: &OwnedFd,
+    tmp: Option<&OwnedFd>,
+) -> Result<(), Trouble> {
+    // Outer mount points first, whatever order they were given in.
+    let mut binds: Vec<&WireBind> = order.binds.iter().collect();
+    binds.sort_by_key(|b| b.target.components().count());
+    for bind in binds {
+        let inside = relative(&bind.target);
+        for (base, top) in [(Some(own), OWN), (tmp, "tmp")] {
+            if let (Some(base), Ok(rest)) = (base, inside.strip_prefix(top)) {
+                make_point(base, rest, is_directory(bind)?)?;
+            }
+        }
+        let tree = clone_tree(CWD, &bind.source, true).at(Step::Bind, &bind.source)?;
+        let mut attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+        if !bind.writable {
+            attributes |= libc::MOUNT_ATTR_RDONLY;
+        }
+        sys::mount_setattr(&tree, true, attributes).at(Step::Bind, &bind.source)?;
+        let at = point(root, inside)?;
+        attach(&tree, &at, &bind.target, Step::Bind)?;
+    }
+    Ok(())
+}
+
+fn is_directory(bind: &WireBind) -> Result<bool, Trouble> {
+    let stat = rustix::fs::stat(&bind.source).at(Step::Bind, &bind.source)?;
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
+/// A path without its leading slash.
+fn relative(path: &Path) -> &Path {
+    path.strip_prefix("/").unwrap_or(path)
+}
+
+/// Makes a directory or an empty file to mount upon, with all directories above it.
+fn make_point(base: &OwnedFd, path: &Path, directory: bool) -> Result<(), Trouble> {
+    if directory {
+        return make_dirs(base, path);
+    }
+    if let Some(parent) = path.parent() {
+        make_dirs(base, parent)?;
+    }
+    make_file(base, path).at(Step::MountPoint, path)
+}
+
+fn make_dirs(base: &OwnedFd, path: &Path) -> Result<(), Trouble> {
+    let mut at = PathBuf::new();
+    for component in path.components() {
+        if let Component::Normal(name) = component {
+            at.push(name);
+            match rustix::fs::mkdirat(base, &at, Mode::from_raw_mode(0o755)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(e) => return Err(e).at(Step::MountPoint, &at),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn make_file(base: &OwnedFd, path: &Path) -> Result<(), Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(base, path, flags, Mode::from_raw_mode(0o644)).map(drop)
+}
+
+/// Finds a mount point; links in the root are followed, but never out of it.
+fn point(root: &OwnedFd, path: impl AsRef<Path>) -> Result<OwnedFd, Trouble> {
+    let path = path.as_ref();
+    rustix::fs::openat2(
+        root,
+        path,
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+    )
+    .at(Step::MountPoint, &Path::new("/").join(path))
+}
+
+fn open_dir(path: &Path, step: Step) -> Result<OwnedFd, Trouble> {
+    rustix::fs::open(
+        path,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .at(step, path)
+}
+
+fn tmpfs(mode: &str, attributes: MountAttrFlags, shown: &str) -> Result<OwnedFd, Trouble> {
+    new_mount("tmpfs", &[("mode", mode)], attributes).at(Step::Tmpfs, Path::new(shown))
+}
+
+fn new_mount(
+    kind: &str,
+    options: &[(&str, &str)],
+    attributes: MountAttrFlags,
+) -> Result<OwnedFd, Errno> {
+    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in options {
+        rustix::mount::fsconfig_set_string(&context, *key, *value)?;
+    }
+    rustix::mount::fsconfig_create(&context)?;
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+/// A detached copy of what is mounted at a path.
+fn clone_tree(base: impl AsFd, path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    rustix::mount::open_tree(base, path, flags)
+}
+
+fn attach(mount: &OwnedFd, at: &OwnedFd, shown: &Path, step: Step) -> Result<(), Trouble> {
+    rustix::mount::move_mount(
+        mount,
+        "",
+        at,
+        "",
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH,
+    )
+    .at(step, shown)
+}
+
+fn attach_at(mount: &OwnedFd, dir: &OwnedFd, name: &str) -> Result<(), Errno> {
+    rustix::mount::move_mount(
+        mount,
+        "",
+        dir,
+        name,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+}

@@ -1,0 +1,171 @@
+//! The few system calls that need `unsafe`, each behind a safe function.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use rustix::process::Pid;
+use rustix::thread::UnshareFlags;
+
+/// Moves this process into new namespaces.
+///
+/// The file descriptor table is never unshared, which is what makes the call safe: no descriptor
+/// changes its meaning. With `NEWUSER` the kernel itself refuses a process with several threads.
+pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
+    if flags.contains(UnshareFlags::FILES) {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    // SAFETY: `CLONE_FILES` is not among the flags, so I/O safety is not affected.
+    unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(io::Error::from)
+}
+
+/// Forks; gives the child's id to the parent and `None` to the child.
+///
+/// Refuses when this process has more than one thread: the child could then find locks (the
+/// allocator's among them) held for ever.
+pub(crate) fn fork() -> io::Result<Option<Pid>> {
+    if thread_count()? != 1 {
+        return Err(io::Error::other("cannot fork a process that has threads"));
+    }
+    // SAFETY: this is the only thread, so the child is an exact and consistent copy.
+    let pid = unsafe { libc::fork() };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        pid => Ok(Pid::from_raw(pid)),
+    }
+}
+
+fn thread_count() -> io::Result<usize> {
+    Ok(std::fs::read_dir("/proc/self/task")?.count())
+}
+
+/// Adds mount attributes (`MOUNT_ATTR_*`) to the mount at `fd`, and to those below it if asked.
+pub(crate) fn mount_setattr(fd: impl AsFd, recursive: bool, set: u64) -> io::Result<()> {
+    /// `struct mount_attr` of the kernel, version 0.
+    #[repr(C)]
+    struct MountAttr {
+        set: u64,
+        clear: u64,
+        propagation: u64,
+        userns_fd: u64,
+    }
+    let attr = MountAttr {
+        set,
+        clear: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a NUL-terminated literal, `attr` lives through the call and its size is
+    // given; the kernel only reads both.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            fd.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    };
+    check(done as i32)
+}
+
+/// Makes `uname` report the 32-bit machine, as 32-bit builds expect.
+pub(crate) fn set_personality_linux32() -> io::Result<()> {
+    const PER_LINUX32: libc::c_ulong = 8;
+    // SAFETY: takes and gives plain numbers.
+    check(unsafe { libc::personality(PER_LINUX32) })
+}
+
+/// Brings the loopback interface of this network namespace up.
+pub(crate) fn loopback_up() -> io::Result<()> {
+    let socket = rustix::net::socket_with(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )?;
+    // SAFETY: `ifreq` is plain old data, for which all-zero bytes are a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l' as libc::c_char;
+    request.ifr_name[1] = b'o' as libc::c_char;
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads one `ifreq`, which lives through the call; its name is
+    // NUL-terminated, since the rest is zero.
+    check(unsafe {
+        libc::ioctl(
+            socket.as_raw_fd(),
+            libc::SIOCSIFFLAGS as _,
+            &raw const request,
+        )
+    })
+}
+
+/// Gives every signal its default action and unblocks all: both survive `exec` otherwise.
+pub(crate) fn reset_signals() {
+    // SAFETY: only called in a freshly forked, single-threaded process; `signal` with SIG_DFL
+    // installs no handler, numbers that cannot be changed are refused and left alone. `sigset_t`
+    // is plain old data that `sigemptyset` initialises.
+    unsafe {
+        for number in 1..=64 {
+            libc::signal(number, libc::SIG_DFL);
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// Marks all descriptors from `first` on to be closed by the next `exec`.
+pub(crate) fn close_from_on_exec(first: u32) -> io::Result<()> {
+    // SAFETY: only sets flags on descriptors, closes none.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    check(done as i32)
+}
+
+/// What the children that this process has waited for have used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time in user mode.
+    pub user: Duration,
+    /// Processor time in the kernel.
+    pub system: Duration,
+    /// The largest resident set of any one process, in KiB.
+    pub peak_kib: u64,
+}
+
+/// Reads what the waited-for children have used.
+pub(crate) fn children_usage() -> Usage {
+    // SAFETY: `rusage` is plain old data, for which all-zero bytes are a value; the call fills it.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage);
+        usage
+    };
+    let time = |t: libc::timeval| {
+        Duration::from_secs(t.tv_sec.max(0) as u64) + Duration::from_micros(t.tv_usec.max(0) as u64)
+    };
+    Usage {
+        user: time(usage.ru_utime),
+        system: time(usage.ru_stime),
+        peak_kib: usage.ru_maxrss.max(0) as u64,
+    }
+}
+
+fn check(done: i32) -> io::Result<()> {
+    if done == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
