@@ -1,1 +1,40 @@
 //! The Metro specification language: text in, settings out.
+//!
+//! ```
+//! use std::path::Path;
+//! # use mstore_lang::{Definition, DiskFiles, Spec, Value};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! # let entry = dir.path().join("metro.conf");
+//! std::fs::write(&entry, "greeting: hello $[who]\n")?;
+//! let spec = Spec::load(&DiskFiles, &entry, &[Definition::new("who", "world")])?;
+//! assert_eq!(spec.value("greeting")?, Value::Line("hello world".into()));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Text becomes definitions in [`syntax`]; `load` works on the queue of collects; `eval` evaluates; [`Spec`] is
+//! what is asked. The crate prints nothing and reads no environment. It bounds what any input can make it do:
+//! see [`Limits`].
+
+mod class;
+mod diagnostics;
+mod eval;
+mod files;
+mod limits;
+mod load;
+mod nearest;
+mod session;
+mod span;
+mod spec;
+pub mod syntax;
+mod table;
+
+pub use class::Class;
+pub use diagnostics::{Diagnostic, Label};
+pub use files::{DiskFiles, Files};
+pub use limits::Limits;
+pub use load::Definition;
+pub use session::Session;
+pub use span::{Loc, Span};
+pub use spec::{EvalError, Evaluated, LoadErrors, Spec, UntakenCollect, Value};

@@ -1,0 +1,72 @@
+//! Why an evaluation failed.
+
+use crate::class::Class;
+use crate::span::Loc;
+
+/// The root of a failure; everything that needs the element shares it.
+#[derive(Clone, Debug)]
+pub(crate) enum Cause {
+    /// A reference or inclusion of a name without definition.
+    Undefined {
+        at: Loc,
+        name: String,
+    },
+    /// A reference or inclusion of an element none of whose conditions is true.
+    NoCondition {
+        at: Loc,
+        element: u32,
+    },
+    /// Each element of the circle with the place where it asks for the next.
+    Circular {
+        links: Vec<(u32, Loc)>,
+    },
+    BadModifier {
+        at: Loc,
+        modifier: Loc,
+    },
+    Unterminated {
+        at: Loc,
+    },
+    NoSection {
+        at: Loc,
+    },
+    CannotOpen {
+        at: Loc,
+        path: String,
+        why: String,
+    },
+    /// Two definitions whose conditions are both true.
+    Conflict {
+        slots: [u32; 2],
+    },
+    WrongKind {
+        at: Loc,
+        slot: u32,
+    },
+    EmbeddedCode {
+        slot: u32,
+        at: Loc,
+    },
+    Limit {
+        at: Loc,
+        what: &'static str,
+        limit: u64,
+    },
+}
+
+impl Cause {
+    pub fn class(&self) -> Class {
+        match self {
+            Cause::Undefined { .. } | Cause::NoCondition { .. } => Class::Undefined,
+            Cause::Circular { .. } => Class::Circular,
+            Cause::BadModifier { .. } => Class::BadModifier,
+            Cause::Unterminated { .. } => Class::Unterminated,
+            Cause::NoSection { .. } => Class::NoSection,
+            Cause::CannotOpen { .. } => Class::CannotOpen,
+            Cause::Conflict { .. } => Class::Conflict,
+            Cause::WrongKind { .. } => Class::WrongKind,
+            Cause::EmbeddedCode { .. } => Class::EmbeddedCode,
+            Cause::Limit { .. } => Class::Limit,
+        }
+    }
+}

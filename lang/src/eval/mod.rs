@@ -1,0 +1,15 @@
+//! Evaluation: lazy, every element at most once, never on the machine's own stack (L14-L37, L44, L45).
+
+mod cause;
+mod machine;
+mod memo;
+pub(crate) mod text;
+
+pub(crate) use cause::Cause;
+pub(crate) use machine::{Collected, Machine, Silent, Visitor};
+pub(crate) use memo::{Absent, Flags, Form, Key, Memo, Outcome};
+
+use std::path::Path;
+
+/// Reads the file of a file value. The error is what to tell the user.
+pub(crate) type Reader<'a> = dyn Fn(&Path) -> Result<String, String> + 'a;

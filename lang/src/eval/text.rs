@@ -1,0 +1,323 @@
+//! Evaluated text, shared instead of copied.
+//!
+//! A value is a tree of pieces: spans of the source and other values. Building it costs what was written, not
+//! what it expands to, so a value that would be enormous is known to be so before anything is copied. Empty
+//! pieces are dropped and single ones stand for themselves, hence writing a value out takes time in its
+//! length alone.
+
+use crate::span::Span;
+use crate::syntax::{block_lines, trim};
+use crate::table::Table;
+
+/// A piece of text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    Empty,
+    Source {
+        file: u32,
+        span: Span,
+    },
+    /// The contents of a file, as an index into [`Arena::held`].
+    Held(u32),
+    Yes,
+    No,
+    Blank,
+    /// A range of [`Arena::pieces`].
+    Rope {
+        start: u32,
+        end: u32,
+    },
+    /// Lines of a block joined by blanks.
+    Joined {
+        block: u32,
+        skip: u32,
+        take: u32,
+    },
+}
+
+/// A text with what others must know of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Text {
+    pub piece: Piece,
+    pub len: u32,
+    /// Whether it is nothing but whitespace.
+    pub blank: bool,
+}
+
+impl Text {
+    pub const EMPTY: Text = Text {
+        piece: Piece::Empty,
+        len: 0,
+        blank: true,
+    };
+}
+
+/// One entry of an evaluated block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Item {
+    Line(Text),
+    /// Lines of the source that hold no references.
+    Run {
+        file: u32,
+        span: Span,
+        lines: u32,
+        bytes: u32,
+    },
+    Block(u32),
+}
+
+/// An evaluated block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block {
+    /// A range of [`Arena::items`].
+    pub start: u32,
+    pub end: u32,
+    pub lines: u32,
+    pub bytes: u32,
+    /// Blank lines in front, and their bytes.
+    pub lead: (u32, u32),
+    /// Blank lines at the back, and their bytes.
+    pub trail: (u32, u32),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Arena {
+    pub pieces: Vec<Piece>,
+    pub items: Vec<Item>,
+    pub blocks: Vec<Block>,
+    pub held: Vec<String>,
+}
+
+pub(crate) fn is_blank(text: &str) -> bool {
+    text.bytes().all(|byte| byte == b' ' || byte == b'\t')
+}
+
+impl Arena {
+    /// Makes one piece of several.
+    pub fn rope(&mut self, pieces: &[Piece]) -> Piece {
+        match pieces {
+            [] => Piece::Empty,
+            [one] => *one,
+            _ => {
+                let start = self.pieces.len() as u32;
+                self.pieces.extend_from_slice(pieces);
+                Piece::Rope {
+                    start,
+                    end: self.pieces.len() as u32,
+                }
+            }
+        }
+    }
+
+    /// Makes a block of its items; `None` if they have no lines.
+    pub fn block(&mut self, table: &Table, items: &[Item]) -> Option<u32> {
+        if let [Item::Block(id)] = items {
+            return Some(*id);
+        }
+        let start = self.items.len() as u32;
+        self.items.extend_from_slice(items);
+        let end = self.items.len() as u32;
+        let (mut lines, mut bytes) = (0, 0);
+        for item in items {
+            let (more, size) = self.size(item);
+            lines += more;
+            bytes += size;
+        }
+        let lead = self.blanks(table, items.iter(), true);
+        let trail = self.blanks(table, items.iter().rev(), false);
+        self.blocks.push(Block {
+            start,
+            end,
+            lines,
+            bytes,
+            lead,
+            trail,
+        });
+        (lines > 0).then_some(self.blocks.len() as u32 - 1)
+    }
+
+    /// Lines and bytes of an item.
+    pub fn size(&self, item: &Item) -> (u32, u32) {
+        match item {
+            Item::Line(text) => (1, text.len),
+            Item::Run { lines, bytes, .. } => (*lines, *bytes),
+            Item::Block(id) => {
+                let block = &self.blocks[*id as usize];
+                (block.lines, block.bytes)
+            }
+        }
+    }
+
+    fn blanks<'i>(
+        &self,
+        table: &Table,
+        items: impl Iterator<Item = &'i Item>,
+        front: bool,
+    ) -> (u32, u32) {
+        let (mut lines, mut bytes) = (0, 0);
+        for item in items {
+            let (more, size) = match item {
+                Item::Line(text) if text.blank => (1, text.len),
+                Item::Line(_) => (0, 0),
+                Item::Run { file, span, .. } => {
+                    let source = table.file(*file).source();
+                    if front {
+                        count_blank(source, block_lines(source, *span))
+                    } else {
+                        let spans: Vec<Span> = block_lines(source, *span).collect();
+                        count_blank(source, spans.into_iter().rev())
+                    }
+                }
+                Item::Block(id) => {
+                    let block = &self.blocks[*id as usize];
+                    if front { block.lead } else { block.trail }
+                }
+            };
+            lines += more;
+            bytes += size;
+            if more < self.size(item).0 {
+                break;
+            }
+        }
+        (lines, bytes)
+    }
+
+    /// Writes a piece out.
+    pub fn write(&self, table: &Table, piece: Piece, out: &mut String) {
+        enum Walk {
+            Pieces(u32, u32),
+            Joined(Cursor, bool),
+        }
+        let mut stack: Vec<Walk> = Vec::new();
+        let mut next = Some(piece);
+        loop {
+            match next.take() {
+                None | Some(Piece::Empty) => {}
+                Some(Piece::Source { file, span }) => out.push_str(table.file(file).text(span)),
+                Some(Piece::Held(id)) => out.push_str(&self.held[id as usize]),
+                Some(Piece::Yes) => out.push_str("yes"),
+                Some(Piece::No) => out.push_str("no"),
+                Some(Piece::Blank) => out.push(' '),
+                Some(Piece::Rope { start, end }) => stack.push(Walk::Pieces(start, end)),
+                Some(Piece::Joined { block, skip, take }) => {
+                    stack.push(Walk::Joined(Cursor::new(self, block, skip, take), true));
+                }
+            }
+            match stack.last_mut() {
+                None => return,
+                Some(Walk::Pieces(start, end)) => {
+                    next = Some(self.pieces[*start as usize]);
+                    *start += 1;
+                    // Nothing is left to come back for: keeps the stack short on a tail of single references.
+                    if start == end {
+                        stack.pop();
+                    }
+                }
+                Some(Walk::Joined(cursor, first)) => match cursor.next(self, table) {
+                    None => {
+                        stack.pop();
+                    }
+                    Some(text) => {
+                        if !std::mem::take(first) {
+                            out.push(' ');
+                        }
+                        next = Some(text);
+                    }
+                },
+            }
+        }
+    }
+
+    /// The text of a piece.
+    pub fn string(&self, table: &Table, text: Text) -> String {
+        let mut out = String::with_capacity(text.len as usize);
+        self.write(table, text.piece, &mut out);
+        debug_assert_eq!(out.len(), text.len as usize);
+        out
+    }
+
+    /// Whether a text is equal to another.
+    pub fn equals(&self, table: &Table, text: Text, other: &str) -> bool {
+        if text.len as usize != other.len() {
+            return false;
+        }
+        match text.piece {
+            Piece::Source { file, span } => table.file(file).text(span) == other,
+            _ => self.string(table, text) == other,
+        }
+    }
+}
+
+fn count_blank(source: &str, lines: impl Iterator<Item = Span>) -> (u32, u32) {
+    lines
+        .take_while(|line| trim(source, *line).is_empty())
+        .fold((0, 0), |(lines, bytes), line| {
+            (lines + 1, bytes + line.len() as u32)
+        })
+}
+
+/// Goes through the lines of an evaluated block.
+pub(crate) struct Cursor {
+    stack: Vec<(u32, u32)>,
+    run: Option<(u32, Span)>,
+    skip: u32,
+    take: u32,
+}
+
+impl Cursor {
+    pub fn new(arena: &Arena, block: u32, skip: u32, take: u32) -> Self {
+        let block = &arena.blocks[block as usize];
+        Cursor {
+            stack: vec![(block.start, block.end)],
+            run: None,
+            skip,
+            take,
+        }
+    }
+
+    pub fn next(&mut self, arena: &Arena, table: &Table) -> Option<Piece> {
+        if self.take == 0 {
+            return None;
+        }
+        loop {
+            if let Some((file, span)) = self.run {
+                let mut at = span.start as usize;
+                let line =
+                    crate::syntax::next_span(table.file(file).source(), &mut at, span.end as usize);
+                let rest = Span {
+                    start: at as u32,
+                    end: span.end,
+                };
+                self.run = (!rest.is_empty()).then_some((file, rest));
+                if self.skip > 0 {
+                    self.skip -= 1;
+                    continue;
+                }
+                self.take -= 1;
+                return Some(Piece::Source { file, span: line });
+            }
+            let (start, end) = self.stack.last_mut()?;
+            let item = arena.items[*start as usize];
+            *start += 1;
+            if start == end {
+                self.stack.pop();
+            }
+            let (lines, _) = arena.size(&item);
+            if lines <= self.skip {
+                self.skip -= lines;
+                continue;
+            }
+            match item {
+                Item::Line(text) => {
+                    self.take -= 1;
+                    return Some(text.piece);
+                }
+                Item::Run { file, span, .. } => self.run = Some((file, span)),
+                Item::Block(id) => {
+                    let block = &arena.blocks[id as usize];
+                    self.stack.push((block.start, block.end));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,640 @@
+//! Loading: the main file, the command line, and the queue of collects (L47-L58).
+//!
+//! The order in which annotations are written must not matter (L10), yet a path may use elements that
+//! another collected file defines. So a collect that met an undefined element waits for it. When nothing else
+//! can proceed, all waiting collects are tried at once on the understanding that what is undefined stays
+//! so; those that thus name a file are collected together, and what they relied on is checked from then on.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::class::Class;
+use crate::diagnostics::{Diagnostic, Label, explain_cause};
+use crate::eval::{Absent, Collected, Flags, Machine, Memo, Silent, Visitor};
+use crate::files::{explain, resolve, too_large};
+use crate::limits::Limits;
+use crate::span::Loc;
+use crate::syntax::{File, FullName, is_valid_name};
+use crate::table::{Source, Table};
+
+/// A definition given on the command line (L56).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Definition {
+    /// The full name of the element.
+    pub name: String,
+    /// Its value, taken as it is.
+    pub value: String,
+}
+
+impl Definition {
+    /// Makes a definition.
+    pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Definition {
+            name: name.into(),
+            value: value.into(),
+        }
+    }
+}
+
+/// Where parsed files come from.
+pub(crate) trait Loader {
+    /// Reads and parses a file; `path` is absolute and resolved.
+    fn parsed(&self, path: &Path, limit: u64, max_errors: usize) -> std::io::Result<Arc<File>>;
+    /// Reads the text of a file value.
+    fn value(&self, path: &Path, limit: u64) -> Result<String, String>;
+}
+
+/// A collect that was not taken, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Untaken {
+    pub file: u32,
+    pub collect: u32,
+    /// Whether the condition was false; otherwise the path came to nothing.
+    pub condition: bool,
+}
+
+/// What loading leaves behind.
+pub(crate) struct Loaded {
+    pub table: Table,
+    pub memo: Memo,
+    pub untaken: Vec<Untaken>,
+}
+
+/// How a collect stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// To be tried.
+    Ready,
+    /// Met something undefined.
+    Waiting,
+    /// Collected, skipped, dropped or failed.
+    Decided,
+}
+
+struct Pending {
+    file: u32,
+    collect: u32,
+    state: State,
+    /// What was decided on grounds that a later file might change.
+    shaky: Option<Collected>,
+}
+
+struct Load<'a> {
+    loader: &'a dyn Loader,
+    limits: &'a Limits,
+    table: Table,
+    memo: Memo,
+    pending: Vec<Pending>,
+    ready: BTreeMap<usize, ()>,
+    /// Waiting collects by the name that each met first.
+    by_name: HashMap<Box<str>, Vec<usize>>,
+    /// Waiting collects that any file may help.
+    by_any: Vec<usize>,
+    seen: HashMap<PathBuf, u32>,
+    /// Names whose absence made a file be collected, with that collect (L49).
+    relied: HashMap<Box<str>, usize>,
+    bytes: u64,
+    errors: Vec<Diagnostic>,
+    more_errors: usize,
+    untaken: Vec<Untaken>,
+}
+
+/// Loads a specification.
+pub(crate) fn load(
+    loader: &dyn Loader,
+    limits: &Limits,
+    entry: PathBuf,
+    given: &[Definition],
+) -> Result<Loaded, (Vec<Diagnostic>, usize)> {
+    let mut load = Load {
+        loader,
+        limits,
+        table: Table::default(),
+        memo: Memo::default(),
+        pending: Vec::new(),
+        ready: BTreeMap::new(),
+        by_name: HashMap::new(),
+        by_any: Vec::new(),
+        seen: HashMap::new(),
+        relied: HashMap::new(),
+        bytes: 0,
+        errors: Vec::new(),
+        more_errors: 0,
+        untaken: Vec::new(),
+    };
+    load.main(entry, given);
+    load.queue();
+    load.finish()
+}
+
+/// Notes the names whose absence was met.
+#[derive(Default)]
+struct Absences {
+    names: Vec<Box<str>>,
+    elements: Vec<u32>,
+}
+
+impl Visitor for &mut Absences {
+    fn absent(&mut self, name: &FullName<'_>) {
+        self.names.push(name.join().into());
+    }
+
+    fn no_condition(&mut self, element: u32) {
+        self.elements.push(element);
+    }
+}
+
+impl Load<'_> {
+    fn error(&mut self, error: Diagnostic) {
+        if self.errors.len() < self.limits.errors {
+            self.errors.push(error);
+        } else {
+            self.more_errors += 1;
+        }
+    }
+
+    fn main(&mut self, entry: PathBuf, given: &[Definition]) {
+        match self.parse(&entry) {
+            Ok(file) => self.add(file, None),
+            Err(error) => {
+                let message = format!(
+                    "cannot read the main file {}: {}",
+                    entry.display(),
+                    explain(&error)
+                );
+                self.error(Diagnostic::new(Class::CannotOpen, message).at_path(&entry));
+                return;
+            }
+        }
+        if !given.is_empty() {
+            self.command_line(given);
+        }
+    }
+
+    fn parse(&mut self, path: &Path) -> std::io::Result<Arc<File>> {
+        let limit = self.limits.file.min(u64::from(u32::MAX - 1));
+        let file = self.loader.parsed(path, limit, self.limits.errors)?;
+        self.bytes += file.source().len() as u64;
+        if self.bytes > self.limits.total {
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::FileTooLarge,
+                format!(
+                    "together with the files before it has more than {} bytes",
+                    self.limits.total
+                ),
+            ));
+        }
+        if file.source().len() as u64 > limit {
+            return Err(too_large(limit));
+        }
+        Ok(file)
+    }
+
+    /// Puts the definitions of the command line in the place of the main file's (L56).
+    fn command_line(&mut self, given: &[Definition]) {
+        let main = Arc::clone(&self.table.sources[0].file);
+        let list: Vec<(&str, &str, Option<&str>)> = given
+            .iter()
+            .map(|definition| {
+                let section = self.table.find(&definition.name).and_then(|element| {
+                    let (_, replaced) = self.table.definition(element);
+                    main.section_of(replaced)
+                });
+                (definition.name.as_str(), definition.value.as_str(), section)
+            })
+            .collect();
+        let file = Arc::new(File::command_line(PathBuf::from("<command line>"), &list));
+        self.table.sources.push(Source {
+            file: Arc::clone(&file),
+            dir: self.table.sources[0].dir.clone(),
+            brought_by: None,
+            command_line: true,
+        });
+        self.syntax_errors(&file, 1);
+        for index in 0..file.definitions.len() as u32 {
+            let name = file.name(&file.definitions[index as usize]);
+            match self.table.find_full(&name) {
+                Some(element) if self.table.definition_index(element).0 == 0 => {
+                    self.table.replace(element, 1, index);
+                }
+                _ => self.define(&file, 1, index),
+            }
+        }
+    }
+
+    fn syntax_errors(&mut self, file: &Arc<File>, number: u32) {
+        for error in &file.errors {
+            let mut found = Diagnostic::new(error.class, error.message.clone())
+                .primary(Label::new(file, error.span, ""));
+            if let Some((span, text)) = error.other {
+                found = found.label(Label::new(file, span, text));
+            }
+            if let Some(help) = &error.help {
+                found = found.help(help.clone());
+            }
+            self.error(self.brought(found, number));
+        }
+        self.more_errors += file.more_errors;
+    }
+
+    /// Adds the collect that brought a file in.
+    fn brought(&self, error: Diagnostic, file: u32) -> Diagnostic {
+        match self.table.sources[file as usize].brought_by {
+            None => error,
+            Some((by, index)) => {
+                let by = &self.table.sources[by as usize].file;
+                let span = by.collects[index as usize].span;
+                error.label(Label::new(by, span, "the file is collected here"))
+            }
+        }
+    }
+
+    /// Takes a file in: its definitions, and its collects into the queue.
+    fn add(&mut self, file: Arc<File>, brought_by: Option<(u32, u32)>) {
+        let number = self.table.sources.len() as u32;
+        let dir = file.path().parent().unwrap_or(Path::new("/")).to_owned();
+        self.seen.insert(file.path().to_owned(), number);
+        self.table.sources.push(Source {
+            file: Arc::clone(&file),
+            dir,
+            brought_by,
+            command_line: false,
+        });
+        let before = self.errors.len();
+        self.syntax_errors(&file, number);
+        self.table.reserve(file.definitions.len());
+        for index in 0..file.definitions.len() as u32 {
+            self.define(&file, number, index);
+        }
+        // Errors of a file come in its order, whichever step finds them.
+        self.errors[before..].sort_by_key(Diagnostic::offset);
+        for index in 0..file.collects.len() as u32 {
+            self.ready.insert(self.pending.len(), ());
+            self.pending.push(Pending {
+                file: number,
+                collect: index,
+                state: State::Ready,
+                shaky: None,
+            });
+        }
+        for index in std::mem::take(&mut self.by_any) {
+            self.wake(index);
+        }
+        self.memo.epoch += 1;
+    }
+
+    fn wake(&mut self, index: usize) {
+        if self.pending[index].state == State::Waiting {
+            self.pending[index].state = State::Ready;
+            self.ready.insert(index, ());
+        }
+    }
+
+    fn define(&mut self, file: &Arc<File>, number: u32, index: u32) {
+        match self.table.insert_from(file, number, index) {
+            Ok(element) => {
+                if self.by_name.is_empty() && self.relied.is_empty() {
+                    return;
+                }
+                let name = file.name(&file.definitions[index as usize]).join();
+                for index in self.by_name.remove(name.as_str()).unwrap_or_default() {
+                    self.wake(index);
+                }
+                let this = &file.definitions[index as usize];
+                if this.condition().is_none()
+                    && let Some(by) = self.relied.remove(name.as_str())
+                {
+                    self.relied_on(&name, by, element);
+                }
+            }
+            Err(first) => {
+                let error = self.duplicate(file, index, first);
+                self.error(self.brought(error, number));
+            }
+        }
+    }
+
+    fn duplicate(&self, file: &Arc<File>, index: u32, first: u32) -> Diagnostic {
+        let this = &file.definitions[index as usize];
+        let name = file.name(this);
+        let loc = self.table.name_loc(first);
+        let (from, earlier) = self.table.definition(first);
+        let source = &self.table.sources[from as usize];
+        let text = match (source.command_line, this.condition(), earlier.condition()) {
+            (true, ..) => "given on the command line",
+            (_, Some(_), Some(_)) => "first defined here, under the same condition",
+            (_, Some(_), None) => "first defined here, without a condition",
+            (_, None, Some(_)) => "first defined here, under a condition",
+            _ => "first defined here",
+        };
+        let error = Diagnostic::new(Class::Duplicate, format!("`{name}` is defined twice"))
+            .primary(Label::new(file, file.name_span(this), "defined again"))
+            .label(Label::new(&source.file, loc.span, text));
+        match (
+            source.command_line,
+            this.condition().is_some() != earlier.condition().is_some(),
+        ) {
+            (true, _) => error.help("the command line replaces definitions of the main file only"),
+            (_, true) => error
+                .help("an element with an unconditional definition may have no conditional one"),
+            _ => error,
+        }
+    }
+
+    fn relied_on(&mut self, name: &str, by: usize, element: u32) {
+        let (file, collect) = (self.pending[by].file, self.pending[by].collect);
+        let source = &self.table.sources[file as usize].file;
+        let loc = self.table.name_loc(element);
+        let at = &self.table.sources[loc.file as usize].file;
+        let message = format!("`{name}` is defined after its absence made a file be collected");
+        let error = Diagnostic::new(Class::Conflict, message)
+            .primary(Label::new(at, loc.span, "defined here"))
+            .label(Label::new(
+                source,
+                source.collects[collect as usize].span,
+                "collected since it was undefined",
+            ))
+            .help("define it in a file whose collect does not depend on it");
+        self.error(error);
+    }
+
+    fn machine<V: Visitor, R>(
+        &mut self,
+        visitor: V,
+        work: impl FnOnce(&mut Machine<'_, V>) -> R,
+    ) -> R {
+        let (loader, limit) = (self.loader, self.limits.file_value);
+        let read = move |path: &Path| loader.value(path, limit);
+        work(&mut Machine::new(
+            &self.table,
+            &mut self.memo,
+            self.limits,
+            &read,
+            visitor,
+        ))
+    }
+
+    fn trial(&mut self, index: usize) -> (Collected, Flags) {
+        let (file, collect) = (self.pending[index].file, self.pending[index].collect);
+        self.machine(Silent, |machine| machine.collect(file, collect))
+    }
+
+    /// Works on the queue until nothing can proceed.
+    fn queue(&mut self) {
+        loop {
+            while let Some((index, ())) = self.ready.pop_first() {
+                let (outcome, flags) = self.trial(index);
+                match flags.absent {
+                    None => {
+                        self.pending[index].state = State::Decided;
+                        if flags.unstable {
+                            self.pending[index].shaky = Some(outcome.clone());
+                        }
+                        self.decide(index, outcome);
+                    }
+                    Some(absent) => {
+                        self.pending[index].state = State::Waiting;
+                        match absent {
+                            Absent::Name(name) => {
+                                let name = self.memo.absent[name as usize].clone();
+                                self.by_name.entry(name).or_default().push(index);
+                            }
+                            Absent::Condition => self.by_any.push(index),
+                        }
+                    }
+                }
+            }
+            if !self.decide_absence() {
+                return;
+            }
+        }
+    }
+
+    fn decide(&mut self, index: usize, outcome: Collected) {
+        let (file, collect) = (self.pending[index].file, self.pending[index].collect);
+        match outcome {
+            Collected::Path(path) => self.collect(index, &path),
+            Collected::False => self.untaken.push(Untaken {
+                file,
+                collect,
+                condition: true,
+            }),
+            Collected::Nothing => self.untaken.push(Untaken {
+                file,
+                collect,
+                condition: false,
+            }),
+            Collected::Failed(cause) => {
+                let error = self.failed(file, collect, cause);
+                self.error(error);
+            }
+        }
+    }
+
+    fn failed(&self, file: u32, collect: u32, cause: u32) -> Diagnostic {
+        let error = explain_cause(&self.table, &self.memo, cause);
+        let source = &self.table.sources[file as usize].file;
+        let span = source.collects[collect as usize].span;
+        error.label(Label::new(source, span, "needed by this collect"))
+    }
+
+    /// Reads the file that a collect names.
+    fn collect(&mut self, index: usize, path: &str) {
+        let (file, collect) = (self.pending[index].file, self.pending[index].collect);
+        let full = resolve(self.table.dir(file), Path::new(path));
+        let source = Arc::clone(&self.table.sources[file as usize].file);
+        let annotation = source.collects[collect as usize];
+        let label = |text: String| Label::new(&source, annotation.path, text);
+        if let Some(first) = self.seen.get(&full) {
+            let error = Diagnostic::new(
+                Class::Duplicate,
+                format!("{} is collected twice", full.display()),
+            )
+            .primary(label("collected again".to_owned()));
+            let error = match self.table.sources[*first as usize].brought_by {
+                None => error.note("it is the main file"),
+                Some((by, index)) => {
+                    let by = &self.table.sources[by as usize].file;
+                    let span = by.collects[index as usize].path;
+                    error.label(Label::new(by, span, "first collected here"))
+                }
+            };
+            self.error(error);
+            return;
+        }
+        if self.table.sources.len() >= self.limits.files {
+            let message = format!("more than {} files are collected", self.limits.files);
+            self.error(
+                Diagnostic::new(Class::Limit, message).primary(label("one too many".to_owned())),
+            );
+            return;
+        }
+        match self.parse(&full) {
+            Ok(parsed) => self.add(parsed, Some((file, collect))),
+            Err(error) => {
+                let why = explain(&error);
+                let message = format!("cannot collect {}: {why}", full.display());
+                let found = Diagnostic::new(Class::BadCollect, message).primary(label(why));
+                let written = source.text(annotation.path);
+                let found = match written.contains("$[") {
+                    true => found.note(format!("the path `{written}` came to `{path}`")),
+                    false => found,
+                };
+                self.error(found);
+                // Nobody needs the same message for every collect of the file.
+                self.seen.insert(full, file);
+            }
+        }
+    }
+
+    /// Collects what is named on the understanding that what is undefined stays so; false if nothing is.
+    fn decide_absence(&mut self) -> bool {
+        let waiting: Vec<usize> = (0..self.pending.len())
+            .filter(|index| self.pending[*index].state == State::Waiting)
+            .collect();
+        let named: Vec<usize> = waiting
+            .into_iter()
+            .filter(|index| matches!(self.trial(*index).0, Collected::Path(_)))
+            .collect();
+        if named.is_empty() {
+            return false;
+        }
+        // Once more, from scratch, to learn all they rely on.
+        self.memo.epoch += 1;
+        let mut paths = Vec::with_capacity(named.len());
+        for index in named {
+            let (file, collect) = (self.pending[index].file, self.pending[index].collect);
+            let mut absences = Absences::default();
+            let (outcome, _) =
+                self.machine(&mut absences, |machine| machine.collect(file, collect));
+            for name in absences.names {
+                self.relied.entry(name).or_insert(index);
+            }
+            for element in absences.elements {
+                let name = self.table.name(element).join();
+                self.relied.entry(name.into()).or_insert(index);
+            }
+            self.pending[index].state = State::Decided;
+            self.pending[index].shaky = Some(outcome.clone());
+            paths.push((index, outcome));
+        }
+        for (index, outcome) in paths {
+            self.decide(index, outcome);
+        }
+        true
+    }
+
+    /// Nothing can proceed: drops what is false, and checks what was decided.
+    fn finish(mut self) -> Result<Loaded, (Vec<Diagnostic>, usize)> {
+        // What fails for want of something may only lack a file that failed, which is reported already.
+        if self.errors.is_empty() {
+            for index in 0..self.pending.len() {
+                if self.pending[index].state == State::Waiting {
+                    let (outcome, _) = self.trial(index);
+                    self.decide(index, outcome);
+                }
+            }
+        }
+        if self.errors.is_empty() {
+            self.check_relied();
+        }
+        if self.errors.is_empty() {
+            self.check_shaky();
+        }
+        if !self.errors.is_empty() {
+            return Err((self.errors, self.more_errors));
+        }
+        self.read_values();
+        Ok(Loaded {
+            table: self.table,
+            memo: self.memo,
+            untaken: self.untaken,
+        })
+    }
+
+    /// Looks whether a condition that became true defined what was relied on to be undefined.
+    fn check_relied(&mut self) {
+        let mut relied: Vec<(Box<str>, usize)> =
+            std::mem::take(&mut self.relied).into_iter().collect();
+        relied.sort();
+        for (name, by) in relied {
+            let Some(element) = self.table.find(&name) else {
+                continue;
+            };
+            let outcome = self.machine(Silent, |machine| machine.choose(element, false));
+            if !matches!(outcome, crate::eval::Outcome::Undefined) {
+                self.relied_on(&name, by, element);
+            }
+        }
+    }
+
+    /// Looks whether what was decided would be decided the same now.
+    fn check_shaky(&mut self) {
+        for index in 0..self.pending.len() {
+            let Some(before) = self.pending[index].shaky.take() else {
+                continue;
+            };
+            let (file, collect) = (self.pending[index].file, self.pending[index].collect);
+            match self.trial(index).0 {
+                now if now == before => {}
+                Collected::Failed(cause) => {
+                    let error = self.failed(file, collect, cause);
+                    self.error(error);
+                }
+                now => {
+                    let tell = |outcome: &Collected| match outcome {
+                        Collected::Path(path) => format!("to `{path}`"),
+                        Collected::False => "to a false condition".to_owned(),
+                        _ => "to nothing".to_owned(),
+                    };
+                    let message = "a collect was decided before all it depends on was defined";
+                    let source = &self.table.sources[file as usize].file;
+                    let span = source.collects[collect as usize].span;
+                    let error = Diagnostic::new(Class::Conflict, message)
+                        .primary(Label::new(source, span, ""))
+                        .note(format!(
+                            "it came {} when decided, and {} in the end",
+                            tell(&before),
+                            tell(&now)
+                        ));
+                    self.error(error);
+                }
+            }
+        }
+    }
+
+    /// Reads all file values, so that evaluation needs no files and never changes (L59).
+    fn read_values(&mut self) {
+        let mut keys = Vec::new();
+        for (number, source) in self.table.sources.iter().enumerate() {
+            for (index, definition) in source.file.definitions.iter().enumerate() {
+                if definition.kind() == crate::syntax::Kind::FileValue
+                    && let Some(element) = self.table.find_full(&source.file.name(definition))
+                {
+                    keys.push((element, number, index));
+                }
+            }
+        }
+        keys.dedup_by_key(|(element, ..)| *element);
+        self.machine(Silent, |machine| {
+            for (element, ..) in keys {
+                for lax in [false, true] {
+                    machine.ask(crate::eval::Key::new(element, crate::eval::Form::Text, lax));
+                }
+            }
+        });
+    }
+}
+
+/// Points at a location of a table.
+pub(crate) fn label(table: &Table, loc: Loc, text: impl Into<String>) -> Label {
+    Label::new(&table.sources[loc.file as usize].file, loc.span, text)
+}
+
+/// Whether the name could belong to an element, for messages.
+pub(crate) fn possible(name: &str) -> bool {
+    is_valid_name(name)
+}

@@ -1,0 +1,134 @@
+//! Many specifications from the same files.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hashbrown::HashMap;
+use rayon::prelude::*;
+
+use crate::class::Class;
+use crate::diagnostics::Diagnostic;
+use crate::files::{Files, explain};
+use crate::limits::Limits;
+use crate::load::{Definition, Loader};
+use crate::spec::{LoadErrors, Spec};
+use crate::syntax::File;
+
+/// Reads and parses each file once, however many specifications use it.
+///
+/// Files are taken not to change while the session lives.
+pub struct Session<'a> {
+    files: &'a dyn Files,
+    limits: Limits,
+    parsed: Mutex<HashMap<PathBuf, Arc<File>>>,
+    values: Mutex<HashMap<PathBuf, Result<String, String>>>,
+}
+
+impl<'a> Session<'a> {
+    /// Starts without any file read.
+    pub fn new(files: &'a dyn Files) -> Self {
+        Session::with_limits(files, Limits::default())
+    }
+
+    /// Starts with limits other than the usual ones.
+    pub fn with_limits(files: &'a dyn Files, limits: Limits) -> Self {
+        Session {
+            files,
+            limits,
+            parsed: Mutex::default(),
+            values: Mutex::default(),
+        }
+    }
+
+    /// Loads a specification.
+    pub fn load(&self, entry: &Path, definitions: &[Definition]) -> Result<Spec, LoadErrors> {
+        let entry = self.entry(entry)?;
+        Spec::load_with(self, entry, definitions, &self.limits)
+    }
+
+    /// Loads one entry for many sets of definitions, in parallel; the results come in the order of the sets.
+    pub fn load_matrix<D>(&self, entry: &Path, sets: &[D]) -> Vec<Result<Spec, LoadErrors>>
+    where
+        D: AsRef<[Definition]> + Sync,
+    {
+        self.map_matrix(entry, sets, |_, loaded| loaded)
+    }
+
+    /// Like [`load_matrix`](Session::load_matrix), but hands each specification on at once.
+    pub fn map_matrix<D, R>(
+        &self,
+        entry: &Path,
+        sets: &[D],
+        each: impl Fn(usize, Result<Spec, LoadErrors>) -> R + Sync,
+    ) -> Vec<R>
+    where
+        D: AsRef<[Definition]> + Sync,
+        R: Send,
+    {
+        let one = |(index, set): (usize, &D)| each(index, self.load(entry, set.as_ref()));
+        sets.par_iter().enumerate().map(one).collect()
+    }
+
+    fn entry(&self, entry: &Path) -> Result<PathBuf, LoadErrors> {
+        match self.files.absolute(entry) {
+            Ok(path) => Ok(crate::files::resolve(Path::new("/"), &path)),
+            Err(error) => {
+                let message = format!(
+                    "cannot read the main file {}: {}",
+                    entry.display(),
+                    explain(&error)
+                );
+                let error = Diagnostic::new(Class::CannotOpen, message).at_path(entry);
+                Err(LoadErrors::new(vec![error], 0))
+            }
+        }
+    }
+}
+
+impl Loader for Session<'_> {
+    fn parsed(&self, path: &Path, limit: u64, max_errors: usize) -> io::Result<Arc<File>> {
+        if let Some(file) = self
+            .parsed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(path)
+        {
+            return Ok(Arc::clone(file));
+        }
+        // Not under the lock: two threads may read a file at the same time, but none waits for the other.
+        let bytes = self.files.read_limited(path, limit)?;
+        let file = Arc::new(File::parse_bytes(path.to_owned(), bytes, max_errors));
+        let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Arc::clone(parsed.entry(path.to_owned()).or_insert(file)))
+    }
+
+    fn value(&self, path: &Path, limit: u64) -> Result<String, String> {
+        if let Some(value) = self
+            .values
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(path)
+        {
+            return value.clone();
+        }
+        let value = match self.files.read_limited(path, limit) {
+            Err(error) => Err(explain(&error)),
+            Ok(bytes) => match String::from_utf8(bytes) {
+                Err(_) => Err("it is not UTF-8".to_owned()),
+                Ok(text) => Ok(join_lines(&text)),
+            },
+        };
+        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        values.insert(path.to_owned(), value.clone());
+        value
+    }
+}
+
+/// The lines of a file joined by blanks (L39).
+fn join_lines(text: &str) -> String {
+    let text = text
+        .strip_suffix('\n')
+        .map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+    text.replace("\r\n", " ").replace('\n', " ")
+}

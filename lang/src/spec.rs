@@ -1,0 +1,459 @@
+//! A loaded specification and what can be asked of it.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::class::Class;
+use crate::diagnostics::{Diagnostic, Label, conditions, explain_cause, nearest_name};
+use crate::eval::text::Cursor;
+use crate::eval::{Key, Machine, Memo, Outcome, Silent, Visitor};
+use crate::files::Files;
+use crate::limits::Limits;
+use crate::load::{Definition, Loaded, Untaken, label, load};
+use crate::session::Session;
+use crate::syntax::File;
+use crate::table::Table;
+
+/// The value of an element.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Value {
+    /// The text of a line element.
+    Line(String),
+    /// The lines of a block.
+    Block(Vec<String>),
+}
+
+impl Value {
+    /// The value as one text, the lines of a block joined by line feeds.
+    pub fn to_text(&self) -> String {
+        match self {
+            Value::Line(text) => text.clone(),
+            Value::Block(lines) => lines.join("\n"),
+        }
+    }
+}
+
+/// A value, and whether it is empty because a `:zap` removed it (L23).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Evaluated {
+    /// The value; an empty line if removed.
+    pub value: Value,
+    /// Whether it was removed.
+    pub zapped: bool,
+}
+
+/// All errors of a load, in the order of files and lines. There is at least one.
+#[derive(Clone, Debug)]
+pub struct LoadErrors {
+    errors: Vec<Diagnostic>,
+    more: usize,
+}
+
+impl LoadErrors {
+    pub(crate) fn new(errors: Vec<Diagnostic>, more: usize) -> Self {
+        debug_assert!(!errors.is_empty());
+        LoadErrors { errors, more }
+    }
+
+    /// The errors.
+    pub fn all(&self) -> &[Diagnostic] {
+        &self.errors
+    }
+
+    /// The first error.
+    pub fn first(&self) -> Option<&Diagnostic> {
+        self.errors.first()
+    }
+
+    /// The class of the first error.
+    pub fn class(&self) -> Class {
+        self.first().map_or(Class::Limit, |error| error.class)
+    }
+
+    /// How many further errors were only counted.
+    pub fn more(&self) -> usize {
+        self.more
+    }
+
+    /// Shows all of them.
+    pub fn render(&self, colour: bool) -> String {
+        let mut out = String::new();
+        for (index, error) in self.errors.iter().enumerate() {
+            if index > 0 {
+                out.push('\n');
+            }
+            out.push_str(&error.render(colour));
+        }
+        if self.more > 0 {
+            out.push_str(&format!("\nand {} more errors\n", self.more));
+        }
+        out
+    }
+}
+
+impl std::fmt::Display for LoadErrors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.first() {
+            Some(error) => error.fmt(f)?,
+            None => f.write_str("the specification cannot be loaded")?,
+        }
+        match self.errors.len() + self.more {
+            0 | 1 => Ok(()),
+            count => write!(f, " (and {} more)", count - 1),
+        }
+    }
+}
+
+impl std::error::Error for LoadErrors {}
+
+/// Why an element has no value.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("`{element}`: {}", diagnostic.message)]
+pub struct EvalError {
+    /// The element asked for.
+    pub element: String,
+    /// Equal for all elements that fail for the same reason.
+    pub cause: usize,
+    /// What is wrong.
+    pub diagnostic: Arc<Diagnostic>,
+}
+
+impl EvalError {
+    /// The class of the error.
+    pub fn class(&self) -> Class {
+        self.diagnostic.class
+    }
+}
+
+/// A collect that was not taken.
+#[derive(Clone, Debug)]
+pub struct UntakenCollect {
+    /// The annotation.
+    pub at: Label,
+    /// Whether its condition was false; otherwise its path came to nothing (L50).
+    pub condition: bool,
+}
+
+/// A loaded specification.
+///
+/// It can be shared between threads. Every element is evaluated at most once, when it is first asked for; since
+/// nothing changes after loading, the order of questions never matters (L59).
+#[derive(Debug)]
+pub struct Spec {
+    table: Table,
+    memo: Mutex<Memo>,
+    limits: Limits,
+    collected: Vec<PathBuf>,
+    untaken: Vec<Untaken>,
+    names: std::sync::OnceLock<Vec<String>>,
+}
+
+impl Spec {
+    /// Loads the file `entry` and all that it collects, with definitions from the command line.
+    ///
+    /// A relative `entry` is taken from the process's directory.
+    pub fn load(
+        files: &dyn Files,
+        entry: &Path,
+        definitions: &[Definition],
+    ) -> Result<Spec, LoadErrors> {
+        Spec::load_limited(files, entry, definitions, &Limits::default())
+    }
+
+    /// Loads with limits other than the usual ones.
+    pub fn load_limited(
+        files: &dyn Files,
+        entry: &Path,
+        definitions: &[Definition],
+        limits: &Limits,
+    ) -> Result<Spec, LoadErrors> {
+        Session::with_limits(files, *limits).load(entry, definitions)
+    }
+
+    pub(crate) fn load_with(
+        loader: &dyn crate::load::Loader,
+        entry: PathBuf,
+        definitions: &[Definition],
+        limits: &Limits,
+    ) -> Result<Spec, LoadErrors> {
+        let Loaded {
+            table,
+            memo,
+            untaken,
+        } = load(loader, limits, entry, definitions)
+            .map_err(|(errors, more)| LoadErrors::new(errors, more))?;
+        let collected = table
+            .sources
+            .iter()
+            .filter(|source| !source.command_line)
+            .map(|source| source.file.path().to_owned())
+            .collect();
+        Ok(Spec {
+            table,
+            memo: Mutex::new(memo),
+            limits: *limits,
+            collected,
+            untaken,
+            names: Default::default(),
+        })
+    }
+
+    /// The names of all elements with a definition, sorted.
+    pub fn names(&self) -> &[String] {
+        self.names.get_or_init(|| {
+            let mut names: Vec<String> = self
+                .table
+                .elements()
+                .map(|slot| self.table.name(slot).join())
+                .collect();
+            names.sort_unstable();
+            names
+        })
+    }
+
+    /// The files read, main file first, in the order of reading.
+    pub fn collected(&self) -> &[PathBuf] {
+        &self.collected
+    }
+
+    /// Like [`collected`](Spec::collected), relative to the main file's directory where they lie under it, sorted.
+    pub fn collected_relative(&self) -> Vec<PathBuf> {
+        let dir = self.table.dir(0);
+        let relative = |path: &PathBuf| path.strip_prefix(dir).unwrap_or(path).to_owned();
+        let mut paths: Vec<PathBuf> = self.collected.iter().map(relative).collect();
+        paths.sort_unstable();
+        paths
+    }
+
+    /// The parsed files, in the order of reading; the command line, if used, comes second.
+    pub fn files(&self) -> impl Iterator<Item = &Arc<File>> {
+        self.table.sources.iter().map(|source| &source.file)
+    }
+
+    /// The collects that were not taken.
+    pub fn untaken(&self) -> Vec<UntakenCollect> {
+        let label = |untaken: &Untaken| {
+            let file = &self.table.sources[untaken.file as usize].file;
+            let span = file.collects[untaken.collect as usize].span;
+            UntakenCollect {
+                at: Label::new(file, span, ""),
+                condition: untaken.condition,
+            }
+        };
+        self.untaken.iter().map(label).collect()
+    }
+
+    /// The definitions of an element, as places of its name.
+    pub fn definitions(&self, name: &str) -> Vec<Label> {
+        let mut slot = self.table.find(name);
+        let mut labels = Vec::new();
+        while let Some(this) = slot {
+            labels.push(label(&self.table, self.table.name_loc(this), ""));
+            slot = self.table.next(this);
+        }
+        labels
+    }
+
+    /// Whether the element is defined: has an unconditional definition or exactly one true condition.
+    ///
+    /// An element whose conditions fail or conflict counts as defined; asking for its value tells why.
+    pub fn is_defined(&self, name: &str) -> bool {
+        let Some(element) = self.table.find(name) else {
+            return false;
+        };
+        let outcome = self.machine(Silent, |machine| machine.choose(element, false));
+        !matches!(outcome, Outcome::Undefined)
+    }
+
+    /// The value of an element. What was removed (L23) is an empty line.
+    pub fn value(&self, name: &str) -> Result<Value, EvalError> {
+        self.evaluate(name).map(|found| found.value)
+    }
+
+    /// The value of an element, if it is defined.
+    pub fn get(&self, name: &str) -> Result<Option<Value>, EvalError> {
+        if self.is_defined(name) {
+            self.value(name).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Whether the element is defined but removed by a `:zap`.
+    pub fn is_zapped(&self, name: &str) -> bool {
+        self.evaluate(name).is_ok_and(|found| found.zapped)
+    }
+
+    /// The value of an element, and whether it was removed.
+    pub fn evaluate(&self, name: &str) -> Result<Evaluated, EvalError> {
+        let Some(element) = self.table.find(name) else {
+            return Err(self.no_such(name));
+        };
+        let mut memo = self.memo();
+        let (key, outcome) = Self::ask(&self.table, &self.limits, &mut memo, element);
+        self.result(name, &memo, element, key, outcome)
+    }
+
+    /// The values of all elements, in the order of their names.
+    pub fn evaluate_all(&self) -> Vec<(&str, Result<Evaluated, EvalError>)> {
+        let mut memo = self.memo();
+        let names = self.names().iter();
+        names
+            .filter_map(|name| {
+                let element = self.table.find(name)?;
+                let (key, outcome) = Self::ask(&self.table, &self.limits, &mut memo, element);
+                Some((
+                    name.as_str(),
+                    self.result(name, &memo, element, key, outcome),
+                ))
+            })
+            .collect()
+    }
+
+    fn ask(table: &Table, limits: &Limits, memo: &mut Memo, element: u32) -> (Key, Outcome) {
+        Machine::new(table, memo, limits, &unread, Silent).value(element)
+    }
+
+    fn result(
+        &self,
+        name: &str,
+        memo: &Memo,
+        element: u32,
+        key: Key,
+        outcome: Outcome,
+    ) -> Result<Evaluated, EvalError> {
+        let value = match outcome {
+            Outcome::Text(text) => Value::Line(memo.arena.string(&self.table, text)),
+            Outcome::Lines(block) => Value::Block(lines(&self.table, memo, block)),
+            Outcome::Removed => {
+                return Ok(Evaluated {
+                    value: Value::Line(String::new()),
+                    zapped: true,
+                });
+            }
+            Outcome::Failed(cause) => return Err(self.failed(name, memo, key, cause)),
+            Outcome::Undefined | Outcome::Chosen(_) => return Err(self.no_condition(name, element)),
+        };
+        Ok(Evaluated {
+            value,
+            zapped: false,
+        })
+    }
+
+    pub(crate) fn memo(&self) -> MutexGuard<'_, Memo> {
+        // A panic elsewhere cannot leave a half-made result: entries are written when they are complete.
+        self.memo.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn machine<V: Visitor, R>(&self, visitor: V, work: impl FnOnce(&mut Machine<'_, V>) -> R) -> R {
+        let mut memo = self.memo();
+        work(&mut Machine::new(
+            &self.table,
+            &mut memo,
+            &self.limits,
+            &unread,
+            visitor,
+        ))
+    }
+
+    fn failed(&self, name: &str, memo: &Memo, key: Key, cause: u32) -> EvalError {
+        let mut diagnostic = explain_cause(&self.table, memo, cause);
+        // The way from the element asked for to the cause, its first steps.
+        let mut at = key;
+        let mut steps = 0;
+        while let Some((loc, next)) = memo.via.get(&at) {
+            let primary = diagnostic
+                .primary
+                .as_ref()
+                .map(|primary| (primary.path().to_owned(), primary.span));
+            let here = label(
+                &self.table,
+                *loc,
+                format!("needed by `{}`", self.table.name(at.element())),
+            );
+            if !diagnostic
+                .labels
+                .iter()
+                .any(|other| other.span == here.span)
+                && primary
+                    .is_none_or(|(path, span)| (path.as_path(), span) != (here.path(), here.span))
+                && diagnostic.class != Class::Circular
+            {
+                diagnostic.labels.push(here);
+            }
+            at = *next;
+            steps += 1;
+            if steps == 6 {
+                diagnostic.notes.push("and so on".to_owned());
+                break;
+            }
+        }
+        EvalError {
+            element: name.to_owned(),
+            cause: cause as usize,
+            diagnostic: Arc::new(diagnostic),
+        }
+    }
+
+    fn no_such(&self, name: &str) -> EvalError {
+        let mut diagnostic = Diagnostic::new(Class::Undefined, format!("`{name}` is not defined"));
+        if let Some(main) = self.table.sources.first() {
+            diagnostic = diagnostic.at_path(main.file.path());
+        }
+        if let Some(near) = nearest_name(&self.table, name) {
+            diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
+        }
+        EvalError {
+            element: name.to_owned(),
+            cause: usize::MAX,
+            diagnostic: Arc::new(diagnostic),
+        }
+    }
+
+    fn no_condition(&self, name: &str, element: u32) -> EvalError {
+        let diagnostic = Diagnostic::new(
+            Class::Undefined,
+            format!("`{name}` is undefined: none of its conditions is true"),
+        )
+        .primary(label(
+            &self.table,
+            self.table.name_loc(element),
+            "defined under a condition",
+        ));
+        let diagnostic = conditions(&self.table, element, diagnostic);
+        EvalError {
+            element: name.to_owned(),
+            cause: usize::MAX - 1 - element as usize,
+            diagnostic: Arc::new(diagnostic),
+        }
+    }
+}
+
+/// The lines of an evaluated block.
+pub(crate) fn lines(table: &Table, memo: &Memo, block: Option<u32>) -> Vec<String> {
+    let Some(block) = block else {
+        return Vec::new();
+    };
+    let count = memo.arena.blocks[block as usize].lines;
+    let mut out = Vec::with_capacity(count as usize);
+    let mut cursor = Cursor::new(&memo.arena, block, 0, count);
+    while let Some(piece) = cursor.next(&memo.arena, table) {
+        let mut line = String::new();
+        memo.arena.write(table, piece, &mut line);
+        out.push(line);
+    }
+    out
+}
+
+/// Everything was read when the specification was loaded.
+pub(crate) fn unread(_: &Path) -> Result<String, String> {
+    Err("it was not read when the specification was loaded".to_owned())
+}
