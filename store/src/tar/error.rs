@@ -165,8 +165,10 @@ pub enum EntryFault {
         /// What it is.
         kind: &'static str,
     },
-    /// The path was there before, with other content or metadata.
-    #[error("the archive already holds this path (header at byte {first}) and the two differ")]
+    /// The path was there before. Tools disagree about which one counts.
+    #[error(
+        "the archive already holds this path (header at byte {first}); only a folder may come again, and unchanged"
+    )]
     Duplicate {
         /// Where the first one's header lies.
         first: u64,

@@ -152,3 +152,6 @@ impl ExportOptions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
