@@ -4,4 +4,5 @@
 //! the crates `mstore-lang` and `mstore-store`.
 
 pub mod build;
+pub mod plan;
 pub mod schedule;

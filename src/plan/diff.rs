@@ -1,0 +1,339 @@
+//! Two plans side by side: which steps changed, why, and which targets go stale.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::compare::{Reason, compare};
+use super::derivation::{DrvHash, Output, Source};
+use super::facts::{FactsError, Trees};
+use super::graph::{Graph, Node};
+
+/// How many changed paths of an input a difference lists.
+const PATHS: usize = 20;
+
+/// What happened to a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fate {
+    /// Only the new plan has it.
+    Added,
+    /// Only the old plan has it.
+    Removed,
+    /// It differs by itself.
+    Changed,
+    /// It differs only in that something it starts from does. It is built again unless that comes
+    /// out as before.
+    Downstream,
+    /// Only names, or the time limit, differ: it is not built again.
+    Renamed,
+}
+
+/// One step that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeDiff {
+    /// Its name; in comparisons of two targets, without the subarch.
+    pub name: String,
+    /// The target it is a step of.
+    pub target: String,
+    /// What happened to it.
+    pub fate: Fate,
+    /// The old derivation.
+    #[serde(serialize_with = "optional_hash")]
+    pub old: Option<DrvHash>,
+    /// The new derivation.
+    #[serde(serialize_with = "optional_hash")]
+    pub new: Option<DrvHash>,
+    /// Why.
+    pub reasons: Vec<Reason>,
+}
+
+fn optional_hash<S: serde::Serializer>(
+    hash: &Option<DrvHash>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match hash {
+        Some(hash) => serializer.collect_str(hash),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// Everything that differs between two plans.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct PlanDiff {
+    /// Steps that differ, in the order of the new plan, removed ones last.
+    pub nodes: Vec<NodeDiff>,
+    /// Targets of the new plan with a step that differs or is new, in order.
+    pub stale: Vec<String>,
+    /// Targets that only the old plan has.
+    pub removed: Vec<String>,
+    /// How many steps are the same.
+    pub unchanged: usize,
+}
+
+/// How the steps of two plans are paired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pairing {
+    /// By full name: two states of one specification.
+    ByName,
+    /// By target class and step: two targets that are made alike.
+    ByClass,
+}
+
+/// Compares two plans. `trees` names the paths that differ in seeds and snapshots.
+pub fn diff(
+    old: &Graph,
+    new: &Graph,
+    pairing: Pairing,
+    trees: &dyn Trees,
+) -> Result<PlanDiff, FactsError> {
+    let (before, after) = (pair(old, pairing), pair(new, pairing));
+    let mut result = PlanDiff::default();
+    // Indices of the new plan's nodes that are not what they were.
+    let mut touched: BTreeSet<usize> = BTreeSet::new();
+    // Those of them whose output may differ: a test hands on what it got.
+    let mut carried: BTreeSet<usize> = BTreeSet::new();
+    for (at, node) in new.nodes().iter().enumerate() {
+        let key = &after.keys[at];
+        let name = shown(node, key, pairing);
+        let target = target_name(new, node);
+        let Some(was) = before.by_key.get(key).map(|i| &old.nodes()[*i]) else {
+            touched.insert(at);
+            carried.insert(at);
+            result.nodes.push(NodeDiff {
+                name,
+                target,
+                fate: Fate::Added,
+                old: None,
+                new: Some(node.hash),
+                reasons: Vec::new(),
+            });
+            continue;
+        };
+        if was.hash == node.hash {
+            result.unchanged += 1;
+            continue;
+        }
+        let mut reasons = compare(&was.derivation, &node.derivation);
+        let own = reasons.len();
+        let mut fate = match reasons.is_empty() {
+            true => Fate::Renamed,
+            false => Fate::Changed,
+        };
+        let pairs = was.derivation.inputs.iter().zip(&node.derivation.inputs);
+        for (i, (a, b)) in pairs.enumerate() {
+            if a.role != b.role || a.at != b.at {
+                continue;
+            }
+            let producer = node.producers.get(i).copied().flatten();
+            match (&a.source, &b.source) {
+                (Source::Tree(x), Source::Tree(y)) if x != y => {
+                    fate = Fate::Changed;
+                    reasons.push(Reason::Tree {
+                        role: b.role,
+                        old: *x,
+                        new: *y,
+                        changes: trees.changes(*x, *y, PATHS)?,
+                    });
+                }
+                (Source::Derivation { path: x, .. }, Source::Derivation { path: y, .. }) => {
+                    if x != y {
+                        fate = Fate::Changed;
+                        reasons.push(Reason::Field {
+                            field: "portage/ROOT of what it starts from",
+                            old: x.clone(),
+                            new: y.clone(),
+                        });
+                    }
+                    let (was_from, is_from) = (
+                        was.producers.get(i).copied().flatten(),
+                        producer.map(|p| &after.keys[p]),
+                    );
+                    let other = was_from.map(|p| &before.keys[p]) != is_from;
+                    let changed = producer.is_some_and(|p| carried.contains(&p));
+                    if other || changed {
+                        if fate == Fate::Renamed {
+                            fate = Fate::Downstream;
+                        }
+                        if let Some(p) = producer {
+                            let from = &new.nodes()[p];
+                            reasons.push(Reason::Upstream {
+                                role: b.role,
+                                from: shown(from, &after.keys[p], pairing),
+                            });
+                        }
+                    }
+                }
+                (x, y) if x != y => {
+                    fate = Fate::Changed;
+                    reasons.push(Reason::Field {
+                        field: "input",
+                        old: source_name(x, old),
+                        new: source_name(y, new),
+                    });
+                }
+                _ => {}
+            }
+        }
+        if fate == Fate::Renamed {
+            if pairing == Pairing::ByClass {
+                result.unchanged += 1;
+                continue;
+            }
+        } else {
+            touched.insert(at);
+            if node.derivation.output == Output::Captured || reasons.len() > own {
+                carried.insert(at);
+            }
+        }
+        result.nodes.push(NodeDiff {
+            name,
+            target,
+            fate,
+            old: Some(was.hash),
+            new: Some(node.hash),
+            reasons,
+        });
+    }
+    for (at, node) in old.nodes().iter().enumerate() {
+        let key = &before.keys[at];
+        if !after.by_key.contains_key(key) {
+            result.nodes.push(NodeDiff {
+                name: shown(node, key, pairing),
+                target: target_name(old, node),
+                fate: Fate::Removed,
+                old: Some(node.hash),
+                new: None,
+                reasons: Vec::new(),
+            });
+        }
+    }
+    if pairing == Pairing::ByName {
+        stale_targets(old, new, &touched, &mut result);
+    }
+    Ok(result)
+}
+
+/// Targets one of whose steps was touched, or which lost one or are cut out elsewhere.
+fn stale_targets(old: &Graph, new: &Graph, touched: &BTreeSet<usize>, result: &mut PlanDiff) {
+    for target in new.targets() {
+        let was = old.target(&target.id);
+        let other_end = was.is_some_and(|was| {
+            was.root != target.root
+                || old.nodes()[was.last].full_name != new.nodes()[target.last].full_name
+        });
+        if other_end || target.nodes.iter().any(|n| touched.contains(n)) {
+            result.stale.push(target.name.clone());
+        }
+    }
+    for target in old.targets() {
+        if new.target(&target.id).is_none() {
+            result.removed.push(target.name.clone());
+        }
+    }
+}
+
+struct Paired {
+    keys: Vec<String>,
+    by_key: BTreeMap<String, usize>,
+}
+
+fn pair(graph: &Graph, pairing: Pairing) -> Paired {
+    let mut by_key = BTreeMap::new();
+    let mut keys = Vec::new();
+    for (at, node) in graph.nodes().iter().enumerate() {
+        let base = match pairing {
+            Pairing::ByName => node.full_name.clone(),
+            Pairing::ByClass => format!("{}:{}", node.target.target, node.step),
+        };
+        let mut key = base.clone();
+        let mut again = 1;
+        while by_key.contains_key(&key) {
+            again += 1;
+            key = format!("{base} ({again})");
+        }
+        by_key.insert(key.clone(), at);
+        keys.push(key);
+    }
+    Paired { keys, by_key }
+}
+
+fn shown(node: &Node, key: &str, pairing: Pairing) -> String {
+    match pairing {
+        Pairing::ByName => node.name.clone(),
+        Pairing::ByClass => key.to_owned(),
+    }
+}
+
+fn target_name(graph: &Graph, node: &Node) -> String {
+    graph
+        .target(&node.target)
+        .map_or_else(|| node.target.to_string(), |t| t.name.clone())
+}
+
+fn source_name(source: &Source, graph: &Graph) -> String {
+    match source {
+        Source::Tree(tree) => format!("the tree {tree:.12}"),
+        Source::Unpinned(name) => format!("`{name}`, which is not pinned"),
+        Source::Derivation { hash, .. } => graph
+            .nodes()
+            .iter()
+            .find(|n| n.hash == *hash)
+            .map_or_else(|| hash.to_string(), |n| n.name.clone()),
+    }
+}
+
+impl PlanDiff {
+    /// Whether the plans are the same.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty() && self.stale.is_empty() && self.removed.is_empty()
+    }
+
+    /// The text for people. Steps that differ in the same way are told of together.
+    pub fn text(&self) -> String {
+        if self.is_empty() {
+            return "no difference\n".to_owned();
+        }
+        let mut groups: Vec<(String, Vec<&NodeDiff>)> = Vec::new();
+        for node in &self.nodes {
+            let mut body = String::new();
+            let head = match node.fate {
+                Fate::Added => "+ new",
+                Fate::Removed => "- gone",
+                Fate::Changed => "~ changed",
+                Fate::Downstream => "> follows",
+                Fate::Renamed => "= renamed only, not built again",
+            };
+            // Writing to a String cannot fail.
+            let _ = writeln!(body, "{head}");
+            // What comes from above is said once, by the step that changed.
+            let own = node
+                .reasons
+                .iter()
+                .filter(|r| !matches!(r, Reason::Upstream { .. }));
+            for reason in own {
+                for line in reason.to_string().lines() {
+                    let _ = writeln!(body, "    {line}");
+                }
+            }
+            match groups.iter_mut().find(|(b, _)| *b == body) {
+                Some((_, nodes)) => nodes.push(node),
+                None => groups.push((body, vec![node])),
+            }
+        }
+        let mut text = String::new();
+        for (body, nodes) in groups {
+            let (mark, rest) = body.split_at(1);
+            let names: Vec<&str> = nodes.iter().map(|n| n.name.as_str()).collect();
+            let _ = write!(text, "{mark} {}:{rest}", names.join(" "));
+        }
+        if !self.stale.is_empty() {
+            let _ = writeln!(text, "stale: {}", self.stale.join(" "));
+        }
+        if !self.removed.is_empty() {
+            let _ = writeln!(text, "no longer there: {}", self.removed.join(" "));
+        }
+        text
+    }
+}

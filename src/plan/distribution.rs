@@ -1,0 +1,299 @@
+//! A distribution: an entry file with all it collects, and the targets it describes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use mstore_lang::{Definition, DiskFiles, Files, Session};
+use rayon::prelude::*;
+
+use super::elements::Elements;
+use super::embedded::{BUILTIN_ENTRY, VIRTUAL_SPECS};
+use super::error::{PlanError, SpecError};
+use super::files::SpecFiles;
+use super::lock::{LOCK_NAME, Lock, PinKind};
+use super::name::{Arch, Index, TargetId};
+use super::recipe::{Recipe, Start};
+use super::recipes::Recipes;
+
+/// The name of an entry file that is looked for.
+pub const ENTRY_NAME: &str = "metro.conf";
+
+/// The folder beside an entry file whose files replace standard specs.
+pub const SHADOW_NAME: &str = "specs";
+
+/// `target/version` as long as there is no snapshot to take a date from.
+const NO_VERSION: &str = "1980-01-01";
+
+/// An entry file with all it collects.
+#[derive(Debug)]
+pub struct Distribution {
+    files: SpecFiles,
+    entry: PathBuf,
+    definitions: Vec<Definition>,
+    index: Index,
+    /// The snapshot that targets most likely use; saves loading them twice.
+    likely_snapshot: Option<String>,
+    /// Whether the specification itself says what `target/version` is.
+    own_version: bool,
+}
+
+impl Distribution {
+    /// Opens `entry`; without one `metro.conf` in the folder `cwd`; without that the standard specs.
+    /// `definitions` replace those of the entry file, as on Metro's command line.
+    pub fn open(
+        entry: Option<&Path>,
+        cwd: &Path,
+        definitions: Vec<Definition>,
+    ) -> Result<Distribution, PlanError> {
+        let stat = |path: &Path| {
+            DiskFiles.is_file(path).map_err(|source| PlanError::Io {
+                path: path.to_owned(),
+                source,
+            })
+        };
+        let entry = match entry {
+            Some(path) if path.starts_with(VIRTUAL_SPECS) => path.to_owned(),
+            Some(path) => {
+                let mut path = cwd.join(path);
+                if path.is_dir() {
+                    path.push(ENTRY_NAME);
+                }
+                if !stat(&path)? {
+                    return Err(PlanError::NoEntry { path });
+                }
+                path
+            }
+            None => {
+                let here = cwd.join(ENTRY_NAME);
+                match stat(&here)? {
+                    true => here,
+                    false => BUILTIN_ENTRY.into(),
+                }
+            }
+        };
+        Self::with_files(Box::new(DiskFiles), entry, definitions)
+    }
+
+    /// Opens the entry file at the absolute path `entry` among `base`.
+    pub fn with_files(
+        base: Box<dyn Files + Send>,
+        entry: PathBuf,
+        definitions: Vec<Definition>,
+    ) -> Result<Distribution, PlanError> {
+        let builtin = entry.starts_with(VIRTUAL_SPECS);
+        let shadow = match entry.parent() {
+            Some(folder) if !builtin => Some(folder.join(SHADOW_NAME)),
+            _ => None,
+        };
+        let files = SpecFiles::new(base, shadow);
+        let elements = Elements::load(&files, &entry, &definitions)?;
+        let index = read_index(&elements, &entry)?;
+        Ok(Distribution {
+            likely_snapshot: elements.line(Recipe::SNAPSHOT).ok().flatten(),
+            own_version: elements.is_defined("target/version"),
+            files,
+            entry,
+            definitions,
+            index,
+        })
+    }
+
+    /// The entry file.
+    pub fn entry(&self) -> &Path {
+        &self.entry
+    }
+
+    /// Whether the standard specs are used as they are.
+    pub fn is_builtin(&self) -> bool {
+        self.entry.starts_with(VIRTUAL_SPECS)
+    }
+
+    /// The files the specification is read from.
+    pub fn files(&self) -> &dyn Files {
+        &self.files
+    }
+
+    /// What can be built.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Where the lock file lies: beside the user's entry file, or in the store's folder.
+    pub fn lock_path(&self, store: &Path) -> PathBuf {
+        match self.entry.parent() {
+            Some(folder) if !self.is_builtin() => folder.join(LOCK_NAME),
+            _ => store.join(LOCK_NAME),
+        }
+    }
+
+    /// Expands names and patterns; each target once, in the order in which it was first named.
+    pub fn expand<S: AsRef<str>>(&self, names: &[S]) -> Result<Vec<TargetId>, PlanError> {
+        let mut all = Vec::new();
+        for name in names {
+            for id in self.index.expand(name.as_ref())? {
+                if !all.contains(&id) {
+                    all.push(id);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// The settings of one target.
+    pub fn elements(&self, id: &TargetId, lock: &Lock) -> Result<Elements, PlanError> {
+        self.elements_in(&Session::new(&self.files), id, lock)
+    }
+
+    fn elements_in(
+        &self,
+        session: &Session<'_>,
+        id: &TargetId,
+        lock: &Lock,
+    ) -> Result<Elements, PlanError> {
+        let load = |version| self.load(session, id, version);
+        let date = |snapshot: Option<&str>| -> String {
+            snapshot
+                .and_then(|name| lock.get(PinKind::Snapshot, name))
+                .and_then(|pin| pin.date.clone())
+                .unwrap_or_else(|| NO_VERSION.to_owned())
+        };
+        let mark = |mut error: SpecError| {
+            error.target = Some(id.to_string());
+            error
+        };
+        if self.own_version {
+            return Ok(load(None).map_err(mark)?);
+        }
+        let guess = date(self.likely_snapshot.as_deref());
+        let elements = match load(Some(&guess)) {
+            Ok(elements) => elements,
+            // A file that is collected for this target alone may say what the version is; a
+            // definition from outside then is one too many.
+            Err(error) => match load(None) {
+                Ok(elements) if elements.is_defined("target/version") => return Ok(elements),
+                _ => return Err(mark(error).into()),
+            },
+        };
+        let snapshot = elements.line(Recipe::SNAPSHOT).ok().flatten();
+        let version = date(snapshot.as_deref());
+        if version == guess {
+            return Ok(elements);
+        }
+        Ok(load(Some(&version)).map_err(mark)?)
+    }
+
+    fn load(
+        &self,
+        session: &Session<'_>,
+        id: &TargetId,
+        version: Option<&str>,
+    ) -> Result<Elements, SpecError> {
+        let ours = [
+            ("target", Some(id.target.as_str())),
+            ("target/build", Some(id.build.as_str())),
+            ("target/arch_desc", Some(id.arch_desc.as_str())),
+            ("target/subarch", Some(id.subarch.as_str())),
+            ("target/version", version),
+        ];
+        let mut definitions = self.definitions.clone();
+        for (name, value) in ours {
+            let Some(value) = value else { continue };
+            if !definitions.iter().any(|d| d.name == name) {
+                definitions.push(Definition::new(name, value));
+            }
+        }
+        Elements::load_in(session, &self.entry, &definitions)
+    }
+
+    /// The recipe of one target.
+    pub fn recipe(&self, id: &TargetId, lock: &Lock) -> Result<Recipe, PlanError> {
+        Recipe::read(&self.elements(id, lock)?, id, &self.index)
+    }
+
+    /// The recipes of `ids` and of everything these start from, loaded in parallel.
+    pub fn recipes(&self, ids: &[TargetId], lock: &Lock) -> Result<Recipes, PlanError> {
+        let session = Session::new(&self.files);
+        let mut recipes: BTreeMap<TargetId, Recipe> = BTreeMap::new();
+        let mut todo: BTreeSet<TargetId> = ids.iter().cloned().collect();
+        while !todo.is_empty() {
+            let batch: Vec<TargetId> = std::mem::take(&mut todo).into_iter().collect();
+            let loaded: Vec<Result<Recipe, PlanError>> = batch
+                .par_iter()
+                .map(|id| Recipe::read(&self.elements_in(&session, id, lock)?, id, &self.index))
+                .collect();
+            // In order, so that of several errors it is always the same that is reported.
+            for recipe in loaded {
+                let recipe = recipe?;
+                if let Start::Target(from) = &recipe.start {
+                    todo.insert(from.clone());
+                }
+                recipes.insert(recipe.id.clone(), recipe);
+            }
+            todo.retain(|id| !recipes.contains_key(id));
+        }
+        let mut requested: Vec<TargetId> = Vec::new();
+        for id in ids {
+            if !requested.contains(id) {
+                requested.push(id.clone());
+            }
+        }
+        Ok(Recipes {
+            index: self.index.clone(),
+            requested,
+            recipes,
+        })
+    }
+}
+
+fn read_index(elements: &Elements, entry: &Path) -> Result<Index, PlanError> {
+    let words = |element: &str| -> Result<Vec<String>, PlanError> {
+        let mut words = elements.words(element)?;
+        let mut seen = BTreeSet::new();
+        words.retain(|w| seen.insert(w.clone()));
+        if let Some(bad) = words.iter().find(|w| w.contains('/') || w.contains(['*', '?'])) {
+            return Err(PlanError::Value {
+                element: element.to_owned(),
+                target: entry.display().to_string(),
+                place: elements.place(element),
+                message: format!("`{bad}` cannot be a name: it has one of / * ?"),
+                help: String::new(),
+            });
+        }
+        Ok(words)
+    };
+    let needed = |element: &str| -> Result<Vec<String>, PlanError> {
+        match words(element)? {
+            words if words.is_empty() => Err(PlanError::NoIndex {
+                entry: entry.to_owned(),
+                element: element.to_owned(),
+            }),
+            words => Ok(words),
+        }
+    };
+    let targets = needed("list/targets")?;
+    let builds = needed("list/builds")?;
+    let mut arches = Vec::new();
+    for name in needed("list/arches")? {
+        let subarches = words(&format!("list/subarches/{name}"))?;
+        arches.push(Arch { name, subarches });
+    }
+    let default_build = match elements.line("default/build")?.filter(|b| !b.is_empty()) {
+        Some(build) => build,
+        None => builds[0].clone(),
+    };
+    if !builds.contains(&default_build) {
+        return Err(PlanError::Value {
+            element: "default/build".to_owned(),
+            target: entry.display().to_string(),
+            place: elements.place("default/build"),
+            message: format!("`{default_build}` is not among list/builds"),
+            help: format!("there is: {}", builds.join(" ")),
+        });
+    }
+    Ok(Index {
+        default_build,
+        builds,
+        arches,
+        targets,
+    })
+}

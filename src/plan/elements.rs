@@ -1,0 +1,119 @@
+//! The settings of one evaluation, as plan asks for them.
+
+use std::path::Path;
+
+use mstore_lang::{Definition, Files, Session, Spec, Value};
+
+use super::error::{Place, SpecError};
+
+/// A loaded specification.
+#[derive(Debug)]
+pub struct Elements {
+    spec: Spec,
+}
+
+impl Elements {
+    /// Loads `entry` and all it collects.
+    pub(super) fn load(
+        files: &dyn Files,
+        entry: &Path,
+        definitions: &[Definition],
+    ) -> Result<Elements, SpecError> {
+        Self::load_in(&Session::new(files), entry, definitions)
+    }
+
+    /// Loads `entry` and all it collects, sharing parsed files with others of the session.
+    pub(super) fn load_in(
+        session: &Session<'_>,
+        entry: &Path,
+        definitions: &[Definition],
+    ) -> Result<Elements, SpecError> {
+        match session.load(entry, definitions) {
+            Ok(spec) => Ok(Elements { spec }),
+            Err(errors) => Err(SpecError {
+                target: None,
+                diagnostics: errors.all().to_vec(),
+                more: errors.more(),
+            }),
+        }
+    }
+
+    /// The specification itself.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// The names of all elements, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.spec.names().iter().map(String::as_str)
+    }
+
+    /// The names of all elements that begin with `prefix`, sorted.
+    pub(super) fn names_below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+        self.names().filter(move |n| n.starts_with(prefix))
+    }
+
+    /// Whether `name` is defined, blank or not.
+    pub fn is_defined(&self, name: &str) -> bool {
+        self.spec.is_defined(name)
+    }
+
+    /// Where `name` is defined; with conditions, where it is first.
+    pub fn place(&self, name: &str) -> Option<Place> {
+        let definitions = self.spec.definitions(name);
+        let first = definitions.first()?;
+        Some(Place {
+            file: first.path().to_owned(),
+            line: first.line(),
+        })
+    }
+
+    /// The value of `name`; nothing if it is undefined or was removed.
+    fn value(&self, name: &str) -> Result<Option<Value>, SpecError> {
+        if !self.is_defined(name) {
+            return Ok(None);
+        }
+        match self.spec.evaluate(name) {
+            Ok(found) => Ok((!found.zapped).then_some(found.value)),
+            Err(error) => Err(SpecError {
+                target: None,
+                diagnostics: vec![error.diagnostic.as_ref().clone()],
+                more: 0,
+            }),
+        }
+    }
+
+    /// The text of `name`, a line or a block of one line; nothing if it is undefined or was removed.
+    pub fn line(&self, name: &str) -> Result<Option<String>, SpecError> {
+        Ok(self.value(name)?.map(|value| match value {
+            Value::Line(line) => line,
+            Value::Block(lines) => lines.join(" "),
+        }))
+    }
+
+    /// The text of `name` with the lines of a block kept apart.
+    pub(super) fn any_text(&self, name: &str) -> Result<Option<String>, SpecError> {
+        Ok(self.value(name)?.map(|value| match value {
+            Value::Line(line) => line,
+            Value::Block(lines) => lines.join("\n"),
+        }))
+    }
+
+    /// The lines of `name`, a block or a single line; nothing if it is undefined or was removed.
+    pub fn block(&self, name: &str) -> Result<Option<Vec<String>>, SpecError> {
+        Ok(self.value(name)?.map(|value| match value {
+            Value::Line(line) => vec![line],
+            Value::Block(lines) => lines,
+        }))
+    }
+
+    /// The words of `name`; none if it is undefined or was removed.
+    pub fn words(&self, name: &str) -> Result<Vec<String>, SpecError> {
+        let lines = self.block(name)?.unwrap_or_default();
+        Ok(lines
+            .iter()
+            .flat_map(|l| l.split_whitespace())
+            .map(str::to_owned)
+            .collect())
+    }
+}

@@ -1,0 +1,138 @@
+//! Reasons: the visitor of the staleness walk that says why a step has to be built.
+
+use std::collections::BTreeMap;
+
+use super::compare::{Reason, compare};
+use super::derivation::{Derivation, Resolved, Source};
+use super::facts::{Facts, FactsError};
+use super::graph::Graph;
+use super::staleness::{State, Visitor};
+
+/// How many changed paths of an input a reason lists.
+const PATHS: usize = 20;
+
+/// Collects the reasons of every node that is not up to date.
+#[derive(Debug, Clone, Default)]
+pub struct Explainer {
+    reasons: BTreeMap<usize, Vec<Reason>>,
+    only: Option<std::collections::BTreeSet<usize>>,
+}
+
+impl Explainer {
+    /// Explains every node.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Explains only the given nodes; looking up the past costs time.
+    pub fn only(nodes: impl IntoIterator<Item = usize>) -> Self {
+        Explainer {
+            reasons: BTreeMap::new(),
+            only: Some(nodes.into_iter().collect()),
+        }
+    }
+
+    /// The reasons by node. Nodes that are up to date have none.
+    pub fn reasons(&self) -> &BTreeMap<usize, Vec<Reason>> {
+        &self.reasons
+    }
+
+    /// The reasons of one node; none if it is up to date.
+    pub fn of(&self, node: usize) -> &[Reason] {
+        self.reasons.get(&node).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Visitor for Explainer {
+    fn node(
+        &mut self,
+        graph: &Graph,
+        node: usize,
+        state: &State,
+        facts: &dyn Facts,
+    ) -> Result<(), FactsError> {
+        if self.only.as_ref().is_some_and(|only| !only.contains(&node)) {
+            return Ok(());
+        }
+        let this = &graph.nodes()[node];
+        let reasons = match state {
+            State::Known { present: true, .. } => {
+                self.reasons.remove(&node);
+                return Ok(());
+            }
+            State::Known { .. } => vec![Reason::Collected],
+            State::Stale { trees, .. } => match facts.last(&this.full_name)? {
+                None => vec![Reason::NeverBuilt],
+                Some(last) => {
+                    let mut reasons = against(&last, &this.derivation, facts, |at| {
+                        trees.get(at).copied()
+                    })?;
+                    if reasons.is_empty() {
+                        reasons.push(Reason::Forgotten);
+                    }
+                    reasons
+                }
+            },
+            State::Unknown => {
+                let mut reasons = Vec::new();
+                for (input, producer) in this.derivation.inputs.iter().zip(&this.producers) {
+                    if let Source::Unpinned(name) = &input.source {
+                        reasons.push(Reason::Unpinned {
+                            role: input.role,
+                            name: name.clone(),
+                        });
+                    }
+                    if let Some(producer) = producer {
+                        reasons.push(Reason::Waits {
+                            on: graph.nodes()[*producer].name.clone(),
+                        });
+                    }
+                }
+                if let Some(last) = facts.last(&this.full_name)? {
+                    let pinned = |at: usize| match this.derivation.inputs.get(at)?.source {
+                        Source::Tree(tree) => Some(tree),
+                        _ => None,
+                    };
+                    reasons.extend(against(&last, &this.derivation, facts, pinned)?);
+                }
+                reasons
+            }
+        };
+        self.reasons.insert(node, reasons);
+        Ok(())
+    }
+}
+
+/// What differs between a step as it was last built and as it is now. `tree` gives the trees of the
+/// inputs that are known.
+fn against(
+    last: &Resolved,
+    new: &Derivation,
+    facts: &dyn Facts,
+    tree: impl Fn(usize) -> Option<mstore_store::TreeHash>,
+) -> Result<Vec<Reason>, FactsError> {
+    let old = last.derivation();
+    let mut reasons = compare(old, new);
+    let same_inputs = old.inputs.len() == new.inputs.len()
+        && old
+            .inputs
+            .iter()
+            .zip(&new.inputs)
+            .all(|(a, b)| a.role == b.role && a.at == b.at);
+    if !same_inputs {
+        return Ok(reasons);
+    }
+    for (at, (input, before)) in last.inputs().enumerate() {
+        if let Some(now) = tree(at)
+            && now != before
+        {
+            reasons.push(Reason::Tree {
+                role: input.role,
+                old: before,
+                new: now,
+                changes: facts.changes(before, now, PATHS)?,
+            });
+        }
+    }
+    Ok(reasons)
+}

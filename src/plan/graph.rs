@@ -1,0 +1,410 @@
+//! The graph: every target a chain of steps, joined where one target starts from another.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mstore_store::TreeHash;
+
+use super::derivation::{
+    DEFAULT_EPOCH, Derivation, DrvHash, Env, Input, Network, Output, Phase, Policy, Role,
+    SANDBOX_PROFILE, Source,
+};
+use super::error::PlanError;
+use super::facts::{Part, Trees};
+use super::lock::{Lock, PinKind};
+use super::name::TargetId;
+use super::recipe::{Reads, Recipe, SnapshotUse, Start, Step};
+use super::recipes::Recipes;
+
+/// The name of the step that tests a finished target.
+pub const TEST_STEP: &str = "test";
+
+/// What to do about seeds and snapshots that cannot be looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pins {
+    /// Refuse: the graph is to be built.
+    Required,
+    /// Put the name in the place of the tree: the graph is only to be looked at or compared.
+    Optional,
+}
+
+/// One step of one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// The short name, such as `stage3-corei7:run`; unique in the graph.
+    pub name: String,
+    /// `BUILD/ARCH/SUBARCH/TARGET:STEP`, the name realisations are recorded under.
+    pub full_name: String,
+    /// The target it is a step of.
+    pub target: TargetId,
+    /// The step.
+    pub step: String,
+    /// The step as data.
+    pub derivation: Derivation,
+    /// Its hash.
+    pub hash: DrvHash,
+    /// For each input of the derivation the node that produces it, if one does.
+    pub producers: Vec<Option<usize>>,
+}
+
+impl Node {
+    /// The nodes it needs, sorted.
+    pub fn dependencies(&self) -> BTreeSet<usize> {
+        self.producers.iter().flatten().copied().collect()
+    }
+}
+
+/// One target of the graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// What it is.
+    pub id: TargetId,
+    /// The short name.
+    pub name: String,
+    /// Whether it was asked for; others are there because those start from them.
+    pub requested: bool,
+    /// `target/class`.
+    pub class: String,
+    /// `target/version`.
+    pub version: String,
+    /// The machine that must run it.
+    pub platform: String,
+    /// Its steps, in order.
+    pub nodes: Vec<usize>,
+    /// The last of them. Its output, or the directory `root` in it, is the target's tree.
+    pub last: usize,
+    /// The directory of the last step's output that is the target's tree, `/` for all of it.
+    pub root: String,
+}
+
+/// Steps and targets, each after everything it depends on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Graph {
+    nodes: Vec<Node>,
+    targets: Vec<Target>,
+    pins: BTreeMap<(PinKind, String), TreeHash>,
+}
+
+impl Graph {
+    /// Makes the graph of `recipes`, with seeds and snapshots as `lock` pins them.
+    pub fn build(
+        recipes: &Recipes,
+        lock: &Lock,
+        trees: &dyn Trees,
+        pins: Pins,
+    ) -> Result<Graph, PlanError> {
+        let mut builder = Builder {
+            recipes,
+            lock,
+            trees,
+            pins,
+            graph: Graph::default(),
+            outputs: BTreeMap::new(),
+            picked: BTreeMap::new(),
+        };
+        for id in order(recipes)? {
+            builder.target(id)?;
+        }
+        Ok(builder.graph)
+    }
+
+    /// The steps, each after those it depends on.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The targets, each after those it starts from.
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// The targets that were asked for.
+    pub fn requested(&self) -> impl Iterator<Item = &Target> {
+        self.targets.iter().filter(|t| t.requested)
+    }
+
+    /// The target `id`.
+    pub fn target(&self, id: &TargetId) -> Option<&Target> {
+        self.targets.iter().find(|t| t.id == *id)
+    }
+
+    /// The index of the step called `name`, short or full.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.nodes
+            .iter()
+            .position(|n| n.name == name || n.full_name == name)
+    }
+
+    /// Edges as pairs of indices: from a step to one that needs it.
+    pub fn edges(&self) -> Vec<(usize, usize)> {
+        let mut edges: Vec<(usize, usize)> = self
+            .nodes
+            .iter()
+            .enumerate()
+            .flat_map(|(i, n)| n.dependencies().into_iter().map(move |d| (d, i)))
+            .collect();
+        edges.sort_unstable();
+        edges
+    }
+
+    /// The seeds and snapshots it stands on.
+    pub fn pins(&self) -> impl Iterator<Item = (PinKind, &str, TreeHash)> {
+        self.pins.iter().map(|((k, n), t)| (*k, n.as_str(), *t))
+    }
+}
+
+/// Sorts the targets so that each comes after the one it starts from: those asked for in the order in
+/// which they were, what they need before them.
+fn order(recipes: &Recipes) -> Result<Vec<&TargetId>, PlanError> {
+    let mut done: BTreeSet<&TargetId> = BTreeSet::new();
+    let mut sorted = Vec::new();
+    for first in recipes.requested() {
+        let mut chain: Vec<&TargetId> = Vec::new();
+        let mut at = first;
+        // A target starts from one other at most, so what it needs is a chain.
+        while !done.contains(at) {
+            if let Some(begin) = chain.iter().position(|id| *id == at) {
+                let mut names: Vec<String> = chain[begin..]
+                    .iter()
+                    .map(|id| recipes.display_name(id))
+                    .collect();
+                names.push(recipes.display_name(at));
+                return Err(PlanError::Cycle { chain: names });
+            }
+            chain.push(at);
+            match recipes.get(at).map(|r| &r.start) {
+                Some(Start::Target(next)) => at = next,
+                _ => break,
+            }
+        }
+        for id in chain.into_iter().rev() {
+            done.insert(id);
+            sorted.push(id);
+        }
+    }
+    Ok(sorted)
+}
+
+struct Builder<'a> {
+    recipes: &'a Recipes,
+    lock: &'a Lock,
+    trees: &'a dyn Trees,
+    pins: Pins,
+    graph: Graph,
+    /// Of each target: its last node and the directory in it.
+    outputs: BTreeMap<TargetId, (usize, String)>,
+    picked: BTreeMap<(TreeHash, Vec<String>), TreeHash>,
+}
+
+impl Builder<'_> {
+    fn target(&mut self, id: &TargetId) -> Result<(), PlanError> {
+        let Some(recipe) = self.recipes.get(id) else {
+            return Err(PlanError::NotLoaded { target: id.clone() });
+        };
+        let (mut source, mut producer) = self.start(recipe)?;
+        let mut nodes = Vec::new();
+        for step in &recipe.steps {
+            let at = self.node(recipe, step, Output::Captured, (source, producer))?;
+            nodes.push(at);
+            source = Source::Derivation {
+                hash: self.graph.nodes[at].hash,
+                path: "/".to_owned(),
+            };
+            producer = Some(at);
+        }
+        let mut root = recipe.root.clone();
+        if let Some(test) = &recipe.test {
+            // The test runs in the finished tree, and hands it on.
+            if let Source::Derivation { path, .. } = &mut source {
+                path.clone_from(&root);
+            }
+            let at = self.node(recipe, test, Output::Input, (source, producer))?;
+            nodes.push(at);
+            root = "/".to_owned();
+        }
+        let Some(last) = nodes.last().copied() else {
+            return Err(PlanError::NoSteps { target: id.clone() });
+        };
+        self.outputs.insert(id.clone(), (last, root.clone()));
+        self.graph.targets.push(Target {
+            id: id.clone(),
+            name: self.recipes.display_name(id),
+            requested: self.recipes.requested().any(|r| r == id),
+            class: recipe.class.clone(),
+            version: recipe.version.clone(),
+            platform: recipe.platform.clone(),
+            nodes,
+            last,
+            root,
+        });
+        Ok(())
+    }
+
+    /// The root input of a target's first step.
+    fn start(&mut self, recipe: &Recipe) -> Result<(Source, Option<usize>), PlanError> {
+        match &recipe.start {
+            Start::Target(from) => {
+                let Some((last, root)) = self.outputs.get(from) else {
+                    return Err(PlanError::NotLoaded {
+                        target: from.clone(),
+                    });
+                };
+                let source = Source::Derivation {
+                    hash: self.graph.nodes[*last].hash,
+                    path: root.clone(),
+                };
+                Ok((source, Some(*last)))
+            }
+            Start::Seed(seed) => match self.lock.get(PinKind::Seed, &seed.name) {
+                Some(pin) => {
+                    self.graph
+                        .pins
+                        .insert((PinKind::Seed, seed.name.clone()), pin.tree);
+                    Ok((Source::Tree(pin.tree), None))
+                }
+                None if self.pins == Pins::Optional => {
+                    Ok((Source::Unpinned(seed.name.clone()), None))
+                }
+                None => Err(PlanError::MissingPin {
+                    kind: PinKind::Seed,
+                    name: seed.name.clone(),
+                    target: recipe.id.clone(),
+                    lock: self.lock.path().map(Into::into),
+                    hint: seed.hint(),
+                }),
+            },
+        }
+    }
+
+    fn node(
+        &mut self,
+        recipe: &Recipe,
+        step: &Step,
+        output: Output,
+        (source, producer): (Source, Option<usize>),
+    ) -> Result<usize, PlanError> {
+        let mut inputs = vec![Input {
+            at: "/".to_owned(),
+            role: Role::Root,
+            source,
+        }];
+        let mut producers = vec![producer];
+        let mut epoch = DEFAULT_EPOCH;
+        if let Some(snapshot) = &recipe.snapshot
+            && let Some((source, time)) = self.snapshot(recipe, step, snapshot)?
+        {
+            epoch = time;
+            inputs.push(Input {
+                at: snapshot.at.clone(),
+                role: Role::Snapshot,
+                source,
+            });
+            producers.push(None);
+        }
+        let id = &recipe.id;
+        let derivation = Derivation {
+            env: Env(recipe.env.clone()),
+            name: format!("{}:{}", id.short(), step.name),
+            root: match output {
+                Output::Captured => recipe.root.clone(),
+                Output::Input => "/".to_owned(),
+            },
+            build: id.build.clone(),
+            class: recipe.class.clone(),
+            epoch,
+            inputs,
+            output,
+            phases: vec![Phase {
+                name: step.name.clone(),
+                script: step.script.clone(),
+            }],
+            policy: Policy {
+                network: Network::None,
+                timeout: recipe.timeout,
+            },
+            target: id.target.clone(),
+            sandbox: SANDBOX_PROFILE.to_owned(),
+            subarch: id.subarch.clone(),
+            platform: recipe.platform.clone(),
+            arch_desc: id.arch_desc.clone(),
+        };
+        let hash = derivation.hash();
+        if let Some(same) = self.graph.nodes.iter().position(|n| n.hash == hash) {
+            return Ok(same);
+        }
+        self.graph.nodes.push(Node {
+            name: format!("{}:{}", self.recipes.display_name(id), step.name),
+            full_name: format!("{id}:{}", step.name),
+            target: id.clone(),
+            step: step.name.clone(),
+            derivation,
+            hash,
+            producers,
+        });
+        Ok(self.graph.nodes.len() - 1)
+    }
+
+    /// What a step sees of the snapshot, and the time stamp that goes with it; nothing if it reads
+    /// nothing.
+    fn snapshot(
+        &mut self,
+        recipe: &Recipe,
+        step: &Step,
+        snapshot: &SnapshotUse,
+    ) -> Result<Option<(Source, i64)>, PlanError> {
+        let paths = match &step.reads {
+            Reads::Paths(paths) if paths.is_empty() => return Ok(None),
+            Reads::Paths(paths) => Some(paths),
+            Reads::All => None,
+        };
+        let Some(pin) = self.lock.get(PinKind::Snapshot, &snapshot.name) else {
+            if self.pins == Pins::Optional {
+                let name = match paths {
+                    Some(paths) => format!("{}: {}", snapshot.name, paths.join(" ")),
+                    None => snapshot.name.clone(),
+                };
+                return Ok(Some((Source::Unpinned(name), DEFAULT_EPOCH)));
+            }
+            return Err(PlanError::MissingPin {
+                kind: PinKind::Snapshot,
+                name: snapshot.name.clone(),
+                target: recipe.id.clone(),
+                lock: self.lock.path().map(Into::into),
+                hint: snapshot.hint(),
+            });
+        };
+        let (tree, epoch) = (pin.tree, pin.epoch.unwrap_or(DEFAULT_EPOCH));
+        self.graph
+            .pins
+            .insert((PinKind::Snapshot, snapshot.name.clone()), tree);
+        let Some(paths) = paths else {
+            return Ok(Some((Source::Tree(tree), epoch)));
+        };
+        let key = (tree, paths.clone());
+        if let Some(part) = self.picked.get(&key) {
+            return Ok(Some((Source::Tree(*part), epoch)));
+        }
+        match self.trees.pick(tree, paths)? {
+            Part::Tree(part) => {
+                self.picked.insert(key, part);
+                Ok(Some((Source::Tree(part), epoch)))
+            }
+            Part::NoSuchPath(which) => Err(PlanError::NoSuchRead {
+                path: paths.get(which).cloned().unwrap_or_default(),
+                snapshot: snapshot.name.clone(),
+                element: step.reads_element.clone(),
+                place: step.reads_place.clone(),
+            }),
+            Part::Absent if self.pins == Pins::Optional => Ok(Some((
+                Source::Unpinned(format!("{tree}: {}", paths.join(" "))),
+                epoch,
+            ))),
+            Part::Absent => Err(PlanError::AbsentPin {
+                kind: PinKind::Snapshot,
+                name: snapshot.name.clone(),
+                tree,
+                target: recipe.id.clone(),
+                hint: snapshot.hint(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! From settings to a graph of derivations: names, recipes, the lock file, what is stale and why.
+//!
+//! The way through: [`Distribution::open`] reads the entry file; [`Distribution::expand`] turns names
+//! into targets; [`Distribution::recipes`] loads these and all they start from; [`Recipes::needs`]
+//! says which seeds and snapshots have to be made first; [`Graph::build`] makes the graph;
+//! [`Staleness::walk`] finds out what has to be built, and tells an [`Explainer`] why.
+
+mod compare;
+mod edit_distance;
+mod elements;
+mod files;
+mod line_diff;
+mod recipe;
+mod recipes;
+mod records;
+mod tree_diff;
+
+pub mod derivation;
+pub mod diff;
+pub mod distribution;
+pub mod embedded;
+pub mod error;
+pub mod explain;
+pub mod facts;
+pub mod git;
+pub mod graph;
+pub mod lock;
+pub mod name;
+pub mod staleness;
+pub mod store_facts;
+pub mod view;
+
+pub use compare::Reason;
+pub use derivation::{Derivation, DrvHash, Key, Resolved, Role};
+pub use diff::{Pairing, PlanDiff, diff};
+pub use distribution::Distribution;
+pub use elements::Elements;
+pub use error::{LockError, PlanError, SpecError};
+pub use explain::Explainer;
+pub use facts::{Facts, FactsError, NoFacts, Trees};
+pub use files::SpecFiles;
+pub use git::GitFiles;
+pub use graph::{Graph, Node, Pins, Target};
+pub use line_diff::{LineChange, line_diff};
+pub use lock::{Lock, Pin, PinKind};
+pub use name::{Index, NameError, TargetId};
+pub use recipe::{Reads, Recipe, Seed, SnapshotUse, Start, Step};
+pub use records::{RecordKind, Records};
+pub use recipes::{How, Need, Recipes};
+pub use staleness::{Staleness, State, Todo, Visitor, WalkError};
+pub use store_facts::StoreFacts;
+pub use tree_diff::{Change, PathChange, TreeChanges, tree_changes};

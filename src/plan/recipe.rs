@@ -1,0 +1,543 @@
+//! One target as its specification describes it: what plan reads of the settings, checked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::elements::Elements;
+use super::embedded;
+use super::error::{Place, PlanError};
+use super::graph::TEST_STEP;
+use super::lock;
+use super::name::{Index, TargetId, nearest};
+
+/// Steps that a target has when `steps/chroot` does not name any.
+const USUAL_STEPS: [&str; 4] = ["prerun", "run", "postrun", "clean"];
+
+/// Variables that mstore sets itself when a build runs, and that are never hashed.
+const RUN_TIME_ENV: [&str; 2] = ["MAKEOPTS", "SOURCE_DATE_EPOCH"];
+
+/// One target, ready to become derivations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Recipe {
+    /// What it is.
+    pub id: TargetId,
+    /// `target/class`.
+    pub class: String,
+    /// `target/platform`.
+    pub platform: String,
+    /// `target/version`.
+    pub version: String,
+    /// What it starts from.
+    pub start: Start,
+    /// The snapshot that its steps read.
+    pub snapshot: Option<SnapshotUse>,
+    /// `portage/ROOT`, the directory that is captured.
+    pub root: String,
+    /// The steps, in order; at least one.
+    pub steps: Vec<Step>,
+    /// The test.
+    pub test: Option<Step>,
+    /// The environment of every step.
+    pub env: BTreeMap<String, String>,
+    /// Seconds that a step may take.
+    pub timeout: Option<u64>,
+}
+
+/// What a target starts from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// Another target.
+    Target(TargetId),
+    /// A seed.
+    Seed(Seed),
+}
+
+/// A seed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Seed {
+    /// The name in the lock file.
+    pub name: String,
+    /// Whether it may be captured from this machine.
+    pub host: bool,
+}
+
+impl Seed {
+    /// What to do when it is not there.
+    pub fn hint(&self) -> String {
+        if self.host {
+            format!(
+                "capture it from this machine with `mstore seed host --name {0}`, or import one with \
+                 `mstore seed import FILE.tar.xz --name {0}`",
+                self.name
+            )
+        } else {
+            format!(
+                "import one with `mstore seed import FILE.tar.xz --name {0}`, or capture this machine \
+                 with `mstore seed host --name {0}`",
+                self.name
+            )
+        }
+    }
+}
+
+/// The snapshot that a target reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SnapshotUse {
+    /// The name in the lock file.
+    pub name: String,
+    /// Where it appears in a build.
+    pub at: String,
+    /// The built-in snapshot that serves when the lock file has none.
+    pub builtin: Option<String>,
+}
+
+impl SnapshotUse {
+    /// What to do when it is not there.
+    pub fn hint(&self) -> String {
+        format!(
+            "import it with `mstore snapshot import DIR --name {0}` (a directory, git repository or \
+             tarball)",
+            self.name
+        )
+    }
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// Its name.
+    pub name: String,
+    /// Its script.
+    pub script: String,
+    /// What it reads of the snapshot.
+    pub reads: Reads,
+    /// The element that said so.
+    #[serde(skip)]
+    pub reads_element: String,
+    /// Where that is defined.
+    #[serde(skip)]
+    pub reads_place: Option<Place>,
+}
+
+/// What a step reads of the snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reads {
+    /// All of it.
+    All,
+    /// These paths alone: sorted, none inside another.
+    Paths(Vec<String>),
+}
+
+impl Recipe {
+    /// Reads the settings of `id`. `index` tells which targets exist.
+    pub fn read(elements: &Elements, id: &TargetId, index: &Index) -> Result<Recipe, PlanError> {
+        let reader = Reader {
+            elements,
+            id,
+            index,
+        };
+        reader.recipe()
+    }
+
+    /// The element that says what a target's snapshot is called.
+    pub(super) const SNAPSHOT: &'static str = "snapshot";
+}
+
+struct Reader<'a> {
+    elements: &'a Elements,
+    id: &'a TargetId,
+    index: &'a Index,
+}
+
+impl Reader<'_> {
+    fn recipe(&self) -> Result<Recipe, PlanError> {
+        let snapshot = self.snapshot()?;
+        let steps = self.steps()?;
+        let test = match self.script(TEST_STEP)? {
+            Some(script) => Some(self.step(TEST_STEP, script)?),
+            None => None,
+        };
+        Ok(Recipe {
+            id: self.id.clone(),
+            class: self
+                .text("target/class")?
+                .unwrap_or_else(|| self.id.target.clone()),
+            platform: self.platform()?,
+            version: self.text("target/version")?.unwrap_or_default(),
+            start: self.start()?,
+            snapshot,
+            root: self.root()?,
+            steps,
+            test,
+            env: self.env()?,
+            timeout: self.timeout()?,
+        })
+    }
+
+    /// The value of a line element; nothing if it is undefined, removed or blank.
+    fn text(&self, name: &str) -> Result<Option<String>, PlanError> {
+        let value = self.elements.line(name).map_err(|e| self.of_target(e))?;
+        Ok(value.map(|v| v.trim().to_owned()).filter(|v| !v.is_empty()))
+    }
+
+    fn of_target(&self, mut error: super::error::SpecError) -> PlanError {
+        error.target = Some(self.id.to_string());
+        error.into()
+    }
+
+    fn bad(&self, element: &str, message: impl Into<String>, help: impl Into<String>) -> PlanError {
+        PlanError::Value {
+            element: element.to_owned(),
+            target: self.id.to_string(),
+            place: self.elements.place(element),
+            message: message.into(),
+            help: help.into(),
+        }
+    }
+
+    fn platform(&self) -> Result<String, PlanError> {
+        let Some(platform) = self.text("target/platform")? else {
+            return Err(PlanError::Missing {
+                element: "target/platform".to_owned(),
+                target: self.id.to_string(),
+                help: "say which machine (as `uname -m` prints it) runs the build, for example \
+                       `target/platform: x86_64`"
+                    .to_owned(),
+            });
+        };
+        if !platform
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+        {
+            return Err(self.bad(
+                "target/platform",
+                format!("`{platform}` is no machine name"),
+                "use what `uname -m` prints, for example x86_64",
+            ));
+        }
+        Ok(platform)
+    }
+
+    fn start(&self) -> Result<Start, PlanError> {
+        let host = match self.text("seed/kind")?.as_deref() {
+            None => false,
+            Some("host") => true,
+            Some(other) => {
+                return Err(self.bad(
+                    "seed/kind",
+                    format!("`{other}` is no kind of seed"),
+                    "`host` is the only one; leave it out for seeds that are imported",
+                ));
+            }
+        };
+        let seed = |element: &str, name: String| -> Result<Start, PlanError> {
+            lock::check_name(&name).map_err(|e| self.bad(element, e.to_string(), ""))?;
+            Ok(Start::Seed(Seed { name, host }))
+        };
+        if let Some(name) = self.text("source/seed")? {
+            return seed("source/seed", name);
+        }
+        let class = self.text("source")?.unwrap_or_else(|| "seed".to_owned());
+        if class == "seed" {
+            return seed("source", class);
+        }
+        let or_own = |element: &str, own: &str| -> Result<String, PlanError> {
+            Ok(self.text(element)?.unwrap_or_else(|| own.to_owned()))
+        };
+        let from = TargetId {
+            build: or_own("source/build", &self.id.build)?,
+            arch_desc: or_own("source/arch_desc", &self.id.arch_desc)?,
+            subarch: or_own("source/subarch", &self.id.subarch)?,
+            target: class,
+        };
+        let version = self.text("source/version")?;
+        let earlier = version.is_some() && version != self.text("target/version")?;
+        if !earlier && self.index.contains(&from) {
+            return Ok(Start::Target(from));
+        }
+        seed("source", from.to_string())
+    }
+
+    fn snapshot(&self) -> Result<Option<SnapshotUse>, PlanError> {
+        let Some(name) = self.text(Recipe::SNAPSHOT)? else {
+            return Ok(None);
+        };
+        lock::check_name(&name).map_err(|e| self.bad(Recipe::SNAPSHOT, e.to_string(), ""))?;
+        let builtin = match self.text("snapshot/kind")?.as_deref() {
+            None => None,
+            Some("builtin") => {
+                let name = self.text("snapshot/builtin")?.unwrap_or_default();
+                if embedded::builtin_snapshot(&name).is_none() {
+                    let known: Vec<&str> = embedded::builtin_snapshot_names().collect();
+                    return Err(self.bad(
+                        "snapshot/builtin",
+                        format!("`{name}` is no built-in snapshot"),
+                        format!("there is: {}", known.join(" ")),
+                    ));
+                }
+                Some(name)
+            }
+            Some(other) => {
+                return Err(self.bad(
+                    "snapshot/kind",
+                    format!("`{other}` is no kind of snapshot"),
+                    "`builtin` is the only one; leave it out for snapshots that are imported",
+                ));
+            }
+        };
+        let at = self
+            .text("snapshot/path")?
+            .unwrap_or_else(|| "/mstore/snapshot".to_owned());
+        let at = absolute(&at).filter(|p| p != "/").ok_or_else(|| {
+            self.bad(
+                "snapshot/path",
+                format!("`{at}` is no absolute path below /"),
+                "the default is /mstore/snapshot",
+            )
+        })?;
+        Ok(Some(SnapshotUse { name, at, builtin }))
+    }
+
+    fn root(&self) -> Result<String, PlanError> {
+        let Some(root) = self.text("portage/ROOT")? else {
+            return Ok("/".to_owned());
+        };
+        absolute(&root).ok_or_else(|| {
+            self.bad(
+                "portage/ROOT",
+                format!("`{root}` is no absolute path"),
+                "name the directory of the build that is captured; the default is /",
+            )
+        })
+    }
+
+    fn timeout(&self) -> Result<Option<u64>, PlanError> {
+        match self.text("policy/network")?.as_deref() {
+            None | Some("none") => {}
+            Some(other) => {
+                return Err(self.bad(
+                    "policy/network",
+                    format!("`{other}` is not possible"),
+                    "steps have no network: put what they need into the snapshot, and say `none`",
+                ));
+            }
+        }
+        let Some(text) = self.text("policy/timeout")? else {
+            return Ok(None);
+        };
+        match text.parse::<u64>() {
+            Ok(seconds) if seconds > 0 => Ok(Some(seconds)),
+            _ => Err(self.bad(
+                "policy/timeout",
+                format!("`{text}` is no number of seconds above 0"),
+                "leave it out for no limit",
+            )),
+        }
+    }
+
+    fn env(&self) -> Result<BTreeMap<String, String>, PlanError> {
+        let mut env = BTreeMap::new();
+        for element in self.elements.names_below("env/") {
+            let name = &element["env/".len()..];
+            let first_digit = name.starts_with(|c: char| c.is_ascii_digit());
+            let word = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            if first_digit || !word || name.is_empty() {
+                return Err(self.bad(
+                    element,
+                    format!("`{name}` cannot name an environment variable"),
+                    "use letters, digits and _",
+                ));
+            }
+            if RUN_TIME_ENV.contains(&name) {
+                return Err(self.bad(
+                    element,
+                    format!("mstore sets {name} itself when it runs a step"),
+                    "remove it; the number of jobs is an option of `mstore realise`",
+                ));
+            }
+            let value = self
+                .elements
+                .any_text(element)
+                .map_err(|e| self.of_target(e))?;
+            if let Some(value) = value {
+                if value.contains('\0') {
+                    return Err(self.bad(element, "a NUL character cannot be passed on", ""));
+                }
+                env.insert(name.to_owned(), value);
+            }
+        }
+        Ok(env)
+    }
+
+    fn steps(&self) -> Result<Vec<Step>, PlanError> {
+        const LIST: &str = "steps/chroot";
+        let listed = match self.elements.is_defined(LIST) {
+            true => Some(self.words(LIST)?),
+            false => None,
+        };
+        let mut steps: Vec<Step> = Vec::new();
+        for name in listed
+            .clone()
+            .unwrap_or_else(|| USUAL_STEPS.map(str::to_owned).into())
+        {
+            if name == TEST_STEP {
+                return Err(self.bad(
+                    LIST,
+                    "`test` is no step among others",
+                    "remove it: steps/chroot/test runs by itself when all steps have",
+                ));
+            }
+            if name.contains(['/', ':']) {
+                return Err(self.bad(LIST, format!("`{name}` cannot name a step"), ""));
+            }
+            if steps.iter().any(|s| s.name == name) {
+                return Err(self.bad(LIST, format!("`{name}` is listed twice"), ""));
+            }
+            match self.script(&name)? {
+                Some(script) => steps.push(self.step(&name, script)?),
+                None if listed.is_none() => {}
+                None if self.elements.is_defined(&format!("{LIST}/{name}")) => {}
+                None => {
+                    let known = self
+                        .elements
+                        .names_below("steps/chroot/")
+                        .map(|n| n["steps/chroot/".len()..].to_owned());
+                    let near = nearest(&name, known);
+                    let help = match near.is_empty() {
+                        true => format!("define the block steps/chroot/{name}"),
+                        false => format!("there is: {}", near.join(" ")),
+                    };
+                    return Err(self.bad(LIST, format!("there is no steps/chroot/{name}"), help));
+                }
+            }
+        }
+        if steps.is_empty() {
+            return Err(PlanError::NoSteps {
+                target: self.id.clone(),
+            });
+        }
+        Ok(steps)
+    }
+
+    /// The text of a step's script; nothing if it is undefined or blank.
+    fn script(&self, step: &str) -> Result<Option<String>, PlanError> {
+        let element = format!("steps/chroot/{step}");
+        let lines = self
+            .elements
+            .block(&element)
+            .map_err(|e| self.of_target(e))?
+            .unwrap_or_default();
+        if lines.iter().all(|l| l.trim().is_empty()) {
+            return Ok(None);
+        }
+        let mut script = lines.join("\n");
+        script.push('\n');
+        Ok(Some(script))
+    }
+
+    fn step(&self, name: &str, script: String) -> Result<Step, PlanError> {
+        let own = format!("reads/{name}");
+        let element = match self.elements.is_defined(&own) {
+            true => own,
+            false => "snapshot/reads".to_owned(),
+        };
+        let reads = match self.elements.is_defined(&element) {
+            true => Reads::Paths(self.paths(&element)?),
+            false => Reads::All,
+        };
+        Ok(Step {
+            name: name.to_owned(),
+            script,
+            reads,
+            reads_place: self.elements.place(&element),
+            reads_element: element,
+        })
+    }
+
+    /// The words of a line or block.
+    fn words(&self, element: &str) -> Result<Vec<String>, PlanError> {
+        self.elements
+            .words(element)
+            .map_err(|e| self.of_target(e))
+    }
+
+    /// Paths within the snapshot: sorted, none inside another.
+    fn paths(&self, element: &str) -> Result<Vec<String>, PlanError> {
+        let mut paths = BTreeSet::new();
+        for word in self.words(element)? {
+            match relative(&word) {
+                Some(path) => paths.insert(path),
+                None => {
+                    return Err(self.bad(
+                        element,
+                        format!("`{word}` is no path within the snapshot"),
+                        "paths are relative to the snapshot's root and have no `..`",
+                    ));
+                }
+            };
+        }
+        let all: Vec<String> = paths.iter().cloned().collect();
+        Ok(all
+            .into_iter()
+            .filter(|path| {
+                !path
+                    .match_indices('/')
+                    .any(|(at, _)| paths.contains(&path[..at]))
+            })
+            .collect())
+    }
+}
+
+/// `path` without `.`, doubled and trailing slashes; nothing if it is not absolute or has `..`.
+fn absolute(path: &str) -> Option<String> {
+    let rest = path.strip_prefix('/')?;
+    match relative(rest) {
+        Some(rest) => Some(format!("/{rest}")),
+        None if rest.split('/').all(|p| p.is_empty() || p == ".") => Some("/".to_owned()),
+        None => None,
+    }
+}
+
+/// `path` without `.`, doubled and trailing slashes; nothing if it is absolute, blank or has `..`.
+fn relative(path: &str) -> Option<String> {
+    if path.starts_with('/') || path.contains(['\0', '\n']) {
+        return None;
+    }
+    let parts: Vec<&str> = path
+        .split('/')
+        .filter(|p| !p.is_empty() && *p != ".")
+        .collect();
+    (!parts.is_empty() && !parts.contains(&"..")).then(|| parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_have_one_spelling() {
+        for (path, want) in [
+            ("/", Some("/")),
+            ("//", Some("/")),
+            ("/a//b/./c/", Some("/a/b/c")),
+            ("a", None),
+            ("/a/../b", None),
+            ("", None),
+        ] {
+            assert_eq!(absolute(path).as_deref(), want, "{path}");
+        }
+        for (path, want) in [
+            ("a/b", Some("a/b")),
+            ("./a//b/", Some("a/b")),
+            (".", None),
+            ("", None),
+            ("/a", None),
+            ("a/../b", None),
+        ] {
+            assert_eq!(relative(path).as_deref(), want, "{path}");
+        }
+    }
+}

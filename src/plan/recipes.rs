@@ -1,0 +1,125 @@
+//! The recipes of all targets that were asked for, and of all that these start from.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::embedded;
+use super::lock::{Lock, PinKind};
+use super::name::{Index, TargetId};
+use super::recipe::{Recipe, Start};
+
+/// Recipes by target.
+#[derive(Debug, Clone, Default)]
+pub struct Recipes {
+    pub(super) index: Index,
+    pub(super) requested: Vec<TargetId>,
+    pub(super) recipes: BTreeMap<TargetId, Recipe>,
+}
+
+/// A seed or snapshot that has to be made or imported before anything can be built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Need {
+    /// Seed or snapshot.
+    pub kind: PinKind,
+    /// The name that the lock file lacks.
+    pub name: String,
+    /// How to get it.
+    pub how: How,
+    /// Whether the lock file has it, but made from another edition of what is built in.
+    pub outdated: bool,
+    /// The targets that need it, sorted.
+    pub wanted_by: Vec<TargetId>,
+}
+
+/// How a seed or snapshot can be had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum How {
+    /// It may be captured from this machine.
+    Host,
+    /// It comes with mstore, under this name.
+    Builtin(String),
+    /// Only people can give it; the text says how.
+    Import(String),
+}
+
+impl Recipes {
+    /// The targets that were asked for, in that order.
+    pub fn requested(&self) -> impl Iterator<Item = &TargetId> {
+        self.requested.iter()
+    }
+
+    /// The recipe of a target.
+    pub fn get(&self, id: &TargetId) -> Option<&Recipe> {
+        self.recipes.get(id)
+    }
+
+    /// All recipes, sorted by target.
+    pub fn all(&self) -> impl Iterator<Item = &Recipe> {
+        self.recipes.values()
+    }
+
+    /// The shortest name of a target.
+    pub fn display_name(&self, id: &TargetId) -> String {
+        self.index.display_name(id)
+    }
+
+    /// The names these recipes were found under.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// What `lock` lacks, sorted by kind and name.
+    pub fn needs(&self, lock: &Lock) -> Vec<Need> {
+        let mut needs: BTreeMap<(PinKind, String), Need> = BTreeMap::new();
+        let mut want = |kind, name: &str, how: How, outdated, id: &TargetId| {
+            let need = needs.entry((kind, name.to_owned())).or_insert(Need {
+                kind,
+                name: name.to_owned(),
+                how,
+                outdated,
+                wanted_by: Vec::new(),
+            });
+            need.wanted_by.push(id.clone());
+        };
+        for recipe in self.recipes.values() {
+            if let Start::Seed(seed) = &recipe.start
+                && lock.get(PinKind::Seed, &seed.name).is_none()
+            {
+                let how = if seed.host {
+                    How::Host
+                } else {
+                    How::Import(seed.hint())
+                };
+                want(PinKind::Seed, &seed.name, how, false, &recipe.id);
+            }
+            let Some(snapshot) = &recipe.snapshot else {
+                continue;
+            };
+            let pin = lock.get(PinKind::Snapshot, &snapshot.name);
+            let builtin = snapshot
+                .builtin
+                .as_deref()
+                .and_then(embedded::builtin_snapshot);
+            let how = match builtin {
+                Some(b) => How::Builtin(b.name().to_owned()),
+                None => How::Import(snapshot.hint()),
+            };
+            match pin {
+                None => want(PinKind::Snapshot, &snapshot.name, how, false, &recipe.id),
+                Some(pin) => {
+                    // A tree that the user imported under this name stays; one that an older mstore
+                    // brought along would not fit the specs of this one.
+                    let origin = pin.origin.as_deref().unwrap_or_default();
+                    let other = builtin
+                        .is_some_and(|b| origin.starts_with("builtin/") && origin != b.origin());
+                    if other {
+                        want(PinKind::Snapshot, &snapshot.name, how, true, &recipe.id);
+                    }
+                }
+            }
+        }
+        needs.into_values().collect()
+    }
+}

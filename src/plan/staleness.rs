@@ -1,0 +1,353 @@
+//! What has to be built: one walk over the graph, from what it starts from to what was asked for.
+//!
+//! A node's life in a walk:
+//!
+//! ```text
+//! Unknown --inputs' trees known, key looked up--> Known (the store has a result)
+//!    |                                       '--> Stale (it has none) --built--> Known
+//!    '-- stays while an input is Unknown or Stale
+//! ```
+//!
+//! The walk takes a [`Visitor`]. Whoever wants reasons passes an [`Explainer`](super::explain::Explainer)
+//! to the very same walk.
+
+use std::collections::BTreeSet;
+
+use mstore_store::TreeHash;
+
+use super::derivation::{Key, Resolved, Source};
+use super::facts::{Facts, FactsError, Part};
+use super::graph::{Graph, Target};
+
+/// Where a node stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Its key is not known: an input has to be built first, or is not pinned.
+    Unknown,
+    /// Its key is known and nothing was built for it.
+    Stale {
+        /// The key.
+        key: Key,
+        /// The trees of its inputs.
+        trees: Vec<TreeHash>,
+    },
+    /// Something was built for its key.
+    Known {
+        /// The key.
+        key: Key,
+        /// The trees of its inputs.
+        trees: Vec<TreeHash>,
+        /// The result.
+        tree: TreeHash,
+        /// Whether the content of the result is here.
+        present: bool,
+    },
+}
+
+impl State {
+    /// The key, once it is known.
+    pub fn key(&self) -> Option<Key> {
+        match self {
+            State::Unknown => None,
+            State::Stale { key, .. } | State::Known { key, .. } => Some(*key),
+        }
+    }
+
+    /// The trees of the inputs, once they are known.
+    pub fn trees(&self) -> Option<&[TreeHash]> {
+        match self {
+            State::Unknown => None,
+            State::Stale { trees, .. } | State::Known { trees, .. } => Some(trees),
+        }
+    }
+
+    /// The result, if there is one.
+    pub fn tree(&self) -> Option<TreeHash> {
+        match self {
+            State::Known { tree, .. } => Some(*tree),
+            _ => None,
+        }
+    }
+}
+
+/// Is told of every node as the walk decides it, each after those it depends on.
+pub trait Visitor {
+    /// Takes one node.
+    fn node(
+        &mut self,
+        graph: &Graph,
+        node: usize,
+        state: &State,
+        facts: &dyn Facts,
+    ) -> Result<(), FactsError>;
+}
+
+/// A visitor that looks away.
+impl Visitor for () {
+    fn node(&mut self, _: &Graph, _: usize, _: &State, _: &dyn Facts) -> Result<(), FactsError> {
+        Ok(())
+    }
+}
+
+/// Why a walk could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum WalkError {
+    /// The store did not answer.
+    #[error(transparent)]
+    Facts(#[from] FactsError),
+    /// A target captures a directory that its steps did not make.
+    #[error(
+        "`{node}` left no directory {path} in its tree; portage/ROOT of {target} names it, so one of \
+         its steps must make it"
+    )]
+    NoRoot {
+        /// The last step of the target.
+        node: String,
+        /// The target.
+        target: String,
+        /// The directory.
+        path: String,
+    },
+}
+
+/// What there is to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Todo {
+    /// Nodes that must be built, in an order that respects dependencies.
+    pub build: Vec<usize>,
+    /// Nodes that may have to be built, depending on what others turn out to be.
+    pub maybe: Vec<usize>,
+    /// Nodes whose results serve as they are.
+    pub reuse: Vec<usize>,
+}
+
+impl Todo {
+    /// Whether everything asked for is there.
+    pub fn is_empty(&self) -> bool {
+        self.build.is_empty() && self.maybe.is_empty()
+    }
+}
+
+/// The states of all nodes of a graph.
+#[derive(Debug, Clone)]
+pub struct Staleness<'g> {
+    graph: &'g Graph,
+    states: Vec<State>,
+    dependents: Vec<Vec<usize>>,
+}
+
+/// The trees of a node's inputs, as far as they can be known.
+enum Inputs {
+    Known(Vec<TreeHash>),
+    Unknown,
+}
+
+impl<'g> Staleness<'g> {
+    /// Walks the whole graph.
+    pub fn walk(
+        graph: &'g Graph,
+        facts: &dyn Facts,
+        visitor: &mut dyn Visitor,
+    ) -> Result<Self, WalkError> {
+        let mut dependents = vec![Vec::new(); graph.nodes().len()];
+        for (from, to) in graph.edges() {
+            dependents[from].push(to);
+        }
+        let mut this = Staleness {
+            graph,
+            states: vec![State::Unknown; graph.nodes().len()],
+            dependents,
+        };
+        for node in 0..graph.nodes().len() {
+            this.decide(node, facts)?;
+            visitor.node(graph, node, &this.states[node], facts)?;
+        }
+        Ok(this)
+    }
+
+    /// The graph it is about.
+    pub fn graph(&self) -> &'g Graph {
+        self.graph
+    }
+
+    /// The state of a node.
+    pub fn state(&self, node: usize) -> &State {
+        &self.states[node]
+    }
+
+    /// What a builder needs to build a node, once the trees of its inputs are known.
+    pub fn resolved(&self, node: usize) -> Option<Resolved> {
+        let trees = self.states[node].trees()?.to_vec();
+        // The walk made the list from the inputs themselves, one tree each.
+        self.graph.nodes()[node].derivation.resolve(trees).ok()
+    }
+
+    /// Takes in that a node was built and produced `tree`. Nodes that it kept waiting are decided
+    /// now; returns them, each after those it depends on.
+    pub fn built(
+        &mut self,
+        node: usize,
+        tree: TreeHash,
+        facts: &dyn Facts,
+        visitor: &mut dyn Visitor,
+    ) -> Result<Vec<usize>, WalkError> {
+        if let State::Stale { key, trees } | State::Known { key, trees, .. } = &self.states[node] {
+            self.states[node] = State::Known {
+                key: *key,
+                trees: trees.clone(),
+                tree,
+                present: true,
+            };
+        }
+        let mut decided = Vec::new();
+        let mut waiting: BTreeSet<usize> = self.dependents[node].iter().copied().collect();
+        // A node comes after all it depends on, so the smallest index can always be decided.
+        while let Some(next) = waiting.pop_first() {
+            let before = self.states[next].clone();
+            self.decide(next, facts)?;
+            if self.states[next] == before {
+                continue;
+            }
+            visitor.node(self.graph, next, &self.states[next], facts)?;
+            decided.push(next);
+            if self.states[next].tree().is_some() {
+                waiting.extend(self.dependents[next].iter().copied());
+            }
+        }
+        Ok(decided)
+    }
+
+    /// The tree of a target, if it is known and its content is here.
+    pub fn target_tree(
+        &self,
+        target: &Target,
+        facts: &dyn Facts,
+    ) -> Result<Option<TreeHash>, WalkError> {
+        let tree = self.output(target.last, &target.root, facts)?;
+        Ok(match tree {
+            Some(tree) if self.usable(target.last, &target.root, tree, facts)? => Some(tree),
+            _ => None,
+        })
+    }
+
+    /// What has to be built so that every target that was asked for is there.
+    pub fn todo(&self, facts: &dyn Facts) -> Result<Todo, WalkError> {
+        let nodes = self.graph.nodes();
+        // Whether the content of a node's result is needed.
+        let mut needed = vec![false; nodes.len()];
+        for target in self.graph.requested() {
+            if self.target_tree(target, facts)?.is_none() {
+                needed[target.last] = true;
+            }
+        }
+        let (mut todo, mut build) = (Todo::default(), vec![false; nodes.len()]);
+        for at in (0..nodes.len()).rev() {
+            let serves = matches!(self.states[at], State::Known { present: true, .. });
+            build[at] = needed[at] && !serves;
+            if !build[at] {
+                continue;
+            }
+            for (input, producer) in nodes[at].derivation.inputs.iter().zip(&nodes[at].producers) {
+                let (Some(producer), Source::Derivation { path, .. }) = (producer, &input.source)
+                else {
+                    continue;
+                };
+                let there = match self.output(*producer, path, facts)? {
+                    Some(tree) => self.usable(*producer, path, tree, facts)?,
+                    None => false,
+                };
+                needed[*producer] |= !there;
+            }
+        }
+        for (at, state) in self.states.iter().enumerate() {
+            match state {
+                State::Unknown if build[at] => todo.maybe.push(at),
+                _ if build[at] => todo.build.push(at),
+                State::Known { .. } => todo.reuse.push(at),
+                _ => {}
+            }
+        }
+        Ok(todo)
+    }
+
+    fn decide(&mut self, node: usize, facts: &dyn Facts) -> Result<(), WalkError> {
+        let Inputs::Known(trees) = self.inputs(node, facts)? else {
+            self.states[node] = State::Unknown;
+            return Ok(());
+        };
+        let known = self.states[node].trees() == Some(trees.as_slice());
+        if known && matches!(self.states[node], State::Known { .. }) {
+            return Ok(());
+        }
+        let Ok(resolved) = self.graph.nodes()[node].derivation.resolve(trees.clone()) else {
+            // `inputs` gives one tree for each input.
+            return Ok(());
+        };
+        let key = resolved.key();
+        self.states[node] = match facts.realised(key)? {
+            Some(fact) => State::Known {
+                key,
+                trees,
+                tree: fact.tree,
+                present: fact.present,
+            },
+            None => State::Stale { key, trees },
+        };
+        Ok(())
+    }
+
+    fn inputs(&self, node: usize, facts: &dyn Facts) -> Result<Inputs, WalkError> {
+        let node = &self.graph.nodes()[node];
+        let mut trees = Vec::with_capacity(node.derivation.inputs.len());
+        for (input, producer) in node.derivation.inputs.iter().zip(&node.producers) {
+            let tree = match (&input.source, producer) {
+                (Source::Tree(tree), _) => Some(*tree),
+                (Source::Derivation { path, .. }, Some(from)) => self.output(*from, path, facts)?,
+                (Source::Derivation { .. } | Source::Unpinned(_), _) => None,
+            };
+            match tree {
+                Some(tree) => trees.push(tree),
+                None => return Ok(Inputs::Unknown),
+            }
+        }
+        Ok(Inputs::Known(trees))
+    }
+
+    /// The directory `path` of a node's result, as far as it is known.
+    fn output(
+        &self,
+        node: usize,
+        path: &str,
+        facts: &dyn Facts,
+    ) -> Result<Option<TreeHash>, WalkError> {
+        let Some(tree) = self.states[node].tree() else {
+            return Ok(None);
+        };
+        if path == "/" {
+            return Ok(Some(tree));
+        }
+        match facts.subtree(tree, path)? {
+            Part::Tree(part) => Ok(Some(part)),
+            Part::Absent => Ok(None),
+            Part::NoSuchPath(_) => Err(WalkError::NoRoot {
+                node: self.graph.nodes()[node].name.clone(),
+                target: self.graph.nodes()[node].target.short(),
+                path: path.to_owned(),
+            }),
+        }
+    }
+
+    /// Whether the content of a node's result, or of the part of it that is used, is here.
+    fn usable(
+        &self,
+        node: usize,
+        path: &str,
+        tree: TreeHash,
+        facts: &dyn Facts,
+    ) -> Result<bool, WalkError> {
+        if matches!(self.states[node], State::Known { present: true, .. }) {
+            return Ok(true);
+        }
+        Ok(path != "/" && facts.present(tree)?)
+    }
+}

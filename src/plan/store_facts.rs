@@ -1,0 +1,191 @@
+//! The facts of a real store.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use mstore_store::{ErrorKind, Hash, Store, StoreError, TreeHash};
+
+use super::derivation::{Key, Resolved};
+use super::facts::{Facts, FactsError, Part, Realised, Trees};
+use super::records::{RecordKind, Records};
+use super::tree_diff::{TreeChanges, tree_changes};
+
+/// Keeps hashes of "this directory of that tree" apart from all others.
+const SUBTREE_CONTEXT: &str = "mstore 2026 plan subtree";
+
+/// Answers from a store.
+#[derive(Clone)]
+pub struct StoreFacts {
+    store: Store,
+    records: Records,
+    present: RefCell<BTreeMap<TreeHash, bool>>,
+}
+
+impl std::fmt::Debug for StoreFacts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoreFacts")
+            .field("store", &self.store.path())
+            .finish_non_exhaustive()
+    }
+}
+
+impl StoreFacts {
+    /// Asks `store`.
+    pub fn new(store: Store) -> Self {
+        StoreFacts {
+            records: Records::of_store(store.path()),
+            store,
+            present: RefCell::default(),
+        }
+    }
+
+    /// The records kept beside the realisations.
+    pub fn records(&self) -> &Records {
+        &self.records
+    }
+
+    /// Remembers what was built, so that later plans can be compared with it. To be called before
+    /// the realisation itself is recorded.
+    pub fn remember(&self, step: &Resolved) -> Result<(), FactsError> {
+        self.records
+            .put(RecordKind::Derivation, &step.key().0, &step.encode())
+            .map_err(|e| FactsError::new("cannot remember a derivation", e))
+    }
+
+    /// The derivation behind a key, if it is remembered.
+    pub fn derivation(&self, key: Key) -> Result<Option<Resolved>, FactsError> {
+        let bytes = self
+            .records
+            .get(RecordKind::Derivation, &key.0)
+            .map_err(|e| FactsError::new("cannot read a remembered derivation", e))?;
+        // A record that is damaged or of another version explains nothing, and harms nothing.
+        Ok(bytes
+            .and_then(|b| Resolved::decode(&b).ok())
+            .filter(|r| r.key() == key))
+    }
+}
+
+fn failed(context: &str) -> impl Fn(StoreError) -> FactsError {
+    move |error| FactsError::new(context, error)
+}
+
+fn subtree_key(tree: TreeHash, path: &str) -> Hash {
+    let mut bytes = tree.0.as_bytes().to_vec();
+    bytes.extend_from_slice(path.as_bytes());
+    Hash::derive(SUBTREE_CONTEXT, &bytes)
+}
+
+impl Trees for StoreFacts {
+    fn subtree(&self, tree: TreeHash, path: &str) -> Result<Part, FactsError> {
+        if path == "/" {
+            return Ok(Part::Tree(tree));
+        }
+        // Remembered, because the whole tree may be collected while the part lives on.
+        let key = subtree_key(tree, path);
+        let known = self
+            .records
+            .get(RecordKind::Subtree, &key)
+            .map_err(|e| FactsError::new("cannot read a remembered subtree", e))?;
+        if let Some(hash) = known.and_then(|b| Hash::from_slice(&b)) {
+            let part = TreeHash(hash);
+            // Still there, or not to be had again anyway.
+            if self.present(part)? || !self.present(tree)? {
+                return Ok(Part::Tree(part));
+            }
+        }
+        match self.store.subtree(tree, path.trim_start_matches('/')) {
+            Ok(part) => {
+                self.present.borrow_mut().insert(part, true);
+                match self
+                    .records
+                    .put(RecordKind::Subtree, &key, part.0.as_bytes())
+                {
+                    Ok(()) => {}
+                    // On read-only media nothing can be remembered, and need not be.
+                    Err(e) if e.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {}
+                    Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {}
+                    Err(e) => return Err(FactsError::new("cannot remember a subtree", e)),
+                }
+                Ok(Part::Tree(part))
+            }
+            Err(StoreError::NoSuchPath { .. }) => Ok(Part::NoSuchPath(0)),
+            Err(error) if error.kind() == ErrorKind::Missing => Ok(Part::Absent),
+            Err(error) => Err(FactsError::new(format!("cannot cut {path} out of {tree}"), error)),
+        }
+    }
+
+    fn pick(&self, tree: TreeHash, paths: &[String]) -> Result<Part, FactsError> {
+        let names: Vec<&str> = paths.iter().map(String::as_str).collect();
+        match self.store.pick(tree, &names) {
+            Ok(part) => Ok(Part::Tree(part)),
+            Err(StoreError::NoSuchPath { path, .. }) => {
+                let wanted = path.trim_matches('/');
+                let at = paths
+                    .iter()
+                    .position(|p| p == wanted)
+                    .or_else(|| paths.iter().position(|p| p.starts_with(wanted)));
+                Ok(Part::NoSuchPath(at.unwrap_or(0)))
+            }
+            Err(StoreError::ReadOnly { .. }) => Ok(Part::Absent),
+            Err(error) if error.kind() == ErrorKind::Missing => Ok(Part::Absent),
+            Err(error) => Err(FactsError::new(
+                format!("cannot pick {} out of {tree}", paths.join(" ")),
+                error,
+            )),
+        }
+    }
+
+    fn present(&self, tree: TreeHash) -> Result<bool, FactsError> {
+        if self.present.borrow().get(&tree) == Some(&true) {
+            return Ok(true);
+        }
+        let there = self
+            .store
+            .has_tree(tree)
+            .map_err(failed("cannot look for a tree"))?;
+        self.present.borrow_mut().insert(tree, there);
+        Ok(there)
+    }
+
+    fn changes(
+        &self,
+        old: TreeHash,
+        new: TreeHash,
+        limit: usize,
+    ) -> Result<Option<TreeChanges>, FactsError> {
+        match tree_changes(&self.store, old, new, limit) {
+            Ok(changes) => Ok(Some(changes)),
+            Err(error) if error.kind() == ErrorKind::Missing => Ok(None),
+            Err(error) => Err(FactsError::new("cannot compare two trees", error)),
+        }
+    }
+}
+
+impl Facts for StoreFacts {
+    fn realised(&self, key: Key) -> Result<Option<Realised>, FactsError> {
+        let found = self
+            .store
+            .realisation(&key.0)
+            .map_err(failed("cannot look up a realisation"))?;
+        match found {
+            None => Ok(None),
+            Some(fact) => Ok(Some(Realised {
+                tree: fact.tree,
+                present: self.present(fact.tree)?,
+            })),
+        }
+    }
+
+    fn last(&self, name: &str) -> Result<Option<Resolved>, FactsError> {
+        let all = self
+            .store
+            .realisations(Some(name))
+            .map_err(failed("cannot list realisations"))?;
+        for fact in all {
+            if let Some(step) = self.derivation(Key(fact.key))? {
+                return Ok(Some(step));
+            }
+        }
+        Ok(None)
+    }
+}

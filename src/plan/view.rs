@@ -1,0 +1,274 @@
+//! Derivations and graphs in the form that people and other programs read: hashes as text, nodes by
+//! name.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::derivation::{Derivation, Network, Output, Source};
+use super::graph::{Graph, Node, Target};
+use super::name::Index;
+use super::staleness::{State, Staleness};
+
+/// One derivation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DerivationView {
+    /// `TARGET-SUBARCH:STEP`.
+    pub name: String,
+    /// The derivation hash.
+    pub drv: String,
+    /// The resolved key, if the trees of all inputs are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The tree that was built for the key, if one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tree: Option<String>,
+    /// The target.
+    pub target: String,
+    /// The class of recipe.
+    pub class: String,
+    /// The build.
+    pub build: String,
+    /// The architecture.
+    pub arch_desc: String,
+    /// The subarch.
+    pub subarch: String,
+    /// The machine that must run it.
+    pub platform: String,
+    /// What it starts from.
+    pub inputs: Vec<InputView>,
+    /// The environment.
+    pub env: BTreeMap<String, String>,
+    /// `SOURCE_DATE_EPOCH`.
+    pub epoch: i64,
+    /// The directory that the target captures.
+    pub root: String,
+    /// `captured`, or `input` for a test.
+    pub output: &'static str,
+    /// Access to a network.
+    pub network: &'static str,
+    /// Seconds it may take.
+    pub timeout: Option<u64>,
+    /// The isolation it is built under.
+    pub sandbox: String,
+    /// The scripts.
+    pub phases: Vec<PhaseView>,
+}
+
+/// One input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InputView {
+    /// What it is for.
+    pub role: String,
+    /// Where it appears.
+    pub at: String,
+    /// The derivation that produces it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drv: Option<String>,
+    /// The directory of that derivation's output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The name of the step that produces it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The tree, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tree: Option<String>,
+    /// The name that the lock file does not pin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unpinned: Option<String>,
+}
+
+/// One script.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PhaseView {
+    /// The step.
+    pub name: String,
+    /// The script, line by line.
+    pub script: Vec<String>,
+}
+
+/// One target with its steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TargetView {
+    /// The short name.
+    pub name: String,
+    /// `BUILD/ARCH/SUBARCH/TARGET`.
+    pub full_name: String,
+    /// `target/version`.
+    pub version: String,
+    /// The derivation of its last step.
+    pub drv: String,
+    /// The directory of the last step's output that is the target.
+    pub root: String,
+    /// Its steps, in order.
+    pub steps: Vec<DerivationView>,
+}
+
+/// A graph.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GraphView {
+    /// The steps.
+    pub nodes: Vec<NodeView>,
+    /// Pairs of step names: the second needs the first.
+    pub edges: Vec<[String; 2]>,
+}
+
+/// A step of a graph.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeView {
+    /// Its name.
+    pub name: String,
+    /// The target it is a step of.
+    pub target: String,
+    /// The derivation hash.
+    pub drv: String,
+    /// `up-to-date`, `stale` or `unknown`; nothing if no store was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<&'static str>,
+}
+
+/// The targets of an index, for `mstore list`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ListView {
+    /// The build that is meant where none is named.
+    pub default_build: String,
+    /// All builds.
+    pub builds: Vec<String>,
+    /// All target classes.
+    pub targets: Vec<String>,
+    /// Subarches by architecture.
+    pub subarches: BTreeMap<String, Vec<String>>,
+}
+
+impl From<&Index> for ListView {
+    fn from(index: &Index) -> Self {
+        ListView {
+            default_build: index.default_build.clone(),
+            builds: index.builds.clone(),
+            targets: index.targets.clone(),
+            subarches: index
+                .arches
+                .iter()
+                .map(|a| (a.name.clone(), a.subarches.clone()))
+                .collect(),
+        }
+    }
+}
+
+impl DerivationView {
+    /// Shows a step of `graph`, with what `state` knows.
+    pub fn new(graph: &Graph, node: &Node, state: Option<&State>) -> Self {
+        let drv: &Derivation = &node.derivation;
+        let trees = state.and_then(State::trees);
+        let inputs = drv.inputs.iter().zip(&node.producers).enumerate();
+        DerivationView {
+            name: drv.name.clone(),
+            drv: node.hash.to_string(),
+            key: state.and_then(State::key).map(|k| k.to_string()),
+            tree: state.and_then(State::tree).map(|t| t.to_string()),
+            target: drv.target.clone(),
+            class: drv.class.clone(),
+            build: drv.build.clone(),
+            arch_desc: drv.arch_desc.clone(),
+            subarch: drv.subarch.clone(),
+            platform: drv.platform.clone(),
+            inputs: inputs
+                .map(|(i, (input, producer))| InputView {
+                    role: input.role.to_string(),
+                    at: input.at.clone(),
+                    drv: match &input.source {
+                        Source::Derivation { hash, .. } => Some(hash.to_string()),
+                        _ => None,
+                    },
+                    path: match &input.source {
+                        Source::Derivation { path, .. } if path != "/" => Some(path.clone()),
+                        _ => None,
+                    },
+                    from: producer.map(|p| graph.nodes()[p].name.clone()),
+                    tree: match &input.source {
+                        Source::Tree(tree) => Some(tree.to_string()),
+                        _ => trees.and_then(|t| t.get(i)).map(|t| t.to_string()),
+                    },
+                    unpinned: match &input.source {
+                        Source::Unpinned(name) => Some(name.clone()),
+                        _ => None,
+                    },
+                })
+                .collect(),
+            env: drv.env.0.clone(),
+            epoch: drv.epoch,
+            root: drv.root.clone(),
+            output: match drv.output {
+                Output::Captured => "captured",
+                Output::Input => "input",
+            },
+            network: match drv.policy.network {
+                Network::None => "none",
+            },
+            timeout: drv.policy.timeout,
+            sandbox: drv.sandbox.clone(),
+            phases: drv
+                .phases
+                .iter()
+                .map(|p| PhaseView {
+                    name: p.name.clone(),
+                    script: p.script.lines().map(str::to_owned).collect(),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl TargetView {
+    /// Shows a target of `graph`, with what `staleness` knows.
+    pub fn new(graph: &Graph, target: &Target, staleness: Option<&Staleness<'_>>) -> Self {
+        TargetView {
+            name: target.name.clone(),
+            full_name: target.id.to_string(),
+            version: target.version.clone(),
+            drv: graph.nodes()[target.last].hash.to_string(),
+            root: target.root.clone(),
+            steps: target
+                .nodes
+                .iter()
+                .map(|n| {
+                    let state = staleness.map(|s| s.state(*n));
+                    DerivationView::new(graph, &graph.nodes()[*n], state)
+                })
+                .collect(),
+        }
+    }
+}
+
+impl GraphView {
+    /// Shows a graph, with what `staleness` knows.
+    pub fn new(graph: &Graph, staleness: Option<&Staleness<'_>>) -> Self {
+        let name = |i: usize| graph.nodes()[i].name.clone();
+        let word = |state: &State| match state {
+            State::Known { .. } => "up-to-date",
+            State::Stale { .. } => "stale",
+            State::Unknown => "unknown",
+        };
+        GraphView {
+            nodes: graph
+                .nodes()
+                .iter()
+                .enumerate()
+                .map(|(i, node)| NodeView {
+                    name: node.name.clone(),
+                    target: graph
+                        .target(&node.target)
+                        .map_or_else(|| node.target.to_string(), |t| t.name.clone()),
+                    drv: node.hash.to_string(),
+                    state: staleness.map(|s| word(s.state(i))),
+                })
+                .collect(),
+            edges: graph
+                .edges()
+                .into_iter()
+                .map(|(a, b)| [name(a), name(b)])
+                .collect(),
+        }
+    }
+}
