@@ -130,7 +130,9 @@ impl fmt::Display for Reason {
                 }
                 Ok(())
             }
-            Reason::Upstream { role, from } => write!(f, "the {role} it starts from changed: {from}"),
+            Reason::Upstream { role, from } => {
+                write!(f, "the {role} it starts from changed: {from}")
+            }
             Reason::Field { field, old, new } => {
                 write!(f, "{field} changed\n  - {old}\n  + {new}")
             }
@@ -193,7 +195,8 @@ fn scripts(old: &Derivation, new: &Derivation, found: &mut Vec<Reason>) {
     if old.phases == new.phases {
         return;
     }
-    let names = |d: &Derivation| -> Vec<String> { d.phases.iter().map(|p| p.name.clone()).collect() };
+    let names =
+        |d: &Derivation| -> Vec<String> { d.phases.iter().map(|p| p.name.clone()).collect() };
     if names(old) != names(new) {
         found.push(Reason::Field {
             field: "steps",
@@ -231,8 +234,38 @@ mod tests {
         new.epoch = 1;
         new.inputs.pop();
         new.name = "renamed".into();
-        let text: Vec<String> = compare(&old, &new).iter().map(ToString::to_string).collect();
-        insta::assert_snapshot!(text.join("\n"), @"");
+        let text: Vec<String> = compare(&old, &new)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        insta::assert_snapshot!(text.join("\n"), @r"
+        the script of `run` changed
+            make
+          + make install
+        env/CFLAGS changed
+          - -O2
+          + -O3
+        env/LDFLAGS is new
+          + -s
+        inputs changed
+          - root at /, snapshot at /mstore/snapshot
+          + root at /
+        platform changed
+          - x86_64
+          + aarch64
+        portage/ROOT changed
+          - /
+          + /tmp/root
+        output changed
+          - a new tree
+          + none, a test
+        sandbox changed
+          - chroot/1
+          + chroot/2
+        SOURCE_DATE_EPOCH changed
+          - 315532800
+          + 1
+        ");
         assert!(compare(&old, &old).is_empty());
     }
 }

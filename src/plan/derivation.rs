@@ -332,7 +332,10 @@ impl Resolved {
 
     /// Its inputs, each with its tree.
     pub fn inputs(&self) -> impl Iterator<Item = (&Input, TreeHash)> {
-        self.derivation.inputs.iter().zip(self.trees.iter().copied())
+        self.derivation
+            .inputs
+            .iter()
+            .zip(self.trees.iter().copied())
     }
 
     /// The tree that the scripts start in.
@@ -466,11 +469,15 @@ pub(super) mod tests {
     fn the_hashes_are_pinned() {
         // These may change only together with a format number.
         let drv = sample();
-        assert_eq!(drv.encode()[..2], [0x82, 0x01], "a pair, format number first");
-        insta::assert_snapshot!(drv.encode().len(), @"");
-        insta::assert_snapshot!(drv.hash(), @"");
-        insta::assert_snapshot!(drv.resolve(trees()).unwrap().key(), @"");
-        insta::assert_snapshot!(Hash::of(&drv.resolve(trees()).unwrap().encode()), @"");
+        assert_eq!(
+            drv.encode()[..2],
+            [0x82, 0x01],
+            "a pair, format number first"
+        );
+        insta::assert_snapshot!(drv.encode().len(), @"422");
+        insta::assert_snapshot!(drv.hash(), @"75kj7nsq5rwceqhyt65e76ywvx4jvlnnxtufk5trm4lem32nzuma");
+        insta::assert_snapshot!(drv.resolve(trees()).unwrap().key(), @"fymartet6ja4gdtbdogetk73kpokrcj4lvphc3iyaweco46lqdbq");
+        insta::assert_snapshot!(Hash::of(&drv.resolve(trees()).unwrap().encode()), @"kqqenliuobwjezxgg4mesdpfxxllegoxjbynnndcamxqm3dyutnq");
     }
 
     #[test]
@@ -493,7 +500,11 @@ pub(super) mod tests {
     fn a_key_needs_one_tree_for_each_input() {
         assert!(matches!(
             sample().resolve(vec![]),
-            Err(ResolveError::Count { inputs: 2, trees: 0, .. })
+            Err(ResolveError::Count {
+                inputs: 2,
+                trees: 0,
+                ..
+            })
         ));
     }
 
@@ -538,25 +549,31 @@ pub(super) mod tests {
             prop::collection::vec(phase, 0..3),
             (0..3i64, any::<bool>(), prop::option::of(0..2u64), "/a?"),
         )
-            .prop_map(|(w, env, inputs, phases, (epoch, test, timeout, root))| Derivation {
-                env: Env(env),
-                name: w.0,
-                root,
-                build: w.1,
-                class: w.2,
-                epoch,
-                inputs,
-                output: if test { Output::Input } else { Output::Captured },
-                phases,
-                policy: Policy {
-                    network: Network::None,
-                    timeout,
-                },
-                target: w.3,
-                sandbox: SANDBOX_PROFILE.into(),
-                subarch: w.4,
-                platform: w.5,
-                arch_desc: w.6,
+            .prop_map(|(w, env, inputs, phases, (epoch, test, timeout, root))| {
+                Derivation {
+                    env: Env(env),
+                    name: w.0,
+                    root,
+                    build: w.1,
+                    class: w.2,
+                    epoch,
+                    inputs,
+                    output: if test {
+                        Output::Input
+                    } else {
+                        Output::Captured
+                    },
+                    phases,
+                    policy: Policy {
+                        network: Network::None,
+                        timeout,
+                    },
+                    target: w.3,
+                    sandbox: SANDBOX_PROFILE.into(),
+                    subarch: w.4,
+                    platform: w.5,
+                    arch_desc: w.6,
+                }
             })
     }
 

@@ -250,7 +250,10 @@ fn read_index(elements: &Elements, entry: &Path) -> Result<Index, PlanError> {
         let mut words = elements.words(element)?;
         let mut seen = BTreeSet::new();
         words.retain(|w| seen.insert(w.clone()));
-        if let Some(bad) = words.iter().find(|w| w.contains('/') || w.contains(['*', '?'])) {
+        if let Some(bad) = words
+            .iter()
+            .find(|w| w.contains('/') || w.contains(['*', '?']))
+        {
             return Err(PlanError::Value {
                 element: element.to_owned(),
                 target: entry.display().to_string(),

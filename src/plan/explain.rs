@@ -64,9 +64,8 @@ impl Visitor for Explainer {
             State::Stale { trees, .. } => match facts.last(&this.full_name)? {
                 None => vec![Reason::NeverBuilt],
                 Some(last) => {
-                    let mut reasons = against(&last, &this.derivation, facts, |at| {
-                        trees.get(at).copied()
-                    })?;
+                    let mut reasons =
+                        against(&last, &this.derivation, facts, |at| trees.get(at).copied())?;
                     if reasons.is_empty() {
                         reasons.push(Reason::Forgotten);
                     }

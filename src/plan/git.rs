@@ -306,7 +306,14 @@ mod tests {
         for args in [
             vec!["add", "-A"],
             vec![
-                "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "-m", message,
+                "-c",
+                "user.name=t",
+                "-c",
+                "user.email=t@example.org",
+                "commit",
+                "-q",
+                "-m",
+                message,
             ],
         ] {
             let done = git(dir).args(args).output().unwrap();
@@ -319,7 +326,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let top = dir.path().canonicalize().unwrap();
         let outside = tempfile::NamedTempFile::new().unwrap();
-        assert!(git(&top).args(["init", "-q"]).output().unwrap().status.success());
+        assert!(
+            git(&top)
+                .args(["init", "-q"])
+                .output()
+                .unwrap()
+                .status
+                .success()
+        );
         std::fs::create_dir_all(top.join("specs/a b")).unwrap();
         std::fs::write(top.join("metro.conf"), "one\n").unwrap();
         std::fs::write(top.join("specs/a b/x.conf"), "").unwrap();

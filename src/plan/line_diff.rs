@@ -132,7 +132,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn shown(old: &str, new: &str) -> Vec<String> {
-        line_diff(old, new).iter().map(ToString::to_string).collect()
+        line_diff(old, new)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
@@ -140,11 +143,23 @@ mod tests {
         assert!(shown("a\nb\n", "a\nb\n").is_empty());
         assert_eq!(
             shown("1\n2\n3\n4\n5\n6\n7\n", "1\n2\n3\n4\nfive\n6\n7\n8\n"),
-            ["  ... 2 lines", "  3", "  4", "- 5", "+ five", "  6", "  7", "+ 8"]
+            [
+                "  ... 2 lines",
+                "  3",
+                "  4",
+                "- 5",
+                "+ five",
+                "  6",
+                "  7",
+                "+ 8"
+            ]
         );
         assert_eq!(shown("", "x\n"), ["+ x"]);
         assert_eq!(shown("x\n", ""), ["- x"]);
-        assert_eq!(shown("x\n1\n2\n3\n", "1\n2\n3\n"), ["- x", "  1", "  2", "  ... 1 line"]);
+        assert_eq!(
+            shown("x\n1\n2\n3\n", "1\n2\n3\n"),
+            ["- x", "  1", "  2", "  ... 1 line"]
+        );
     }
 
     #[test]

@@ -95,8 +95,8 @@ impl Lock {
         if !there {
             return Ok(lock);
         }
-        let elements = Elements::load(files, path, &[])
-            .map_err(|error| LockError::Load(Box::new(error)))?;
+        let elements =
+            Elements::load(files, path, &[]).map_err(|error| LockError::Load(Box::new(error)))?;
         for name in elements.names() {
             let (kind, rest) = match (name.strip_prefix("seed/"), name.strip_prefix("snapshot/")) {
                 (Some(rest), _) => (PinKind::Seed, rest),
@@ -257,14 +257,20 @@ fn read_pin(elements: &Elements, kind: PinKind, pin: &str) -> Result<Pin, LockEr
     let tree: TreeHash = tree.parse().map_err(|_| {
         bad(
             "tree",
-            format!("`{}` is no tree hash", tree.chars().take(64).collect::<String>()),
+            format!(
+                "`{}` is no tree hash",
+                tree.chars().take(64).collect::<String>()
+            ),
         )
     })?;
     let date = value("date")?;
     if let Some(date) = &date
         && !is_date(date)
     {
-        return Err(bad("date", format!("`{date}` is no date of the form YYYY-MM-DD")));
+        return Err(bad(
+            "date",
+            format!("`{date}` is no date of the form YYYY-MM-DD"),
+        ));
     }
     let epoch = match value("epoch")? {
         None => None,
@@ -322,7 +328,11 @@ fn plain(text: &str) -> String {
         .take(500)
         .collect();
     let words: Vec<&str> = safe.split_whitespace().collect();
-    words.join(" ").replace("$[", "$ [").trim_start_matches("<<").to_owned()
+    words
+        .join(" ")
+        .replace("$[", "$ [")
+        .trim_start_matches("<<")
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -341,7 +351,11 @@ mod tests {
         let path = dir.path().join(LOCK_NAME);
         let ((), text) = {
             let (lock, ()) = Lock::update(&DiskFiles, &path, |lock| {
-                lock.set(PinKind::Snapshot, "ports", Pin::new(tree("p"), Some("2026-11-20".into())))?;
+                lock.set(
+                    PinKind::Snapshot,
+                    "ports",
+                    Pin::new(tree("p"), Some("2026-11-20".into())),
+                )?;
                 lock.set(
                     PinKind::Seed,
                     "funtoo/x86-64bit/corei7/stage3",
@@ -357,7 +371,19 @@ mod tests {
             assert_eq!(Lock::read(&DiskFiles, &path).unwrap(), lock);
             ((), lock.text())
         };
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r"
+        # The trees that the names of seeds and snapshots stand for. mstore writes this file whole and sorted;
+        # keep it beside your metro.conf, under version control, to build from the same trees elsewhere.
+
+        [section seed/funtoo/x86-64bit/corei7/stage3]
+        tree: huozeiyp5nw3i2ktf4tntywxvmvzu6mcsjgcobvmlkewpf2w427q
+        epoch: 5
+        origin: file with $ [odd] text
+
+        [section snapshot/ports]
+        tree: opzjc2j6gh7hppt37n4oxsiefmxcyq34q7wkbqjc4dukbo734ysq
+        date: 2026-11-20
+        ");
         // Nothing left behind, and nothing written when nothing changes.
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         let before = fs::metadata(&path).unwrap().modified().unwrap();
@@ -365,7 +391,11 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), before);
         let roots = Lock::read(&DiskFiles, &path).unwrap().roots();
         assert_eq!(roots.len(), 2);
-        assert!(roots[0].0.starts_with("seed funtoo/x86-64bit/corei7/stage3 in /"));
+        assert!(
+            roots[0]
+                .0
+                .starts_with("seed funtoo/x86-64bit/corei7/stage3 in /")
+        );
     }
 
     #[test]
@@ -391,19 +421,52 @@ mod tests {
         ] {
             fs::write(&path, text).unwrap();
             let error = Lock::read(&DiskFiles, &path).unwrap_err();
-            said.push(error.to_string().replace(&dir.path().display().to_string(), "DIR"));
+            said.push(
+                error
+                    .to_string()
+                    .replace(&dir.path().display().to_string(), "DIR"),
+            );
         }
-        insta::assert_snapshot!(said.join("\n"), @"");
+        insta::assert_snapshot!(said.join("\n"), @r"
+        DIR/metro.lock:3: `seed/host/tree`: `nonsense` is no tree hash
+        DIR/metro.lock:2: `seed/host/date`: seed `host` has no tree
+        DIR/metro.lock:2: `sed/host/tree` means nothing in a lock file
+        help: it holds sections seed/NAME and snapshot/NAME with tree, date, epoch and origin
+        error[undefined]: `nothing` is not defined
+         --> DIR/metro.lock:2:7
+          |
+        2 | tree: $[nothing]
+          |       ^^^^^^^^^^ undefined here
+          |
+          = help: if it may be undefined, write `$[nothing:zap]` to remove the line, or `$[nothing:lax]` for an empty text
+        DIR/metro.lock:3: `seed/host/date`: `2026-13-01` is no date of the form YYYY-MM-DD
+        DIR/metro.lock:3: `seed/host/epoch`: `-1` is no number of seconds
+        error[bad-line]: neither element nor annotation
+         --> DIR/metro.lock:1:1
+          |
+        1 | not metro
+          | ^^^^^^^^^
+          |
+          = help: a colon is missing: `not: metro`
+        ");
     }
 
     #[test]
     fn names_that_the_file_cannot_express_are_refused() {
         let mut lock = Lock::in_memory();
         for name in ["", "a b", "a:b", "../x", "a//b", "a[", "x?", "#x"] {
-            assert!(lock.set(PinKind::Seed, name, Pin::new(tree("t"), None)).is_err(), "{name}");
+            assert!(
+                lock.set(PinKind::Seed, name, Pin::new(tree("t"), None))
+                    .is_err(),
+                "{name}"
+            );
         }
         for name in ["host/x86_64", "debian-12", "a.b_c+d@e"] {
-            assert!(lock.set(PinKind::Seed, name, Pin::new(tree("t"), None)).is_ok(), "{name}");
+            assert!(
+                lock.set(PinKind::Seed, name, Pin::new(tree("t"), None))
+                    .is_ok(),
+                "{name}"
+            );
         }
         let bad = Pin::new(tree("t"), Some("yesterday".into()));
         assert!(lock.set(PinKind::Seed, "x", bad).is_err());

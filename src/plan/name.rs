@@ -452,7 +452,20 @@ mod tests {
             ]
             .map(resolve)
             .join("\n"),
-            @""
+            @r"
+        error: no subarch is called `corei8`; nearest: stage3-corei7
+        error: no target is called `stagge3-corei7`; nearest: stage3-corei7 stage1-corei7
+        error: `stage3` names no subarch; say one of: stage3-generic_64 stage3-corei7 stage3-amd64-k8 stage3-twin stage3-amd64-k8-pure64
+        error: no target is called `nonsense`; `mstore list` shows what there is
+        error: `stage3-twin` is ambiguous; say one of: seedling/x86-64bit/twin/stage3 seedling/pure64/twin/stage3
+        error: no build is called `funtoo-curent`; nearest: funtoo-current
+        error: no arch is called `x86`; `mstore list` shows what there is
+        error: no subarch is called `corei9`; nearest: corei7
+        error: no target is called `stage`; nearest: stage1 stage3
+        error: `a/b/c/d/e` is no target name; forms are TARGET-SUBARCH, BUILD/TARGET-SUBARCH, BUILD/ARCH/TARGET-SUBARCH and BUILD/ARCH/SUBARCH/TARGET
+        error: `/stage3-corei7` is no target name; forms are TARGET-SUBARCH, BUILD/TARGET-SUBARCH, BUILD/ARCH/TARGET-SUBARCH and BUILD/ARCH/SUBARCH/TARGET
+        error: `` is no target name; forms are TARGET-SUBARCH, BUILD/TARGET-SUBARCH, BUILD/ARCH/TARGET-SUBARCH and BUILD/ARCH/SUBARCH/TARGET
+        "
         );
     }
 

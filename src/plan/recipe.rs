@@ -459,9 +459,7 @@ impl Reader<'_> {
 
     /// The words of a line or block.
     fn words(&self, element: &str) -> Result<Vec<String>, PlanError> {
-        self.elements
-            .words(element)
-            .map_err(|e| self.of_target(e))
+        self.elements.words(element).map_err(|e| self.of_target(e))
     }
 
     /// Paths within the snapshot: sorted, none inside another.

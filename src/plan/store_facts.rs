@@ -110,7 +110,10 @@ impl Trees for StoreFacts {
             }
             Err(StoreError::NoSuchPath { .. }) => Ok(Part::NoSuchPath(0)),
             Err(error) if error.kind() == ErrorKind::Missing => Ok(Part::Absent),
-            Err(error) => Err(FactsError::new(format!("cannot cut {path} out of {tree}"), error)),
+            Err(error) => Err(FactsError::new(
+                format!("cannot cut {path} out of {tree}"),
+                error,
+            )),
         }
     }
 

@@ -114,7 +114,10 @@ impl<R: FnMut(DirHash) -> Result<Manifest, StoreError>> Walk<R> {
             return Ok(());
         }
         let (old, new) = ((self.read)(old)?, (self.read)(new)?);
-        let (mut a, mut b) = (old.entries().iter().peekable(), new.entries().iter().peekable());
+        let (mut a, mut b) = (
+            old.entries().iter().peekable(),
+            new.entries().iter().peekable(),
+        );
         loop {
             let order = match (a.peek(), b.peek()) {
                 (None, None) => return Ok(()),
@@ -205,16 +208,30 @@ mod tests {
         let mut all = BTreeMap::new();
         let same = dir(&mut all, vec![file("x", "x", 0o644)]);
         let (in_old, in_new) = (
-            dir(&mut all, vec![file("gone", "", 0o644), file("main.c", "1", 0o644)]),
-            dir(&mut all, vec![file("main.c", "2", 0o644), file("new", "", 0o644)]),
+            dir(
+                &mut all,
+                vec![file("gone", "", 0o644), file("main.c", "1", 0o644)],
+            ),
+            dir(
+                &mut all,
+                vec![file("main.c", "2", 0o644), file("new", "", 0o644)],
+            ),
         );
         let old = dir(
             &mut all,
-            vec![folder("app", in_old), folder("same", same), file("run", "r", 0o644)],
+            vec![
+                folder("app", in_old),
+                folder("same", same),
+                file("run", "r", 0o644),
+            ],
         );
         let new = dir(
             &mut all,
-            vec![folder("app", in_new), folder("same", same), file("run", "r", 0o755)],
+            vec![
+                folder("app", in_new),
+                folder("same", same),
+                file("run", "r", 0o755),
+            ],
         );
         let compare = |limit| {
             let mut reads = 0;

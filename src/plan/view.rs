@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::derivation::{Derivation, Network, Output, Source};
 use super::graph::{Graph, Node, Target};
 use super::name::Index;
-use super::staleness::{State, Staleness};
+use super::staleness::{Staleness, State};
 
 /// One derivation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
