@@ -106,16 +106,30 @@ pub(crate) fn loopback_up() -> io::Result<()> {
 
 /// Gives every signal its default action and unblocks all: both survive `exec` otherwise.
 pub(crate) fn reset_signals() {
-    // SAFETY: only called in a freshly forked, single-threaded process; `signal` with SIG_DFL
-    // installs no handler, numbers that cannot be changed are refused and left alone. `sigset_t`
-    // is plain old data that `sigemptyset` initialises.
+    // The system calls themselves: the C library keeps two signals from us, which a parent that
+    // is not careful can still have handed down as ignored.
+    let default = [0_u64; 8];
+    let none = 0_u64;
+    // SAFETY: called in a freshly forked, single-threaded process that is about to `exec`. Eight
+    // zero words cover `struct kernel_sigaction` of every machine and mean SIG_DFL without flags,
+    // so no handler is installed. A signal set of the kernel is one word. All are only read.
     unsafe {
         for number in 1..=64 {
-            libc::signal(number, libc::SIG_DFL);
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            );
         }
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            std::ptr::null_mut::<u64>(),
+            size_of::<u64>(),
+        );
     }
 }
 
@@ -131,6 +145,16 @@ pub(crate) fn close_from_on_exec(first: u32) -> io::Result<()> {
         )
     };
     check(done as i32)
+}
+
+/// Closes all descriptors from `first` on.
+///
+/// # Safety
+///
+/// Nothing in this process may own one of them.
+pub(crate) unsafe fn close_from(first: u32) -> io::Result<()> {
+    // SAFETY: nobody owns what is closed, says our caller.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) } as i32)
 }
 
 /// What the children that this process has waited for have used.

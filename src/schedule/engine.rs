@@ -206,8 +206,7 @@ impl Engine {
                 for i in 0..self.dependents[node].len() {
                     let dependent = self.dependents[node][i];
                     self.waiting_for[dependent] -= 1;
-                    if self.waiting_for[dependent] == 0
-                        && self.states[dependent] == State::ToBuild
+                    if self.waiting_for[dependent] == 0 && self.states[dependent] == State::ToBuild
                     {
                         self.queue(dependent);
                     }

@@ -268,11 +268,7 @@ fn build_one<W: Work>(
     let result = work.build(node, &mut |line| {
         let _ = sender.send(Message::Output(node, line.to_owned()));
     });
-    let _ = sender.send(Message::Done(
-        node,
-        started.elapsed().as_secs_f64(),
-        result,
-    ));
+    let _ = sender.send(Message::Done(node, started.elapsed().as_secs_f64(), result));
 }
 
 #[cfg(test)]

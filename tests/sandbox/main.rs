@@ -6,11 +6,13 @@
 //! subordinate ids and with a single id, and compares what builds produced.
 
 mod cases;
+mod processes;
 mod support;
 
 use std::process::{Command, ExitCode};
 
 use mstore::build::userns::{self, Choice};
+use rustix::mount::MountPropagationFlags;
 use support::{Env, Skip};
 
 fn main() -> ExitCode {
@@ -18,7 +20,10 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
         Some("--as-user") => return support::become_user(&args[1], &args[2..]),
-        Some("--victim") => return cases::victim(args[1].as_ref()),
+        Some("--victim") => {
+            return processes::victim(args[1].as_ref(), args[2].as_ref(), &args[3]);
+        }
+        Some("--shell") => return processes::shell(args[1].as_ref(), args[2].as_ref()),
         // What test runners ask for; they get one test.
         Some("--list") => {
             println!("sandbox: test");
@@ -40,7 +45,17 @@ fn main() -> ExitCode {
         userns::Entered::Single { .. } => "single",
     };
     println!("# {entered}");
-    let env = Env::new();
+    if mode == "root" {
+        // As the others have: what tests mount disappears with this process.
+        #[allow(deprecated)] // the variant that is `unsafe` matters for file descriptors only
+        rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS).expect("root may");
+        rustix::mount::mount_change(
+            "/",
+            MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+        )
+        .expect("root may");
+    }
+    let env = Env::new(mode == "single");
     let (mut failed, mut ran) = (Vec::new(), 0);
     for (name, test) in cases::ALL {
         if !filter.is_empty() && !filter.iter().any(|f| name.contains(f.as_str())) {

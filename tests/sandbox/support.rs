@@ -25,23 +25,29 @@ const USER: u32 = 54_321;
 const TOOLS: &[&str] = &[
     "sh", "bash", "cat", "chmod", "chown", "cp", "env", "head", "hostname", "id", "ln", "ls",
     "mkdir", "mkfifo", "mknod", "mount", "mv", "rm", "rmdir", "setpriv", "setsid", "sleep", "stat",
-    "sync", "touch", "tty", "umount", "uname", "unshare", "perl", "setcap", "dd",
+    "sync", "touch", "true", "tty", "umount", "uname", "unshare", "perl", "setcap", "dd",
 ];
 
 /// Directories shared by all tests of one run.
 pub struct Env {
     pub base: PathBuf,
     top: PathBuf,
+    single: bool,
 }
 
 impl Env {
-    pub fn new() -> Env {
+    pub fn new(single: bool) -> Env {
         let top = std::env::temp_dir().join(format!("mstore-sandbox-{}", std::process::id()));
         clean::remove_tree(&top).unwrap();
         fs::DirBuilder::new().mode(0o755).create(&top).unwrap();
         let base = top.join("base");
         make_base(&base);
-        Env { base, top }
+        Env { base, top, single }
+    }
+
+    /// Whether there is no id but root.
+    pub fn single(&self) -> bool {
+        self.single
     }
 
     /// An empty directory for one test.
@@ -54,23 +60,27 @@ impl Env {
 
     /// A job over the base, with its upper layer and scratch in a directory of their own.
     pub fn job(&self, name: &str, script: &str) -> Job {
-        let dir = self.dir(name);
-        let scratch = dir.join("scratch");
-        fs::create_dir(&scratch).unwrap();
-        Job {
-            layers: vec![self.base.clone()],
-            upper: Some(dir.join("upper")),
-            scratch,
-            binds: Vec::new(),
-            script: script.as_bytes().to_vec(),
-            env: BTreeMap::from([(
-                "PATH".to_owned(),
-                "/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
-            )]),
-            platform: mstore::build::host::machine(),
-            tmp_on_root: false,
-            timeout: Some(Duration::from_secs(60)),
-        }
+        job_in(&self.base, &self.dir(name), script)
+    }
+}
+
+/// A job over a base, with its upper layer and scratch in a directory of their own.
+pub fn job_in(base: &Path, dir: &Path, script: &str) -> Job {
+    let scratch = dir.join("scratch");
+    fs::create_dir(&scratch).unwrap();
+    Job {
+        layers: vec![base.to_owned()],
+        upper: Some(dir.join("upper")),
+        scratch,
+        binds: Vec::new(),
+        script: script.as_bytes().to_vec(),
+        env: BTreeMap::from([(
+            "PATH".to_owned(),
+            "/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+        )]),
+        platform: mstore::build::host::machine(),
+        tmp_on_root: false,
+        timeout: Some(Duration::from_secs(60)),
     }
 }
 

@@ -56,7 +56,11 @@ pub(crate) fn helper_main() -> ! {
     std::process::exit(code)
 }
 
+#[allow(unsafe_code)]
 fn open_channel() -> Result<Channel, Errno> {
+    // What mstore itself was started with and does not know of.
+    // SAFETY: this is the first thing the process does: it has opened nothing yet.
+    unsafe { sys::close_from(3) }.map_err(|_| Errno::NOSYS)?;
     let stdin = rustix::stdio::stdin();
     rustix::net::sockopt::socket_type(stdin)?;
     let channel = rustix::io::fcntl_dupfd_cloexec(stdin, 3)?;

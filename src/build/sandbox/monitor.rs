@@ -88,7 +88,7 @@ pub(crate) fn drive(
     })?;
     let result = run(program, job, &order, log, cancel, &mut space, started);
     // Also after a failure: half a set-up leaves directories, too.
-    let mut left = vec!["work", "root", "skeleton"];
+    let mut left = vec!["work"];
     if job.upper.is_none() {
         left.push("upper-thrown-away");
     }

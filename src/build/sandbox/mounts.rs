@@ -34,10 +34,6 @@ const DEV_LINKS: [(&str, &str); 5] = [
     ("pts/ptmx", "ptmx"),
 ];
 
-/// Parts of `/proc` that set up the machine. As real root a build has the user id that owns them,
-/// so their mode alone would not keep it out.
-const PROC_READ_ONLY: [&str; 6] = ["sys", "irq", "bus", "fs", "driver", "sysrq-trigger"];
-
 /// Parts of `/proc` that tell about the machine what no build should depend on.
 const PROC_HIDDEN: [&str; 14] = [
     "acpi",
@@ -94,38 +90,43 @@ pub(crate) fn enter_root(order: &Order) -> Result<(), Trouble> {
 
 /// Mounts the overlay and opens its root.
 fn overlay(order: &Order) -> Result<OwnedFd, Trouble> {
-    let scratch = &order.scratch;
-    let fresh = |name: &str| -> Result<PathBuf, Trouble> {
-        let path = scratch.join(name);
-        // An earlier run that was killed may have left one, and overlayfs refuses to reuse the
-        // working directory of a volatile mount.
-        clean::remove_tree(&path).map_err(|e| Trouble {
-            step: Step::Scratch,
-            errno: e.source.raw_os_error().unwrap_or_default(),
-            path: Some(e.path),
-        })?;
-        rustix::fs::mkdir(&path, Mode::RWXU).at(Step::Scratch, &path)?;
-        Ok(path)
-    };
-    let work = fresh("work")?;
-    let target = fresh("root")?;
-    let skeleton_path = fresh("skeleton")?;
-    let skeleton = open_dir(&skeleton_path, Step::Scratch)?;
-    make_skeleton(order, &skeleton)?;
-
     let mut lowers = Vec::new();
     for layer in &order.layers {
         lowers.push(open_dir(layer, Step::Layer)?);
     }
-    lowers.push(skeleton);
     match rustix::fs::mkdir(&order.upper, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(e) => return Err(e).at(Step::Upper, &order.upper),
     }
     copy_root_metadata(order.layers.first().map(PathBuf::as_path), &order.upper)?;
     let upper = open_dir(&order.upper, Step::Upper)?;
-    let work = open_dir(&work, Step::Scratch)?;
-    let at = open_dir(&target, Step::Scratch)?;
+
+    let work_path = order.scratch.join("work");
+    // An earlier run that was killed may have left one, and overlayfs refuses to reuse the working
+    // directory of a volatile mount.
+    clean::remove_tree(&work_path).map_err(|e| Trouble {
+        step: Step::Scratch,
+        errno: e.source.raw_os_error().unwrap_or_default(),
+        path: Some(e.path),
+    })?;
+    rustix::fs::mkdir(&work_path, Mode::RWXU).at(Step::Scratch, &work_path)?;
+    let work = open_dir(&work_path, Step::Scratch)?;
+
+    // What needs no disk lies on a file system in memory. It is mounted over the working
+    // directory, which nobody has to reach by its name any more.
+    let memory = tmpfs("0700", PLAIN, "skeleton")?;
+    attach(&memory, &work, &work_path, Step::Tmpfs)?;
+    let mut made = Vec::new();
+    for name in ["skeleton", "root"] {
+        rustix::fs::mkdirat(&memory, name, Mode::RWXU).at(Step::Tmpfs, Path::new(name))?;
+        made.push(open_dir_at(&memory, name)?);
+    }
+    let (at, skeleton) = (made.pop(), made.pop());
+    let (Some(at), Some(skeleton)) = (at, skeleton) else {
+        return Err(Errno::NOENT).during(Step::Tmpfs);
+    };
+    make_skeleton(order, &skeleton)?;
+    lowers.push(skeleton);
 
     let numbers: Vec<String> = lowers.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
     // `volatile`: the caller makes durable what it keeps, so syncing here (on every `fsync` of a
@@ -138,7 +139,7 @@ fn overlay(order: &Order) -> Result<OwnedFd, Trouble> {
         work.as_raw_fd(),
     );
     if options.len() >= 4095 {
-        return Err(Errno::TOOBIG).at(Step::Overlay, &target);
+        return Err(Errno::TOOBIG).during(Step::Overlay);
     }
     let options = std::ffi::CString::new(options).expect("digits and letters hold no NUL");
     rustix::process::chdir("/proc/self/fd").at(Step::Overlay, Path::new("/proc/self/fd"))?;
@@ -149,9 +150,9 @@ fn overlay(order: &Order) -> Result<OwnedFd, Trouble> {
         MountFlags::NODEV,
         options.as_c_str(),
     )
-    .at(Step::Overlay, &target)?;
+    .at(Step::Overlay, &order.upper)?;
     rustix::process::chdir("/").during(Step::Overlay)?;
-    open_dir(&target, Step::Overlay)
+    open_dir_at(&memory, "root")
 }
 
 /// The lowest layer: what is mounted upon, so that a root that lacks it need not be changed.
@@ -276,10 +277,10 @@ fn make_dev(root: &OwnedFd) -> Result<(), Trouble> {
     )?;
     attach(&dev, &point(root, "dev")?, Path::new("/dev"), step)?;
     for name in DEVICES {
-        let source = Path::new("/dev").join(name);
-        let device = clone_tree(CWD, &source, false).at(step, &source)?;
-        make_file(&dev, Path::new(name)).at(step, &source)?;
-        attach_at(&device, &dev, name).at(step, &source)?;
+        let shown = Path::new("/dev").join(name);
+        let device = device(name).at(step, &shown)?;
+        make_file(&dev, Path::new(name)).at(step, &shown)?;
+        attach_at(&device, &dev, name).at(step, &shown)?;
     }
     for (target, name) in DEV_LINKS {
         rustix::fs::symlinkat(target, &dev, name).at(step, Path::new(name))?;
@@ -310,20 +311,27 @@ fn make_dev(root: &OwnedFd) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// One of the machine's devices. Reading and writing it is not a change of the file system, so a
+/// read-only mount only keeps its owner and mode, which are the machine's, from being changed.
+fn device(name: &str) -> Result<OwnedFd, Errno> {
+    let tree = clone_tree(CWD, &Path::new("/dev").join(name), false)?;
+    let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
+    sys::mount_setattr(&tree, false, attributes)
+        .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::INVAL))?;
+    Ok(tree)
+}
+
 fn make_proc(root: &OwnedFd) -> Result<(), Trouble> {
     let step = Step::Proc;
-    let proc = new_mount("proc", &[], PLAIN | MountAttrFlags::MOUNT_ATTR_NOEXEC)
-        .at(step, Path::new("/proc"))?;
+    // Read-only as a whole: real root has the user id that owns the files which set up the machine
+    // (`sys`, `sysrq-trigger`), and the modes of the others are shared with the machine's /proc.
+    let proc = new_mount(
+        "proc",
+        &[],
+        PLAIN | MountAttrFlags::MOUNT_ATTR_NOEXEC | MountAttrFlags::MOUNT_ATTR_RDONLY,
+    )
+    .at(step, Path::new("/proc"))?;
     attach(&proc, &point(root, "proc")?, Path::new("/proc"), step)?;
-    for name in PROC_READ_ONLY {
-        let path = Path::new(name);
-        let tree = match clone_tree(&proc, path, true) {
-            Err(Errno::NOENT) => continue,
-            other => other.at(step, path)?,
-        };
-        sys::mount_setattr(&tree, true, libc::MOUNT_ATTR_RDONLY).at(step, path)?;
-        attach_at(&tree, &proc, name).at(step, path)?;
-    }
     for name in PROC_HIDDEN {
         let path = Path::new(name);
         let stat = match rustix::fs::statat(&proc, path, AtFlags::SYMLINK_NOFOLLOW) {
@@ -333,7 +341,7 @@ fn make_proc(root: &OwnedFd) -> Result<(), Trouble> {
         let cover = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             tmpfs("0555", PLAIN | MountAttrFlags::MOUNT_ATTR_RDONLY, "/proc")?
         } else {
-            clone_tree(CWD, Path::new("/dev/null"), false).at(step, path)?
+            device("null").at(step, path)?
         };
         attach_at(&cover, &proc, name).at(step, path)?;
     }
@@ -443,6 +451,16 @@ fn open_dir(path: &Path, step: Step) -> Result<OwnedFd, Trouble> {
         Mode::empty(),
     )
     .at(step, path)
+}
+
+fn open_dir_at(base: &OwnedFd, name: &str) -> Result<OwnedFd, Trouble> {
+    rustix::fs::openat(
+        base,
+        name,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .at(Step::Tmpfs, Path::new(name))
 }
 
 fn tmpfs(mode: &str, attributes: MountAttrFlags, shown: &str) -> Result<OwnedFd, Trouble> {
