@@ -75,6 +75,24 @@ pub struct Diagnostic {
     path: Option<PathBuf>,
 }
 
+impl Diagnostic {
+    /// The errors that parsing found in a file, ready to be shown.
+    pub fn of_syntax(file: &Arc<File>) -> Vec<Diagnostic> {
+        let show = |error: &crate::syntax::SyntaxError| {
+            let mut found = Diagnostic::new(error.class, error.message.clone())
+                .primary(Label::new(file, error.span, ""));
+            if let Some((span, text)) = error.other {
+                found = found.label(Label::new(file, span, text));
+            }
+            match &error.help {
+                Some(help) => found.help(help.clone()),
+                None => found,
+            }
+        };
+        file.errors.iter().map(show).collect()
+    }
+}
+
 /// The order in which an error and its parts are built up.
 impl Diagnostic {
     /// Makes an error without a place.

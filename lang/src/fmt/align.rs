@@ -7,7 +7,13 @@ const TAB: usize = 8;
 
 /// The column behind a text that starts in column 0; one column for each character.
 pub(super) fn width(text: &str) -> usize {
-    text.chars().fold(0, |at, c| if c == '\t' { (at / TAB + 1) * TAB } else { at + 1 })
+    text.chars().fold(0, |at, c| {
+        if c == '\t' {
+            (at / TAB + 1) * TAB
+        } else {
+            at + 1
+        }
+    })
 }
 
 /// Keeps comments aligned that are so already: neighbouring lines whose comments began in one column.
@@ -21,7 +27,10 @@ pub(super) fn align(lines: &mut [Draft<'_>]) {
             at += 1;
             continue;
         };
-        let count = lines[at..].iter().take_while(|line| column(line) == Some(wanted)).count();
+        let count = lines[at..]
+            .iter()
+            .take_while(|line| column(line) == Some(wanted))
+            .count();
         let group = &mut lines[at..at + count];
         let longest = group.iter().map(code_width).max().unwrap_or(0);
         for line in group {
@@ -37,7 +46,12 @@ pub(super) fn align(lines: &mut [Draft<'_>]) {
 /// The column of a comment that follows something.
 fn column(line: &Draft<'_>) -> Option<usize> {
     match &line.state {
-        State::Written { code, comment, column, .. } if !code.is_empty() && !comment.is_empty() => Some(*column),
+        State::Written {
+            code,
+            comment,
+            column,
+            ..
+        } if !code.is_empty() && !comment.is_empty() => Some(*column),
         _ => None,
     }
 }

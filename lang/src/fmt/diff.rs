@@ -44,7 +44,11 @@ fn hunk(out: &mut String, lines: &[&str], changes: &[Change], removed_before: us
     let mut number = first;
     while number < last {
         // Neighbouring changes are shown together, the old lines before the new ones.
-        let run = rest.iter().enumerate().take_while(|(i, change)| change.line == number + 1 + i).count();
+        let run = rest
+            .iter()
+            .enumerate()
+            .take_while(|(i, change)| change.line == number + 1 + i)
+            .count();
         if run == 0 {
             put(out, ' ', lines[number]);
             number += 1;
@@ -53,7 +57,10 @@ fn hunk(out: &mut String, lines: &[&str], changes: &[Change], removed_before: us
         for line in &lines[number..number + run] {
             put(out, '-', line);
         }
-        for new in rest[..run].iter().filter_map(|change| change.new.as_deref()) {
+        for new in rest[..run]
+            .iter()
+            .filter_map(|change| change.new.as_deref())
+        {
             put(out, '+', new);
         }
         number += run;

@@ -59,7 +59,11 @@ pub struct Change {
 /// lines around it belong to.
 pub fn format(source: &str) -> Result<Formatted, Vec<SyntaxError>> {
     let file = File::parse(PathBuf::new(), source.to_owned());
-    if file.errors.is_empty() { Ok(format_file(&file)) } else { Err(file.errors) }
+    if file.errors.is_empty() {
+        Ok(format_file(&file))
+    } else {
+        Err(file.errors)
+    }
 }
 
 /// Formats a file that was parsed without errors.
@@ -120,21 +124,36 @@ fn read(source: &str) -> Vec<Draft<'_>> {
             LineKind::Blank if comment.is_empty() => State::Blank,
             _ => {
                 let before = line.comment.map_or("", |span| {
-                    Span { start: line.span.start, end: span.start }.of(source)
+                    Span {
+                        start: line.span.start,
+                        end: span.start,
+                    }
+                    .of(source)
                 });
                 let gap = usize::from(!code.is_empty() && !comment.is_empty());
-                State::Written { code, gap, comment, column: align::width(before) }
+                State::Written {
+                    code,
+                    gap,
+                    comment,
+                    column: align::width(before),
+                }
             }
         };
         let end = Span::new(line.span.end as usize, next).of(source);
-        drafts.push(Draft { span: Span::new(line.span.start as usize, next), end, state });
+        drafts.push(Draft {
+            span: Span::new(line.span.start as usize, next),
+            end,
+            state,
+        });
     }
     drafts
 }
 
 fn element(source: &str, name: Span, value: Span) -> String {
     let (name, value) = (name.of(source), value.of(source));
-    let path = value.strip_prefix("<<").filter(|rest| rest.starts_with([' ', '\t']));
+    let path = value
+        .strip_prefix("<<")
+        .filter(|rest| rest.starts_with([' ', '\t']));
     match path {
         _ if value.is_empty() => format!("{name}:"),
         // The path of a file value is one word, since the file has no errors.
@@ -147,8 +166,14 @@ fn annotation(source: &str, text: Span) -> String {
     if Annotation::parse(source, text).is_err() {
         return text.of(source).to_owned();
     }
-    let inner = Span { start: text.start + 1, end: text.end - 1 };
-    let words: Vec<&str> = words(source, inner).into_iter().map(|word| word.of(source)).collect();
+    let inner = Span {
+        start: text.start + 1,
+        end: text.end - 1,
+    };
+    let words: Vec<&str> = words(source, inner)
+        .into_iter()
+        .map(|word| word.of(source))
+        .collect();
     format!("[{}]", words.join(" "))
 }
 
@@ -164,7 +189,9 @@ fn squeeze(lines: &mut [Draft<'_>]) {
             wanted = true;
         }
     }
-    if let Some(line) = lines.iter_mut().rfind(|line| !matches!(line.state, State::Removed))
+    if let Some(line) = lines
+        .iter_mut()
+        .rfind(|line| !matches!(line.state, State::Removed))
         && matches!(line.state, State::Blank)
     {
         line.state = State::Removed;
@@ -183,7 +210,9 @@ fn write(source: &str, lines: &[Draft<'_>]) -> Formatted {
             State::Removed => {}
             State::Verbatim => text.push_str(old),
             State::Blank => text.push_str(if line.end.is_empty() { usual } else { line.end }),
-            State::Written { code, gap, comment, .. } => {
+            State::Written {
+                code, gap, comment, ..
+            } => {
                 text.push_str(code);
                 text.extend(std::iter::repeat_n(' ', *gap));
                 text.push_str(comment);
@@ -199,7 +228,11 @@ fn write(source: &str, lines: &[Draft<'_>]) -> Formatted {
         let new = &text[start..];
         if new != old {
             let new = (!matches!(line.state, State::Removed)).then(|| new.to_owned());
-            changes.push(Change { line: index + 1, span: line.span, new });
+            changes.push(Change {
+                line: index + 1,
+                span: line.span,
+                new,
+            });
         }
     }
     Formatted { text, changes }

@@ -41,9 +41,16 @@ fn comments_stay_aligned() {
 
 #[test]
 fn line_breaks_are_kept() {
-    assert_eq!(formatted("a:  1\r\nb: [\r\n x\ny\r\n]\r\nc:   2"), "a: 1\r\nb: [\r\n x\ny\r\n]\r\nc: 2\r\n");
+    assert_eq!(
+        formatted("a:  1\r\nb: [\r\n x\ny\r\n]\r\nc:   2"),
+        "a: 1\r\nb: [\r\n x\ny\r\n]\r\nc: 2\r\n"
+    );
     // A CR that is no part of a line break belongs to the value and must not become part of one.
-    for (source, want) in [("a: x\r", "a: x\r\r\n"), ("a: x\r \n", "a: x\r\r\n"), ("a: x\r\r\n", "a: x\r\r\n")] {
+    for (source, want) in [
+        ("a: x\r", "a: x\r\r\n"),
+        ("a: x\r \n", "a: x\r\r\n"),
+        ("a: x\r\r\n", "a: x\r\r\n"),
+    ] {
         assert_eq!(formatted(source), want);
         assert_eq!(meaning(source), meaning(want));
         assert_eq!(formatted(want), want);
@@ -58,16 +65,23 @@ fn errors_are_reported_and_nothing_is_formatted() {
 
 #[test]
 fn differences_are_unified() {
-    let source = "a:  1\nb: 2\nc: 3\nd: 4\ne: 5\n\n\nf: 6\ng: 7\nh: 8\ni: 9\nj: 10\nk:   11\nl:    12";
+    let source =
+        "a:  1\nb: 2\nc: 3\nd: 4\ne: 5\n\n\nf: 6\ng: 7\nh: 8\ni: 9\nj: 10\nk:   11\nl:    12";
     let formatted = format(source).expect("parses");
     let want = concat!(
         "--- a/x.conf\n+++ b/x.conf\n@@ -1,14 +1,13 @@\n-a:  1\n+a: 1\n b: 2\n c: 3\n d: 4\n e: 5\n \n-\n",
         " f: 6\n g: 7\n h: 8\n i: 9\n j: 10\n-k:   11\n-l:    12\n\\ No newline at end of file\n+k: 11\n+l: 12\n",
     );
-    assert_eq!(unified(source, &formatted.changes, "a/x.conf", "b/x.conf"), want);
+    assert_eq!(
+        unified(source, &formatted.changes, "a/x.conf", "b/x.conf"),
+        want
+    );
     assert_eq!(unified("a: 1\n", &[], "x", "x"), "");
     let formatted = format("\n\n").expect("parses");
-    assert_eq!(unified("\n\n", &formatted.changes, "x", "y"), "--- x\n+++ y\n@@ -1,2 +0,0 @@\n-\n-\n");
+    assert_eq!(
+        unified("\n\n", &formatted.changes, "x", "y"),
+        "--- x\n+++ y\n@@ -1,2 +0,0 @@\n-\n-\n"
+    );
 }
 
 /// Everything that a file says, without where it says it.
@@ -75,14 +89,22 @@ fn meaning(source: &str) -> (Vec<String>, Vec<String>) {
     let file = File::parse(PathBuf::new(), source.to_owned());
     assert!(file.errors.is_empty(), "{:?}", file.errors);
     let condition = |index: Option<usize>| {
-        let Some(condition) = index.map(|index| &file.conditions[index]) else { return String::new() };
-        let words: Vec<&str> = condition.words.iter().map(|word| file.text(*word)).collect();
+        let Some(condition) = index.map(|index| &file.conditions[index]) else {
+            return String::new();
+        };
+        let words: Vec<&str> = condition
+            .words
+            .iter()
+            .map(|word| file.text(*word))
+            .collect();
         format!("{} {words:?}", file.text(condition.element))
     };
     let definitions = file.definitions.iter().map(|definition| {
         let value = match definition.kind() {
             Kind::Block => {
-                let lines: Vec<&str> = block_lines(source, definition.value).map(|line| file.text(line)).collect();
+                let lines: Vec<&str> = block_lines(source, definition.value)
+                    .map(|line| file.text(line))
+                    .collect();
                 format!("{lines:?}")
             }
             _ => format!("{:?}", file.text(definition.value)),
@@ -98,7 +120,11 @@ fn meaning(source: &str) -> (Vec<String>, Vec<String>) {
     });
     let collects = file.collects.iter().map(|collect| {
         let section = file.section_of_collect(collect);
-        format!("{:?} {section:?} {}", file.text(collect.path), condition(collect.condition()))
+        format!(
+            "{:?} {section:?} {}",
+            file.text(collect.path),
+            condition(collect.condition())
+        )
     });
     (definitions.collect(), collects.collect())
 }
@@ -106,7 +132,13 @@ fn meaning(source: &str) -> (Vec<String>, Vec<String>) {
 /// The comments and the lines of blocks, byte for byte.
 fn untouched(source: &str) -> Vec<&str> {
     Lines::new(source)
-        .filter_map(|line| if line.kind == LineKind::Text { Some(line.span) } else { line.comment })
+        .filter_map(|line| {
+            if line.kind == LineKind::Text {
+                Some(line.span)
+            } else {
+                line.comment
+            }
+        })
         .map(|span| span.of(source))
         .collect()
 }
