@@ -6,7 +6,7 @@ use super::place::Place;
 use super::{Failure, error, output};
 use mstore_lang::fmt::{Formatted, format_file, unified};
 use mstore_lang::syntax::File;
-use mstore_lang::{DiskFiles, Files, Limits};
+use mstore_lang::{Diagnostic, DiskFiles, Files, Limits};
 use replace::Original;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -159,7 +159,7 @@ impl Job<'_> {
         let file = Arc::new(File::parse_bytes(path.to_owned(), bytes, 100));
         if !file.errors.is_empty() {
             let colour = output::stderr_colour();
-            let text: Vec<String> = mstore_lang::syntax_diagnostics(&file)
+            let text: Vec<String> = Diagnostic::of_syntax(&file)
                 .iter()
                 .map(|diagnostic| diagnostic.render(colour))
                 .collect();
