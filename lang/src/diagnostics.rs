@@ -190,7 +190,8 @@ impl Diagnostic {
         const NEAR: usize = 200;
         const SHOWN: usize = 12;
         let all = self.primary.iter().chain(&self.labels).enumerate();
-        let mut groups: Vec<(usize, usize, Vec<(usize, &Label)>)> = Vec::new();
+        type Lines<'a> = (usize, usize, Vec<(usize, &'a Label)>);
+        let mut groups: Vec<Lines<'_>> = Vec::new();
         for (index, label) in all.take(SHOWN) {
             let line = label.line();
             let last = label
@@ -494,13 +495,14 @@ fn undefined(table: &Table, at: Loc, name: &str) -> Diagnostic {
         };
         return found.help(format!("did you mean `{near}`?"));
     }
-    let inner = written.trim_start_matches("$[").trim_end_matches(']');
-    if written.starts_with("$[[") {
+    if let Some(inner) = written.strip_prefix("$[[") {
+        let inner = inner.trim_end_matches("]]");
         return found.help(format!(
             "if it may be undefined, write `$[[{inner}:lax]]` to include nothing"
         ));
     }
-    if written.starts_with("$[") {
+    if let Some(inner) = written.strip_prefix("$[") {
+        let inner = inner.trim_end_matches(']');
         return found.help(format!(
             "if it may be undefined, write `$[{inner}:zap]` to remove the line, or `$[{inner}:lax]` for an empty text"
         ));

@@ -294,7 +294,7 @@ impl Load<'_> {
     }
 
     fn define(&mut self, file: &Arc<File>, number: u32, index: u32) {
-        match self.table.insert_from(file, number, index) {
+        match self.table.insert(file, number, index) {
             Ok(element) => {
                 if self.by_name.is_empty() && self.relied.is_empty() {
                     return;
@@ -435,7 +435,10 @@ impl Load<'_> {
     }
 
     fn failed(&self, file: u32, collect: u32, cause: u32) -> Diagnostic {
-        let error = explain_cause(&self.table, &self.memo, cause);
+        let mut error = explain_cause(&self.table, &self.memo, cause);
+        for help in &mut error.help {
+            *help = help.replace("to remove the line", "to skip the collect");
+        }
         let source = &self.table.sources[file as usize].file;
         let span = source.collects[collect as usize].span;
         error.label(Label::new(source, span, "needed by this collect"))

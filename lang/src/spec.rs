@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::class::Class;
 use crate::diagnostics::{Diagnostic, Label, conditions, explain_cause, nearest_name};
 use crate::eval::text::Cursor;
-use crate::eval::{Key, Machine, Memo, Outcome, Silent, Visitor};
+use crate::eval::{Cause, Key, Machine, Memo, Outcome, Silent, Visitor};
 use crate::files::Files;
 use crate::limits::Limits;
 use crate::load::{Definition, Loaded, Untaken, label, load};
@@ -370,31 +370,19 @@ impl Spec {
         let mut at = key;
         let mut steps = 0;
         while let Some((loc, next)) = memo.via.get(&at) {
-            let primary = diagnostic
-                .primary
-                .as_ref()
-                .map(|primary| (primary.path().to_owned(), primary.span));
-            let here = label(
-                &self.table,
-                *loc,
-                format!("needed by `{}`", self.table.name(at.element())),
-            );
-            if !diagnostic
-                .labels
-                .iter()
-                .any(|other| other.span == here.span)
-                && primary
-                    .is_none_or(|(path, span)| (path.as_path(), span) != (here.path(), here.span))
-                && diagnostic.class != Class::Circular
-            {
-                diagnostic.labels.push(here);
-            }
-            at = *next;
-            steps += 1;
-            if steps == 6 {
-                diagnostic.notes.push("and so on".to_owned());
+            if in_circle(&memo.causes[cause as usize], at.element()) {
                 break;
             }
+            if steps == 6 {
+                diagnostic
+                    .notes
+                    .push("there are more steps on the way than shown".to_owned());
+                break;
+            }
+            let text = format!("needed by `{}`", self.table.name(at.element()));
+            diagnostic.labels.push(label(&self.table, *loc, text));
+            at = *next;
+            steps += 1;
         }
         EvalError {
             element: name.to_owned(),
@@ -403,7 +391,7 @@ impl Spec {
         }
     }
 
-    fn no_such(&self, name: &str) -> EvalError {
+    pub(crate) fn no_such(&self, name: &str) -> EvalError {
         let mut diagnostic = Diagnostic::new(Class::Undefined, format!("`{name}` is not defined"));
         if let Some(main) = self.table.sources.first() {
             diagnostic = diagnostic.at_path(main.file.path());
@@ -435,6 +423,10 @@ impl Spec {
             diagnostic: Arc::new(diagnostic),
         }
     }
+}
+
+fn in_circle(cause: &Cause, element: u32) -> bool {
+    matches!(cause, Cause::Circular { links } if links.iter().any(|(link, _)| *link == element))
 }
 
 /// The lines of an evaluated block.

@@ -153,13 +153,7 @@ impl Table {
 
     /// Adds a definition. The error is the slot of an earlier one that excludes it (L9, L46).
     #[inline]
-    pub fn insert(&mut self, file: u32, definition: u32) -> Result<u32, u32> {
-        let source = Arc::clone(&self.sources[file as usize].file);
-        self.insert_from(&source, file, definition)
-    }
-
-    #[inline]
-    pub fn insert_from(&mut self, source: &File, file: u32, definition: u32) -> Result<u32, u32> {
+    pub fn insert(&mut self, source: &File, file: u32, definition: u32) -> Result<u32, u32> {
         let this = &source.definitions[definition as usize];
         let found = self.find_hashed(this.hash, &source.name(this));
         let slot = self.slots.len() as u32;

@@ -4,10 +4,13 @@ mod cause;
 mod machine;
 mod memo;
 pub(crate) mod text;
+mod visitor;
 
 pub(crate) use cause::Cause;
-pub(crate) use machine::{Collected, Machine, Silent, Visitor};
-pub(crate) use memo::{Absent, Flags, Form, Key, Memo, Outcome};
+pub(crate) use machine::{Collected, Machine};
+pub(crate) use memo::{Absent, Entry, Flags, Form, Key, Memo, Outcome};
+
+pub(crate) use visitor::{Decision, Silent, Visitor};
 
 use std::path::Path;
 

@@ -1,0 +1,344 @@
+//! Blocks: their lines, inclusions, and joining them into one text (L30-L37).
+
+use super::{Found, Frame, Machine, Next, Step};
+use crate::eval::cause::Cause;
+use crate::eval::memo::{Form, Key, Outcome};
+use crate::eval::text::{Arena, Item, Piece, Text};
+use crate::eval::visitor::{Decision, Visitor};
+use crate::span::{Loc, Span};
+use crate::syntax::{FullName, Kind, Modifier, Target, inclusion, next_span, trim};
+
+impl<V: Visitor> Machine<'_, V> {
+    /// Takes the next line of a block.
+    pub(super) fn next_line(&mut self, frame: &mut Frame, joined: bool) -> Next {
+        let table = self.table;
+        let source = table.file(frame.file).source();
+        loop {
+            if frame.lines.is_empty() {
+                return Next::Done(self.finish_block(frame, joined));
+            }
+            let mut at = frame.lines.start as usize;
+            let line = next_span(source, &mut at, frame.lines.end as usize);
+            let whole = Span {
+                start: frame.lines.start,
+                end: at as u32,
+            };
+            frame.lines.start = at as u32;
+            frame.pieces = self.pieces.len() as u32;
+            frame.len = 0;
+            frame.blank = true;
+            let text = line.of(source);
+            let at = Loc {
+                file: frame.file,
+                span: line,
+            };
+            if !joined && memchr::memmem::find(text.as_bytes(), b"$[").is_none() {
+                self.visitor.plain(frame.key, at);
+                self.add_run(frame, whole, line);
+                continue;
+            }
+            self.visitor.line(frame.key, at);
+            if let Some(found) = inclusion(source, line) {
+                let lax = match found.lax {
+                    Ok(lax) => lax,
+                    Err(span) => {
+                        let at = Loc {
+                            file: frame.file,
+                            span: found.span,
+                        };
+                        let modifier = Loc {
+                            file: frame.file,
+                            span,
+                        };
+                        return Next::Done(Outcome::Failed(
+                            self.memo.fail(Cause::BadModifier { at, modifier }),
+                        ));
+                    }
+                };
+                frame.rest = found.target.name;
+                frame.step = Step::Name {
+                    joined,
+                    relative: found.target.relative,
+                    lax,
+                    at: found.span,
+                };
+            } else {
+                frame.rest = if joined { trim(source, line) } else { line };
+                frame.step = Step::Line { joined };
+            }
+            return Next::Again;
+        }
+    }
+
+    /// A line that stands for itself.
+    pub(super) fn add_run(&mut self, frame: &mut Frame, whole: Span, line: Span) {
+        frame.size += line.len() as u64 + 1;
+        if let Some(Item::Run {
+            file,
+            span,
+            lines,
+            bytes,
+        }) = self.items[frame.items as usize..].last_mut()
+            && span.end == whole.start
+            && *file == frame.file
+        {
+            span.end = whole.end;
+            *lines += 1;
+            *bytes += line.len() as u32;
+        } else {
+            self.items.push(Item::Run {
+                file: frame.file,
+                span: whole,
+                lines: 1,
+                bytes: line.len() as u32,
+            });
+        }
+    }
+
+    pub(super) fn end_line(&mut self, frame: &mut Frame, joined: bool) -> Next {
+        self.pieces.truncate(frame.pieces as usize);
+        frame.step = Step::Block { joined };
+        Next::Again
+    }
+
+    pub(super) fn add_item(&mut self, frame: &mut Frame, item: Item, joined: bool) -> Next {
+        let (lines, bytes) = self.memo.arena.size(&item);
+        frame.size += u64::from(lines) + u64::from(bytes);
+        if frame.size > self.limits.value {
+            let at = self.table.name_loc(frame.slot);
+            return Next::Done(self.limit(at, "a value", self.limits.value));
+        }
+        self.visitor.kept(frame.key, &item);
+        self.items.push(item);
+        self.end_line(frame, joined)
+    }
+
+    /// The name of an inclusion is known.
+    pub(super) fn include(
+        &mut self,
+        frame: &mut Frame,
+        joined: bool,
+        relative: bool,
+        lax: bool,
+        at: Span,
+    ) -> Next {
+        let table = self.table;
+        let loc = Loc {
+            file: frame.file,
+            span: at,
+        };
+        frame.asked = at;
+        // Longer names are not made: their definition would not fit into a file.
+        let pieces = &self.pieces[frame.pieces as usize..];
+        let mut owned = String::new();
+        let name = match pieces {
+            [] => "",
+            [Piece::Source { file, span }] => table.file(*file).text(*span),
+            pieces if frame.len <= self.limits.path => {
+                for piece in pieces {
+                    self.memo.arena.write(table, *piece, &mut owned);
+                }
+                &owned
+            }
+            _ => " ",
+        };
+        let written = frame.rest.start > at.start + 3;
+        let found = if name.is_empty() && !relative {
+            // What was written is not empty, but stands for nothing.
+            debug_assert!(written);
+            self.absent(
+                frame,
+                &FullName {
+                    section: None,
+                    own: "",
+                },
+            );
+            Found::Absent
+        } else {
+            self.find(
+                frame,
+                Target {
+                    relative,
+                    name: Span::default(),
+                },
+                name,
+            )
+        };
+        let empty = frame.lax || lax;
+        let lax = frame.key.lax() || lax;
+        let modifier = if empty && !frame.key.lax() {
+            Modifier::Lax
+        } else {
+            Modifier::Plain
+        };
+        let undefined =
+            |machine: &mut Self, frame: &mut Frame, element: Option<u32>, name: &str| {
+                if empty {
+                    machine
+                        .visitor
+                        .reference(frame.key, loc, modifier, element, Decision::Empty);
+                    return machine.end_line(frame, joined);
+                }
+                let cause = match element {
+                    Some(element) => Cause::NoCondition { at: loc, element },
+                    None => {
+                        let section = if relative {
+                            machine.section(frame)
+                        } else {
+                            None
+                        };
+                        Cause::Undefined {
+                            at: loc,
+                            name: FullName { section, own: name }.join(),
+                        }
+                    }
+                };
+                machine
+                    .visitor
+                    .reference(frame.key, loc, modifier, element, Decision::Failed);
+                Next::Done(Outcome::Failed(machine.memo.fail(cause)))
+            };
+        let element = match found {
+            Found::Failed(cause) => return Next::Done(Outcome::Failed(cause)),
+            Found::Absent => return undefined(self, frame, None, name),
+            Found::Element(element) => element,
+        };
+        match self.chosen(frame, element, lax) {
+            Err(key) => return Next::Call(key),
+            Ok(Outcome::Chosen(slot)) => {
+                if table.definition(slot).1.kind() != Kind::Block {
+                    self.visitor.reference(
+                        frame.key,
+                        loc,
+                        modifier,
+                        Some(element),
+                        Decision::Failed,
+                    );
+                    return Next::Done(Outcome::Failed(
+                        self.memo.fail(Cause::WrongKind { at: loc, slot }),
+                    ));
+                }
+            }
+            Ok(Outcome::Failed(cause)) => {
+                let key = Key::new(element, Form::Choice, lax);
+                self.via(frame, key);
+                self.visitor.reference(
+                    frame.key,
+                    loc,
+                    modifier,
+                    Some(element),
+                    Decision::FailedIn(key),
+                );
+                return Next::Done(Outcome::Failed(cause));
+            }
+            Ok(_) => return undefined(self, frame, Some(element), name),
+        }
+        let key = Key::new(element, Form::Lines, lax);
+        match self.get(frame, key) {
+            Err(key) => Next::Call(key),
+            Ok(Outcome::Lines(block)) => {
+                self.visitor.reference(
+                    frame.key,
+                    loc,
+                    modifier,
+                    Some(element),
+                    Decision::Used(key),
+                );
+                match block {
+                    Some(id) => self.add_item(frame, Item::Block(id), joined),
+                    None => self.end_line(frame, joined),
+                }
+            }
+            Ok(Outcome::Failed(cause)) => {
+                self.via(frame, key);
+                self.visitor.reference(
+                    frame.key,
+                    loc,
+                    modifier,
+                    Some(element),
+                    Decision::FailedIn(key),
+                );
+                Next::Done(Outcome::Failed(cause))
+            }
+            Ok(_) => self.end_line(frame, joined),
+        }
+    }
+
+    pub(super) fn finish_block(&mut self, frame: &mut Frame, joined: bool) -> Outcome {
+        let items = &self.items[frame.items as usize..];
+        if frame.size > self.limits.value {
+            let at = self.table.name_loc(frame.slot);
+            return self.limit(at, "a value", self.limits.value);
+        }
+        if !joined {
+            return Outcome::Lines(self.memo.arena.block(self.table, items));
+        }
+        Outcome::Text(self.join(frame))
+    }
+
+    /// Makes one text of the lines (L36).
+    pub(super) fn join(&mut self, frame: &Frame) -> Text {
+        let arena = &mut self.memo.arena;
+        let items = &self.items[frame.items as usize..];
+        let blank = |arena: &Arena, item: &Item| match item {
+            Item::Line(text) => text.blank,
+            Item::Run { .. } => false,
+            Item::Block(id) => {
+                arena.blocks[*id as usize].lead.0 == arena.blocks[*id as usize].lines
+            }
+        };
+        let Some(first) = items.iter().position(|item| !blank(arena, item)) else {
+            return Text::EMPTY;
+        };
+        let last = items
+            .iter()
+            .rposition(|item| !blank(arena, item))
+            .unwrap_or(first);
+        let mut pieces = Vec::with_capacity(2 * (last - first) + 1);
+        let mut len = 0;
+        for (index, item) in items.iter().enumerate().take(last + 1).skip(first) {
+            if index > first {
+                pieces.push(Piece::Blank);
+                len += 1;
+            }
+            let text = match item {
+                Item::Line(text) => *text,
+                Item::Run {
+                    file, span, bytes, ..
+                } => Text {
+                    piece: Piece::Source {
+                        file: *file,
+                        span: *span,
+                    },
+                    len: *bytes,
+                    blank: false,
+                },
+                Item::Block(id) => {
+                    let block = arena.blocks[*id as usize];
+                    let lead = if index == first { block.lead } else { (0, 0) };
+                    let trail = if index == last { block.trail } else { (0, 0) };
+                    let take = block.lines - lead.0 - trail.0;
+                    let len = block.bytes - lead.1 - trail.1 + take.saturating_sub(1);
+                    Text {
+                        piece: Piece::Joined {
+                            block: *id,
+                            skip: lead.0,
+                            take,
+                        },
+                        len,
+                        blank: false,
+                    }
+                }
+            };
+            if text.len > 0 {
+                pieces.push(text.piece);
+                len += text.len;
+            }
+        }
+        Text {
+            piece: arena.rope(&pieces),
+            len,
+            blank: false,
+        }
+    }
+}
