@@ -53,7 +53,7 @@ impl Meta {
         }
     }
 
-    fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         if self.mode > 0o7777 {
             return Err(format!("mode has more than 12 bits: {:o}", self.mode));
         }
@@ -134,6 +134,19 @@ impl Kind {
         }
     }
 
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match self {
+            Kind::Symlink { target }
+                if target.is_empty() || target.len() > MAX_TARGET || target.contains(&0) =>
+            {
+                Err(format!(
+                    "symlink target is empty, has a NUL or more than {MAX_TARGET} bytes"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Tells whether this is a directory.
     pub fn is_dir(&self) -> bool {
         matches!(self, Kind::Dir { .. })
@@ -166,16 +179,7 @@ impl Entry {
     fn check(&self) -> Result<(), String> {
         check_name(&self.name)?;
         self.meta.check()?;
-        match &self.kind {
-            Kind::Symlink { target }
-                if target.is_empty() || target.len() > MAX_TARGET || target.contains(&0) =>
-            {
-                Err(format!(
-                    "symlink target is empty, has a NUL or more than {MAX_TARGET} bytes"
-                ))
-            }
-            _ => Ok(()),
-        }
+        self.kind.check()
     }
 }
 

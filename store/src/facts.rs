@@ -1,0 +1,252 @@
+//! Realisations, named roots, leases and scratch folders: what the database knows.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{OptionalExtension, Row, params};
+
+use crate::db::Durable;
+use crate::remove::remove_tree;
+use crate::session::{self, random_name};
+use crate::{Hash, Realisation, Root, Store, StoreError, TreeHash};
+
+const COLUMNS: &str = "key, drv, name, tree, started, seconds, host, log";
+
+/// Reads a hash; text that is none becomes an error of the column.
+pub(crate) fn hash_at(row: &Row<'_>, at: usize) -> rusqlite::Result<Hash> {
+    let text: String = row.get(at)?;
+    text.parse().map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, Box::new(error))
+    })
+}
+
+pub(crate) fn realisation_at(row: &Row<'_>) -> rusqlite::Result<Realisation> {
+    Ok(Realisation {
+        key: hash_at(row, 0)?,
+        drv: hash_at(row, 1)?,
+        name: row.get(2)?,
+        tree: TreeHash(hash_at(row, 3)?),
+        started: row.get(4)?,
+        seconds: row.get(5)?,
+        host: row.get(6)?,
+        log: row.get(7)?,
+    })
+}
+
+impl Store {
+    /// Looks up what a key produced. Its tree may be collected meanwhile: see [`Store::has_tree`].
+    pub fn realisation(&self, key: &Hash) -> Result<Option<Realisation>, StoreError> {
+        self.database().read("look up a realisation", |c| {
+            c.prepare_cached(&format!("SELECT {COLUMNS} FROM realisation WHERE key = ?1"))?
+                .query_row([key.to_string()], realisation_at)
+                .optional()
+        })
+    }
+
+    /// All realisations, newest first; with `name`, only those of that name.
+    pub fn realisations(&self, name: Option<&str>) -> Result<Vec<Realisation>, StoreError> {
+        self.database().read("list realisations", |c| {
+            c.prepare(&format!(
+                "SELECT {COLUMNS} FROM realisation WHERE ?1 IS NULL OR name = ?1 \
+                 ORDER BY started DESC, key"
+            ))?
+            .query_map([name], realisation_at)?
+            .collect()
+        })
+    }
+
+    /// Records what a key produced. The tree must be in the store; all that it needs is durable
+    /// before this begins, and the record is durable when this returns.
+    pub fn record(&self, r: &Realisation) -> Result<(), StoreError> {
+        self.writable("record a realisation")?;
+        let _lock = self.lock_shared()?;
+        self.need_tree(r.tree)?;
+        self.database().write(Durable::Yes, "record a realisation", |t| {
+            let values = params![
+                r.key.to_string(),
+                r.drv.to_string(),
+                r.name,
+                r.tree.to_string(),
+                r.started,
+                r.seconds,
+                r.host,
+                r.log
+            ];
+            t.execute(
+                &format!("INSERT OR REPLACE INTO realisation ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"),
+                values,
+            )?;
+            t.execute(
+                &format!("INSERT INTO history ({COLUMNS}, outcome) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'built')"),
+                values,
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Forgets what a key produced. Tells whether there was anything.
+    pub fn forget(&self, key: &Hash) -> Result<bool, StoreError> {
+        self.writable("forget a realisation")?;
+        self.database()
+            .write(Durable::Yes, "forget a realisation", |t| {
+                t.execute("DELETE FROM realisation WHERE key = ?1", [key.to_string()])
+            })
+            .map(|n| n > 0)
+    }
+
+    /// All named roots, sorted by name.
+    pub fn roots(&self) -> Result<Vec<Root>, StoreError> {
+        self.database().read("list roots", |c| {
+            c.prepare("SELECT name, tree FROM root ORDER BY name")?
+                .query_map([], |row| {
+                    Ok(Root {
+                        name: row.get(0)?,
+                        tree: TreeHash(hash_at(row, 1)?),
+                    })
+                })?
+                .collect()
+        })
+    }
+
+    /// Names a tree so that it lives; a root of that name is replaced.
+    pub fn add_root(&self, name: &str, tree: TreeHash) -> Result<(), StoreError> {
+        self.writable("add a root")?;
+        let refuse = |reason| StoreError::BadName {
+            name: name.chars().take(200).collect(),
+            reason,
+        };
+        if name.is_empty() || name.chars().count() > 200 {
+            return Err(refuse("it must have 1 to 200 characters"));
+        }
+        if name.chars().any(char::is_control) {
+            return Err(refuse("it has control characters"));
+        }
+        let _lock = self.lock_shared()?;
+        self.need_tree(tree)?;
+        self.database().write(Durable::Yes, "add a root", |t| {
+            t.execute(
+                "INSERT OR REPLACE INTO root (name, tree) VALUES (?1, ?2)",
+                params![name, tree.to_string()],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Removes a named root. Tells whether there was one.
+    pub fn remove_root(&self, name: &str) -> Result<bool, StoreError> {
+        self.writable("remove a root")?;
+        self.database()
+            .write(Durable::Yes, "remove a root", |t| {
+                t.execute("DELETE FROM root WHERE name = ?1", [name])
+            })
+            .map(|n| n > 0)
+    }
+
+    pub(crate) fn need_tree(&self, tree: TreeHash) -> Result<(), StoreError> {
+        if self.has_tree(tree)? {
+            return Ok(());
+        }
+        Err(StoreError::Missing {
+            what: "tree",
+            hash: tree.0,
+        })
+    }
+
+    /// Begins a lease, which protects trees while this process lives. On a store opened read-only
+    /// it protects nothing, since nothing there can be collected by this handle.
+    pub fn lease(&self, purpose: &str) -> Result<Lease, StoreError> {
+        if self.is_read_only() {
+            return Ok(Lease {
+                store: self.clone(),
+                id: None,
+            });
+        }
+        let session = self.session()?;
+        let id = session::add_lease(self.database(), &session, purpose)?;
+        Ok(Lease {
+            store: self.clone(),
+            id: Some(id),
+        })
+    }
+
+    /// Makes an empty folder (mode 0700) on the store's file system for work in progress.
+    pub fn scratch(&self, purpose: &str) -> Result<ScratchDir, StoreError> {
+        let session = self.session()?;
+        let plain = !purpose.is_empty()
+            && purpose.len() <= 100
+            && purpose
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_+".contains(&b));
+        if !plain {
+            return Err(StoreError::BadName {
+                name: purpose.chars().take(100).collect(),
+                reason: "a purpose has letters, digits, -, _ and + only",
+            });
+        }
+        let path = session.tmp.join(format!("{purpose}-{}", random_name()?));
+        let mut builder = std::fs::DirBuilder::new();
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder
+            .create(&path)
+            .map_err(|e| StoreError::io("create scratch folder", &path, e))?;
+        Ok(ScratchDir {
+            path,
+            _store: self.clone(),
+        })
+    }
+}
+
+/// Protects trees from the collector while it is held and its process lives.
+#[derive(Debug)]
+pub struct Lease {
+    store: Store,
+    id: Option<i64>,
+}
+
+impl Lease {
+    /// Protects a tree with all in it. Fails with [`StoreError::Missing`] when it is not there.
+    pub fn protect(&self, tree: TreeHash) -> Result<(), StoreError> {
+        let _lock = self.store.lock_shared()?;
+        self.store.need_tree(tree)?;
+        match self.id {
+            Some(id) => session::lease_tree(self.store.database(), id, tree),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            // What cannot be removed now is void when the session ends.
+            let _ = session::remove_lease(self.store.database(), id);
+        }
+    }
+}
+
+/// A folder under the store that goes when this is dropped, or at the next opening of the store when
+/// the process died.
+#[derive(Debug)]
+pub struct ScratchDir {
+    path: PathBuf,
+    /// The session, and with it the folder, ends with the last handle of the store.
+    _store: Store,
+}
+
+impl ScratchDir {
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes the folder now, and tells what stood in the way.
+    pub fn remove(self) -> Result<(), StoreError> {
+        remove_tree(&self.path).map_err(|e| StoreError::io("remove scratch folder", &self.path, e))
+    }
+}
+
+impl Drop for ScratchDir {
+    fn drop(&mut self) {
+        // What cannot be removed now is garbage of this session, removed when it ends.
+        let _ = remove_tree(&self.path);
+    }
+}

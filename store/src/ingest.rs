@@ -1,0 +1,261 @@
+//! One durable addition of objects to the store.
+//!
+//! An ingest holds the store's lock in shared mode, so that what it found present (and therefore did
+//! not write again) cannot be collected before its result is leased. Objects go to packs under
+//! temporary names; [`Ingest::commit`] makes them durable and visible. Dropped before, nothing of it
+//! stays.
+
+use std::collections::HashSet;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::lock::StoreLock;
+use crate::manifest::{Manifest, Tree};
+use crate::pack::{PackSet, PackWriter, Sort};
+use crate::{BlobHash, DirHash, Hash, Store, StoreError, TreeHash};
+
+/// Files longer than this are stored as chunks.
+pub(crate) const CHUNK_ABOVE: usize = 4 << 20;
+/// Parameters of content-defined chunking. They are part of the format.
+pub(crate) const CHUNK_MIN: usize = 256 << 10;
+pub(crate) const CHUNK_AVERAGE: usize = 1 << 20;
+pub(crate) const CHUNK_MAX: usize = 4 << 20;
+/// A pack is closed when it is longer than this, so that the collector never rewrites huge files.
+const PACK_LIMIT: u64 = 1 << 30;
+const SHARDS: usize = 16;
+
+/// An addition under way. Shared by threads.
+#[derive(Debug)]
+pub(crate) struct Ingest {
+    store: Store,
+    /// Keeps the collector from removing what this relies on.
+    _lock: StoreLock,
+    packs: Arc<PackSet>,
+    seen: [Mutex<HashSet<Hash>>; SHARDS],
+    state: Mutex<Writing>,
+    new_bytes: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Writing {
+    current: Option<Arc<PackWriter>>,
+    full: Vec<Arc<PackWriter>>,
+    paths: Vec<PathBuf>,
+}
+
+impl Ingest {
+    pub fn begin(store: &Store) -> Result<Ingest, StoreError> {
+        store.writable("add to it")?;
+        let lock = store.lock_shared()?;
+        // After locking: what this set shows stays until the lock goes.
+        let packs = store.refresh()?;
+        Ok(Ingest {
+            store: store.clone(),
+            _lock: lock,
+            packs,
+            seen: Default::default(),
+            state: Mutex::default(),
+            new_bytes: AtomicU64::new(0),
+        })
+    }
+
+    fn writing(&self) -> std::sync::MutexGuard<'_, Writing> {
+        // A panicking thread fails the whole ingest, which then commits nothing.
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Tells whether an object needs not be written; if not, claims it for the caller to write.
+    fn known(&self, hash: &Hash) -> bool {
+        if self.packs.contains(hash) {
+            return true;
+        }
+        let shard = usize::from(hash.as_bytes()[1]) % SHARDS;
+        let mut seen = self.seen[shard].lock().unwrap_or_else(|e| e.into_inner());
+        !seen.insert(*hash)
+    }
+
+    /// Tells whether the store had this object before.
+    pub fn had(&self, hash: &Hash) -> bool {
+        self.packs.contains(hash)
+    }
+
+    fn writer(&self) -> Result<Arc<PackWriter>, StoreError> {
+        let mut state = self.writing();
+        if let Some(writer) = &state.current {
+            return Ok(writer.clone());
+        }
+        let path = self
+            .store
+            .session()?
+            .tmp
+            .join(crate::session::random_name()?);
+        state.paths.push(path.clone());
+        let writer = Arc::new(PackWriter::create(self.store.disk(), &path)?);
+        state.current = Some(writer.clone());
+        Ok(writer)
+    }
+
+    /// Adds an object whose hash is known.
+    pub fn put(&self, sort: Sort, hash: Hash, raw: &[u8]) -> Result<(), StoreError> {
+        if self.known(&hash) {
+            return Ok(());
+        }
+        if raw.len() as u64 > crate::pack::MAX_RAW {
+            return Err(StoreError::BadEntry {
+                path: hash.to_string(),
+                reason: format!("{} of {} bytes is too large", sort.word(), raw.len()),
+            });
+        }
+        let writer = self.writer()?;
+        let end = crate::pack::with_packed(hash, sort, raw, |packed| {
+            let grown = packed.stored.len() + crate::pack::RECORD_HEAD + crate::pack::ENTRY_LEN;
+            self.new_bytes.fetch_add(grown as u64, Ordering::Relaxed);
+            writer.append(&packed)
+        })
+        .map_err(|e| StoreError::io("compress", self.store.path(), e))??;
+        if end > PACK_LIMIT {
+            let mut state = self.writing();
+            if let Some(full) = state.current.take_if(|now| Arc::ptr_eq(now, &writer)) {
+                state.full.push(full);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds content that is in memory.
+    pub fn put_blob(&self, raw: &[u8]) -> Result<BlobHash, StoreError> {
+        if raw.len() > CHUNK_ABOVE {
+            return Ok(self.put_stream(&mut &*raw, self.store.path())?.0);
+        }
+        let hash = Hash::of(raw);
+        self.put(Sort::Blob, hash, raw)?;
+        Ok(BlobHash(hash))
+    }
+
+    /// Adds content of unknown length. `name` is for messages.
+    pub fn put_stream(
+        &self,
+        content: &mut dyn Read,
+        name: &std::path::Path,
+    ) -> Result<(BlobHash, u64), StoreError> {
+        let mut buffer = Vec::new();
+        let mut fill = |buffer: &mut Vec<u8>, upto: usize| -> Result<bool, StoreError> {
+            let want = upto.saturating_sub(buffer.len()) as u64;
+            let got = (&mut *content)
+                .take(want)
+                .read_to_end(buffer)
+                .map_err(|e| StoreError::io("read", name, e))?;
+            Ok((got as u64) < want)
+        };
+        if fill(&mut buffer, CHUNK_ABOVE + 1)? {
+            let blob = self.put_blob(&buffer)?;
+            return Ok((blob, buffer.len() as u64));
+        }
+        let mut whole = blake3::Hasher::new();
+        let mut list = Vec::new();
+        let mut size = 0u64;
+        let mut ended = false;
+        let mut at = 0;
+        loop {
+            // A cut depends on the next CHUNK_MAX bytes at most: with that many at hand, the cuts
+            // do not depend on how the content arrived.
+            if !ended && buffer.len() - at < CHUNK_MAX {
+                buffer.drain(..at);
+                at = 0;
+                ended = fill(&mut buffer, 2 * CHUNK_MAX)?;
+            }
+            if at == buffer.len() {
+                break;
+            }
+            let rest = &buffer[at..];
+            let chunk = &rest[..cut(rest)];
+            whole.update(chunk);
+            let hash = Hash::of(chunk);
+            self.put(Sort::Blob, hash, chunk)?;
+            list.extend_from_slice(hash.as_bytes());
+            list.extend_from_slice(&(chunk.len() as u32).to_le_bytes());
+            size += chunk.len() as u64;
+            at += chunk.len();
+        }
+        let hash = Hash::from_bytes(*whole.finalize().as_bytes());
+        self.put(Sort::Chunks, hash, &list)?;
+        Ok((BlobHash(hash), size))
+    }
+
+    /// Adds a manifest.
+    pub fn put_manifest(&self, manifest: &Manifest) -> Result<DirHash, StoreError> {
+        let bytes = manifest.encode();
+        let hash = Manifest::hash_encoded(&bytes);
+        self.put(Sort::Manifest, hash.0, &bytes)?;
+        Ok(hash)
+    }
+
+    /// Adds a tree object.
+    pub fn put_tree(&self, tree: &Tree) -> Result<TreeHash, StoreError> {
+        let bytes = tree.encode();
+        let hash = Tree::hash_encoded(&bytes);
+        self.put(Sort::Tree, hash.0, &bytes)?;
+        Ok(hash)
+    }
+
+    /// Makes all objects durable and visible, and leases `tree` to this session. Returns the bytes
+    /// by which the store grew.
+    pub fn commit(self, tree: TreeHash) -> Result<u64, StoreError> {
+        let writers: Vec<_> = {
+            let mut state = self.writing();
+            let current = state.current.take();
+            state.full.drain(..).chain(current).collect()
+        };
+        let disk = self.store.disk();
+        let dir = self.store.packs_dir();
+        let mut sealed = Vec::new();
+        for writer in writers {
+            let writer = Arc::into_inner(writer).ok_or_else(|| {
+                let error = std::io::Error::other("a thread is still writing");
+                StoreError::io("finish pack", self.store.path(), error)
+            })?;
+            sealed.push(writer.seal()?);
+        }
+        for pack in &sealed {
+            let name = format!(
+                "{}{}",
+                crate::session::random_name()?,
+                crate::pack::EXTENSION
+            );
+            let to = dir.join(name);
+            disk.rename(&pack.path, &to)
+                .map_err(|e| StoreError::io("add pack", &to, e))?;
+        }
+        if !sealed.is_empty() {
+            disk.sync_dir(&dir)
+                .map_err(|e| StoreError::io("sync packs folder", &dir, e))?;
+            self.store.refresh()?;
+        }
+        self.store.hold(tree)?;
+        Ok(sealed.iter().map(|pack| pack.len).sum())
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        let paths = std::mem::take(&mut self.writing().paths);
+        for path in paths {
+            // After a commit the files have other names; after a failure they are garbage, and
+            // whatever cannot be removed now goes with the session.
+            let _ = self.store.disk().remove(&path);
+        }
+    }
+}
+
+/// Length of the next chunk.
+fn cut(rest: &[u8]) -> usize {
+    if rest.len() <= CHUNK_MIN {
+        return rest.len();
+    }
+    let end = rest.len().min(CHUNK_MAX);
+    let cdc = fastcdc::v2020::FastCDC::new(&rest[..end], CHUNK_MIN, CHUNK_AVERAGE, CHUNK_MAX);
+    let (_, at) = cdc.cut(0, end);
+    at.clamp(1, end)
+}

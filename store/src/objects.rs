@@ -1,0 +1,212 @@
+//! Reading objects.
+
+use std::io::{self, Read};
+
+use crate::manifest::{Manifest, Tree};
+use crate::pack::{Pack, Place, Sort};
+use crate::{BlobHash, DirHash, Hash, Store, StoreError, TreeHash};
+use std::sync::Arc;
+
+/// Chunks of a large file: hash and length of each.
+pub(crate) fn parse_chunks(hash: Hash, list: &[u8]) -> Result<Vec<(Hash, u32)>, StoreError> {
+    if list.is_empty() || list.len() % 36 != 0 {
+        return Err(StoreError::Corrupt {
+            what: "blob",
+            hash,
+            detail: "list of chunks is not well formed".into(),
+        });
+    }
+    let chunks = list.chunks_exact(36).filter_map(|item| {
+        let size = u32::from_le_bytes(item[32..].try_into().ok()?);
+        Some((Hash::from_slice(&item[..32])?, size))
+    });
+    Ok(chunks.collect())
+}
+
+impl Store {
+    /// Finds an object, looking for new packs when it is not in those known.
+    pub(crate) fn find(&self, hash: &Hash) -> Result<Option<(Arc<Pack>, Place)>, StoreError> {
+        if let Some((pack, place)) = self.packs().find(hash)? {
+            return Ok(Some((pack.clone(), place)));
+        }
+        let packs = self.refresh()?;
+        Ok(packs.find(hash)?.map(|(pack, place)| (pack.clone(), place)))
+    }
+
+    pub(crate) fn locate(
+        &self,
+        what: &'static str,
+        hash: &Hash,
+        fits: impl Fn(Sort) -> bool,
+    ) -> Result<(Arc<Pack>, Place), StoreError> {
+        match self.find(hash)? {
+            Some((pack, place)) if fits(place.sort) => Ok((pack, place)),
+            _ => Err(StoreError::Missing { what, hash: *hash }),
+        }
+    }
+
+    fn read(
+        &self,
+        what: &'static str,
+        hash: &Hash,
+        sort: Sort,
+        name: impl Fn(&[u8]) -> Hash,
+    ) -> Result<Vec<u8>, StoreError> {
+        let (pack, place) = self.locate(what, hash, |found| found == sort)?;
+        let mut bytes = Vec::new();
+        pack.read_into(&place, &mut bytes)?;
+        if name(&bytes) != *hash {
+            return Err(StoreError::Corrupt {
+                what,
+                hash: *hash,
+                detail: format!("content does not have this hash (in {})", pack.name),
+            });
+        }
+        Ok(bytes)
+    }
+
+    /// Tells whether a tree object and the manifest of its root are here. The collector removes a
+    /// tree only together with what no other tree needs, so the rest is here too.
+    pub fn has_tree(&self, tree: TreeHash) -> Result<bool, StoreError> {
+        match self.tree(tree) {
+            Ok(tree) => Ok(self.find(&tree.dir.0)?.is_some()),
+            Err(StoreError::Missing { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a tree object.
+    pub fn tree(&self, tree: TreeHash) -> Result<Tree, StoreError> {
+        let name = |bytes: &[u8]| Tree::hash_encoded(bytes).0;
+        let bytes = self.read("tree", &tree.0, Sort::Tree, name)?;
+        Tree::decode(&bytes).map_err(|source| StoreError::Decode {
+            what: "tree",
+            hash: tree.0,
+            source,
+        })
+    }
+
+    /// Reads the entries of a directory.
+    pub fn manifest(&self, dir: DirHash) -> Result<Manifest, StoreError> {
+        let name = |bytes: &[u8]| Manifest::hash_encoded(bytes).0;
+        let bytes = self.read("manifest", &dir.0, Sort::Manifest, name)?;
+        Manifest::decode(&bytes).map_err(|source| StoreError::Decode {
+            what: "manifest",
+            hash: dir.0,
+            source,
+        })
+    }
+
+    /// Reads a file's content into memory.
+    pub fn blob(&self, blob: BlobHash) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = Vec::new();
+        self.blob_parts(blob, &mut bytes, |part| Ok::<_, StoreError>(part.to_vec()))
+            .map(|parts| parts.concat())
+    }
+
+    /// Hands a file's content on, part by part. `buffer` is room to work in.
+    pub(crate) fn each_part(
+        &self,
+        blob: BlobHash,
+        buffer: &mut Vec<u8>,
+        mut take: impl FnMut(&[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.blob_parts(blob, buffer, |part| take(part)).map(|_| ())
+    }
+
+    fn blob_parts<T>(
+        &self,
+        blob: BlobHash,
+        buffer: &mut Vec<u8>,
+        mut take: impl FnMut(&[u8]) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let (pack, place) = self.locate("blob", &blob.0, |sort| {
+            matches!(sort, Sort::Blob | Sort::Chunks)
+        })?;
+        if place.sort == Sort::Blob {
+            return Ok(vec![one_part(&pack, &place, buffer, &mut take)?]);
+        }
+        buffer.clear();
+        pack.read_into(&place, buffer)?;
+        let mut results = Vec::new();
+        for (hash, _) in parse_chunks(blob.0, buffer)? {
+            let (pack, place) = self.locate("blob", &hash, |sort| sort == Sort::Blob)?;
+            results.push(one_part(&pack, &place, buffer, &mut take)?);
+        }
+        Ok(results)
+    }
+
+    /// Opens a file's content for reading from the beginning.
+    pub fn open_blob(&self, blob: BlobHash) -> Result<Box<dyn Read + Send>, StoreError> {
+        let (pack, place) = self.locate("blob", &blob.0, |sort| {
+            matches!(sort, Sort::Blob | Sort::Chunks)
+        })?;
+        let chunks = if place.sort == Sort::Chunks {
+            let mut list = Vec::new();
+            pack.read_into(&place, &mut list)?;
+            parse_chunks(blob.0, &list)?
+        } else {
+            vec![(blob.0, 0)]
+        };
+        Ok(Box::new(BlobReader {
+            store: self.clone(),
+            chunks: chunks.into_iter(),
+            buffer: Vec::new(),
+            at: 0,
+        }))
+    }
+}
+
+/// Reads one stored part. Uncompressed records have no checksum of their own: those are hashed.
+fn one_part<T>(
+    pack: &Pack,
+    place: &Place,
+    buffer: &mut Vec<u8>,
+    take: &mut impl FnMut(&[u8]) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    if let Some(plain) = pack.plain(place)? {
+        if Hash::of(plain) != place.hash {
+            return Err(StoreError::Corrupt {
+                what: "blob",
+                hash: place.hash,
+                detail: format!("content does not have this hash (in {})", pack.name),
+            });
+        }
+        return take(plain);
+    }
+    buffer.clear();
+    pack.read_into(place, buffer)?;
+    take(buffer)
+}
+
+/// Reads a blob chunk by chunk.
+struct BlobReader {
+    store: Store,
+    chunks: std::vec::IntoIter<(Hash, u32)>,
+    buffer: Vec<u8>,
+    at: usize,
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.buffer.len() {
+            let Some((hash, _)) = self.chunks.next() else {
+                return Ok(0);
+            };
+            let mut part = std::mem::take(&mut self.buffer);
+            let mut got = Vec::new();
+            self.store
+                .each_part(BlobHash(hash), &mut part, |bytes| {
+                    got.extend_from_slice(bytes);
+                    Ok(())
+                })
+                .map_err(io::Error::other)?;
+            self.buffer = got;
+            self.at = 0;
+        }
+        let n = out.len().min(self.buffer.len() - self.at);
+        out[..n].copy_from_slice(&self.buffer[self.at..self.at + n]);
+        self.at += n;
+        Ok(n)
+    }
+}

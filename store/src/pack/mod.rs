@@ -1,0 +1,118 @@
+//! Pack files: many objects in one sealed file with a sorted index at its end.
+//!
+//! The layout is a contract, described byte by byte in `doc/store-format.md`.
+
+mod read;
+mod set;
+mod write;
+
+pub(crate) use read::Pack;
+pub(crate) use set::{EXTENSION, PackSet};
+pub(crate) use write::{MAX_RAW, PackWriter, with_packed};
+
+use crate::Hash;
+
+pub(crate) const HEAD_MAGIC: &[u8; 8] = b"mstorepk";
+pub(crate) const FOOT_MAGIC: &[u8; 8] = b"mstoreix";
+pub(crate) const VERSION: u32 = 1;
+pub(crate) const HEAD_LEN: usize = 16;
+pub(crate) const FOOT_LEN: usize = 64;
+pub(crate) const RECORD_HEAD: usize = 56;
+pub(crate) const FANOUT: usize = 256 * 4;
+pub(crate) const ENTRY_LEN: usize = 64;
+/// Set when the stored bytes are a zstd frame.
+pub(crate) const ZSTD: u8 = 1;
+
+/// What an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub(crate) enum Sort {
+    /// Content of a file, or a chunk of one.
+    Blob = 1,
+    /// Content of a large file, stored as a list of chunks.
+    Chunks = 2,
+    /// A manifest.
+    Manifest = 3,
+    /// A tree object.
+    Tree = 4,
+}
+
+impl Sort {
+    pub fn from_number(number: u8) -> Option<Sort> {
+        Some(match number {
+            1 => Sort::Blob,
+            2 => Sort::Chunks,
+            3 => Sort::Manifest,
+            4 => Sort::Tree,
+            _ => return None,
+        })
+    }
+
+    /// The word for messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Sort::Blob | Sort::Chunks => "blob",
+            Sort::Manifest => "manifest",
+            Sort::Tree => "tree",
+        }
+    }
+}
+
+/// Where an object lies in its pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub hash: Hash,
+    /// Offset of the record's head.
+    pub offset: u64,
+    /// Bytes after the head.
+    pub stored: u64,
+    /// Bytes when decompressed.
+    pub raw: u64,
+    pub sort: Sort,
+    pub flags: u8,
+}
+
+impl Place {
+    /// Bytes that the record takes in the pack.
+    pub fn record_len(&self) -> u64 {
+        RECORD_HEAD as u64 + self.stored
+    }
+
+    pub fn index_bytes(&self) -> [u8; ENTRY_LEN] {
+        let mut out = [0; ENTRY_LEN];
+        out[..32].copy_from_slice(self.hash.as_bytes());
+        out[32..40].copy_from_slice(&self.offset.to_le_bytes());
+        out[40..48].copy_from_slice(&self.stored.to_le_bytes());
+        out[48..56].copy_from_slice(&self.raw.to_le_bytes());
+        out[56] = self.sort as u8;
+        out[57] = self.flags;
+        out
+    }
+
+    pub fn head_bytes(&self) -> [u8; RECORD_HEAD] {
+        let mut out = [0; RECORD_HEAD];
+        out[..4].copy_from_slice(b"mobj");
+        out[4] = self.sort as u8;
+        out[5] = self.flags;
+        out[8..16].copy_from_slice(&self.stored.to_le_bytes());
+        out[16..24].copy_from_slice(&self.raw.to_le_bytes());
+        out[24..56].copy_from_slice(self.hash.as_bytes());
+        out
+    }
+
+    /// Reads one entry of an index; `None` when it is not well formed.
+    pub fn from_index(bytes: &[u8]) -> Option<Place> {
+        let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+        if bytes.len() != ENTRY_LEN || bytes[58..].iter().any(|b| *b != 0) || bytes[57] > ZSTD {
+            return None;
+        }
+        Some(Place {
+            hash: Hash::from_slice(&bytes[..32])?,
+            offset: number(32)?,
+            stored: number(40)?,
+            raw: number(48)?,
+            sort: Sort::from_number(bytes[56])?,
+            flags: bytes[57],
+        })
+    }
+}

@@ -1,0 +1,222 @@
+//! One sealed pack, mapped.
+
+use std::cell::RefCell;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::StoreError;
+use crate::disk::Disk;
+use crate::map::Map;
+
+thread_local! {
+    /// Decompression contexts are large and slow to make: one a thread.
+    static UNZIP: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// A sealed pack.
+#[derive(Debug)]
+pub(crate) struct Pack {
+    pub name: String,
+    pub path: PathBuf,
+    map: Map,
+    /// Offset of the index section.
+    index: usize,
+    count: usize,
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+impl Pack {
+    /// Maps a pack and checks head, foot and lengths; the index itself is checked where it is used.
+    pub fn open(disk: &dyn Disk, name: &str, path: &Path) -> Result<Pack, StoreError> {
+        let map = disk
+            .map(path)
+            .map_err(|e| StoreError::io("open pack", path, e))?;
+        let damaged = |detail: &str| StoreError::DamagedFile {
+            path: path.to_path_buf(),
+            detail: detail.into(),
+        };
+        if map.len() < HEAD_LEN + FANOUT + FOOT_LEN {
+            return Err(damaged("shorter than an empty pack"));
+        }
+        let foot = &map[map.len() - FOOT_LEN..];
+        if map[..8] != HEAD_MAGIC[..] || foot[..8] != FOOT_MAGIC[..] {
+            return Err(damaged("head or foot is not that of a pack"));
+        }
+        let version = u32_at(&map, 8).unwrap_or(0);
+        if version != VERSION || u32_at(foot, 8) != Some(VERSION) {
+            return Err(damaged("unknown version of the pack format"));
+        }
+        let index = u64_at(foot, 16).and_then(|n| usize::try_from(n).ok());
+        let count = u64_at(foot, 24).and_then(|n| usize::try_from(n).ok());
+        let (Some(index), Some(count)) = (index, count) else {
+            return Err(damaged("index lies beyond the end"));
+        };
+        let expected = count
+            .checked_mul(ENTRY_LEN)
+            .and_then(|n| n.checked_add(FANOUT))
+            .and_then(|n| n.checked_add(index))
+            .and_then(|n| n.checked_add(FOOT_LEN));
+        if index < HEAD_LEN || expected != Some(map.len()) {
+            return Err(damaged("length does not agree with the index"));
+        }
+        Ok(Pack {
+            name: name.to_string(),
+            path: path.to_path_buf(),
+            map,
+            index,
+            count,
+        })
+    }
+
+    /// Objects in this pack.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Length of the file.
+    pub fn len(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    fn damaged(&self, detail: impl Into<String>) -> StoreError {
+        StoreError::DamagedFile {
+            path: self.path.clone(),
+            detail: detail.into(),
+        }
+    }
+
+    fn entry(&self, at: usize) -> &[u8] {
+        let start = self.index + FANOUT + at * ENTRY_LEN;
+        &self.map[start..start + ENTRY_LEN]
+    }
+
+    /// The place number `at` in the order of hashes.
+    pub fn place(&self, at: usize) -> Result<Place, StoreError> {
+        let place = Place::from_index(self.entry(at))
+            .ok_or_else(|| self.damaged(format!("index entry {at} is not well formed")))?;
+        let end = place
+            .offset
+            .checked_add(RECORD_HEAD as u64)
+            .and_then(|n| n.checked_add(place.stored));
+        if place.offset < HEAD_LEN as u64 || end.is_none_or(|end| end > self.index as u64) {
+            return Err(self.damaged(format!("index entry {at} points outside")));
+        }
+        Ok(place)
+    }
+
+    /// Finds the number of an object.
+    pub fn position(&self, hash: &Hash) -> Option<usize> {
+        let first = usize::from(hash.as_bytes()[0]);
+        let bound = |slot: usize| {
+            u32_at(&self.map, self.index + slot * 4).map_or(self.count, |n| n as usize)
+        };
+        let mut low = if first == 0 { 0 } else { bound(first - 1) };
+        let mut high = bound(first).min(self.count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.entry(middle)[..32].cmp(hash.as_bytes()) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return Some(middle),
+            }
+        }
+        None
+    }
+
+    /// The numbers of all objects whose hash begins with `prefix`, given as whole first bytes.
+    pub fn find(&self, hash: &Hash) -> Result<Option<Place>, StoreError> {
+        self.position(hash).map(|at| self.place(at)).transpose()
+    }
+
+    /// A record as it lies in the file, head included.
+    pub fn record(&self, place: &Place) -> Result<&[u8], StoreError> {
+        let start = place.offset as usize;
+        let bytes = &self.map[start..start + place.record_len() as usize];
+        if bytes[..RECORD_HEAD] != place.head_bytes() {
+            return Err(StoreError::Corrupt {
+                what: place.sort.word(),
+                hash: place.hash,
+                detail: format!("record in {} does not agree with the index", self.name),
+            });
+        }
+        Ok(bytes)
+    }
+
+    /// Appends an object's bytes, decompressed, to `out`. Damage that changes the length or breaks
+    /// the zstd frame (which carries a checksum) is found; the hash is the caller's to check.
+    pub fn read_into(&self, place: &Place, out: &mut Vec<u8>) -> Result<(), StoreError> {
+        let stored = &self.record(place)?[RECORD_HEAD..];
+        let corrupt = |detail: String| StoreError::Corrupt {
+            what: place.sort.word(),
+            hash: place.hash,
+            detail: format!("{detail} (in {})", self.name),
+        };
+        if place.flags & ZSTD == 0 {
+            if stored.len() as u64 != place.raw {
+                return Err(corrupt("length is wrong".into()));
+            }
+            out.extend_from_slice(stored);
+            return Ok(());
+        }
+        // No record is larger than this when it is written: a larger one is damage, and must not
+        // make us allocate.
+        if place.raw > super::write::MAX_RAW {
+            return Err(corrupt(format!("length is impossible: {}", place.raw)));
+        }
+        let raw = place.raw as usize;
+        let before = out.len();
+        out.resize(before + raw, 0);
+        let got = unzip(stored, &mut out[before..]).map_err(|e| corrupt(e.to_string()))?;
+        if got != raw {
+            return Err(corrupt("length is wrong".into()));
+        }
+        Ok(())
+    }
+
+    /// The stored bytes when they are not compressed.
+    pub fn plain(&self, place: &Place) -> Result<Option<&[u8]>, StoreError> {
+        if place.flags & ZSTD != 0 || place.stored != place.raw {
+            return Ok(None);
+        }
+        Ok(Some(&self.record(place)?[RECORD_HEAD..]))
+    }
+
+    /// Checks the index as a whole: its checksum, order and fanout.
+    pub fn check_index(&self) -> Result<(), StoreError> {
+        let end = self.map.len() - FOOT_LEN;
+        let foot = &self.map[end..];
+        if blake3::hash(&self.map[self.index..end]).as_bytes()[..] != foot[32..64] {
+            return Err(self.damaged("checksum of the index is wrong"));
+        }
+        let mut last: Option<Hash> = None;
+        for at in 0..self.count {
+            let place = self.place(at)?;
+            if last.is_some_and(|last| last >= place.hash) {
+                return Err(self.damaged("index is not sorted"));
+            }
+            if self.position(&place.hash) != Some(at) {
+                return Err(self.damaged("fanout table is wrong"));
+            }
+            last = Some(place.hash);
+        }
+        Ok(())
+    }
+}
+
+fn unzip(stored: &[u8], out: &mut [u8]) -> io::Result<usize> {
+    UNZIP.with_borrow_mut(|slot| {
+        let unzip = match slot {
+            Some(unzip) => unzip,
+            None => slot.insert(zstd::bulk::Decompressor::new()?),
+        };
+        unzip.decompress_to_buffer(stored, out)
+    })
+}

@@ -1,0 +1,66 @@
+//! All packs of a store, as one moment saw them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::StoreError;
+use crate::disk::Disk;
+
+/// The packs of a store, sorted by name. Never changes: a newer set replaces it.
+#[derive(Debug, Default)]
+pub(crate) struct PackSet {
+    pub packs: Vec<Arc<Pack>>,
+    /// Packs that cannot be opened, with the reason; their objects count as missing.
+    pub broken: Vec<(String, String)>,
+}
+
+/// File name extension of packs.
+pub(crate) const EXTENSION: &str = ".pack";
+
+impl PackSet {
+    /// Reads the folder of packs, taking over what `old` has open.
+    pub fn load(disk: &dyn Disk, dir: &Path, old: &PackSet) -> Result<PackSet, StoreError> {
+        let names = disk
+            .list(dir)
+            .map_err(|e| StoreError::io("list packs", dir, e))?;
+        let mut set = PackSet::default();
+        for name in names {
+            let Some(name) = name.to_str().and_then(|n| n.strip_suffix(EXTENSION)) else {
+                continue;
+            };
+            if let Ok(at) = old.packs.binary_search_by(|p| p.name.as_str().cmp(name)) {
+                set.packs.push(old.packs[at].clone());
+                continue;
+            }
+            let path = dir.join(format!("{name}{EXTENSION}"));
+            match Pack::open(disk, name, &path) {
+                Ok(pack) => set.packs.push(Arc::new(pack)),
+                // The collector removed it after we listed the folder.
+                Err(StoreError::Io { source, .. })
+                    if source.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error @ StoreError::DamagedFile { .. }) => {
+                    set.broken.push((name.to_string(), error.to_string()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        set.packs.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(set)
+    }
+
+    /// Finds an object.
+    pub fn find(&self, hash: &Hash) -> Result<Option<(&Arc<Pack>, Place)>, StoreError> {
+        for pack in &self.packs {
+            if let Some(place) = pack.find(hash)? {
+                return Ok(Some((pack, place)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Tells whether an object is here, without looking at it.
+    pub fn contains(&self, hash: &Hash) -> bool {
+        self.packs.iter().any(|pack| pack.position(hash).is_some())
+    }
+}
