@@ -265,9 +265,24 @@ impl TreeBuilder {
         self.add(path, Child::Link { target })
     }
 
-    /// Adds another file with the content and metadata of the file at `target`, which must be given before.
-    pub fn copy(&mut self, _path: &[u8], _target: &[u8]) -> Result<(), StoreError> {
-        Err(crate::store::unfinished())
+    /// Adds another file with the content and metadata of the file at `target`, which must be given
+    /// before.
+    pub fn copy(&mut self, path: &[u8], target: &[u8]) -> Result<(), StoreError> {
+        let Some(Child::File { meta, blob, size }) = self.root.get(target) else {
+            return Err(StoreError::BadLink {
+                path: show(path),
+                target: show(target),
+            });
+        };
+        let length = *size;
+        let child = Child::File {
+            meta: meta.clone(),
+            blob: blob.clone(),
+            size: length,
+        };
+        self.add(path, child)?;
+        self.bytes += length;
+        Ok(())
     }
 
     /// Makes the tree, durably.
