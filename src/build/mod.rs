@@ -4,6 +4,7 @@
 //! - [`sandbox`]: runs a script or a shell over layers, everything it changes lands in one;
 //! - [`host`]: what this machine can run, and what to do about what it cannot;
 //! - [`clean`]: removes what builds leave; [`space`]: tells a full disk from a failing script;
+//! - [`seed`]: captures a toolchain from this machine;
 //! - [`log`]: keeps endless output bounded; [`cancel`]: stops running builds.
 //!
 //! doc/sandbox.md tells recipe authors what they may rely on.
@@ -13,6 +14,7 @@ pub mod clean;
 pub mod host;
 pub mod log;
 pub mod sandbox;
+pub mod seed;
 pub mod space;
 mod sys;
 pub mod userns;
