@@ -180,7 +180,7 @@ mod tests {
         fs::create_dir_all(top.join("work/work/deep")).unwrap();
         fs::write(top.join("work/work/file"), "x").unwrap();
         std::os::unix::fs::symlink("/", top.join("work/root")).unwrap();
-        fs::set_permissions(top.join("work/work"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(top.join("work/work"), fs::Permissions::from_mode(0o000)).unwrap();
         fs::set_permissions(top.join("work"), fs::Permissions::from_mode(0o500)).unwrap();
         remove_tree(&top).unwrap();
         assert!(!top.exists());

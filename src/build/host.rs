@@ -155,13 +155,12 @@ pub fn runs(platform: &str) -> Result<Runs, HostError> {
         return Ok(Runs::As32Bit);
     }
     // Older members of the same family: a 32-bit machine runs all that came before it.
-    if let (Some(ours), Some(theirs)) = (lookup(&machine), lookup(platform)) {
-        if (ours.class, ours.data, ours.elf) == (theirs.class, theirs.data, theirs.elf)
-            && ours.class == 1
-            && theirs.machine < ours.machine
-        {
-            return Ok(Runs::Natively);
-        }
+    if let (Some(ours), Some(theirs)) = (lookup(&machine), lookup(platform))
+        && (ours.class, ours.data, ours.elf) == (theirs.class, theirs.data, theirs.elf)
+        && ours.class == 1
+        && theirs.machine < ours.machine
+    {
+        return Ok(Runs::Natively);
     }
     let refuse = |remedy: String| {
         Err(HostError::Platform {
@@ -262,7 +261,7 @@ fn takes(entry: &str, header: &[u8; 20]) -> Option<bool> {
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
     let text = text.trim();
-    if text.is_empty() || text.len() % 2 != 0 || !text.is_ascii() {
+    if text.is_empty() || !text.len().is_multiple_of(2) || !text.is_ascii() {
         return None;
     }
     (0..text.len())

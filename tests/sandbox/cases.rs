@@ -11,8 +11,11 @@ use mstore::build::{cancel::CancelToken, host};
 
 use crate::support::{Env, Outcome, Skip, describe, run, succeed};
 
+/// A test; it panics when it fails.
+type Test = fn(&Env) -> Outcome;
+
 /// Every test, by name.
-pub const ALL: &[(&str, fn(&Env) -> Outcome)] = &[
+pub const ALL: &[(&str, Test)] = &[
     ("output_and_status", output_and_status),
     (
         "changes_land_in_the_upper_layer",
@@ -49,10 +52,15 @@ pub const ALL: &[(&str, fn(&Env) -> Outcome)] = &[
     ("full_disk", full_disk),
     ("other_machines", other_machines),
     ("host_check", host_check),
+    ("no_more_namespaces", no_more_namespaces),
     ("start_cost", start_cost),
     (
         "killed_with_its_parent",
         crate::processes::killed_with_its_parent,
+    ),
+    (
+        "started_by_a_careless_parent",
+        crate::processes::started_by_a_careless_parent,
     ),
     ("shell_with_pipes", crate::processes::shell_with_pipes),
     (
@@ -418,7 +426,11 @@ fn a_second_job_over_the_same_changes(env: &Env) -> Outcome {
     assert_eq!(run(&job).unwrap().0.status, Status::Exited(3));
     // As after a kill -9: the working directories of overlayfs are still there.
     fs::create_dir_all(job.scratch.join("work/work/incompat/volatile")).unwrap();
-    fs::set_permissions(job.scratch.join("work/work"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(
+        job.scratch.join("work/work"),
+        fs::Permissions::from_mode(0o000),
+    )
+    .unwrap();
     job.script = b"cat /data/first; stat -c %a /; rm /data/first\n".to_vec();
     assert_eq!(succeed(&job), "1\n700\n");
     Ok(())
@@ -690,6 +702,39 @@ fn host_check(env: &Env) -> Outcome {
     assert_eq!(found.machine, host::machine());
     assert!(found.platforms.contains(&found.machine));
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+    Ok(())
+}
+
+fn no_more_namespaces(env: &Env) -> Outcome {
+    // The switch belongs to each user namespace: only where we have one of our own may it be
+    // turned.
+    let switch = "/proc/sys/user/max_user_namespaces";
+    let Ok(before) = fs::read_to_string(switch) else {
+        return Err(Skip("the switch is not to be seen".into()));
+    };
+    if env.is_root() {
+        return Err(Skip("this would change the machine".into()));
+    }
+    let job = env.job("switched-off", "");
+    if let Err(e) = fs::write(switch, "0") {
+        return Err(Skip(format!("cannot turn the switch: {e}")));
+    }
+    let result = run(&job);
+    let entering = crate::processes::enter_as_another_user();
+    fs::write(switch, before).unwrap();
+    let (step, _, text) = setup_error(result);
+    assert_eq!(step, Step::Namespaces);
+    assert!(
+        text.contains("sysctl -w user.max_user_namespaces"),
+        "{text}"
+    );
+    if let Some(text) = entering {
+        assert!(
+            text.contains("sysctl -w user.max_user_namespaces"),
+            "{text}"
+        );
+    }
+    succeed(&env.job("switched-on", ""));
     Ok(())
 }
 

@@ -86,6 +86,39 @@ pub fn killed_with_its_parent(env: &Env) -> Outcome {
     Ok(())
 }
 
+pub fn started_by_a_careless_parent(env: &Env) -> Outcome {
+    // Ignored signals, closed and open descriptors, a strange umask: none of it reaches a job.
+    let dir = env.dir("careless");
+    // The shell needs a name for this program, and may not be able to reach its file.
+    let program = format!("/proc/{}/exe", std::process::id());
+    let output = Command::new("/bin/sh")
+        .arg("-c")
+        .arg("trap '' CHLD PIPE HUP TERM; umask 077; exec 5</etc/passwd <&- 2>&-; exec \"$@\"")
+        .arg("sh")
+        .arg(program)
+        .arg("--victim")
+        .args([&env.base, &dir])
+        .arg("0.01")
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "begun\n");
+    assert!(output.status.success(), "{}", output.status);
+    Ok(())
+}
+
+/// What an ordinary user is told who cannot enter a user namespace now; `None` when there is no
+/// other user to be.
+pub fn enter_as_another_user() -> Option<String> {
+    use std::os::unix::process::CommandExt;
+    let output = Command::new("/proc/self/exe")
+        .arg("--enter")
+        .uid(1000)
+        .gid(1000)
+        .output()
+        .ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// Runs a shell with this process's own input and output.
 pub fn shell(base: &Path, dir: &Path) -> ExitCode {
     let job = job_in(base, dir, "");

@@ -32,22 +32,27 @@ const TOOLS: &[&str] = &[
 pub struct Env {
     pub base: PathBuf,
     top: PathBuf,
-    single: bool,
+    mode: &'static str,
 }
 
 impl Env {
-    pub fn new(single: bool) -> Env {
+    pub fn new(mode: &'static str) -> Env {
         let top = std::env::temp_dir().join(format!("mstore-sandbox-{}", std::process::id()));
         clean::remove_tree(&top).unwrap();
         fs::DirBuilder::new().mode(0o755).create(&top).unwrap();
         let base = top.join("base");
         make_base(&base);
-        Env { base, top, single }
+        Env { base, top, mode }
     }
 
     /// Whether there is no id but root.
     pub fn single(&self) -> bool {
-        self.single
+        self.mode == "single"
+    }
+
+    /// Whether this is the machine's root.
+    pub fn is_root(&self) -> bool {
+        self.mode == "root"
     }
 
     /// An empty directory for one test.

@@ -61,6 +61,9 @@ fn open_channel() -> Result<Channel, Errno> {
     // What mstore itself was started with and does not know of.
     // SAFETY: this is the first thing the process does: it has opened nothing yet.
     unsafe { sys::close_from(3) }.map_err(|_| Errno::NOSYS)?;
+    // An ignored SIGCHLD, handed down from whoever started mstore, would take away our children's
+    // exit statuses.
+    sys::reset_signals();
     let stdin = rustix::stdio::stdin();
     rustix::net::sockopt::socket_type(stdin)?;
     let channel = rustix::io::fcntl_dupfd_cloexec(stdin, 3)?;

@@ -191,6 +191,9 @@ fn shown_hint(hint: &Option<String>) -> String {
     hint.as_ref().map(|h| format!(" ({h})")).unwrap_or_default()
 }
 
+/// Takes what a job writes, piece by piece as it comes.
+pub type Log<'a> = dyn FnMut(&[u8]) + 'a;
+
 /// Starts jobs. Any number may run at once, from any threads.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
@@ -220,7 +223,7 @@ impl Sandbox {
     pub fn run(
         &self,
         job: &Job,
-        log: &mut dyn FnMut(&[u8]),
+        log: &mut Log<'_>,
         cancel: &CancelToken,
     ) -> Result<Finished, SandboxError> {
         let order = order(job, wire::Mode::Run, Vec::new())?;

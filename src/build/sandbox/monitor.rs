@@ -15,7 +15,7 @@ use rustix::pipe::PipeFlags;
 
 use super::tty::Proxy;
 use super::wire::{Channel, Mode, Order, Reply};
-use super::{Finished, Job, SandboxError, Status, Step};
+use super::{Finished, Job, Log, SandboxError, Status, Step};
 use crate::build::cancel::CancelToken;
 use crate::build::space::Watcher;
 use crate::build::{HELPER_WORD, clean, host, sys, userns};
@@ -40,10 +40,16 @@ impl Helper {
         let _ = rustix::net::shutdown(&self.channel, Shutdown::Write);
     }
 
-    fn wait(&mut self) -> io::Result<std::process::ExitStatus> {
-        let status = self.child.wait()?;
+    /// Waits until it is gone; says how it ended.
+    fn wait(&mut self) -> io::Result<String> {
+        let how = match self.child.wait() {
+            Ok(status) => status.to_string(),
+            // SIGCHLD is ignored in this process: the kernel has waited for us.
+            Err(e) if Errno::from_io_error(&e) == Some(Errno::CHILD) => "unknown status".into(),
+            Err(e) => return Err(e),
+        };
         self.waited = true;
-        Ok(status)
+        Ok(how)
     }
 }
 
@@ -65,7 +71,7 @@ pub(crate) fn drive(
     program: &Path,
     job: &Job,
     order: Order,
-    log: Option<&mut dyn FnMut(&[u8])>,
+    log: Option<&mut Log<'_>>,
     cancel: &CancelToken,
 ) -> Result<Finished, SandboxError> {
     let started = Instant::now();
@@ -105,7 +111,7 @@ fn run(
     program: &Path,
     job: &Job,
     order: &Order,
-    mut log: Option<&mut dyn FnMut(&[u8])>,
+    mut log: Option<&mut Log<'_>>,
     cancel: &CancelToken,
     space: &mut Watcher,
     started: Instant,
@@ -165,17 +171,14 @@ fn run(
                 fds[terminal_at..].iter().any(|fd| !fd.revents().is_empty()),
             )
         };
-        if output_ready {
-            if let Some(pipe) = &output {
-                if !pass_on(pipe, &mut buffer, &mut log)? {
-                    output = None;
-                }
-            }
+        if output_ready
+            && let Some(pipe) = &output
+            && !pass_on(pipe, &mut buffer, &mut log)?
+        {
+            output = None;
         }
-        if terminal_ready {
-            if let Some(proxy) = &mut proxy {
-                proxy.pass_on(&mut buffer);
-            }
+        if terminal_ready && let Some(proxy) = &mut proxy {
+            proxy.pass_on(&mut buffer);
         }
         if !channel_ready {
             continue;
@@ -218,7 +221,7 @@ fn run(
     if let Some(proxy) = proxy {
         proxy.finish(&mut buffer);
     }
-    let exit = helper
+    let how = helper
         .wait()
         .map_err(io_error("cannot wait for the sandbox helper"))?;
     space.look();
@@ -268,9 +271,7 @@ fn run(
                 source: io::Error::from_raw_os_error(errno),
             })
         }
-        _ => Err(SandboxError::Lost {
-            how: exit.to_string(),
-        }),
+        _ => Err(SandboxError::Lost { how }),
     }
 }
 
@@ -381,7 +382,7 @@ fn wait(fds: &mut [PollFd<'_>], wake: Instant) -> io::Result<()> {
 fn pass_on(
     pipe: &OwnedFd,
     buffer: &mut [u8],
-    log: &mut Option<&mut dyn FnMut(&[u8])>,
+    log: &mut Option<&mut Log<'_>>,
 ) -> Result<bool, SandboxError> {
     match rustix::io::read(pipe, &mut *buffer) {
         Ok(0) => Ok(false),

@@ -117,8 +117,10 @@ const NATIVE: Table = Table {
         number(libc::SYS_swapoff),
         number(libc::SYS_reboot),
         number(libc::SYS_kexec_load),
-        #[cfg(not(target_arch = "riscv64"))]
-        number(libc::SYS_kexec_file_load),
+        #[cfg(target_arch = "x86_64")]
+        320, // kexec_file_load, which not every C library names
+        #[cfg(not(target_arch = "x86_64"))]
+        294,
         number(libc::SYS_init_module),
         number(libc::SYS_finit_module),
         number(libc::SYS_delete_module),

@@ -4,6 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::termios::{OptionalActions, Termios};
 
@@ -20,12 +22,17 @@ pub(crate) struct Proxy {
     /// Gets a byte whenever our window changes its size.
     resized: OwnedFd,
     resized_id: signal_hook::SigId,
+    /// Keys that the terminal inside has no room for yet.
+    pending: Vec<u8>,
     input_open: bool,
     output_open: bool,
 }
 
 impl Proxy {
     pub(crate) fn start(controller: OwnedFd) -> io::Result<Proxy> {
+        // A program inside that writes and does not read must not make us wait for it.
+        let flags = rustix::fs::fcntl_getfl(&controller)?;
+        rustix::fs::fcntl_setfl(&controller, flags | OFlags::NONBLOCK)?;
         let saved = rustix::termios::tcgetattr(rustix::stdio::stdin())?;
         let (resized, sender) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let resized_id =
@@ -35,6 +42,7 @@ impl Proxy {
             saved,
             resized,
             resized_id,
+            pending: Vec::new(),
             input_open: true,
             output_open: true,
         };
@@ -55,9 +63,11 @@ impl Proxy {
     pub(crate) fn add_to<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
         fds.push(PollFd::new(&self.resized, PollFlags::IN));
         if self.output_open {
-            fds.push(PollFd::new(&self.controller, PollFlags::IN));
+            let mut events = PollFlags::IN;
+            events.set(PollFlags::OUT, !self.pending.is_empty());
+            fds.push(PollFd::new(&self.controller, events));
         }
-        if self.input_open {
+        if self.input_open && self.pending.is_empty() {
             fds.push(PollFd::from_borrowed_fd(
                 rustix::stdio::stdin(),
                 PollFlags::IN,
@@ -72,17 +82,39 @@ impl Proxy {
             self.copy_size();
         }
         if self.output_open && ready(&self.controller) {
-            self.output_open = copy(&self.controller, rustix::stdio::stdout(), buffer);
+            self.show(buffer);
         }
-        if self.input_open && ready(rustix::stdio::stdin()) {
-            self.input_open = copy(rustix::stdio::stdin(), &self.controller, buffer);
+        if self.input_open && self.pending.is_empty() && ready(rustix::stdio::stdin()) {
+            match rustix::io::read(rustix::stdio::stdin(), &mut *buffer) {
+                Ok(0) => self.input_open = false,
+                Ok(n) => self.pending.extend_from_slice(&buffer[..n]),
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(_) => self.input_open = false,
+            }
+        }
+        if !self.pending.is_empty() {
+            match rustix::io::write(&self.controller, &self.pending) {
+                Ok(n) => drop(self.pending.drain(..n)),
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(_) => self.pending.clear(),
+            }
+        }
+    }
+
+    /// Shows one piece of output.
+    fn show(&mut self, buffer: &mut [u8]) {
+        match rustix::io::read(&self.controller, &mut *buffer) {
+            Ok(n) if n > 0 => self.output_open = write_all(rustix::stdio::stdout(), &buffer[..n]),
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            // A terminal whose last user has gone gives an error.
+            _ => self.output_open = false,
         }
     }
 
     /// Shows what is still to be read; everything inside has ended.
     pub(crate) fn finish(mut self, buffer: &mut [u8]) {
         while self.output_open && ready(&self.controller) {
-            self.output_open = copy(&self.controller, rustix::stdio::stdout(), buffer);
+            self.show(buffer);
         }
     }
 }
@@ -104,19 +136,12 @@ fn ready(fd: impl AsFd) -> bool {
     matches!(rustix::event::poll(&mut fds, Some(&now)), Ok(1..))
 }
 
-/// Copies one piece; false at the end (a terminal whose last user has gone gives an error).
-fn copy(from: impl AsFd, to: impl AsFd, buffer: &mut [u8]) -> bool {
-    let n = match rustix::io::read(from, &mut *buffer) {
-        Ok(0) => return false,
-        Ok(n) => n,
-        Err(rustix::io::Errno::INTR) => return true,
-        Err(_) => return false,
-    };
-    let mut rest = &buffer[..n];
-    while !rest.is_empty() {
-        match rustix::io::write(&to, rest) {
-            Ok(n) => rest = &rest[n..],
-            Err(rustix::io::Errno::INTR) => {}
+/// False when nobody reads any more.
+fn write_all(to: impl AsFd, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        match rustix::io::write(&to, bytes) {
+            Ok(n) => bytes = &bytes[n..],
+            Err(Errno::INTR) => {}
             Err(_) => return false,
         }
     }
