@@ -157,17 +157,23 @@ impl Diagnostic {
 
     /// Shows the error with the lines of source it speaks of.
     pub fn render(&self, colour: bool) -> String {
+        self.render_as(colour, false, self.class.as_str())
+    }
+
+    /// Shows it under another heading than its class, as an error or a warning.
+    pub(crate) fn render_as(&self, colour: bool, warning: bool, id: &str) -> String {
         let renderer = if colour {
             Renderer::styled()
         } else {
             Renderer::plain()
         };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
-        let mut group = Group::with_title(
+        let level = if warning {
+            Level::WARNING
+        } else {
             Level::ERROR
-                .primary_title(&self.message)
-                .id(self.class.as_str()),
-        );
+        };
+        let mut group = Group::with_title(level.primary_title(&self.message).id(id));
         if self.primary.is_none()
             && let Some(path) = &self.path
         {

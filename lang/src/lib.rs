@@ -24,6 +24,7 @@ mod files;
 pub mod fmt;
 pub mod ide;
 mod limits;
+pub mod lint;
 mod load;
 pub mod mentions;
 mod nearest;
