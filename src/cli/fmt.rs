@@ -4,6 +4,7 @@ mod replace;
 
 use super::place::Place;
 use super::{Failure, error, output};
+use crate::plan::distribution::ENTRY_NAME;
 use mstore_lang::fmt::{Formatted, format_file, unified};
 use mstore_lang::syntax::File;
 use mstore_lang::{Diagnostic, DiskFiles, Files, Limits};
@@ -72,8 +73,14 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
 
 /// The folder that the entry file lies in.
 fn default_folder(place: &Place) -> Option<PathBuf> {
-    let entry = place.entry()?;
-    let folder = entry.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let here = Path::new(ENTRY_NAME);
+    let entry = place.entry().or_else(|| here.is_file().then_some(here))?;
+    if entry.is_dir() {
+        return Some(entry.to_owned());
+    }
+    let folder = entry
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
     Some(folder.map_or_else(|| PathBuf::from("."), Path::to_owned))
 }
 
@@ -117,7 +124,10 @@ impl Job<'_> {
         let original = match Original::look(path) {
             Ok(original) => original,
             Err(e) => {
-                self.failed(Failure::usage(format!("cannot read {}: {e}", path.display())));
+                self.failed(Failure::usage(format!(
+                    "cannot read {}: {e}",
+                    path.display()
+                )));
                 return Ok(());
             }
         };
@@ -132,7 +142,10 @@ impl Job<'_> {
         let bytes = match DiskFiles.read_limited(path, Limits::default().file) {
             Ok(bytes) => bytes,
             Err(e) => {
-                self.failed(Failure::usage(format!("cannot read {}: {e}", path.display())));
+                self.failed(Failure::usage(format!(
+                    "cannot read {}: {e}",
+                    path.display()
+                )));
                 return Ok(());
             }
         };
@@ -150,7 +163,7 @@ impl Job<'_> {
             self.status = error::MACHINE.max(self.status);
             return Ok(());
         }
-        eprintln!("formatted {}", path.display());
+        eprintln!("formatted {}", shown(path));
         Ok(())
     }
 
@@ -178,9 +191,8 @@ impl Job<'_> {
             return Ok(());
         }
         self.found = true;
-        let name = path.display().to_string();
+        let name = shown(path);
         if self.args.diff {
-            let name = name.strip_prefix("./").unwrap_or(&name);
             let name = name.trim_start_matches('/');
             let (old, new) = (format!("a/{name}"), format!("b/{name}"));
             let diff = unified(source, &formatted.changes, &old, &new);
@@ -188,6 +200,14 @@ impl Job<'_> {
         }
         output::line(name)
     }
+}
+
+/// A path without the `./` of the current folder.
+fn shown(path: &Path) -> String {
+    path.strip_prefix("./")
+        .unwrap_or(path)
+        .display()
+        .to_string()
 }
 
 /// Colours a diff if stdout wants colours.

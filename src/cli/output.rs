@@ -37,6 +37,11 @@ pub fn stderr_colour() -> bool {
     wanted(io::stderr().is_terminal())
 }
 
+/// Whether diagnostics on stdout get colours.
+pub fn stdout_colour() -> bool {
+    wanted(io::stdout().is_terminal())
+}
+
 /// Wraps words in colours, or not.
 #[derive(Clone, Copy)]
 pub struct Style(bool);

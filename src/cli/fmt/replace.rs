@@ -41,7 +41,11 @@ impl Original {
             return written;
         }
         if let Some(folder) = path.parent() {
-            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            let folder = if folder.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                folder
+            };
             // The text is in place; that the name survives a power cut is a bonus.
             let _ = File::open(folder).and_then(|folder| folder.sync_all());
         }
@@ -61,17 +65,26 @@ impl Original {
 
 /// Makes a new file in the folder of another, under a name that nothing else has.
 fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
-    let name = path.file_name().ok_or_else(|| io::Error::other("not the name of a file"))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::other("not the name of a file"))?;
     for attempt in 0..100 {
         let mut temporary = std::ffi::OsString::from(".");
         temporary.push(name);
         temporary.push(format!(".{}-{attempt}", std::process::id()));
         let temporary = path.with_file_name(temporary);
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary) {
+        match OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)
+        {
             Ok(file) => return Ok((file, temporary)),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(e),
         }
     }
-    Err(io::Error::other("no free name for a temporary file beside it"))
+    Err(io::Error::other(
+        "no free name for a temporary file beside it",
+    ))
 }
