@@ -255,6 +255,21 @@ impl Derivation {
     }
 
     fn encode_key(&self, trees: &[TreeHash]) -> Vec<u8> {
+        self.encode_body(trees.iter().copied())
+    }
+
+    /// What decides the key, with inputs that other nodes produce by the number that `node` gives
+    /// for an input. Two derivations of one graph with equal shapes have equal keys.
+    pub(super) fn shape(&self, node: impl Fn(usize) -> Option<usize>) -> Hash {
+        let sources = self.inputs.iter().enumerate();
+        let body = self.encode_body(sources.map(|(at, input)| match (&input.source, node(at)) {
+            (Source::Derivation { path, .. }, Some(node)) => Shape::Node(node as u64, path.clone()),
+            (source, _) => Shape::Other(source.clone()),
+        }));
+        Hash::of(&body)
+    }
+
+    fn encode_body<T: Serialize>(&self, trees: impl Iterator<Item = T>) -> Vec<u8> {
         let inputs = self
             .inputs
             .iter()
@@ -262,7 +277,7 @@ impl Derivation {
             .map(|(input, tree)| KeyInput {
                 at: &input.at,
                 role: input.role,
-                tree: *tree,
+                tree,
             })
             .collect();
         let body = KeyBody {
@@ -287,11 +302,11 @@ impl Derivation {
 
 /// What the result depends on, in the order of canonical CBOR.
 #[derive(Serialize)]
-struct KeyBody<'a> {
+struct KeyBody<'a, T> {
     env: &'a Env,
     root: &'a str,
     epoch: i64,
-    inputs: Vec<KeyInput<'a>>,
+    inputs: Vec<KeyInput<'a, T>>,
     output: Output,
     phases: &'a [Phase],
     network: Network,
@@ -300,10 +315,17 @@ struct KeyBody<'a> {
 }
 
 #[derive(Serialize)]
-struct KeyInput<'a> {
+struct KeyInput<'a, T> {
     at: &'a str,
     role: Role,
-    tree: TreeHash,
+    tree: T,
+}
+
+/// An input within a shape; never stored.
+#[derive(Serialize)]
+enum Shape {
+    Node(u64, String),
+    Other(Source),
 }
 
 /// A derivation whose inputs are at hand: what a builder gets.

@@ -26,8 +26,8 @@ pub enum Fate {
     /// It differs only in that something it starts from does. It is built again unless that comes
     /// out as before.
     Downstream,
-    /// Only names, or the time limit, differ: it is not built again.
-    Renamed,
+    /// Only names, time limits or tests of what it starts from differ: it is not built again.
+    Unaffected,
 }
 
 /// One step that differs.
@@ -118,7 +118,7 @@ pub fn diff(
         let mut reasons = compare(&was.derivation, &node.derivation);
         let own = reasons.len();
         let mut fate = match reasons.is_empty() {
-            true => Fate::Renamed,
+            true => Fate::Unaffected,
             false => Fate::Changed,
         };
         let pairs = was.derivation.inputs.iter().zip(&node.derivation.inputs);
@@ -153,7 +153,7 @@ pub fn diff(
                     let other = was_from.map(|p| &before.keys[p]) != is_from;
                     let changed = producer.is_some_and(|p| carried.contains(&p));
                     if other || changed {
-                        if fate == Fate::Renamed {
+                        if fate == Fate::Unaffected {
                             fate = Fate::Downstream;
                         }
                         if let Some(p) = producer {
@@ -176,7 +176,7 @@ pub fn diff(
                 _ => {}
             }
         }
-        if fate == Fate::Renamed {
+        if fate == Fate::Unaffected {
             if pairing == Pairing::ByClass {
                 result.unchanged += 1;
                 continue;
@@ -296,14 +296,16 @@ impl PlanDiff {
             return "no difference\n".to_owned();
         }
         let mut groups: Vec<(String, Vec<&NodeDiff>)> = Vec::new();
-        for node in &self.nodes {
+        let (affected, unaffected): (Vec<&NodeDiff>, Vec<&NodeDiff>) =
+            self.nodes.iter().partition(|n| n.fate != Fate::Unaffected);
+        for node in affected {
             let mut body = String::new();
             let head = match node.fate {
                 Fate::Added => "+ new",
                 Fate::Removed => "- gone",
                 Fate::Changed => "~ changed",
                 Fate::Downstream => "> follows",
-                Fate::Renamed => "= renamed only, not built again",
+                Fate::Unaffected => "= unaffected",
             };
             // Writing to a String cannot fail.
             let _ = writeln!(body, "{head}");
@@ -327,6 +329,13 @@ impl PlanDiff {
             let (mark, rest) = body.split_at(1);
             let names: Vec<&str> = nodes.iter().map(|n| n.name.as_str()).collect();
             let _ = write!(text, "{mark} {}:{rest}", names.join(" "));
+        }
+        if !unaffected.is_empty() {
+            let _ = writeln!(
+                text,
+                "= {} more: not built again, only names, time limits or earlier tests differ",
+                unaffected.len()
+            );
         }
         if !self.stale.is_empty() {
             let _ = writeln!(text, "stale: {}", self.stale.join(" "));

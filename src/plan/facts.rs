@@ -1,7 +1,5 @@
 //! What planning asks of a store, as two small traits.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use mstore_store::TreeHash;
 
 use super::derivation::{Key, Resolved};
@@ -119,75 +117,5 @@ impl Facts for NoFacts {
 
     fn last(&self, _: &str) -> Result<Option<Resolved>, FactsError> {
         Ok(None)
-    }
-}
-
-/// Facts kept in memory; a stand-in for a store.
-#[derive(Debug, Clone, Default)]
-pub struct MemoryFacts {
-    /// Realisations.
-    pub realised: BTreeMap<Key, Realised>,
-    /// The last step built under each name.
-    pub last: BTreeMap<String, Resolved>,
-    /// Parts of trees: `(tree, path)` to the tree of the part.
-    pub parts: BTreeMap<(TreeHash, String), TreeHash>,
-    /// Trees whose content is gone.
-    pub collected: BTreeSet<TreeHash>,
-}
-
-impl MemoryFacts {
-    /// Notes that `step`, known as `name`, has produced `tree`.
-    pub fn record(&mut self, name: &str, step: &Resolved, tree: TreeHash) {
-        let fact = Realised {
-            tree,
-            present: true,
-        };
-        self.realised.insert(step.key(), fact);
-        self.last.insert(name.to_owned(), step.clone());
-    }
-}
-
-impl Trees for MemoryFacts {
-    fn subtree(&self, tree: TreeHash, path: &str) -> Result<Part, FactsError> {
-        if path == "/" {
-            return Ok(Part::Tree(tree));
-        }
-        Ok(self
-            .parts
-            .get(&(tree, path.to_owned()))
-            .map_or(Part::Absent, |t| Part::Tree(*t)))
-    }
-
-    fn pick(&self, tree: TreeHash, paths: &[String]) -> Result<Part, FactsError> {
-        Ok(self
-            .parts
-            .get(&(tree, paths.join(" ")))
-            .map_or(Part::Absent, |t| Part::Tree(*t)))
-    }
-
-    fn present(&self, tree: TreeHash) -> Result<bool, FactsError> {
-        Ok(!self.collected.contains(&tree))
-    }
-
-    fn changes(
-        &self,
-        _: TreeHash,
-        _: TreeHash,
-        _: usize,
-    ) -> Result<Option<TreeChanges>, FactsError> {
-        Ok(None)
-    }
-}
-
-impl Facts for MemoryFacts {
-    fn realised(&self, key: Key) -> Result<Option<Realised>, FactsError> {
-        Ok(self.realised.get(&key).map(|fact| Realised {
-            tree: fact.tree,
-            present: fact.present && !self.collected.contains(&fact.tree),
-        }))
-    }
-
-    fn last(&self, name: &str) -> Result<Option<Resolved>, FactsError> {
-        Ok(self.last.get(name).cloned())
     }
 }

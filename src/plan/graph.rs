@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mstore_store::TreeHash;
+use mstore_store::{Hash, TreeHash};
 
 use super::derivation::{
     DEFAULT_EPOCH, Derivation, DrvHash, Env, Input, Network, Output, Phase, Policy, Role,
@@ -44,12 +44,21 @@ pub struct Node {
     pub hash: DrvHash,
     /// For each input of the derivation the node that produces it, if one does.
     pub producers: Vec<Option<usize>>,
+    /// The first node that is the same but for names, and so will have the same key: this one need
+    /// not be built once that one is.
+    pub same_as: Option<usize>,
 }
 
 impl Node {
-    /// The nodes it needs, sorted.
+    /// The nodes whose output it uses, sorted.
     pub fn dependencies(&self) -> BTreeSet<usize> {
         self.producers.iter().flatten().copied().collect()
+    }
+
+    /// The nodes it should run after, sorted: those it depends on, and the one it is the same as.
+    pub fn run_after(&self) -> BTreeSet<usize> {
+        let producers = self.producers.iter().flatten();
+        producers.chain(&self.same_as).copied().collect()
     }
 }
 
@@ -100,6 +109,8 @@ impl Graph {
             graph: Graph::default(),
             outputs: BTreeMap::new(),
             picked: BTreeMap::new(),
+            shapes: BTreeMap::new(),
+            by_hash: BTreeMap::new(),
         };
         for id in order(recipes)? {
             builder.target(id)?;
@@ -193,6 +204,9 @@ struct Builder<'a> {
     /// Of each target: its last node and the directory in it.
     outputs: BTreeMap<TargetId, (usize, String)>,
     picked: BTreeMap<(TreeHash, Vec<String>), TreeHash>,
+    /// The first node of each shape: what it builds, with inputs by the shape of their producers.
+    shapes: BTreeMap<Hash, usize>,
+    by_hash: BTreeMap<DrvHash, usize>,
 }
 
 impl Builder<'_> {
@@ -328,9 +342,17 @@ impl Builder<'_> {
             arch_desc: id.arch_desc.clone(),
         };
         let hash = derivation.hash();
-        if let Some(same) = self.graph.nodes.iter().position(|n| n.hash == hash) {
-            return Ok(same);
+        if let Some(same) = self.by_hash.get(&hash) {
+            return Ok(*same);
         }
+        let at = self.graph.nodes.len();
+        let shape = derivation.shape(|input| {
+            let node = producers.get(input).copied().flatten()?;
+            // A node stands for all that are the same.
+            Some(self.graph.nodes[node].same_as.unwrap_or(node))
+        });
+        let first = *self.shapes.entry(shape).or_insert(at);
+        self.by_hash.insert(hash, at);
         self.graph.nodes.push(Node {
             name: format!("{}:{}", self.recipes.display_name(id), step.name),
             full_name: format!("{id}:{}", step.name),
@@ -339,8 +361,9 @@ impl Builder<'_> {
             derivation,
             hash,
             producers,
+            same_as: (first != at).then_some(first),
         });
-        Ok(self.graph.nodes.len() - 1)
+        Ok(at)
     }
 
     /// What a step sees of the snapshot, and the time stamp that goes with it; nothing if it reads

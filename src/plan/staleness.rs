@@ -150,8 +150,10 @@ impl<'g> Staleness<'g> {
         visitor: &mut dyn Visitor,
     ) -> Result<Self, WalkError> {
         let mut dependents = vec![Vec::new(); graph.nodes().len()];
-        for (from, to) in graph.edges() {
-            dependents[from].push(to);
+        for (to, node) in graph.nodes().iter().enumerate() {
+            for from in node.run_after() {
+                dependents[from].push(to);
+            }
         }
         let mut this = Staleness {
             graph,
@@ -262,7 +264,10 @@ impl<'g> Staleness<'g> {
         for (at, state) in self.states.iter().enumerate() {
             match state {
                 State::Unknown if build[at] => todo.maybe.push(at),
-                _ if build[at] => todo.build.push(at),
+                _ if build[at] => match nodes[at].same_as {
+                    Some(first) if build[first] => todo.maybe.push(at),
+                    _ => todo.build.push(at),
+                },
                 State::Known { .. } => todo.reuse.push(at),
                 _ => {}
             }
@@ -275,8 +280,8 @@ impl<'g> Staleness<'g> {
             self.states[node] = State::Unknown;
             return Ok(());
         };
-        let known = self.states[node].trees() == Some(trees.as_slice());
-        if known && matches!(self.states[node], State::Known { .. }) {
+        let same = self.states[node].trees() == Some(trees.as_slice());
+        if same && matches!(self.states[node], State::Known { present: true, .. }) {
             return Ok(());
         }
         let Ok(resolved) = self.graph.nodes()[node].derivation.resolve(trees.clone()) else {

@@ -1,0 +1,8 @@
+//! Planning from spec text to a graph, over specs on disk and a store that is pretended.
+
+mod chain;
+mod differences;
+mod mistakes;
+mod properties;
+mod standard;
+mod world;
