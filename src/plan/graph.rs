@@ -91,6 +91,8 @@ pub struct Graph {
     nodes: Vec<Node>,
     targets: Vec<Target>,
     pins: BTreeMap<(PinKind, String), TreeHash>,
+    /// Where the trees of inputs come from: seeds, snapshots and parts of these.
+    origins: BTreeMap<TreeHash, (PinKind, String)>,
 }
 
 impl Graph {
@@ -155,6 +157,44 @@ impl Graph {
             .collect();
         edges.sort_unstable();
         edges
+    }
+
+    /// Checks that the seeds and snapshots that `nodes` start from and read are at hand.
+    pub fn require_inputs(
+        &self,
+        nodes: impl IntoIterator<Item = usize>,
+        trees: &dyn Trees,
+    ) -> Result<(), PlanError> {
+        for node in nodes {
+            let node = &self.nodes[node];
+            for input in &node.derivation.inputs {
+                let Source::Tree(tree) = input.source else {
+                    continue;
+                };
+                if trees.present(tree)? {
+                    continue;
+                }
+                let (kind, name) = match self.origins.get(&tree) {
+                    Some((kind, name)) => (*kind, name.clone()),
+                    None => (PinKind::Seed, tree.to_string()),
+                };
+                return Err(PlanError::AbsentPin {
+                    hint: match kind {
+                        PinKind::Seed => format!(
+                            "import it again: `mstore seed import FILE.tar.xz --name {name}`"
+                        ),
+                        PinKind::Snapshot => {
+                            format!("import it again: `mstore snapshot import DIR --name {name}`")
+                        }
+                    },
+                    kind,
+                    name,
+                    tree,
+                    target: node.target.clone(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The seeds and snapshots it stands on.
@@ -270,9 +310,9 @@ impl Builder<'_> {
             }
             Start::Seed(seed) => match self.lock.get(PinKind::Seed, &seed.name) {
                 Some(pin) => {
-                    self.graph
-                        .pins
-                        .insert((PinKind::Seed, seed.name.clone()), pin.tree);
+                    let name = (PinKind::Seed, seed.name.clone());
+                    self.graph.origins.insert(pin.tree, name.clone());
+                    self.graph.pins.insert(name, pin.tree);
                     Ok((Source::Tree(pin.tree), None))
                 }
                 None if self.pins == Pins::Optional => {
@@ -396,9 +436,9 @@ impl Builder<'_> {
             });
         };
         let (tree, epoch) = (pin.tree, pin.epoch.unwrap_or(DEFAULT_EPOCH));
-        self.graph
-            .pins
-            .insert((PinKind::Snapshot, snapshot.name.clone()), tree);
+        let origin = (PinKind::Snapshot, snapshot.name.clone());
+        self.graph.pins.insert(origin.clone(), tree);
+        self.graph.origins.insert(tree, origin.clone());
         let Some(paths) = paths else {
             return Ok(Some((Source::Tree(tree), epoch)));
         };
@@ -409,6 +449,7 @@ impl Builder<'_> {
         match self.trees.pick(tree, paths)? {
             Part::Tree(part) => {
                 self.picked.insert(key, part);
+                self.graph.origins.insert(part, origin);
                 Ok(Some((Source::Tree(part), epoch)))
             }
             Part::NoSuchPath(which) => Err(PlanError::NoSuchRead {

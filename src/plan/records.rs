@@ -16,15 +16,15 @@ const LIMIT: u64 = 64 << 20;
 pub enum RecordKind {
     /// An encoded [`Resolved`](super::Resolved), by its key.
     Derivation,
-    /// The tree of a directory of a tree, by a hash of both.
-    Subtree,
+    /// The tree of a part of a tree, by a hash of both.
+    Part,
 }
 
 impl RecordKind {
     fn suffix(self) -> &'static str {
         match self {
             RecordKind::Derivation => "drv",
-            RecordKind::Subtree => "sub",
+            RecordKind::Part => "part",
         }
     }
 }
@@ -103,7 +103,7 @@ impl Records {
                 let (head, name) = (head.to_string_lossy(), name.to_string_lossy());
                 let stays = match name.strip_suffix(".drv") {
                     Some(rest) => format!("{head}{rest}").parse().is_ok_and(|k| keep(&k)),
-                    None => name.ends_with(".sub"),
+                    None => name.ends_with(".part"),
                 };
                 if !stays {
                     fs::remove_file(file.path())?;
@@ -130,11 +130,11 @@ mod tests {
         records.put(kind, &a, b"one").unwrap();
         records.put(kind, &a, b"one").unwrap();
         records.put(kind, &b, b"two").unwrap();
-        records.put(RecordKind::Subtree, &b, b"sub").unwrap();
+        records.put(RecordKind::Part, &b, b"part").unwrap();
         assert_eq!(records.get(kind, &a).unwrap().as_deref(), Some(&b"one"[..]));
         assert_eq!(records.retain(|k| *k == a).unwrap(), 1);
         assert_eq!(records.get(kind, &b).unwrap(), None);
         assert!(records.get(kind, &a).unwrap().is_some());
-        assert!(records.get(RecordKind::Subtree, &b).unwrap().is_some());
+        assert!(records.get(RecordKind::Part, &b).unwrap().is_some());
     }
 }

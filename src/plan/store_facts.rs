@@ -1,7 +1,8 @@
 //! The facts of a real store.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::io::ErrorKind as IoKind;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mstore_store::{ErrorKind, Hash, Store, StoreError, TreeHash};
 
@@ -10,15 +11,16 @@ use super::facts::{Facts, FactsError, Part, Realised, Trees};
 use super::records::{RecordKind, Records};
 use super::tree_diff::{TreeChanges, tree_changes};
 
-/// Keeps hashes of "this directory of that tree" apart from all others.
-const SUBTREE_CONTEXT: &str = "mstore 2026 plan subtree";
+/// Keeps hashes of "this part of that tree" apart from all others.
+const PART_CONTEXT: &str = "mstore 2026 plan part of a tree";
 
 /// Answers from a store.
 #[derive(Clone)]
 pub struct StoreFacts {
     store: Store,
     records: Records,
-    present: RefCell<BTreeMap<TreeHash, bool>>,
+    /// Trees that were seen to be here.
+    present: Arc<Mutex<BTreeSet<TreeHash>>>,
 }
 
 impl std::fmt::Debug for StoreFacts {
@@ -35,8 +37,13 @@ impl StoreFacts {
         StoreFacts {
             records: Records::of_store(store.path()),
             store,
-            present: RefCell::default(),
+            present: Arc::default(),
         }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, BTreeSet<TreeHash>> {
+        // A set of hashes is never half changed.
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The records kept beside the realisations.
@@ -69,23 +76,30 @@ fn failed(context: &str) -> impl Fn(StoreError) -> FactsError {
     move |error| FactsError::new(context, error)
 }
 
-fn subtree_key(tree: TreeHash, path: &str) -> Hash {
+fn part_key(tree: TreeHash, paths: &[&str]) -> Hash {
     let mut bytes = tree.0.as_bytes().to_vec();
-    bytes.extend_from_slice(path.as_bytes());
-    Hash::derive(SUBTREE_CONTEXT, &bytes)
+    for path in paths {
+        bytes.extend_from_slice(path.as_bytes());
+        // No path contains a line break.
+        bytes.push(b'\n');
+    }
+    Hash::derive(PART_CONTEXT, &bytes)
 }
 
-impl Trees for StoreFacts {
-    fn subtree(&self, tree: TreeHash, path: &str) -> Result<Part, FactsError> {
-        if path == "/" {
-            return Ok(Part::Tree(tree));
-        }
-        // Remembered, because the whole tree may be collected while the part lives on.
-        let key = subtree_key(tree, path);
+impl StoreFacts {
+    /// A part of `tree`, remembered: making it again costs a transaction, and the whole may be
+    /// collected while the part lives on.
+    fn part(
+        &self,
+        tree: TreeHash,
+        paths: &[&str],
+        make: impl FnOnce() -> Result<TreeHash, StoreError>,
+    ) -> Result<Part, FactsError> {
+        let key = part_key(tree, paths);
         let known = self
             .records
-            .get(RecordKind::Subtree, &key)
-            .map_err(|e| FactsError::new("cannot read a remembered subtree", e))?;
+            .get(RecordKind::Part, &key)
+            .map_err(|e| FactsError::new("cannot read a remembered part of a tree", e))?;
         if let Some(hash) = known.and_then(|b| Hash::from_slice(&b)) {
             let part = TreeHash(hash);
             // Still there, or not to be had again anyway.
@@ -93,60 +107,65 @@ impl Trees for StoreFacts {
                 return Ok(Part::Tree(part));
             }
         }
-        match self.store.subtree(tree, path.trim_start_matches('/')) {
+        match make() {
             Ok(part) => {
-                self.present.borrow_mut().insert(part, true);
-                match self
-                    .records
-                    .put(RecordKind::Subtree, &key, part.0.as_bytes())
-                {
+                self.seen().insert(part);
+                let put = self.records.put(RecordKind::Part, &key, part.0.as_bytes());
+                match put.map_err(|e| (e.kind(), e)) {
                     Ok(()) => {}
                     // On read-only media nothing can be remembered, and need not be.
-                    Err(e) if e.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {}
-                    Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {}
-                    Err(e) => return Err(FactsError::new("cannot remember a subtree", e)),
+                    Err((IoKind::ReadOnlyFilesystem | IoKind::PermissionDenied, _)) => {}
+                    Err((_, e)) => {
+                        return Err(FactsError::new("cannot remember a part of a tree", e));
+                    }
                 }
                 Ok(Part::Tree(part))
             }
-            Err(StoreError::NoSuchPath { .. }) => Ok(Part::NoSuchPath(0)),
-            Err(error) if error.kind() == ErrorKind::Missing => Ok(Part::Absent),
-            Err(error) => Err(FactsError::new(
-                format!("cannot cut {path} out of {tree}"),
-                error,
-            )),
-        }
-    }
-
-    fn pick(&self, tree: TreeHash, paths: &[String]) -> Result<Part, FactsError> {
-        let names: Vec<&str> = paths.iter().map(String::as_str).collect();
-        match self.store.pick(tree, &names) {
-            Ok(part) => Ok(Part::Tree(part)),
             Err(StoreError::NoSuchPath { path, .. }) => {
-                let wanted = path.trim_matches('/');
+                // The store names the first directory or entry that is missing.
+                let missing = path.trim_matches('/');
                 let at = paths
                     .iter()
-                    .position(|p| p == wanted)
-                    .or_else(|| paths.iter().position(|p| p.starts_with(wanted)));
+                    .position(|p| *p == missing)
+                    .or_else(|| paths.iter().position(|p| p.starts_with(missing)));
                 Ok(Part::NoSuchPath(at.unwrap_or(0)))
             }
             Err(StoreError::ReadOnly { .. }) => Ok(Part::Absent),
             Err(error) if error.kind() == ErrorKind::Missing => Ok(Part::Absent),
             Err(error) => Err(FactsError::new(
-                format!("cannot pick {} out of {tree}", paths.join(" ")),
+                format!("cannot take {} out of {tree}", paths.join(" ")),
                 error,
             )),
         }
     }
+}
+
+impl Trees for StoreFacts {
+    fn subtree(&self, tree: TreeHash, path: &str) -> Result<Part, FactsError> {
+        if path == "/" {
+            return Ok(Part::Tree(tree));
+        }
+        let inside = path.trim_start_matches('/');
+        // With its slash in front a cut is told from a pick of the same path.
+        self.part(tree, &[path], || self.store.subtree(tree, inside))
+    }
+
+    fn pick(&self, tree: TreeHash, paths: &[String]) -> Result<Part, FactsError> {
+        let names: Vec<&str> = paths.iter().map(String::as_str).collect();
+        self.part(tree, &names, || self.store.pick(tree, &names))
+    }
 
     fn present(&self, tree: TreeHash) -> Result<bool, FactsError> {
-        if self.present.borrow().get(&tree) == Some(&true) {
+        if self.seen().contains(&tree) {
             return Ok(true);
         }
         let there = self
             .store
             .has_tree(tree)
             .map_err(failed("cannot look for a tree"))?;
-        self.present.borrow_mut().insert(tree, there);
+        if there {
+            self.seen().insert(tree);
+        }
         Ok(there)
     }
 

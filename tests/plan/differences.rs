@@ -93,7 +93,7 @@ fn a_changed_test_alone_reaches_nothing_else() {
             the script of `test` changed
               - tools --version
               + tools --help
-        = stage3-corei7:build stage3-corei7:finish stage3-corei7:test: renamed only, not built again
+        = 3 more: not built again, only names, time limits or earlier tests differ
         stale: stage2-corei7
         ");
 }

@@ -5,4 +5,5 @@ mod differences;
 mod mistakes;
 mod properties;
 mod standard;
+mod store;
 mod world;
