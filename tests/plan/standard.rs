@@ -1,4 +1,4 @@
-//! The standard specs: every target of every build can be planned.
+//! The standard specs: every target of the default build can be planned.
 
 use mstore::plan::embedded::{builtin_snapshot, standard_specs};
 use mstore::plan::{Distribution, Graph, How, Lock, NoFacts, Pins};
@@ -15,9 +15,9 @@ fn standard() -> Option<Distribution> {
 fn every_target_can_be_planned() {
     let Some(specs) = standard() else { return };
     assert!(specs.is_builtin());
-    let ids = specs.expand(&["*/*"]).expect("targets");
+    let ids = specs.expand(&["*"]).expect("targets");
     let lock = Lock::in_memory();
-    let recipes = specs.recipes(&ids, &lock).expect("they load");
+    let recipes = specs.recipes(&ids, &lock).unwrap_or_else(|e| panic!("{e}"));
     let graph = Graph::build(&recipes, &lock, &NoFacts, Pins::Optional).expect("a graph");
     assert!(graph.targets().len() >= ids.len());
     for id in &ids {
