@@ -41,12 +41,11 @@ impl Checkout {
 /// One row of the table of layers.
 struct Row {
     base: Option<TreeHash>,
-    depth: i64,
     boot: String,
 }
 
 fn row(c: &rusqlite::Connection, tree: TreeHash) -> rusqlite::Result<Option<Row>> {
-    c.prepare_cached("SELECT base, depth, boot FROM layer WHERE tree = ?1")?
+    c.prepare_cached("SELECT base, boot FROM layer WHERE tree = ?1")?
         .query_row([tree.to_string()], |row| {
             let base: Option<String> = row.get(0)?;
             let base = match base {
@@ -55,8 +54,8 @@ fn row(c: &rusqlite::Connection, tree: TreeHash) -> rusqlite::Result<Option<Row>
             };
             Ok(Row {
                 base,
-                depth: row.get(1)?,
-                boot: row.get(2)?,
+
+                boot: row.get(1)?,
             })
         })
         .optional()

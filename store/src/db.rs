@@ -10,6 +10,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::StoreError;
+use crate::pack::Content;
 
 /// Number in `PRAGMA user_version`.
 const SCHEMA_VERSION: i32 = 1;
@@ -26,6 +27,9 @@ CREATE TABLE history (
   started INTEGER NOT NULL, seconds REAL NOT NULL, host TEXT NOT NULL, log TEXT, outcome TEXT NOT NULL
 );
 CREATE INDEX history_name ON history (name, started);
+CREATE TABLE pack (
+  name TEXT PRIMARY KEY, content TEXT NOT NULL, bytes INTEGER NOT NULL, objects INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE root (name TEXT PRIMARY KEY, tree TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE lease (
   id INTEGER PRIMARY KEY, session TEXT NOT NULL, pid INTEGER NOT NULL, process_start INTEGER NOT NULL,
@@ -45,6 +49,26 @@ CREATE TABLE layer (
 pub(crate) struct Database {
     path: PathBuf,
     connection: Mutex<Connection>,
+}
+
+/// Makes a sealed pack part of the store.
+pub(crate) fn add_pack(
+    t: &Transaction<'_>,
+    name: &str,
+    content: Content,
+    bytes: u64,
+    objects: u64,
+) -> rusqlite::Result<()> {
+    t.execute(
+        "INSERT INTO pack (name, content, bytes, objects) VALUES (?1, ?2, ?3, ?4)",
+        rusqlite::params![
+            name,
+            content.word(),
+            bytes.cast_signed(),
+            objects.cast_signed()
+        ],
+    )?;
+    Ok(())
 }
 
 /// How much a commit must survive.

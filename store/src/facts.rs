@@ -141,7 +141,10 @@ impl Store {
             .map(|n| n > 0)
     }
 
+    /// Fails unless a tree is here. The caller holds the lock, so that it stays here.
     pub(crate) fn need_tree(&self, tree: TreeHash) -> Result<(), StoreError> {
+        // The packs known may be gone already.
+        self.refresh()?;
         if self.has_tree(tree)? {
             return Ok(());
         }
@@ -208,7 +211,12 @@ impl Lease {
         let _lock = self.store.lock_shared()?;
         self.store.need_tree(tree)?;
         match self.id {
-            Some(id) => session::lease_tree(self.store.database(), id, tree),
+            Some(id) => self
+                .store
+                .database()
+                .write(Durable::No, "protect a tree", |t| {
+                    session::lease_tree(t, id, tree)
+                }),
             None => Ok(()),
         }
     }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::lock::StoreLock;
 use crate::manifest::{Manifest, Tree};
-use crate::pack::{PackSet, PackWriter, Sort};
+use crate::pack::{Content, PackSet, PackWriter, Sort};
 use crate::{BlobHash, DirHash, Hash, Store, StoreError, TreeHash};
 
 /// Files longer than this are stored as chunks.
@@ -23,7 +23,7 @@ pub(crate) const CHUNK_MIN: usize = 256 << 10;
 pub(crate) const CHUNK_AVERAGE: usize = 1 << 20;
 pub(crate) const CHUNK_MAX: usize = 4 << 20;
 /// A pack is closed when it is longer than this, so that the collector never rewrites huge files.
-const PACK_LIMIT: u64 = 1 << 30;
+pub(crate) const PACK_LIMIT: u64 = 1 << 30;
 const SHARDS: usize = 16;
 
 /// An addition under way. Shared by threads.
@@ -40,9 +40,19 @@ pub(crate) struct Ingest {
 
 #[derive(Debug, Default)]
 struct Writing {
-    current: Option<Arc<PackWriter>>,
-    full: Vec<Arc<PackWriter>>,
+    data: Option<Arc<PackWriter>>,
+    meta: Option<Arc<PackWriter>>,
+    full: Vec<(Content, Arc<PackWriter>)>,
     paths: Vec<PathBuf>,
+}
+
+impl Writing {
+    fn slot(&mut self, content: Content) -> &mut Option<Arc<PackWriter>> {
+        match content {
+            Content::Data => &mut self.data,
+            Content::Meta => &mut self.meta,
+        }
+    }
 }
 
 impl Ingest {
@@ -81,9 +91,9 @@ impl Ingest {
         self.packs.contains(hash)
     }
 
-    fn writer(&self) -> Result<Arc<PackWriter>, StoreError> {
+    fn writer(&self, content: Content) -> Result<Arc<PackWriter>, StoreError> {
         let mut state = self.writing();
-        if let Some(writer) = &state.current {
+        if let Some(writer) = state.slot(content) {
             return Ok(writer.clone());
         }
         let path = self
@@ -93,7 +103,7 @@ impl Ingest {
             .join(crate::session::random_name()?);
         state.paths.push(path.clone());
         let writer = Arc::new(PackWriter::create(self.store.disk(), &path)?);
-        state.current = Some(writer.clone());
+        *state.slot(content) = Some(writer.clone());
         Ok(writer)
     }
 
@@ -108,7 +118,7 @@ impl Ingest {
                 reason: format!("{} of {} bytes is too large", sort.word(), raw.len()),
             });
         }
-        let writer = self.writer()?;
+        let writer = self.writer(sort.content())?;
         let end = crate::pack::with_packed(hash, sort, raw, |packed| {
             let grown = packed.stored.len() + crate::pack::RECORD_HEAD + crate::pack::ENTRY_LEN;
             self.new_bytes.fetch_add(grown as u64, Ordering::Relaxed);
@@ -117,8 +127,9 @@ impl Ingest {
         .map_err(|e| StoreError::io("compress", self.store.path(), e))??;
         if end > PACK_LIMIT {
             let mut state = self.writing();
-            if let Some(full) = state.current.take_if(|now| Arc::ptr_eq(now, &writer)) {
-                state.full.push(full);
+            let slot = state.slot(sort.content());
+            if let Some(full) = slot.take_if(|now| Arc::ptr_eq(now, &writer)) {
+                state.full.push((sort.content(), full));
             }
         }
         Ok(())
@@ -205,36 +216,20 @@ impl Ingest {
     pub fn commit(self, tree: TreeHash) -> Result<u64, StoreError> {
         let writers: Vec<_> = {
             let mut state = self.writing();
-            let current = state.current.take();
-            state.full.drain(..).chain(current).collect()
+            let data = state.data.take().map(|writer| (Content::Data, writer));
+            let meta = state.meta.take().map(|writer| (Content::Meta, writer));
+            state.full.drain(..).chain(data).chain(meta).collect()
         };
-        let disk = self.store.disk();
-        let dir = self.store.packs_dir();
         let mut sealed = Vec::new();
-        for writer in writers {
+        for (content, writer) in writers {
             let writer = Arc::into_inner(writer).ok_or_else(|| {
                 let error = std::io::Error::other("a thread is still writing");
                 StoreError::io("finish pack", self.store.path(), error)
             })?;
-            sealed.push(writer.seal()?);
+            sealed.push((content, writer.seal()?));
         }
-        for pack in &sealed {
-            let name = format!(
-                "{}{}",
-                crate::session::random_name()?,
-                crate::pack::EXTENSION
-            );
-            let to = dir.join(name);
-            disk.rename(&pack.path, &to)
-                .map_err(|e| StoreError::io("add pack", &to, e))?;
-        }
-        if !sealed.is_empty() {
-            disk.sync_dir(&dir)
-                .map_err(|e| StoreError::io("sync packs folder", &dir, e))?;
-            self.store.refresh()?;
-        }
-        self.store.hold(tree)?;
-        Ok(sealed.iter().map(|pack| pack.len).sum())
+        self.store.add_packs(&sealed, tree)?;
+        Ok(sealed.iter().map(|(_, pack)| pack.len).sum())
     }
 }
 

@@ -40,6 +40,7 @@ mod gc;
 mod ingest;
 mod lock;
 mod map;
+mod mark;
 mod objects;
 mod options;
 mod pack;

@@ -19,8 +19,12 @@ pub(crate) struct StoreLock {
 
 impl StoreLock {
     pub fn take(root: &Path, exclusive: bool) -> Result<StoreLock, StoreError> {
-        let path = root.join("lock");
-        let file = File::open(&path).map_err(|e| StoreError::io("open lock", &path, e))?;
+        Self::take_file(&root.join("lock"), exclusive)
+    }
+
+    /// Locks any file of the store that exists for being locked.
+    pub fn take_file(path: &Path, exclusive: bool) -> Result<StoreLock, StoreError> {
+        let file = File::open(path).map_err(|e| StoreError::io("open lock", path, e))?;
         let how = if exclusive {
             FlockOperation::LockExclusive
         } else {
@@ -30,7 +34,7 @@ impl StoreLock {
             match flock(&file, how) {
                 Ok(()) => return Ok(StoreLock { _file: file }),
                 Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(StoreError::io("lock store", &path, error)),
+                Err(error) => return Err(StoreError::io("lock store", path, error)),
             }
         }
     }

@@ -51,7 +51,7 @@ fn remove_at<P: rustix::path::Arg + Copy>(at: impl AsFd, name: P, depth: usize) 
     }
     let mut opened = false;
     for (child, kind) in names {
-        let mut remove = || -> io::Result<()> {
+        let remove = || -> io::Result<()> {
             if kind != FileType::Directory {
                 match unlinkat(&dir, &*child, AtFlags::empty()) {
                     Ok(()) | Err(Errno::NOENT) => return Ok(()),

@@ -159,17 +159,15 @@ pub(crate) fn remove_lease(database: &Database, id: i64) -> Result<(), StoreErro
 }
 
 pub(crate) fn lease_tree(
-    database: &Database,
+    t: &rusqlite::Transaction<'_>,
     lease: i64,
     tree: TreeHash,
-) -> Result<(), StoreError> {
-    database.write(Durable::No, "protect tree", |t| {
-        t.execute(
-            "INSERT OR IGNORE INTO lease_tree (lease, tree) VALUES (?1, ?2)",
-            params![lease, tree.to_string()],
-        )?;
-        Ok(())
-    })
+) -> rusqlite::Result<()> {
+    t.execute(
+        "INSERT OR IGNORE INTO lease_tree (lease, tree) VALUES (?1, ?2)",
+        params![lease, tree.to_string()],
+    )?;
+    Ok(())
 }
 
 /// When this process began, in the kernel's ticks since boot; 0 where that cannot be read.

@@ -6,10 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 
-use crate::db::Database;
+use crate::db::{Database, Durable, add_pack};
 use crate::disk::{Disk, RealDisk};
 use crate::lock::StoreLock;
-use crate::pack::PackSet;
+use crate::pack::{Content, EXTENSION, PackSet, SealedPack};
 use crate::session::{self, Session};
 use crate::{OpenOptions, StoreError, TreeBuilder, TreeHash};
 
@@ -18,6 +18,7 @@ const FORMAT: u32 = 1;
 /// What a new store has in its `format` file. Only the number on the second line decides.
 const FORMAT_TEXT: &str = "mstore store\nformat 1\n\
     chunks fastcdc-2020 above 4194304 min 262144 average 1048576 max 4194304 level 1 seed 0\n";
+const LOCKS: [&str; 2] = ["lock", "gc.lock"];
 const FOLDERS: [&str; 8] = [
     "packs",
     "db",
@@ -71,18 +72,18 @@ impl Store {
         // Mount options and namespaces change what a relative path means later.
         let root = fs::canonicalize(root).map_err(|e| StoreError::io("open store", root, e))?;
         let database = Database::open(&root.join("db/mstore.sqlite"), options.read_only)?;
-        let packs = PackSet::load(disk.as_ref(), &root.join("packs"), &PackSet::default())?;
         let store = Store {
             inner: Arc::new(Inner {
                 root,
                 read_only: options.read_only,
                 disk,
                 database,
-                packs: RwLock::new(Arc::new(packs)),
+                packs: RwLock::default(),
                 session: Mutex::default(),
                 held: Mutex::default(),
             }),
         };
+        store.refresh()?;
         if !options.read_only {
             session::clean(store.path(), store.database());
         }
@@ -149,10 +150,22 @@ impl Store {
             .clone()
     }
 
-    /// Looks at the folder of packs again.
+    /// Looks again which packs there are.
     pub(crate) fn refresh(&self) -> Result<Arc<PackSet>, StoreError> {
+        let names = self.database().read("list packs", |c| {
+            c.prepare_cached("SELECT name FROM pack ORDER BY name")?
+                .query_map([], |row| row.get::<_, String>(0))?
+                .collect::<rusqlite::Result<Vec<_>>>()
+        })?;
         let old = self.packs();
-        let new = Arc::new(PackSet::load(self.disk(), &self.packs_dir(), &old)?);
+        let same = old.broken.is_empty()
+            && old.packs.len() == names.len()
+            && old.packs.iter().zip(&names).all(|(p, n)| p.name == *n);
+        if same {
+            return Ok(old);
+        }
+        let new = PackSet::load(self.disk(), &self.packs_dir(), &names, &old)?;
+        let new = Arc::new(new);
         *self.inner.packs.write().unwrap_or_else(|e| e.into_inner()) = new.clone();
         Ok(new)
     }
@@ -169,14 +182,21 @@ impl Store {
         Ok(session)
     }
 
-    /// Keeps a tree that this session made or uses until the last handle is dropped. The caller
-    /// holds the store's lock.
-    pub(crate) fn hold(&self, tree: TreeHash) -> Result<(), StoreError> {
+    /// Makes sealed packs part of the store, all or none, and keeps a tree that this session made
+    /// until the last handle is dropped. The caller holds the store's lock.
+    pub(crate) fn add_packs(
+        &self,
+        sealed: &[(Content, SealedPack)],
+        tree: TreeHash,
+    ) -> Result<(), StoreError> {
         let session = self.session()?;
         let mut held = self.inner.held.lock().unwrap_or_else(|e| e.into_inner());
-        if held.trees.contains(&tree) {
-            return Ok(());
-        }
+        let names = self.place_packs(sealed)?;
+        let durable = match sealed {
+            [] if held.trees.contains(&tree) => return Ok(()),
+            [] => Durable::No,
+            _ => Durable::Yes,
+        };
         let lease = match held.lease {
             Some(lease) => lease,
             None => {
@@ -184,9 +204,42 @@ impl Store {
                 *held.lease.insert(lease)
             }
         };
-        session::lease_tree(self.database(), lease, tree)?;
+        self.database().write(durable, "add packs", |t| {
+            for ((content, pack), name) in sealed.iter().zip(&names) {
+                add_pack(t, name, *content, pack.len, pack.count)?;
+            }
+            session::lease_tree(t, lease, tree)
+        })?;
         held.trees.insert(tree);
+        drop(held);
+        if !sealed.is_empty() {
+            self.refresh()?;
+        }
         Ok(())
+    }
+
+    /// Moves sealed packs to the folder of packs, durably. They count from the moment in which the
+    /// database names them.
+    pub(crate) fn place_packs(
+        &self,
+        sealed: &[(Content, SealedPack)],
+    ) -> Result<Vec<String>, StoreError> {
+        let dir = self.packs_dir();
+        let mut names = Vec::new();
+        for (_, pack) in sealed {
+            let name = session::random_name()?;
+            let to = dir.join(format!("{name}{EXTENSION}"));
+            self.disk()
+                .rename(&pack.path, &to)
+                .map_err(|e| StoreError::io("add pack", &to, e))?;
+            names.push(name);
+        }
+        if !names.is_empty() {
+            self.disk()
+                .sync_dir(&dir)
+                .map_err(|e| StoreError::io("sync packs folder", &dir, e))?;
+        }
+        Ok(names)
     }
 }
 
@@ -212,7 +265,7 @@ fn create(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
         .map_err(|e| StoreError::io("create store in", root, e))?;
     for name in list {
         let ours = name.to_str().is_some_and(|name| {
-            FOLDERS.contains(&name) || name == "lock" || name.starts_with("format")
+            FOLDERS.contains(&name) || LOCKS.contains(&name) || name.starts_with("format")
         });
         if !ours {
             return Err(StoreError::NotAStore {
@@ -227,11 +280,13 @@ fn create(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
             .map_err(|e| StoreError::io("create folder", &path, e))?;
     }
     // Mode 0644 is enough to lock it, by others who may only read as well.
-    match fs::File::create_new(root.join("lock")) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(StoreError::io("create lock", root.join("lock"), error));
+    for lock in LOCKS {
+        match fs::File::create_new(root.join(lock)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(StoreError::io("create lock", root.join(lock), error));
+            }
+            _ => {}
         }
-        _ => {}
     }
     let new = root.join(format!("format.{}", session::random_name()?));
     let write = || -> io::Result<()> {

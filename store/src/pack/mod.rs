@@ -8,7 +8,7 @@ mod write;
 
 pub(crate) use read::Pack;
 pub(crate) use set::{EXTENSION, PackSet};
-pub(crate) use write::{MAX_RAW, PackWriter, with_packed};
+pub(crate) use write::{MAX_RAW, PackWriter, Packed, SealedPack, with_packed};
 
 use crate::Hash;
 
@@ -22,6 +22,26 @@ pub(crate) const FANOUT: usize = 256 * 4;
 pub(crate) const ENTRY_LEN: usize = 64;
 /// Set when the stored bytes are a zstd frame.
 pub(crate) const ZSTD: u8 = 1;
+
+/// What a pack holds. Objects that name others never share a pack with contents, so that the
+/// collector can always remove every dead one of them: a tree that can be found is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Content {
+    /// Blobs.
+    Data,
+    /// Trees, manifests, lists of chunks.
+    Meta,
+}
+
+impl Content {
+    /// The word in the database.
+    pub fn word(self) -> &'static str {
+        match self {
+            Content::Data => "data",
+            Content::Meta => "meta",
+        }
+    }
+}
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +66,14 @@ impl Sort {
             4 => Sort::Tree,
             _ => return None,
         })
+    }
+
+    /// The kind of pack that it goes to.
+    pub fn content(self) -> Content {
+        match self {
+            Sort::Blob => Content::Data,
+            Sort::Chunks | Sort::Manifest | Sort::Tree => Content::Meta,
+        }
     }
 
     /// The word for messages.

@@ -76,6 +76,15 @@ impl Pack {
         })
     }
 
+    /// Tells whether this pack holds objects that name others.
+    pub fn is_meta(&self) -> bool {
+        // A pack is never empty, and never mixed.
+        self.count > 0
+            && self
+                .place(0)
+                .is_ok_and(|place| place.sort.content() == Content::Meta)
+    }
+
     /// Objects in this pack.
     pub fn count(&self) -> usize {
         self.count

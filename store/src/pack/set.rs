@@ -19,16 +19,16 @@ pub(crate) struct PackSet {
 pub(crate) const EXTENSION: &str = ".pack";
 
 impl PackSet {
-    /// Reads the folder of packs, taking over what `old` has open.
-    pub fn load(disk: &dyn Disk, dir: &Path, old: &PackSet) -> Result<PackSet, StoreError> {
-        let names = disk
-            .list(dir)
-            .map_err(|e| StoreError::io("list packs", dir, e))?;
+    /// Opens the packs that the database names, taking over what `old` has open.
+    pub fn load(
+        disk: &dyn Disk,
+        dir: &Path,
+        names: &[String],
+        old: &PackSet,
+    ) -> Result<PackSet, StoreError> {
         let mut set = PackSet::default();
         for name in names {
-            let Some(name) = name.to_str().and_then(|n| n.strip_suffix(EXTENSION)) else {
-                continue;
-            };
+            let name = name.as_str();
             if let Ok(at) = old.packs.binary_search_by(|p| p.name.as_str().cmp(name)) {
                 set.packs.push(old.packs[at].clone());
                 continue;
@@ -36,10 +36,9 @@ impl PackSet {
             let path = dir.join(format!("{name}{EXTENSION}"));
             match Pack::open(disk, name, &path) {
                 Ok(pack) => set.packs.push(Arc::new(pack)),
-                // The collector removed it after we listed the folder.
-                Err(StoreError::Io { source, .. })
-                    if source.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error @ StoreError::DamagedFile { .. }) => {
+                // Damaged or lost, or the collector removed it after we read the list: its objects
+                // are not here either way.
+                Err(error @ (StoreError::DamagedFile { .. } | StoreError::Io { .. })) => {
                     set.broken.push((name.to_string(), error.to_string()));
                 }
                 Err(error) => return Err(error),

@@ -218,6 +218,7 @@ impl PackWriter {
         self.file.sync().map_err(io("sync pack"))?;
         Ok(SealedPack {
             len: state.start + tail.len() as u64,
+            count: state.places.len() as u64,
             path: self.path,
         })
     }
@@ -228,4 +229,5 @@ impl PackWriter {
 pub(crate) struct SealedPack {
     pub path: PathBuf,
     pub len: u64,
+    pub count: u64,
 }
