@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::codec::CodecError;
-use crate::{Hash, TarError, TreeHash};
+use crate::{GitError, Hash, TarError, TreeHash};
 
 /// Who has to act on an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +190,9 @@ pub enum StoreError {
     /// An archive that is damaged or hostile.
     #[error(transparent)]
     Tar(#[from] TarError),
+    /// A git revision that cannot be read.
+    #[error(transparent)]
+    Git(#[from] GitError),
     /// A name that roots or scratch folders cannot have.
     #[error("not a usable name: {name}: {reason}")]
     BadName {
@@ -227,7 +230,9 @@ impl StoreError {
             E::Corrupt { .. } | E::DamagedFile { .. } | E::Decode { .. } => ErrorKind::Corrupt,
             E::NotAStore { .. } | E::NewerFormat { .. } | E::ReadOnly { .. } => ErrorKind::Format,
             E::UnmappedOwner { .. } => ErrorKind::Owner,
-            E::Tar(TarError::Read { .. }) => ErrorKind::Machine,
+            E::Tar(TarError::Read { .. }) | E::Git(GitError::NoProgram { .. }) => {
+                ErrorKind::Machine
+            }
             E::NoSuchPath { .. }
             | E::BadEntry { .. }
             | E::Duplicate { .. }
@@ -236,6 +241,7 @@ impl StoreError {
             | E::TooDeep { .. }
             | E::Changed { .. }
             | E::Tar(_)
+            | E::Git(_)
             | E::BadName { .. } => ErrorKind::Input,
             E::Io { .. } | E::Database { .. } => ErrorKind::Machine,
         }

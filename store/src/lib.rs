@@ -25,6 +25,7 @@
 
 pub mod codec;
 pub mod compress;
+pub mod git;
 pub mod hash;
 pub mod manifest;
 pub mod tar;
@@ -60,6 +61,7 @@ pub use codec::CodecError;
 pub use error::{ErrorKind, StoreError};
 pub use facts::{Lease, ScratchDir};
 pub use gc::{GcPolicy, GcReport, Gone, Survivor, Why};
+pub use git::{GitError, GitImported, GitOptions};
 pub use hash::{BlobHash, DirHash, Hash, ParseHashError, TreeHash};
 pub use manifest::{Entry, Kind, Manifest, Meta, Mtime, Tree};
 pub use options::{CaptureOptions, Captured, ImportOptions, Imported, OpenOptions};

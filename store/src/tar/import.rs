@@ -63,16 +63,7 @@ impl Store {
         options: &TarOptions,
     ) -> Result<Imported, StoreError> {
         let mut builder = self.tree_builder()?;
-        let decode = options.limits.decode;
-        std::thread::scope(|scope| {
-            let (send, chunks) = sync_channel(AHEAD);
-            let (spent, returned) = sync_channel(AHEAD);
-            scope.spawn(move || match Decoder::new(archive, decode) {
-                Ok(decoder) => pump(decoder, send, returned),
-                Err(error) => drop(send.send(Err(error))),
-            });
-            read_into(Pumped::new(chunks, spent), &mut builder, options)
-        })?;
+        read_ahead(archive, &mut builder, options)?;
         let imported = builder.finish()?;
         self.strip_top(imported, options.strip_top)
     }
@@ -104,6 +95,74 @@ impl Store {
             }
         }
     }
+}
+
+/// What an archive holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Entries, repeated folders counted once.
+    pub entries: u64,
+    /// Bytes of file content, holes included, hard links counted once.
+    pub bytes: u64,
+}
+
+/// Reads an archive as [`Store::import_tar`] does, with every check, but puts it nowhere.
+pub fn check(archive: impl Read + Send, options: &TarOptions) -> Result<Checked, StoreError> {
+    let mut checked = Checked::default();
+    read_ahead(archive, &mut checked, options)?;
+    Ok(checked)
+}
+
+impl Sink for Checked {
+    fn dir(&mut self, _: &[u8], _: Meta) -> Result<(), StoreError> {
+        self.entries += 1;
+        Ok(())
+    }
+
+    fn file(&mut self, _: &[u8], _: Meta, content: &mut dyn Read) -> Result<(), StoreError> {
+        self.entries += 1;
+        self.bytes += io::copy(content, &mut io::sink())
+            .map_err(|source| TarError::Read { offset: 0, source })?;
+        Ok(())
+    }
+
+    fn symlink(&mut self, _: &[u8], _: Meta, _: &[u8]) -> Result<(), StoreError> {
+        self.entries += 1;
+        Ok(())
+    }
+
+    fn node(&mut self, _: &[u8], _: Meta, _: Node) -> Result<(), StoreError> {
+        self.entries += 1;
+        Ok(())
+    }
+
+    fn hard_link(&mut self, _: &[u8], _: &[u8]) -> Result<(), StoreError> {
+        self.entries += 1;
+        Ok(())
+    }
+
+    fn copy(&mut self, _: &[u8], _: &[u8]) -> Result<(), StoreError> {
+        self.entries += 1;
+        Ok(())
+    }
+}
+
+/// Reads an archive of any form into a sink, decompressing in a thread of its own.
+fn read_ahead(
+    archive: impl Read + Send,
+    sink: &mut dyn Sink,
+    options: &TarOptions,
+) -> Result<(), StoreError> {
+    let decode = options.limits.decode;
+    std::thread::scope(|scope| {
+        let (send, chunks) = sync_channel(AHEAD);
+        let (spent, returned) = sync_channel(AHEAD);
+        scope.spawn(move || match Decoder::new(archive, decode) {
+            Ok(decoder) => pump(decoder, send, returned),
+            Err(error) => drop(send.send(Err(error))),
+        });
+        read_into(Pumped::new(chunks, spent), sink, options)
+    })
 }
 
 /// Reads a whole uncompressed archive into a sink.

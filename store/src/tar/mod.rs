@@ -27,6 +27,7 @@ mod sparse;
 
 pub use error::{EntryFault, TarError};
 pub use export::Exported;
+pub use import::{Checked, check};
 
 use crate::compress::{Compression, DecodeLimits};
 use crate::manifest::{MAX_DEPTH, MAX_XATTRS, Mtime};

@@ -4,44 +4,8 @@ use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
 use super::{Archive, gnu};
-use crate::manifest::Meta;
-use crate::tar::TarOptions;
-use crate::tar::import::{Sink, read_into};
-use crate::{Node, StoreError};
-
-/// Takes everything and keeps nothing.
-#[derive(Default)]
-struct Void {
-    bytes: u64,
-}
-
-impl Sink for Void {
-    fn dir(&mut self, _: &[u8], _: Meta) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn file(&mut self, _: &[u8], _: Meta, content: &mut dyn Read) -> Result<(), StoreError> {
-        self.bytes +=
-            io::copy(content, &mut io::sink()).map_err(|e| StoreError::io("read", "content", e))?;
-        Ok(())
-    }
-
-    fn symlink(&mut self, _: &[u8], _: Meta, _: &[u8]) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn node(&mut self, _: &[u8], _: Meta, _: Node) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn hard_link(&mut self, _: &[u8], _: &[u8]) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn copy(&mut self, _: &[u8], _: &[u8]) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
+use crate::tar::import::read_into;
+use crate::tar::{Checked, TarOptions, check};
 
 #[test]
 fn a_promise_of_sixty_gigabytes_costs_nothing_when_they_are_missing() {
@@ -52,7 +16,11 @@ fn a_promise_of_sixty_gigabytes_costs_nothing_when_they_are_missing() {
         })
         .cut();
     let start = Instant::now();
-    let result = read_into(&archive[..], &mut Void::default(), &TarOptions::default());
+    let result = read_into(
+        &archive[..],
+        &mut Checked::default(),
+        &TarOptions::default(),
+    );
     let message = result.unwrap_err().to_string();
     assert!(
         message.contains("in the middle of the content of \"huge\""),
@@ -67,7 +35,7 @@ fn endless_zeros_behind_the_end_are_bounded() {
     let mut options = TarOptions::default();
     options.limits.total_bytes = 1 << 20;
     let endless = io::BufReader::new(archive.chain(io::repeat(0)));
-    assert!(read_into(endless, &mut Void::default(), &options).is_err());
+    assert!(read_into(endless, &mut Checked::default(), &options).is_err());
 }
 
 #[test]
@@ -78,6 +46,28 @@ fn many_entries_are_read_in_linear_time() {
     }
     let archive = archive.end();
     let start = Instant::now();
-    read_into(&archive[..], &mut Void::default(), &TarOptions::default()).unwrap();
+    read_into(
+        &archive[..],
+        &mut Checked::default(),
+        &TarOptions::default(),
+    )
+    .unwrap();
     assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn a_reader_that_fails_is_not_the_archives_fault() {
+    struct Fails;
+    impl Read for Fails {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::from_raw_os_error(5))
+        }
+    }
+    let archive = Archive::new().file("a", &[1; 5000]).cut();
+    let error = check(archive[..2000].chain(Fails), &TarOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), crate::ErrorKind::Machine);
+    assert_eq!(
+        error.to_string(),
+        "cannot read the archive after 2000 bytes of it"
+    );
 }
