@@ -10,6 +10,7 @@ use super::path::{ancestors, clean};
 use super::pump::{AHEAD, Pumped, pump};
 use super::reader::{Member, MemberKind, Reader};
 use super::{Devices, StripTop, TarOptions};
+use crate::attributes::{Spelling, stored_name};
 use crate::compress::Decoder;
 use crate::manifest::{MAX_TARGET, MAX_XATTRS, Meta, Mtime};
 use crate::{Imported, Node, Store, StoreError, TreeBuilder};
@@ -184,6 +185,9 @@ pub(crate) fn read_into<R: BufRead>(
     while let Some(member) = reader.next_member()? {
         import.member(&member, &mut reader)?;
     }
+    if options.normalise.is_some() && !import.seen.contains_key(&b""[..]) {
+        import.imply(b"", 0)?;
+    }
     Ok(())
 }
 
@@ -254,7 +258,7 @@ impl Import<'_> {
                 return Err(blame(EntryFault::RootNotDirectory { kind }));
             }
         } else {
-            self.place(&path, member.offset).map_err(blame)?;
+            self.place(&path, member)?;
         }
         if member.kind == MemberKind::Dir {
             return self.dir(path, meta, member);
@@ -342,7 +346,7 @@ impl Import<'_> {
     }
 
     /// Makes sure that everything above a path is a folder, and notes folders that have no entry yet.
-    fn place(&mut self, path: &[u8], first: u64) -> Result<(), EntryFault> {
+    fn place(&mut self, path: &[u8], member: &Member) -> Result<(), StoreError> {
         let parent = ancestors(path).next().unwrap_or_default();
         if parent == self.parent {
             return Ok(());
@@ -352,19 +356,40 @@ impl Import<'_> {
                 // Its own ancestors were looked at when it came.
                 Some(Seen::Dir { .. } | Seen::Implied { .. }) => break,
                 Some(other) => {
-                    return Err(EntryFault::BelowNonDirectory {
+                    let fault = EntryFault::BelowNonDirectory {
                         ancestor: show(ancestor),
                         kind: other.kind(),
-                    });
+                    };
+                    return Err(member.blame(fault).into());
                 }
                 None => {
                     // Names of folders that nobody gave count as well: "a/a/a/..." is short in an archive.
                     self.metadata += ancestor.len() as u64;
-                    self.seen.insert(ancestor.to_vec(), Seen::Implied { first });
+                    self.imply(ancestor, member.offset)?;
                 }
             }
         }
         self.parent = parent.to_vec();
+        Ok(())
+    }
+
+    /// Notes a folder that has no entry. In a normalised tree it is like all others.
+    fn imply(&mut self, path: &[u8], first: u64) -> Result<(), StoreError> {
+        let seen = match self.options.normalise {
+            None => Seen::Implied { first },
+            Some(mtime) => {
+                let meta = Meta {
+                    mtime,
+                    ..Meta::plain_dir()
+                };
+                self.sink.dir(path, meta.clone())?;
+                Seen::Dir {
+                    meta: Box::new(meta),
+                    first,
+                }
+            }
+        };
+        self.seen.insert(path.to_vec(), seen);
         Ok(())
     }
 
@@ -469,10 +494,13 @@ impl Import<'_> {
                 secs: member.mtime.0,
                 nanos: member.mtime.1,
             },
+            // The same ones that an import of a folder keeps.
             xattrs: member
                 .xattrs
                 .iter()
-                .map(|(name, value)| (name.clone(), value.clone()))
+                .filter_map(|(name, value)| {
+                    Some((stored_name(name, Spelling::Plain)?, value.clone()))
+                })
                 .collect(),
         })
     }

@@ -6,6 +6,9 @@
 //! generations of sparse files. It streams: contents are hashed and compressed while reading goes on,
 //! and no number in a header makes it allocate.
 //!
+//! Of extended attributes, those are kept that an import of a folder keeps: `user.*`, access lists and
+//! file capabilities. Others describe the machine on which the archive was made.
+//!
 //! An archive is refused, and the store left as it was, when it is damaged, cut short, larger than
 //! [`TarLimits`] allow, when it names anything outside of itself, or when tools in use would
 //! disagree about what it holds. The error is a [`TarError`] that names the entry.

@@ -78,6 +78,9 @@ fn pax_replaces_what_the_header_says() {
                 b"user::rw-,user:5:rwx,group::r--,mask::rwx,other::---",
             ),
             ("VENDOR.unknown", b"ignored"),
+            ("SCHILY.xattr.security.selinux", b"of that machine\0"),
+            ("RHT.security.selinux", b"of that machine\0"),
+            ("SCHILY.xattr.trusted.x", b"of that machine"),
         ])
         .file("x", b"content")
         .file("y", b"")
@@ -221,11 +224,28 @@ fn normalised_trees_keep_content_alone() {
         })
         .data(b"y")
         .link(b'1', "again", "text")
+        .file("implied/folder/file", b"")
+        .dir("implied")
         .header(b"d", b'5', 0, |b| b[100..108].copy_from_slice(b"0001777\0"))
         .end();
     let tree = Memory::read_with(&archive, &TarOptions::snapshot()).unwrap();
-    let modes: Vec<_> = tree.entries.values().map(|(meta, _)| meta.mode).collect();
-    assert_eq!(modes, [0o644, 0o755, 0o755, 0o644]);
+    let modes: Vec<_> = tree
+        .entries
+        .iter()
+        .map(|(path, (meta, _))| (String::from_utf8_lossy(path), meta.mode))
+        .collect();
+    // The root and a folder without entries of their own are normalised too.
+    let wanted = [
+        ("", 0o755),
+        ("again", 0o644),
+        ("d", 0o755),
+        ("implied", 0o755),
+        ("implied/folder", 0o755),
+        ("implied/folder/file", 0o644),
+        ("script", 0o755),
+        ("text", 0o644),
+    ];
+    assert_eq!(modes, wanted.map(|(path, mode)| (path.into(), mode)));
     for (meta, _) in tree.entries.values() {
         assert_eq!(
             (meta.uid, meta.mtime.secs, meta.xattrs.len()),

@@ -38,7 +38,10 @@ fn meta() -> impl Strategy<Value = Meta> {
         Just(1 << 33)
     ];
     let nanos = prop_oneof![Just(0), 0..1_000_000_000u32];
-    let key = prop_oneof!["user\\.[a-z=%.]{1,9}", "security\\.[a-z]{1,5}"];
+    let key = prop_oneof![
+        "user\\.[a-z=%.]{1,9}",
+        Just("security.capability".to_string())
+    ];
     let xattrs = btree_map(
         key.prop_map(String::into_bytes),
         vec(any::<u8>(), 0..40),
