@@ -112,12 +112,14 @@ int paste_main(int argc, char **argv) {
         case 'd': between = strcmp(optarg, "\\n") == 0 ? "\n" : optarg; break;
         default: usage();
         }
-    int count = argc - optind;
-    if (count < 1 || *between == '\0')
+    static char *standard[] = {"-", NULL};
+    char **names = optind < argc ? argv + optind : standard;
+    int count = optind < argc ? argc - optind : 1;
+    if (*between == '\0')
         usage();
     FILE **files = xcalloc((size_t)count, sizeof *files);
     for (int i = 0; i < count; i++)
-        if ((files[i] = input_open(argv[optind + i])) == NULL)
+        if ((files[i] = input_open(names[i])) == NULL)
             return 1;
     char *line = NULL;
     size_t room = 0, width = strlen(between);

@@ -12,7 +12,7 @@ static const struct applet applets[] = {
     {"egrep", grep_main, "[options] pattern [file...]"},
     {"fgrep", grep_main, "[options] pattern [file...]"},
     {"cut", cut_main, "-b list | -c list | -f list [-d character] [-s] [file...]"},
-    {"paste", paste_main, "[-s] [-d characters] file..."},
+    {"paste", paste_main, "[-s] [-d characters] [file...]"},
     {"tr", tr_main, "[-cds] set1 [set2]"},
     {"tee", tee_main, "[-ai] [file...]"},
     {"nl", nl_main, "[-b a|t|n] [file...]"},
