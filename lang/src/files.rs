@@ -1,9 +1,11 @@
 //! Where specification files come from.
 
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// A place that files are read from: a disk, a set of embedded files, an editor's open buffers.
 ///
@@ -117,22 +119,28 @@ pub(crate) fn explain(error: &io::Error) -> String {
 }
 
 /// Joins and resolves `.` and `..` by their spelling alone; symbolic links are not followed (L53).
+///
+/// `base` is resolved already.
 pub(crate) fn resolve(base: &Path, path: &Path) -> PathBuf {
-    let mut out = PathBuf::with_capacity(base.as_os_str().len() + path.as_os_str().len() + 1);
-    for component in base.components().chain(path.components()) {
-        match component {
-            Component::RootDir | Component::Prefix(_) => {
-                out.clear();
-                out.push("/");
+    let (base, path) = (base.as_os_str().as_bytes(), path.as_os_str().as_bytes());
+    let mut out = Vec::with_capacity(base.len() + path.len() + 1);
+    if !path.starts_with(b"/") {
+        out.extend_from_slice(base.strip_suffix(b"/").unwrap_or(base));
+    }
+    for part in path.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => out.truncate(out.iter().rposition(|byte| *byte == b'/').unwrap_or(0)),
+            part => {
+                out.push(b'/');
+                out.extend_from_slice(part);
             }
-            Component::CurDir => {}
-            Component::ParentDir => {
-                out.pop();
-            }
-            Component::Normal(part) => out.push(part),
         }
     }
-    out
+    if out.is_empty() {
+        out.push(b'/');
+    }
+    PathBuf::from(OsString::from_vec(out))
 }
 
 #[cfg(test)]

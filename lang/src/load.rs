@@ -6,19 +6,20 @@
 //! so; those that thus name a file are collected together, and what they relied on is checked from then on.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashTable};
 
 use crate::class::Class;
 use crate::diagnostics::{Diagnostic, Label, explain_cause};
-use crate::eval::{Absent, Collected, Flags, Machine, Memo, Silent, Visitor};
+use crate::eval::{Collected, Flags, Machine, Memo, Silent, Visitor};
 use crate::files::{explain, resolve, too_large};
 use crate::limits::Limits;
 use crate::span::Loc;
-use crate::syntax::{File, FullName, is_valid_name};
-use crate::table::{Source, Table};
+use crate::syntax::{File, FullName, hash_name, is_valid_name};
+use crate::table::{Source, Table, spread};
 
 /// A definition given on the command line (L56).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -90,12 +91,12 @@ struct Load<'a> {
     pending: Vec<Pending>,
     ready: BTreeMap<usize, ()>,
     /// Waiting collects by the name that each met first.
-    by_name: HashMap<Box<str>, Vec<usize>>,
+    by_name: Names<Vec<usize>>,
     /// Waiting collects that any file may help.
     by_any: Vec<usize>,
-    seen: HashMap<PathBuf, u32>,
+    seen: HashMap<OsString, u32>,
     /// Names whose absence made a file be collected, with that collect (L49).
-    relied: HashMap<Box<str>, usize>,
+    relied: Names<usize>,
     bytes: u64,
     errors: Vec<Diagnostic>,
     more_errors: usize,
@@ -116,18 +117,68 @@ pub(crate) fn load(
         memo: Memo::default(),
         pending: Vec::new(),
         ready: BTreeMap::new(),
-        by_name: HashMap::new(),
+        by_name: Names::default(),
         by_any: Vec::new(),
         seen: HashMap::new(),
-        relied: HashMap::new(),
+        relied: Names::default(),
         bytes: 0,
         errors: Vec::new(),
         more_errors: 0,
         untaken: Vec::new(),
     };
+    load.memo.loading = true;
     load.main(entry, given);
     load.queue();
     load.finish()
+}
+
+/// Something for each of a few names.
+struct Names<T>(HashTable<(u32, Box<str>, T)>);
+
+impl<T> Default for Names<T> {
+    fn default() -> Self {
+        Names(HashTable::new())
+    }
+}
+
+impl<T> Names<T> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn remove(&mut self, hash: u32, name: &FullName<'_>) -> Option<T> {
+        let found = self.0.find_entry(spread(hash), |(other, own, _)| {
+            *other == hash && name.is(own)
+        });
+        found.ok().map(|entry| entry.remove().0.2)
+    }
+
+    fn get_or_insert(&mut self, name: &str, new: impl FnOnce() -> T) -> &mut T {
+        let hash = hash_name(name);
+        let same = |(other, own, _): &(u32, Box<str>, T)| *other == hash && **own == *name;
+        let entry = self.0.entry(spread(hash), same, |(hash, ..)| spread(*hash));
+        &mut entry
+            .or_insert_with(|| (hash, name.into(), new()))
+            .into_mut()
+            .2
+    }
+
+    fn insert_new(&mut self, name: &str, value: T) {
+        self.get_or_insert(name, || value);
+    }
+
+    fn into_list(self) -> Vec<(Box<str>, T)> {
+        self.0
+            .into_iter()
+            .map(|(_, name, value)| (name, value))
+            .collect()
+    }
+}
+
+impl<T: Default> Names<T> {
+    fn get_or_default(&mut self, name: &str) -> &mut T {
+        self.get_or_insert(name, T::default)
+    }
 }
 
 /// Notes the names whose absence was met.
@@ -209,7 +260,6 @@ impl Load<'_> {
         let file = Arc::new(File::command_line(PathBuf::from("<command line>"), &list));
         self.table.sources.push(Source {
             file: Arc::clone(&file),
-            dir: self.table.sources[0].dir.clone(),
             brought_by: None,
             command_line: true,
         });
@@ -255,11 +305,9 @@ impl Load<'_> {
     /// Takes a file in: its definitions, and its collects into the queue.
     fn add(&mut self, file: Arc<File>, brought_by: Option<(u32, u32)>) {
         let number = self.table.sources.len() as u32;
-        let dir = file.path().parent().unwrap_or(Path::new("/")).to_owned();
-        self.seen.insert(file.path().to_owned(), number);
+        self.seen.insert(file.path().as_os_str().to_owned(), number);
         self.table.sources.push(Source {
             file: Arc::clone(&file),
-            dir,
             brought_by,
             command_line: false,
         });
@@ -299,15 +347,15 @@ impl Load<'_> {
                 if self.by_name.is_empty() && self.relied.is_empty() {
                     return;
                 }
-                let name = file.name(&file.definitions[index as usize]).join();
-                for index in self.by_name.remove(name.as_str()).unwrap_or_default() {
+                let this = &file.definitions[index as usize];
+                let name = file.name(this);
+                for index in self.by_name.remove(this.hash, &name).unwrap_or_default() {
                     self.wake(index);
                 }
-                let this = &file.definitions[index as usize];
                 if this.condition().is_none()
-                    && let Some(by) = self.relied.remove(name.as_str())
+                    && let Some(by) = self.relied.remove(this.hash, &name)
                 {
-                    self.relied_on(&name, by, element);
+                    self.relied_on(&name.join(), by, element);
                 }
             }
             Err(first) => {
@@ -397,12 +445,12 @@ impl Load<'_> {
                     }
                     Some(absent) => {
                         self.pending[index].state = State::Waiting;
-                        match absent {
-                            Absent::Name(name) => {
-                                let name = self.memo.absent[name as usize].clone();
-                                self.by_name.entry(name).or_default().push(index);
+                        match absent.index() {
+                            Some(name) => {
+                                let name = &self.memo.absent[name as usize];
+                                self.by_name.get_or_default(name).push(index);
                             }
-                            Absent::Condition => self.by_any.push(index),
+                            None => self.by_any.push(index),
                         }
                     }
                 }
@@ -451,7 +499,7 @@ impl Load<'_> {
         let source = Arc::clone(&self.table.sources[file as usize].file);
         let annotation = source.collects[collect as usize];
         let label = |text: String| Label::new(&source, annotation.path, text);
-        if let Some(first) = self.seen.get(&full) {
+        if let Some(first) = self.seen.get(full.as_os_str()) {
             let error = Diagnostic::new(
                 Class::Duplicate,
                 format!("{} is collected twice", full.display()),
@@ -488,7 +536,7 @@ impl Load<'_> {
                 };
                 self.error(found);
                 // Nobody needs the same message for every collect of the file.
-                self.seen.insert(full, file);
+                self.seen.insert(full.into_os_string(), file);
             }
         }
     }
@@ -514,11 +562,11 @@ impl Load<'_> {
             let (outcome, _) =
                 self.machine(&mut absences, |machine| machine.collect(file, collect));
             for name in absences.names {
-                self.relied.entry(name).or_insert(index);
+                self.relied.insert_new(&name, index);
             }
             for element in absences.elements {
                 let name = self.table.name(element).join();
-                self.relied.entry(name.into()).or_insert(index);
+                self.relied.insert_new(&name, index);
             }
             self.pending[index].state = State::Decided;
             self.pending[index].shaky = Some(outcome.clone());
@@ -550,6 +598,7 @@ impl Load<'_> {
         if !self.errors.is_empty() {
             return Err((self.errors, self.more_errors));
         }
+        self.memo.loading = false;
         self.read_values();
         Ok(Loaded {
             table: self.table,
@@ -560,8 +609,7 @@ impl Load<'_> {
 
     /// Looks whether a condition that became true defined what was relied on to be undefined.
     fn check_relied(&mut self) {
-        let mut relied: Vec<(Box<str>, usize)> =
-            std::mem::take(&mut self.relied).into_iter().collect();
+        let mut relied = std::mem::take(&mut self.relied).into_list();
         relied.sort();
         for (name, by) in relied {
             let Some(element) = self.table.find(&name) else {

@@ -1,5 +1,6 @@
 //! Many specifications from the same files.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,8 +22,8 @@ use crate::syntax::File;
 pub struct Session<'a> {
     files: &'a dyn Files,
     limits: Limits,
-    parsed: Mutex<HashMap<PathBuf, Arc<File>>>,
-    values: Mutex<HashMap<PathBuf, Result<String, String>>>,
+    parsed: Mutex<HashMap<OsString, Arc<File>>>,
+    values: Mutex<HashMap<OsString, Result<String, String>>>,
 }
 
 impl<'a> Session<'a> {
@@ -92,7 +93,7 @@ impl Loader for Session<'_> {
             .parsed
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .get(path)
+            .get(path.as_os_str())
         {
             return Ok(Arc::clone(file));
         }
@@ -100,7 +101,9 @@ impl Loader for Session<'_> {
         let bytes = self.files.read_limited(path, limit)?;
         let file = Arc::new(File::parse_bytes(path.to_owned(), bytes, max_errors));
         let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Arc::clone(parsed.entry(path.to_owned()).or_insert(file)))
+        Ok(Arc::clone(
+            parsed.entry(path.as_os_str().to_owned()).or_insert(file),
+        ))
     }
 
     fn value(&self, path: &Path, limit: u64) -> Result<String, String> {
@@ -108,7 +111,7 @@ impl Loader for Session<'_> {
             .values
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .get(path)
+            .get(path.as_os_str())
         {
             return value.clone();
         }
@@ -120,7 +123,7 @@ impl Loader for Session<'_> {
             },
         };
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        values.insert(path.to_owned(), value.clone());
+        values.insert(path.as_os_str().to_owned(), value.clone());
         value
     }
 }

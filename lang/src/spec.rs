@@ -1,11 +1,11 @@
 //! A loaded specification and what can be asked of it.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::class::Class;
 use crate::diagnostics::{Diagnostic, Label, conditions, explain_cause, nearest_name};
-use crate::eval::text::Cursor;
+use crate::eval::text::{Cursor, Piece};
 use crate::eval::{Cause, Key, Machine, Memo, Outcome, Silent, Visitor};
 use crate::files::Files;
 use crate::limits::Limits;
@@ -143,9 +143,9 @@ pub struct Spec {
     table: Table,
     memo: Mutex<Memo>,
     limits: Limits,
-    collected: Vec<PathBuf>,
+    collected: OnceLock<Vec<PathBuf>>,
     untaken: Vec<Untaken>,
-    names: std::sync::OnceLock<Vec<String>>,
+    names: OnceLock<Vec<String>>,
 }
 
 impl Spec {
@@ -182,17 +182,11 @@ impl Spec {
             untaken,
         } = load(loader, limits, entry, definitions)
             .map_err(|(errors, more)| LoadErrors::new(errors, more))?;
-        let collected = table
-            .sources
-            .iter()
-            .filter(|source| !source.command_line)
-            .map(|source| source.file.path().to_owned())
-            .collect();
         Ok(Spec {
             table,
             memo: Mutex::new(memo),
             limits: *limits,
-            collected,
+            collected: OnceLock::new(),
             untaken,
             names: Default::default(),
         })
@@ -213,14 +207,21 @@ impl Spec {
 
     /// The files read, main file first, in the order of reading.
     pub fn collected(&self) -> &[PathBuf] {
-        &self.collected
+        self.collected.get_or_init(|| {
+            let read = self
+                .table
+                .sources
+                .iter()
+                .filter(|source| !source.command_line);
+            read.map(|source| source.file.path().to_owned()).collect()
+        })
     }
 
     /// Like [`collected`](Spec::collected), relative to the main file's directory where they lie under it, sorted.
     pub fn collected_relative(&self) -> Vec<PathBuf> {
         let dir = self.table.dir(0);
         let relative = |path: &PathBuf| path.strip_prefix(dir).unwrap_or(path).to_owned();
-        let mut paths: Vec<PathBuf> = self.collected.iter().map(relative).collect();
+        let mut paths: Vec<PathBuf> = self.collected().iter().map(relative).collect();
         paths.sort_unstable();
         paths
     }
@@ -437,10 +438,15 @@ pub(crate) fn lines(table: &Table, memo: &Memo, block: Option<u32>) -> Vec<Strin
     let count = memo.arena.blocks[block as usize].lines;
     let mut out = Vec::with_capacity(count as usize);
     let mut cursor = Cursor::new(&memo.arena, block, 0, count);
+    let (mut line, mut stack) = (String::new(), Vec::new());
     while let Some(piece) = cursor.next(&memo.arena, table) {
-        let mut line = String::new();
-        memo.arena.write(table, piece, &mut line);
-        out.push(line);
+        if let Piece::Source { file, span } = piece {
+            out.push(table.file(file).text(span).to_owned());
+            continue;
+        }
+        line.clear();
+        memo.arena.write_with(table, piece, &mut line, &mut stack);
+        out.push(line.clone());
     }
     out
 }

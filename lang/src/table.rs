@@ -1,6 +1,6 @@
 //! All definitions of a specification, found by name.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashTable};
@@ -15,8 +15,6 @@ pub(crate) const NONE: u32 = u32::MAX;
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     pub file: Arc<File>,
-    /// Where relative paths in it start.
-    pub dir: PathBuf,
     /// The collect that brought it in: file and index.
     pub brought_by: Option<(u32, u32)>,
     /// Whether it stands for the command line.
@@ -47,8 +45,15 @@ impl Table {
         &self.sources[file as usize].file
     }
 
+    /// Where relative paths in a file start; those of the command line start where the main file's do.
     pub fn dir(&self, file: u32) -> &Path {
-        &self.sources[file as usize].dir
+        let source = &self.sources[file as usize];
+        let file = if source.command_line {
+            &self.sources[0].file
+        } else {
+            &source.file
+        };
+        file.path().parent().unwrap_or(Path::new("/"))
     }
 
     #[inline]
@@ -218,6 +223,6 @@ fn hash_of(sources: &[Source], slots: &[Slot], slot: u32) -> u64 {
 
 /// The table wants its 7 tag bits on top.
 #[inline]
-fn spread(hash: u32) -> u64 {
+pub(crate) fn spread(hash: u32) -> u64 {
     u64::from(hash) | u64::from(hash) << 32
 }

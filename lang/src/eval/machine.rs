@@ -131,6 +131,24 @@ pub(crate) struct Machine<'a, V> {
     items: Vec<Item>,
 }
 
+/// The stacks of a machine, empty, kept for the next one.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    frames: Vec<Frame>,
+    pieces: Vec<Piece>,
+    items: Vec<Item>,
+}
+
+impl<V> Drop for Machine<'_, V> {
+    fn drop(&mut self) {
+        self.memo.scratch = Scratch {
+            frames: std::mem::take(&mut self.frames),
+            pieces: std::mem::take(&mut self.pieces),
+            items: std::mem::take(&mut self.items),
+        };
+    }
+}
+
 impl<'a, V: Visitor> Machine<'a, V> {
     pub fn new(
         table: &'a Table,
@@ -139,15 +157,24 @@ impl<'a, V: Visitor> Machine<'a, V> {
         read: &'a Reader<'a>,
         visitor: V,
     ) -> Self {
+        let Scratch {
+            mut frames,
+            mut pieces,
+            mut items,
+        } = std::mem::take(&mut memo.scratch);
+        // Left over only if a panic was caught half way.
+        frames.clear();
+        pieces.clear();
+        items.clear();
         Machine {
             table,
             memo,
             limits,
             read,
             visitor,
-            frames: Vec::new(),
-            pieces: Vec::new(),
-            items: Vec::new(),
+            frames,
+            pieces,
+            items,
         }
     }
 
@@ -227,9 +254,7 @@ impl<'a, V: Visitor> Machine<'a, V> {
 
     fn call(&mut self, key: Key) {
         let frame = self.frame(key, 0);
-        self.memo
-            .entries
-            .insert(key, Entry::Busy(self.frames.len() as u32));
+        self.memo.set(key, Entry::Busy(self.frames.len() as u32));
         self.frames.push(frame);
     }
 
@@ -258,7 +283,7 @@ impl<'a, V: Visitor> Machine<'a, V> {
                                 flags: frame.flags,
                                 epoch,
                             };
-                            self.memo.entries.insert(frame.key, entry);
+                            self.memo.set(frame.key, entry);
                         }
                         if self.frames.is_empty() {
                             return (outcome, frame.flags);
@@ -418,7 +443,7 @@ impl<'a, V: Visitor> Machine<'a, V> {
                 Ok(outcome)
             }
             Some(Entry::Busy(first)) => Ok(Outcome::Failed(self.circle(frame, first as usize))),
-            None => Err(key),
+            None | Some(Entry::None) => Err(key),
         }
     }
 
@@ -534,7 +559,7 @@ impl<'a, V: Visitor> Machine<'a, V> {
             (None, None) => {
                 frame.flags.merge(Flags {
                     unstable: true,
-                    absent: Some(Absent::Condition),
+                    absent: Some(Absent::CONDITION),
                 });
                 self.visitor.no_condition(frame.key.element());
                 Outcome::Undefined
@@ -590,11 +615,15 @@ impl<'a, V: Visitor> Machine<'a, V> {
         self.visitor.absent(name);
         frame.flags.unstable = true;
         if frame.flags.absent.is_none() {
+            if !self.memo.loading {
+                frame.flags.absent = Some(Absent::CONDITION);
+                return;
+            }
             let index = match name.section {
                 None => self.memo.absent_name(name.own),
                 Some(_) => self.memo.absent_name(&name.join()),
             };
-            frame.flags.absent = Some(Absent::Name(index));
+            frame.flags.absent = Some(Absent::name(index));
         }
     }
 

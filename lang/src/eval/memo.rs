@@ -1,10 +1,12 @@
 //! What has been evaluated so far.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use hashbrown::HashMap;
 
 use super::cause::Cause;
+use super::machine::Scratch;
 use super::text::{Arena, Text};
 use crate::span::Loc;
 
@@ -31,6 +33,12 @@ impl Key {
     pub fn new(element: u32, form: Form, lax: bool) -> Key {
         debug_assert!(element < u32::MAX >> 3);
         Key(element << 3 | (form as u32) << 1 | u32::from(lax))
+    }
+
+    /// The element, if its plain text is meant.
+    #[inline]
+    fn plain_text(self) -> Option<usize> {
+        (self.0 & 7 == (Form::Text as u32) << 1).then_some((self.0 >> 3) as usize)
     }
 
     pub fn element(self) -> u32 {
@@ -76,10 +84,22 @@ pub(crate) struct Flags {
     pub absent: Option<Absent>,
 }
 
+/// An index into [`Memo::absent`], or a mark for elements without a true condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Absent {
-    Name(u32),
-    Condition,
+pub(crate) struct Absent(NonZeroU32);
+
+impl Absent {
+    /// An element that has definitions, but no true condition.
+    pub const CONDITION: Absent = Absent(NonZeroU32::MAX);
+
+    pub fn name(index: u32) -> Absent {
+        Absent(NonZeroU32::MIN.saturating_add(index))
+    }
+
+    /// The index of the name.
+    pub fn index(self) -> Option<u32> {
+        (self != Absent::CONDITION).then(|| self.0.get() - 1)
+    }
 }
 
 impl Flags {
@@ -94,6 +114,8 @@ impl Flags {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Entry {
+    /// Not asked for yet.
+    None,
     /// Being evaluated, by the frame of this index.
     Busy(u32),
     Done {
@@ -105,7 +127,9 @@ pub(crate) enum Entry {
 
 #[derive(Debug, Default)]
 pub(crate) struct Memo {
-    pub entries: HashMap<Key, Entry>,
+    /// Texts that are not lax, by element: what is asked for most.
+    texts: Vec<Entry>,
+    others: HashMap<Key, Entry>,
     pub arena: Arena,
     pub causes: Vec<Cause>,
     /// Names met that have no definition.
@@ -116,16 +140,38 @@ pub(crate) struct Memo {
     pub file_bytes: u64,
     /// For what failed because something it needs failed: that, and where it is needed.
     pub via: HashMap<Key, (Loc, Key)>,
+    /// Whether files may still be added, so that it matters which names are absent.
+    pub loading: bool,
+    pub scratch: Scratch,
     /// Grows whenever results that are not stable become void.
     pub epoch: u32,
 }
 
 impl Memo {
+    #[inline]
     pub fn get(&self, key: Key) -> Option<Entry> {
-        match self.entries.get(&key)? {
+        let entry = match key.plain_text() {
+            Some(element) => self.texts.get(element)?,
+            None => self.others.get(&key)?,
+        };
+        match entry {
+            Entry::None => None,
             Entry::Done { flags, epoch, .. } if flags.unstable && *epoch != self.epoch => None,
             entry => Some(*entry),
         }
+    }
+
+    #[inline]
+    pub fn set(&mut self, key: Key, entry: Entry) {
+        let Some(element) = key.plain_text() else {
+            self.others.insert(key, entry);
+            return;
+        };
+        if element >= self.texts.len() {
+            self.texts
+                .resize((element + 1).next_power_of_two(), Entry::None);
+        }
+        self.texts[element] = entry;
     }
 
     pub fn fail(&mut self, cause: Cause) -> u32 {

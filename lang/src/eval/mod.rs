@@ -8,7 +8,7 @@ mod visitor;
 
 pub(crate) use cause::Cause;
 pub(crate) use machine::{Collected, Machine};
-pub(crate) use memo::{Absent, Entry, Flags, Form, Key, Memo, Outcome};
+pub(crate) use memo::{Entry, Flags, Form, Key, Memo, Outcome};
 
 pub(crate) use visitor::{Decision, Silent, Visitor};
 

@@ -184,31 +184,32 @@ impl Arena {
 
     /// Writes a piece out.
     pub fn write(&self, table: &Table, piece: Piece, out: &mut String) {
-        enum Walk {
-            Pieces(u32, u32),
-            Joined(Cursor, bool),
-        }
-        let mut stack: Vec<Walk> = Vec::new();
-        let mut next = Some(piece);
+        self.write_with(table, piece, out, &mut Vec::new());
+    }
+
+    /// Writes a piece out, with a stack to be used again.
+    pub fn write_with(&self, table: &Table, piece: Piece, out: &mut String, stack: &mut Vec<Walk>) {
+        let mut next = piece;
         loop {
-            match next.take() {
-                None | Some(Piece::Empty) => {}
-                Some(Piece::Source { file, span }) => out.push_str(table.file(file).text(span)),
-                Some(Piece::Held(id)) => out.push_str(&self.held[id as usize]),
-                Some(Piece::Yes) => out.push_str("yes"),
-                Some(Piece::No) => out.push_str("no"),
-                Some(Piece::Blank) => out.push(' '),
-                Some(Piece::Rope { start, end }) => stack.push(Walk::Pieces(start, end)),
-                Some(Piece::Joined { block, skip, take }) => {
+            match next {
+                Piece::Empty => {}
+                Piece::Source { file, span } => out.push_str(table.file(file).text(span)),
+                Piece::Held(id) => out.push_str(&self.held[id as usize]),
+                Piece::Yes => out.push_str("yes"),
+                Piece::No => out.push_str("no"),
+                Piece::Blank => out.push(' '),
+                Piece::Rope { start, end } => stack.push(Walk::Pieces(start, end)),
+                Piece::Joined { block, skip, take } => {
                     stack.push(Walk::Joined(Cursor::new(self, block, skip, take), true));
                 }
             }
+            next = Piece::Empty;
             match stack.last_mut() {
                 None => return,
                 Some(Walk::Pieces(start, end)) => {
-                    next = Some(self.pieces[*start as usize]);
+                    next = self.pieces[*start as usize];
                     *start += 1;
-                    // Nothing is left to come back for: keeps the stack short on a tail of single references.
+                    // Nothing is left to come back for: the stack stays short on a tail of single references.
                     if start == end {
                         stack.pop();
                     }
@@ -221,7 +222,7 @@ impl Arena {
                         if !std::mem::take(first) {
                             out.push(' ');
                         }
-                        next = Some(text);
+                        next = text;
                     }
                 },
             }
@@ -246,6 +247,12 @@ impl Arena {
             _ => self.string(table, text) == other,
         }
     }
+}
+
+/// What is left to write of a piece that is being written.
+pub(crate) enum Walk {
+    Pieces(u32, u32),
+    Joined(Cursor, bool),
 }
 
 fn count_blank(source: &str, lines: impl Iterator<Item = Span>) -> (u32, u32) {

@@ -34,7 +34,13 @@ pub struct FullName<'a> {
 impl FullName<'_> {
     /// The whole name.
     pub fn join(&self) -> String {
-        self.to_string()
+        let section = self.section.unwrap_or_default();
+        let slash = if self.section.is_some() && !self.own.is_empty() {
+            "/"
+        } else {
+            ""
+        };
+        [section, slash, self.own].concat()
     }
 
     fn bytes(&self) -> impl Iterator<Item = u8> + '_ {

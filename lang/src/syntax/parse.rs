@@ -1,8 +1,10 @@
 //! Reads a file into a [`File`].
 
-use std::hash::{BuildHasher, BuildHasherDefault};
+use std::hash::BuildHasher;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
+
+use hashbrown::DefaultHashBuilder;
 
 use super::annotation::{Annotation, words};
 use super::lines::{Line, LineKind, Lines, is_space, trim};
@@ -85,7 +87,8 @@ impl File {
     pub(crate) fn parse_limited(path: PathBuf, source: String, max_errors: usize) -> File {
         let mut parser = Parser {
             source: &source,
-            definitions: Vec::new(),
+            // Pages that are not used cost nothing, and growing would copy all.
+            definitions: Vec::with_capacity(source.len() / 48 + 4),
             collects: Vec::new(),
             sections: Vec::new(),
             conditions: Vec::new(),
@@ -370,8 +373,8 @@ impl Parser<'_> {
         let mut texts: Vec<&str> = words.iter().map(|word| word.of(self.source)).collect();
         texts.sort_unstable();
         texts.dedup();
-        type Build = BuildHasherDefault<std::hash::DefaultHasher>;
-        Build::default().hash_one((element.of(self.source), texts))
+        static KEY: LazyLock<DefaultHashBuilder> = LazyLock::new(DefaultHashBuilder::default);
+        KEY.hash_one((element.of(self.source), texts))
     }
 
     fn bad_line(&mut self, text: Span, line: &Line, opens: bool) {

@@ -32,7 +32,7 @@ impl<V: Visitor> Machine<'_, V> {
                 file: frame.file,
                 span: line,
             };
-            if !joined && memchr::memmem::find(text.as_bytes(), b"$[").is_none() {
+            if !joined && !has_reference(text) {
                 self.visitor.plain(frame.key, at);
                 self.add_run(frame, whole, line);
                 continue;
@@ -341,4 +341,11 @@ impl<V: Visitor> Machine<'_, V> {
             blank: false,
         }
     }
+}
+
+/// Whether a text has anything in it that may have to be expanded.
+#[inline]
+fn has_reference(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    memchr::memchr_iter(b'$', bytes).any(|at| bytes.get(at + 1) == Some(&b'['))
 }
