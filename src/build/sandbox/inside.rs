@@ -234,7 +234,7 @@ fn init(
     }
     // Nobody inside may look into this process: it is mstore's own program.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).during(Step::Init)?;
-    limits::drop_privileges()?;
+    limits::drop_privileges(order.linux32)?;
     if order.mode == Mode::Probe {
         return ended(channel, 0, false);
     }

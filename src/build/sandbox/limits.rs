@@ -67,7 +67,7 @@ pub(crate) fn set_limits() -> Result<(), Trouble> {
 }
 
 /// Gives up privileges for good, for this process and all that it starts.
-pub(crate) fn drop_privileges() -> Result<(), Trouble> {
+pub(crate) fn drop_privileges(for_32_bit: bool) -> Result<(), Trouble> {
     rustix::thread::clear_ambient_capability_set().during(Step::Capabilities)?;
     for bit in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
@@ -91,7 +91,7 @@ pub(crate) fn drop_privileges() -> Result<(), Trouble> {
     )
     .during(Step::Capabilities)?;
     rustix::thread::set_no_new_privs(true).during(Step::Capabilities)?;
-    let program = seccomp::program()
+    let program = seccomp::program(for_32_bit)
         .ok_or(rustix::io::Errno::NOSYS)
         .during(Step::Seccomp)?;
     match seccompiler::apply_filter(&program) {

@@ -44,6 +44,9 @@ const NEW_TIME: u32 = 0x80;
 const TIOCSTI: u32 = 0x5412;
 const TIOCLINUX: u32 = 0x541c;
 
+const SOCKETCALL_SOCKET: u32 = 1;
+const SOCKETCALL_SOCKETPAIR: u32 = 8;
+
 /// Local sockets, IPv4, IPv6 and netlink: what a network namespace separates and builds use.
 const FAMILIES: [u32; 4] = [1, 2, 10, 16];
 
@@ -61,6 +64,8 @@ struct Table {
     ioctl: u32,
     socket: u32,
     socketpair: u32,
+    /// The one call that i386 once had for all that sockets can do, with arguments in memory.
+    socketcall: Option<u32>,
     /// Numbers from here on belong to another calling convention (x32).
     foreign_from: Option<u32>,
     /// Numbers in this range are the machine's own and harmless (32-bit ARM).
@@ -154,6 +159,7 @@ const NATIVE: Table = Table {
     ioctl: number(libc::SYS_ioctl),
     socket: number(libc::SYS_socket),
     socketpair: number(libc::SYS_socketpair),
+    socketcall: None,
     #[cfg(target_arch = "x86_64")]
     foreign_from: Some(0x4000_0000),
     #[cfg(not(target_arch = "x86_64"))]
@@ -205,6 +211,7 @@ const COMPAT: Option<Table> = Some(Table {
     ioctl: 54,
     socket: 359,
     socketpair: 360,
+    socketcall: Some(102),
     foreign_from: None,
     private: None,
 });
@@ -249,6 +256,7 @@ const COMPAT: Option<Table> = Some(Table {
     ioctl: 54,
     socket: 281,
     socketpair: 288,
+    socketcall: None,
     foreign_from: None,
     private: Some((0x000f_0000, 0x0010_0000)),
 });
@@ -257,7 +265,10 @@ const COMPAT: Option<Table> = Some(Table {
 const COMPAT: Option<Table> = None;
 
 /// The filter of this machine, or `None` when it has not been written for it.
-pub(crate) fn program() -> Option<Vec<sock_filter>> {
+///
+/// 32-bit jobs keep `socketcall`, since their C libraries know nothing else; what kinds of sockets
+/// they make cannot be seen. Everybody else loses it, or any program could use it to make others.
+pub(crate) fn program(for_32_bit: bool) -> Option<Vec<sock_filter>> {
     #[cfg(any(
         target_arch = "x86_64",
         target_arch = "aarch64",
@@ -266,7 +277,7 @@ pub(crate) fn program() -> Option<Vec<sock_filter>> {
     {
         let mut code = vec![op(LOAD, ARCH)];
         for table in std::iter::once(&NATIVE).chain(COMPAT.as_ref()) {
-            let body = section(table);
+            let body = section(table, for_32_bit);
             // Another instruction set: skip this section. Its length does not fit the eight bits
             // of a conditional jump.
             code.push(branch(EQUAL, table.arch, 1, 0));
@@ -295,7 +306,7 @@ fn branch(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
 }
 
 /// Decides on the calls of one instruction set; every path ends in a return.
-fn section(table: &Table) -> Vec<sock_filter> {
+fn section(table: &Table, for_32_bit: bool) -> Vec<sock_filter> {
     let mut code = vec![op(LOAD, NUMBER)];
     if let Some(from) = table.foreign_from {
         code.push(branch(AT_LEAST, from, 0, 1));
@@ -330,6 +341,14 @@ fn section(table: &Table) -> Vec<sock_filter> {
         code.push(op(RETURN, ERRNO | EPERM));
         code.push(op(RETURN, ALLOW));
     }
+    if let (Some(n), false) = (table.socketcall, for_32_bit) {
+        code.push(branch(EQUAL, n, 0, 5));
+        code.push(op(LOAD, ARGUMENT_0));
+        code.push(branch(EQUAL, SOCKETCALL_SOCKET, 1, 0));
+        code.push(branch(EQUAL, SOCKETCALL_SOCKETPAIR, 0, 1));
+        code.push(op(RETURN, ERRNO | EAFNOSUPPORT));
+        code.push(op(RETURN, ALLOW));
+    }
     code.push(branch(EQUAL, table.ioctl, 0, 5));
     code.push(op(LOAD, ARGUMENT_1));
     code.push(branch(EQUAL, TIOCSTI, 1, 0));
@@ -353,7 +372,11 @@ mod tests {
 
     /// Interprets the filter as the kernel would.
     fn decide(arch: u32, number: u32, args: [u64; 2]) -> u32 {
-        let code = program().unwrap();
+        decide_for(false, arch, number, args)
+    }
+
+    fn decide_for(for_32_bit: bool, arch: u32, number: u32, args: [u64; 2]) -> u32 {
+        let code = program(for_32_bit).unwrap();
         let (mut at, mut acc) = (0, 0_u32);
         loop {
             let i = &code[at];
@@ -431,6 +454,12 @@ mod tests {
             assert_eq!(decide(X86_64, 53, [family, 0]), ALLOW);
             assert_eq!(decide(I386, 359, [family, 0]), ALLOW);
         }
+        for call in [1, 8] {
+            assert_eq!(decide(I386, 102, [call, 0]), ERRNO | EAFNOSUPPORT);
+            assert_eq!(decide_for(true, I386, 102, [call, 0]), ALLOW);
+        }
+        assert_eq!(decide(I386, 102, [3, 0]), ALLOW);
+        assert_eq!(decide(I386, 54, [0, 0x5412]), ERRNO | EPERM);
         for family in [0, 17, 38, 40] {
             assert_eq!(decide(X86_64, 41, [family, 0]), ERRNO | EAFNOSUPPORT);
         }
