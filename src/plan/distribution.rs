@@ -257,7 +257,7 @@ fn read_index(elements: &Elements, entry: &Path) -> Result<Index, PlanError> {
             return Err(PlanError::Value {
                 element: element.to_owned(),
                 target: entry.display().to_string(),
-                place: elements.place(element),
+                place: elements.place(element).map(Box::new),
                 message: format!("`{bad}` cannot be a name: it has one of / * ?"),
                 help: String::new(),
             });
@@ -288,7 +288,7 @@ fn read_index(elements: &Elements, entry: &Path) -> Result<Index, PlanError> {
         return Err(PlanError::Value {
             element: "default/build".to_owned(),
             target: entry.display().to_string(),
-            place: elements.place("default/build"),
+            place: elements.place("default/build").map(Box::new),
             message: format!("`{default_build}` is not among list/builds"),
             help: format!("there is: {}", builds.join(" ")),
         });

@@ -27,7 +27,7 @@ impl fmt::Display for Place {
 }
 
 /// Writes `FILE:LINE: ` if there is a place.
-fn at(place: &Option<Place>) -> String {
+fn at(place: &Option<impl fmt::Display>) -> String {
     place.as_ref().map_or(String::new(), |p| format!("{p}: "))
 }
 
@@ -90,7 +90,7 @@ pub enum PlanError {
         /// The target.
         target: String,
         /// Where it is defined.
-        place: Option<Place>,
+        place: Option<Box<Place>>,
         /// What is wrong.
         message: String,
         /// What to do.
@@ -112,13 +112,13 @@ pub enum PlanError {
     )]
     NoSteps {
         /// The target.
-        target: TargetId,
+        target: Box<TargetId>,
     },
     /// A graph was asked for over targets that were not loaded.
     #[error("{target} was not loaded")]
     NotLoaded {
         /// The target.
-        target: TargetId,
+        target: Box<TargetId>,
     },
     /// The lock file lacks a seed or snapshot.
     #[error("{} has no {kind} `{name}`, which {target} needs\nhelp: {hint}", lock_file(.lock))]
@@ -128,7 +128,7 @@ pub enum PlanError {
         /// Its name: the section `KIND/NAME` of the lock file.
         name: String,
         /// The target that needs it.
-        target: TargetId,
+        target: Box<TargetId>,
         /// The lock file.
         lock: Option<PathBuf>,
         /// What to do.
@@ -144,7 +144,7 @@ pub enum PlanError {
         /// The tree.
         tree: TreeHash,
         /// The target that needs it.
-        target: TargetId,
+        target: Box<TargetId>,
         /// What to do.
         hint: String,
     },
@@ -162,7 +162,7 @@ pub enum PlanError {
         /// The element that names the path.
         element: String,
         /// Where it is defined.
-        place: Option<Place>,
+        place: Option<Box<Place>>,
     },
     /// The lock file.
     #[error(transparent)]

@@ -190,7 +190,7 @@ impl Graph {
                     kind,
                     name,
                     tree,
-                    target: node.target.clone(),
+                    target: Box::new(node.target.clone()),
                 });
             }
         }
@@ -252,7 +252,9 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn target(&mut self, id: &TargetId) -> Result<(), PlanError> {
         let Some(recipe) = self.recipes.get(id) else {
-            return Err(PlanError::NotLoaded { target: id.clone() });
+            return Err(PlanError::NotLoaded {
+                target: Box::new(id.clone()),
+            });
         };
         let (mut source, mut producer) = self.start(recipe)?;
         let mut nodes = Vec::new();
@@ -276,7 +278,9 @@ impl Builder<'_> {
             root = "/".to_owned();
         }
         let Some(last) = nodes.last().copied() else {
-            return Err(PlanError::NoSteps { target: id.clone() });
+            return Err(PlanError::NoSteps {
+                target: Box::new(id.clone()),
+            });
         };
         self.outputs.insert(id.clone(), (last, root.clone()));
         self.graph.targets.push(Target {
@@ -299,7 +303,7 @@ impl Builder<'_> {
             Start::Target(from) => {
                 let Some((last, root)) = self.outputs.get(from) else {
                     return Err(PlanError::NotLoaded {
-                        target: from.clone(),
+                        target: Box::new(from.clone()),
                     });
                 };
                 let source = Source::Derivation {
@@ -321,7 +325,7 @@ impl Builder<'_> {
                 None => Err(PlanError::MissingPin {
                     kind: PinKind::Seed,
                     name: seed.name.clone(),
-                    target: recipe.id.clone(),
+                    target: Box::new(recipe.id.clone()),
                     lock: self.lock.path().map(Into::into),
                     hint: seed.hint(),
                 }),
@@ -430,7 +434,7 @@ impl Builder<'_> {
             return Err(PlanError::MissingPin {
                 kind: PinKind::Snapshot,
                 name: snapshot.name.clone(),
-                target: recipe.id.clone(),
+                target: Box::new(recipe.id.clone()),
                 lock: self.lock.path().map(Into::into),
                 hint: snapshot.hint(),
             });
@@ -456,7 +460,7 @@ impl Builder<'_> {
                 path: paths.get(which).cloned().unwrap_or_default(),
                 snapshot: snapshot.name.clone(),
                 element: step.reads_element.clone(),
-                place: step.reads_place.clone(),
+                place: step.reads_place.clone().map(Box::new),
             }),
             Part::Absent if self.pins == Pins::Optional => Ok(Some((
                 Source::Unpinned(format!("{tree}: {}", paths.join(" "))),
@@ -466,7 +470,7 @@ impl Builder<'_> {
                 kind: PinKind::Snapshot,
                 name: snapshot.name.clone(),
                 tree,
-                target: recipe.id.clone(),
+                target: Box::new(recipe.id.clone()),
                 hint: snapshot.hint(),
             }),
         }

@@ -192,7 +192,7 @@ impl Reader<'_> {
         PlanError::Value {
             element: element.to_owned(),
             target: self.id.to_string(),
-            place: self.elements.place(element),
+            place: self.elements.place(element).map(Box::new),
             message: message.into(),
             help: help.into(),
         }
@@ -416,7 +416,7 @@ impl Reader<'_> {
         }
         if steps.is_empty() {
             return Err(PlanError::NoSteps {
-                target: self.id.clone(),
+                target: Box::new(self.id.clone()),
             });
         }
         Ok(steps)

@@ -2,6 +2,7 @@
 
 mod chain;
 mod differences;
+mod manual;
 mod mistakes;
 mod properties;
 mod standard;
