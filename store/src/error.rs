@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::codec::CodecError;
+use crate::image::ImageError;
 use crate::{GitError, Hash, TarError, TreeHash};
 
 /// Who has to act on an error.
@@ -193,6 +194,9 @@ pub enum StoreError {
     /// A git revision that cannot be read.
     #[error(transparent)]
     Git(#[from] GitError),
+    /// A file-system image that cannot be made.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// A name that roots or scratch folders cannot have.
     #[error("not a usable name: {name}: {reason}")]
     BadName {
@@ -243,7 +247,7 @@ impl StoreError {
             | E::Tar(_)
             | E::Git(_)
             | E::BadName { .. } => ErrorKind::Input,
-            E::Io { .. } | E::Database { .. } => ErrorKind::Machine,
+            E::Image(_) | E::Io { .. } | E::Database { .. } => ErrorKind::Machine,
         }
     }
 }

@@ -21,6 +21,8 @@ pub struct Exported {
     pub entries: u64,
     /// Bytes of the archive before compression.
     pub bytes: u64,
+    /// Entries with access control lists, which not every reader can keep.
+    pub access_lists: u64,
     /// Sockets, which no archive can hold, left out.
     pub sockets: u64,
     /// The compressor and level that were used: with the tree, all that the bytes depend on.
@@ -70,6 +72,30 @@ pub(crate) fn export(
     out: impl Write,
     options: &ExportOptions,
 ) -> Result<Exported, StoreError> {
+    write_tree(trees, tree, out, options, None)
+}
+
+/// Who sees an archive before it is compressed.
+pub(crate) type Plain<'a> = &'a mut (dyn FnMut(&[u8]) + 'a);
+
+/// Writes a tree as a layer of an image; `plain` sees the archive before compression.
+pub(crate) fn export_layer<'a>(
+    trees: &'a dyn Trees,
+    tree: &'a Tree,
+    out: impl Write,
+    options: &ExportOptions,
+    plain: Plain<'a>,
+) -> Result<Exported, StoreError> {
+    write_tree(trees, tree, out, options, Some(plain))
+}
+
+fn write_tree<'a>(
+    trees: &'a dyn Trees,
+    tree: &'a Tree,
+    out: impl Write,
+    options: &ExportOptions,
+    layer: Option<Plain<'a>>,
+) -> Result<Exported, StoreError> {
     let threads = match options.threads {
         0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
         n => n,
@@ -77,12 +103,14 @@ pub(crate) fn export(
     let encoder = Encoder::new(out, options.compression, threads).map_err(cannot_write)?;
     let mut writer = Writer {
         out: encoder,
+        layer,
         trees,
         groups: HashMap::new(),
         firsts: vec![None; tree.links.len()],
         done: Exported {
             entries: 0,
             bytes: 0,
+            access_lists: 0,
             sockets: 0,
             compression: options.compression,
         },
@@ -115,6 +143,8 @@ enum Body<'a> {
 
 struct Writer<'a, W: Write> {
     out: Encoder<W>,
+    /// Set for layers of images, which have a rule of their own about names.
+    layer: Option<Plain<'a>>,
     trees: &'a dyn Trees,
     /// Which group of hard links a path belongs to...
     groups: HashMap<&'a Vec<u8>, usize>,
@@ -146,6 +176,13 @@ impl<W: Write> Writer<'_, W> {
     /// Writes one entry; gives the manifest back if it is a folder.
     fn one(&mut self, path: &Vec<u8>, entry: &Entry) -> Result<Option<DirHash>, StoreError> {
         let meta = &entry.meta;
+        if self.layer.is_some() && entry.name.starts_with(b".wh.") {
+            return Err(StoreError::BadEntry {
+                path: super::error::show(path),
+                reason: "in a layer of an image, names that begin with \".wh.\" delete others"
+                    .into(),
+            });
+        }
         match &entry.kind {
             Kind::Dir { manifest } => {
                 let name = [path, &b"/"[..]].concat();
@@ -219,6 +256,13 @@ impl<W: Write> Writer<'_, W> {
     /// Writes the header of an entry, and before it a PAX header with whatever does not fit.
     fn entry(&mut self, path: &[u8], meta: &Meta, body: Body<'_>) -> Result<(), StoreError> {
         self.done.entries += 1;
+        if meta
+            .xattrs
+            .iter()
+            .any(|(name, _)| name == acl::ACCESS || name == acl::DEFAULT)
+        {
+            self.done.access_lists += 1;
+        }
         let mut records = Vec::new();
         let mut header = [0u8; BLOCK];
         let (flag, link, size, device) = match body {
@@ -314,6 +358,9 @@ impl<W: Write> Writer<'_, W> {
 
     fn write(&mut self, data: &[u8]) -> Result<(), StoreError> {
         self.done.bytes += data.len() as u64;
+        if let Some(plain) = &mut self.layer {
+            plain(data);
+        }
         self.out.write_all(data).map_err(cannot_write)
     }
 }

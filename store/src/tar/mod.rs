@@ -19,7 +19,7 @@
 
 mod acl;
 mod error;
-mod export;
+pub(crate) mod export;
 mod header;
 mod import;
 mod path;

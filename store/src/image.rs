@@ -1,0 +1,238 @@
+//! Trees as file-system images, made by the standard tools `mksquashfs` and `mkfs.erofs`.
+//!
+//! The same tree, options and release of the tool give the same bytes: identifiers and times that
+//! these tools would otherwise invent are fixed. Both tools read a plain copy of the tree, so that
+//! copy must be possible here: foreign owners need their ids mapped, and devices need root (without
+//! it they are missing from the image).
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use crate::{Kind, Store, StoreError, TreeHash};
+
+/// A kind of image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageKind {
+    /// squashfs, by `mksquashfs`. It keeps whole seconds from 1970 to 2106 and no access control
+    /// lists; holes, devices, capabilities and hard links are kept.
+    Squashfs,
+    /// erofs, by `mkfs.erofs`. It keeps everything.
+    Erofs,
+}
+
+impl ImageKind {
+    /// The program that makes it.
+    pub fn program(self) -> &'static str {
+        match self {
+            ImageKind::Squashfs => "mksquashfs",
+            ImageKind::Erofs => "mkfs.erofs",
+        }
+    }
+
+    /// The package that has the program, for hints.
+    pub fn package(self) -> &'static str {
+        match self {
+            ImageKind::Squashfs => "squashfs-tools",
+            ImageKind::Erofs => "erofs-utils",
+        }
+    }
+}
+
+/// How to make an image.
+#[derive(Debug, Clone)]
+pub struct ImageOptions {
+    /// The kind of image.
+    pub kind: ImageKind,
+    /// The program to run, if it is not [`ImageKind::program`].
+    pub program: Option<PathBuf>,
+    /// Arguments for the compressor, in the tool's own words; none for the tool's default.
+    pub compressor: Vec<String>,
+}
+
+impl ImageOptions {
+    /// Default options: zstd for squashfs, lz4hc for erofs.
+    pub fn new(kind: ImageKind) -> ImageOptions {
+        let compressor: &[&str] = match kind {
+            ImageKind::Squashfs => &["-comp", "zstd", "-Xcompression-level", "15"],
+            ImageKind::Erofs => &["-zlz4hc"],
+        };
+        ImageOptions {
+            kind,
+            program: None,
+            compressor: compressor.iter().map(|s| s.to_string()).collect(),
+        }
+    }
+}
+
+/// Why an image could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// The program is missing.
+    #[error("cannot run {}: {source} (it is part of {package})", program.display())]
+    NoProgram {
+        /// What was to be run.
+        program: PathBuf,
+        /// The package that has it.
+        package: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The program failed.
+    #[error("{} failed ({status}): {detail}", program.display())]
+    Failed {
+        /// What was run.
+        program: PathBuf,
+        /// How it ended.
+        status: ExitStatus,
+        /// What it said.
+        detail: String,
+    },
+}
+
+impl Store {
+    /// Writes a tree as a file-system image. An existing file is replaced when the new one is complete.
+    pub fn export_image(
+        &self,
+        tree: TreeHash,
+        image: &Path,
+        options: &ImageOptions,
+    ) -> Result<(), StoreError> {
+        let scratch = self.scratch("image")?;
+        let partial = Beside::of(image)?;
+        let copy = scratch.path().join("tree");
+        self.copy_out(tree, &copy)?;
+        let mut command = command(options);
+        match options.kind {
+            // It could read an archive too, but then its releases up to 4.5 write now these, now
+            // those bytes.
+            ImageKind::Squashfs => command
+                .arg(&copy)
+                .arg(&partial.path)
+                .args([
+                    "-noappend",
+                    "-no-progress",
+                    "-quiet",
+                    "-reproducible",
+                    "-mkfs-time",
+                    "0",
+                ])
+                .args(&options.compressor),
+            ImageKind::Erofs => command
+                // The tool puts this time on the image itself, and lowers what is later to it:
+                // nothing is.
+                .env("SOURCE_DATE_EPOCH", self.after_all(tree)?.to_string())
+                .args(["--quiet", "-U00000000-0000-0000-0000-000000000000"])
+                .args(&options.compressor)
+                .arg(&partial.path)
+                .arg(&copy),
+        };
+        finish(spawn(&mut command, options)?, options)?;
+        std::fs::rename(&partial.path, image).map_err(|e| StoreError::io("write", image, e))
+    }
+
+    /// A second after the newest time in a tree, and not before 1970.
+    fn after_all(&self, tree: TreeHash) -> Result<i64, StoreError> {
+        let tree = self.tree(tree)?;
+        let mut newest = tree.root.mtime.secs;
+        let mut open = vec![tree.dir];
+        let mut seen = std::collections::HashSet::new();
+        while let Some(dir) = open.pop() {
+            if !seen.insert(dir) {
+                continue;
+            }
+            for entry in self.manifest(dir)?.entries() {
+                newest = newest.max(entry.meta.mtime.secs);
+                if let Kind::Dir { manifest } = entry.kind {
+                    open.push(manifest);
+                }
+            }
+        }
+        Ok(newest.saturating_add(1).max(0))
+    }
+}
+
+fn command(options: &ImageOptions) -> Command {
+    let mut command = Command::new(program(options));
+    command
+        .env_clear()
+        .env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        )
+        .env("LC_ALL", "C")
+        .env("TZ", "UTC")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn program(options: &ImageOptions) -> PathBuf {
+    match &options.program {
+        Some(program) => program.clone(),
+        None => options.kind.program().into(),
+    }
+}
+
+fn spawn(command: &mut Command, options: &ImageOptions) -> Result<Child, ImageError> {
+    command.spawn().map_err(|source| ImageError::NoProgram {
+        program: program(options),
+        package: options.kind.package(),
+        source,
+    })
+}
+
+/// Waits for the tool, reading whatever it says meanwhile.
+fn finish(child: Child, options: &ImageOptions) -> Result<(), ImageError> {
+    let output = child
+        .wait_with_output()
+        .map_err(|source| ImageError::NoProgram {
+            program: program(options),
+            package: options.kind.package(),
+            source,
+        })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stderr, output.stdout].concat();
+    let lines: Vec<String> = String::from_utf8_lossy(&said)
+        .lines()
+        .map(|line| line.trim().escape_debug().to_string())
+        .filter(|line| !line.is_empty())
+        .take(5)
+        .collect();
+    Err(ImageError::Failed {
+        program: program(options),
+        status: output.status,
+        detail: lines.join("; "),
+    })
+}
+
+/// A file beside the wanted one, gone again unless it takes its place.
+struct Beside {
+    path: PathBuf,
+}
+
+impl Beside {
+    fn of(image: &Path) -> Result<Beside, StoreError> {
+        let name = image.file_name().ok_or_else(|| StoreError::BadEntry {
+            path: image.display().to_string(),
+            reason: "it has no name".into(),
+        })?;
+        let mut partial = std::ffi::OsString::from(".");
+        partial.push(name);
+        partial.push(format!(".{}", crate::session::random_name()?));
+        Ok(Beside {
+            path: image.with_file_name(partial),
+        })
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // After a success there is nothing of that name; after a failure the failure counts more.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

@@ -1,0 +1,251 @@
+//! Images, read back with the tools that know them. Each test skips, saying so, without its tool.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use mstore_store::compress::Compression;
+use mstore_store::{
+    ImageKind, ImageOptions, ImportOptions, OciOptions, OpenOptions, Store, StoreError, TarOptions,
+    TreeHash,
+};
+
+fn has(program: &str) -> bool {
+    let found = Command::new(program).arg("--help").output().is_ok();
+    if !found {
+        println!("skipped: {program} is not installed");
+    }
+    found
+}
+
+/// A store with a small tree in it, all times whole seconds.
+fn sample(folder: &Path) -> (Store, TreeHash) {
+    let source = folder.join("source");
+    fs::create_dir_all(source.join("usr/bin")).unwrap();
+    fs::create_dir_all(source.join("empty")).unwrap();
+    for n in 0..50 {
+        fs::write(
+            source.join(format!("usr/file{n}")),
+            format!("{n} ").repeat(n * 100),
+        )
+        .unwrap();
+    }
+    fs::write(source.join("usr/bin/su"), "x").unwrap();
+    fs::set_permissions(
+        source.join("usr/bin/su"),
+        fs::Permissions::from_mode(0o4755),
+    )
+    .unwrap();
+    fs::hard_link(source.join("usr/bin/su"), source.join("again")).unwrap();
+    symlink("usr/bin", source.join("bin")).unwrap();
+    let mut times = Command::new("find");
+    times
+        .arg(&source)
+        .args(["-exec", "touch", "-h", "-d", "@1234567890", "{}", "+"]);
+    assert!(times.status().unwrap().success());
+    let store = Store::open(&folder.join("store"), &OpenOptions::create()).unwrap();
+    let tree = store
+        .import_dir(&source, &ImportOptions::default())
+        .unwrap()
+        .tree;
+    (store, tree)
+}
+
+#[test]
+fn squashfs_keeps_the_tree_and_never_differs() {
+    if !has("mksquashfs") || !has("unsquashfs") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (store, tree) = sample(folder.path());
+    let image = folder.path().join("image");
+    let mut options = ImageOptions::new(ImageKind::Squashfs);
+    store.export_image(tree, &image, &options).unwrap();
+    let first = fs::read(&image).unwrap();
+    options
+        .compressor
+        .extend(["-processors".into(), "1".into()]);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    store.export_image(tree, &image, &options).unwrap();
+    assert!(
+        first == fs::read(&image).unwrap(),
+        "two images of one tree differ"
+    );
+
+    let out = folder.path().join("out");
+    let output = Command::new("unsquashfs")
+        .arg("-d")
+        .arg(&out)
+        .arg(&image)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let back = store.import_dir(&out, &ImportOptions::default()).unwrap();
+    assert_eq!(back.tree, tree);
+}
+
+#[test]
+fn erofs_is_sound_and_never_differs() {
+    if !has("mkfs.erofs") || !has("fsck.erofs") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (store, tree) = sample(folder.path());
+    let image = folder.path().join("image");
+    let options = ImageOptions::new(ImageKind::Erofs);
+    store.export_image(tree, &image, &options).unwrap();
+    let first = fs::read(&image).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    store.export_image(tree, &image, &options).unwrap();
+    assert!(
+        first == fs::read(&image).unwrap(),
+        "two images of one tree differ"
+    );
+    let output = Command::new("fsck.erofs").arg(&image).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn a_failing_tool_leaves_no_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, tree) = sample(folder.path());
+    let image = folder.path().join("image");
+    let mut options = ImageOptions::new(ImageKind::Squashfs);
+    options.program = Some("/bin/false".into());
+    let error = store.export_image(tree, &image, &options).unwrap_err();
+    assert!(error.to_string().contains("/bin/false failed"), "{error}");
+    options.program = Some("/does/not/exist".into());
+    let error = store.export_image(tree, &image, &options).unwrap_err();
+    assert!(error.to_string().contains("squashfs-tools"), "{error}");
+    let left: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+}
+
+fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for folder in [folder.to_path_buf(), folder.join("blobs/sha256")] {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                let name = entry.file_name().into_string().unwrap();
+                found.push((name, fs::read(entry.path()).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn an_image_layout_names_every_blob_by_its_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, tree) = sample(folder.path());
+    for compression in [
+        Compression::None,
+        Compression::Gzip(6),
+        Compression::Zstd(3),
+    ] {
+        let out = folder.path().join(compression.to_string());
+        let options = OciOptions {
+            compression,
+            tag: Some("latest".into()),
+            ..OciOptions::for_machine("armv7l")
+        };
+        let image = store.export_oci(tree, &out, &options).unwrap();
+        let again = folder.path().join("again");
+        let options = OciOptions {
+            threads: 1,
+            ..options
+        };
+        assert_eq!(store.export_oci(tree, &again, &options).unwrap(), image);
+        assert_eq!(files(&again), files(&out));
+        fs::remove_dir_all(&again).unwrap();
+
+        if has("sha256sum") {
+            let output = Command::new("sh")
+                .args(["-c", "cd \"$1/blobs/sha256\" && sha256sum *", "sh"])
+                .arg(&out)
+                .output()
+                .unwrap();
+            for line in String::from_utf8(output.stdout).unwrap().lines() {
+                let (sum, name) = line.split_once("  ").unwrap();
+                assert_eq!(sum, name);
+            }
+        }
+        let json = |name: &str| -> serde_json::Value {
+            let path = match name.strip_prefix("sha256:") {
+                Some(digest) => out.join("blobs/sha256").join(digest),
+                None => out.join(name),
+            };
+            serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+        };
+        let index = json("index.json");
+        assert_eq!(index["manifests"][0]["digest"], image.digest.as_str());
+        assert_eq!(index["manifests"][0]["platform"]["architecture"], "arm");
+        assert_eq!(
+            index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"],
+            "latest"
+        );
+        let manifest = json(&image.digest);
+        let config = json(manifest["config"]["digest"].as_str().unwrap());
+        let layer = manifest["layers"][0]["digest"].as_str().unwrap();
+        if compression == Compression::None {
+            assert_eq!(config["rootfs"]["diff_ids"][0], layer);
+        }
+        let layer = out
+            .join("blobs/sha256")
+            .join(layer.strip_prefix("sha256:").unwrap());
+        let back = store
+            .import_tar(fs::File::open(layer).unwrap(), &TarOptions::seed())
+            .unwrap();
+        assert_eq!(back.tree, tree);
+
+        if has("skopeo") {
+            let reference = format!("oci:{}:latest", out.display());
+            let output = Command::new("skopeo")
+                .args(["inspect", "--override-arch=arm", &reference])
+                .output()
+                .unwrap();
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+    }
+}
+
+#[test]
+fn an_image_layout_is_not_written_over_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, tree) = sample(folder.path());
+    let export =
+        |name: &str| store.export_oci(tree, &folder.path().join(name), &OciOptions::default());
+    assert!(matches!(export("source"), Err(StoreError::BadEntry { .. })));
+    fs::create_dir(folder.path().join("ready")).unwrap();
+    export("ready").unwrap();
+    let odd = folder.path().join("odd");
+    fs::create_dir(&odd).unwrap();
+    fs::write(odd.join(".wh.etc"), "").unwrap();
+    let tree = store
+        .import_dir(&odd, &ImportOptions::default())
+        .unwrap()
+        .tree;
+    let error = store
+        .export_oci(tree, &folder.path().join("new"), &OciOptions::default())
+        .unwrap_err();
+    assert!(error.to_string().contains(".wh."), "{error}");
+    assert!(!folder.path().join("new").exists());
+}
