@@ -4,29 +4,23 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use rustix::io::Errno;
 
 use super::sandbox::{Sandbox, SandboxError, Step};
 use super::userns;
 
-/// Something builds need that this machine does not give.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum HostError {
-    /// No sandbox can be set up.
-    #[error(transparent)]
-    Sandbox(#[from] SandboxError),
-    /// Programs of a platform cannot be run.
-    #[error("this {machine} machine cannot run programs for {platform}: {remedy}")]
-    Platform {
-        /// What the job is for.
-        platform: String,
-        /// What this machine is.
-        machine: String,
-        /// What would help.
-        remedy: String,
-    },
+/// Programs of a platform cannot be run on this machine.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("this {machine} machine cannot run programs for {platform}: {remedy}")]
+pub struct PlatformError {
+    /// What the job is for.
+    pub platform: String,
+    /// What this machine is.
+    pub machine: String,
+    /// What would help.
+    pub remedy: String,
 }
 
 /// How programs of a platform run here.
@@ -56,7 +50,7 @@ pub struct HostCapabilities {
 
 /// Sets up a sandbox once (in an existing scratch directory on the store's file system) to see
 /// whether builds can run here at all.
-pub fn check(sandbox: &Sandbox, scratch: &Path) -> Result<HostCapabilities, HostError> {
+pub fn check(sandbox: &Sandbox, scratch: &Path) -> Result<HostCapabilities, SandboxError> {
     sandbox.probe(scratch)?;
     let name = rustix::system::uname();
     let platforms = KNOWN
@@ -146,7 +140,7 @@ pub fn is_32_bit_of(machine: &str, platform: &str) -> bool {
 }
 
 /// How programs of a platform run here, or what keeps them from it.
-pub fn runs(platform: &str) -> Result<Runs, HostError> {
+pub fn runs(platform: &str) -> Result<Runs, PlatformError> {
     let machine = machine();
     if platform == machine {
         return Ok(Runs::Natively);
@@ -163,7 +157,7 @@ pub fn runs(platform: &str) -> Result<Runs, HostError> {
         return Ok(Runs::Natively);
     }
     let refuse = |remedy: String| {
-        Err(HostError::Platform {
+        Err(PlatformError {
             platform: platform.to_owned(),
             machine: machine.clone(),
             remedy,
@@ -272,6 +266,11 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 
 /// Runs a 32-bit program that only exits: kernels can be built, and started, without support.
 fn runs_32_bit(machine: &str) -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| try_32_bit(machine))
+}
+
+fn try_32_bit(machine: &str) -> bool {
     use std::os::fd::AsRawFd;
     let program = match machine {
         "x86_64" => tiny_elf(3, &[0x31, 0xdb, 0x8d, 0x43, 0x01, 0xcd, 0x80]),

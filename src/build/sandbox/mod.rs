@@ -125,6 +125,9 @@ pub enum SandboxError {
     /// This process is neither root nor in a user namespace of its own.
     #[error("builds need a user namespace, and this process did not enter one")]
     NotEntered,
+    /// This machine cannot run the job's programs.
+    #[error(transparent)]
+    Platform(#[from] host::PlatformError),
     /// The helper could not be started.
     #[error("cannot start the sandbox helper {}", program.display())]
     Spawn {
@@ -320,6 +323,7 @@ fn order(job: &Job, mode: wire::Mode, argv: Vec<Vec<u8>>) -> Result<wire::Order,
             return bad(format!("two inputs are to appear at {}", target.display()));
         }
     }
+    host::runs(&job.platform)?;
     let mut env = Vec::new();
     for (name, value) in &job.env {
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
