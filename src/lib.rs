@@ -4,5 +4,6 @@
 //! the crates `mstore-lang` and `mstore-store`.
 
 pub mod build;
+pub mod cli;
 pub mod plan;
 pub mod schedule;

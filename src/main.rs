@@ -1,5 +1,8 @@
 //! The `mstore` command.
 
-fn main() {
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
     mstore::build::hidden_main();
+    mstore::cli::main()
 }

@@ -3,6 +3,7 @@
 //! - [`userns`]: an ordinary user's mstore becomes root of its own user namespace at start;
 //! - [`sandbox`]: runs a script or a shell over layers, everything it changes lands in one;
 //! - [`host`]: what this machine can run, and what to do about what it cannot;
+//! - [`step`]: one derivation to one tree; [`failed`]: roots of failed steps; [`step_log`]: their logs;
 //! - [`clean`]: removes what builds leave; [`space`]: tells a full disk from a failing script;
 //! - [`seed`]: captures a toolchain from this machine;
 //! - [`log`]: keeps endless output bounded; [`cancel`]: stops running builds.
@@ -11,11 +12,14 @@
 
 pub mod cancel;
 pub mod clean;
+pub mod failed;
 pub mod host;
 pub mod log;
 pub mod sandbox;
 pub mod seed;
 pub mod space;
+pub mod step;
+pub mod step_log;
 mod sys;
 pub mod userns;
 
@@ -31,4 +35,21 @@ pub fn hidden_main() {
     if std::env::args_os().nth(1).is_some_and(|a| a == HELPER_WORD) {
         sandbox::helper_main()
     }
+}
+
+/// The environment that every build has besides its own. `MAKEOPTS` is the machine's affair and
+/// never part of a key.
+pub fn environment(epoch: i64, make_jobs: usize) -> std::collections::BTreeMap<String, String> {
+    let pairs = [
+        (
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+        ),
+        ("HOME", "/root".to_owned()),
+        ("TZ", "UTC".to_owned()),
+        ("LC_ALL", "C.UTF-8".to_owned()),
+        ("SOURCE_DATE_EPOCH", epoch.to_string()),
+        ("MAKEOPTS", format!("-j{make_jobs}")),
+    ];
+    pairs.map(|(name, value)| (name.to_owned(), value)).into()
 }

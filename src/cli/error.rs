@@ -3,6 +3,14 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
+use mstore_store::{ErrorKind, StoreError};
+
+use crate::build::seed::SeedError;
+use crate::build::step::Infrastructure;
+use crate::build::step_log::StepLogError;
+use crate::plan::git::GitError;
+use crate::plan::{FactsError, LockError, PlanError, WalkError};
+
 /// Exit status of a failed build, and of checks that found something.
 pub const FOUND: u8 = 1;
 /// Exit status of a usage or specification error.
@@ -13,7 +21,7 @@ pub const MACHINE: u8 = 3;
 pub const INTERRUPTED: u8 = 130;
 
 /// What ends a command, with advice for the reader.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Failure {
     status: u8,
     message: String,
@@ -79,5 +87,118 @@ impl Failure {
             eprintln!("{} {hint}", style.note("hint:"));
         }
         ExitCode::from(self.status)
+    }
+}
+
+impl Failure {
+    /// Says which file or folder of the user's it is about.
+    #[must_use]
+    pub fn about(mut self, path: &std::path::Path) -> Self {
+        self.message = format!("{}: {}", path.display(), self.message);
+        self
+    }
+
+    /// A message whose later lines are advice (`help: …`), as the library's errors have it.
+    fn with_help(status: u8, message: impl Display) -> Self {
+        let text = message.to_string();
+        match text.split_once("\nhelp: ") {
+            None => Self::new(status, text),
+            Some((message, help)) => Self::new(status, message).hint(help),
+        }
+    }
+}
+
+/// An error with all its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        // Many errors repeat their cause in their own words.
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+impl From<StoreError> for Failure {
+    fn from(e: StoreError) -> Self {
+        let text = chain(&e);
+        match e.kind() {
+            ErrorKind::Input => Self::usage(text),
+            ErrorKind::NoSpace => Self::machine(text)
+                .hint("nothing in the store is lost; free some space (mstore gc), then try again"),
+            ErrorKind::Owner => Self::machine(text).hint(
+                "files of other owners need ranges of ids: as root, run `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER` and install newuidmap (package uidmap)",
+            ),
+            _ => Self::machine(text),
+        }
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(e: PlanError) -> Self {
+        match &e {
+            PlanError::Spec(spec) => Self::rendered(spec.render(super::output::stderr_colour())),
+            PlanError::Lock(lock) => lock_failure(lock),
+            PlanError::Facts(_) => Self::machine(chain(&e)),
+            PlanError::AbsentPin { .. } => Self::with_help(MACHINE, chain(&e)),
+            _ => Self::with_help(USAGE, chain(&e)),
+        }
+    }
+}
+
+fn lock_failure(e: &LockError) -> Failure {
+    match e {
+        LockError::Load(spec) => Failure::rendered(spec.render(super::output::stderr_colour())),
+        LockError::Io { .. } => Failure::machine(chain(e)),
+        _ => Failure::with_help(USAGE, chain(e)),
+    }
+}
+
+impl From<LockError> for Failure {
+    fn from(e: LockError) -> Self {
+        lock_failure(&e)
+    }
+}
+
+impl From<FactsError> for Failure {
+    fn from(e: FactsError) -> Self {
+        Self::machine(chain(&e))
+    }
+}
+
+impl From<WalkError> for Failure {
+    fn from(e: WalkError) -> Self {
+        match e {
+            WalkError::Facts(e) => e.into(),
+            WalkError::NoRoot { .. } => Self::usage(e),
+        }
+    }
+}
+
+impl From<GitError> for Failure {
+    fn from(e: GitError) -> Self {
+        Self::usage(chain(&e))
+    }
+}
+
+impl From<Infrastructure> for Failure {
+    fn from(e: Infrastructure) -> Self {
+        Self::machine(chain(&e))
+    }
+}
+
+impl From<StepLogError> for Failure {
+    fn from(e: StepLogError) -> Self {
+        Self::machine(chain(&e))
+    }
+}
+
+impl From<SeedError> for Failure {
+    fn from(e: SeedError) -> Self {
+        Self::with_help(MACHINE, chain(&e))
     }
 }

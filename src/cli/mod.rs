@@ -17,6 +17,7 @@ mod man;
 mod output;
 mod place;
 mod progress;
+mod provide;
 mod realise;
 mod seed;
 mod shell;
@@ -55,6 +56,12 @@ pub struct PlaceArgs {
     /// Entry file of the specifications [default: ./metro.conf, else the built-in ones]
     #[arg(short = 'f', long = "file", global = true, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Define an element, replacing the entry file's definition: NAME=VALUE
+    #[arg(short = 'D', long = "define", global = true, value_name = "NAME=VALUE")]
+    define: Vec<String>,
+    /// As an ordinary user, use no id but one's own, even where there are more
+    #[arg(long, global = true, hide_short_help = true)]
+    single_id: bool,
     /// Use colours: auto, always or never
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: output::When,
@@ -118,7 +125,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
-    let place = Place::new(cli.place);
+    let place = Place::new(cli.place)?;
     match cli.command {
         Command::Realise(args) => realise::run(&place, args),
         Command::Eval(args) => eval::run(&place, args),

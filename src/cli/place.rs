@@ -1,71 +1,159 @@
 //! Which store and which specifications a command works on.
 
-use super::{Failure, PlaceArgs};
-use mstore_store::{OpenOptions, Store};
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// The answers to `--store` and `--file`.
+use mstore_lang::Definition;
+use mstore_store::{OpenOptions, Store};
+
+use super::{Failure, PlaceArgs, definitions};
+use crate::build::userns::{self, Choice, Entered, UsernsError};
+use crate::plan::{Distribution, Graph, Lock, Pins, Recipes, StoreFacts, TargetId};
+
+/// The answers to the options that every command takes.
 pub struct Place {
     args: PlaceArgs,
+    store: Result<PathBuf, Failure>,
+    definitions: Vec<Definition>,
 }
 
 impl Place {
-    /// Keeps the options that every command takes.
-    pub fn new(args: PlaceArgs) -> Self {
-        Place { args }
+    /// Works out the store's folder, which has to happen while this process still is the user
+    /// that it was started by.
+    pub fn new(args: PlaceArgs) -> Result<Self, Failure> {
+        Ok(Place {
+            store: store_path(args.store.as_deref()),
+            definitions: definitions::parse(&args.define)?,
+            args,
+        })
     }
 
-    /// The store's folder, by `--store`, then `MSTORE_STORE`, then the user.
-    ///
-    /// Must be asked for before the process enters a user namespace, in which it would
-    /// look like root.
+    /// The store's folder.
     pub fn store_path(&self) -> Result<PathBuf, Failure> {
-        if let Some(path) = &self.args.store {
-            return Ok(path.clone());
-        }
-        if let Some(path) = env::var_os("MSTORE_STORE").filter(|p| !p.is_empty()) {
-            return Ok(path.into());
-        }
-        if real_root() {
-            return Ok("/var/lib/mstore".into());
-        }
-        // A relative XDG_DATA_HOME is to be ignored, says its specification.
-        if let Some(path) = env::var_os("XDG_DATA_HOME").map(PathBuf::from)
-            && path.is_absolute()
-        {
-            return Ok(path.join("mstore"));
-        }
-        match env::var_os("HOME").filter(|h| !h.is_empty()) {
-            Some(home) => Ok(Path::new(&home).join(".local/share/mstore")),
-            None => Err(Failure::usage("no place for the store: HOME is not set")
-                .hint("give one with --store DIR or MSTORE_STORE")),
-        }
+        self.store.clone()
+    }
+
+    /// Makes an ordinary user's process root of a user namespace. Has to come before anything
+    /// that starts a thread.
+    pub fn enter(&self) -> Result<Entered, UsernsError> {
+        userns::enter(if self.args.single_id {
+            Choice::Single
+        } else {
+            Choice::Auto
+        })
     }
 
     /// Opens the store for reading and writing, making it if there is none.
     pub fn store(&self) -> Result<Store, Failure> {
-        self.open(OpenOptions {
-            create: true,
-            read_only: false,
-        })
+        Ok(Store::open(&self.store_path()?, &OpenOptions::create())?)
     }
 
-    fn open(&self, options: OpenOptions) -> Result<Store, Failure> {
+    /// Opens the store for reading; an absent one is an error, a read-only one is not.
+    pub fn store_to_read(&self) -> Result<Store, Failure> {
         let path = self.store_path()?;
-        Store::open(&path, &options).map_err(Failure::from)
+        let options = if rustix::fs::access(&path, rustix::fs::Access::WRITE_OK).is_ok() {
+            OpenOptions {
+                create: false,
+                read_only: false,
+            }
+        } else {
+            OpenOptions::read_only()
+        };
+        Ok(Store::open(&path, &options)?)
     }
 
-    /// The entry file: `--file`, else `./metro.conf`, else none (the built-in specifications).
-    pub fn entry(&self) -> Option<PathBuf> {
-        self.args.file.clone().or_else(|| {
-            let here = PathBuf::from("metro.conf");
-            here.is_file().then_some(here)
-        })
+    /// The definitions of `--define`.
+    pub fn definitions(&self) -> &[Definition] {
+        &self.definitions
+    }
+
+    /// The entry file that the user named.
+    pub fn entry(&self) -> Option<&Path> {
+        self.args.file.as_deref()
+    }
+
+    /// Opens the specifications.
+    pub fn distribution(&self) -> Result<Distribution, Failure> {
+        Ok(Distribution::open(
+            self.entry(),
+            &current_dir()?,
+            self.definitions.clone(),
+        )?)
     }
 }
 
-/// Whether the user is root outside of any namespace made by this process.
-fn real_root() -> bool {
-    rustix::process::geteuid().is_root()
+/// The folder that the command was started in.
+pub fn current_dir() -> Result<PathBuf, Failure> {
+    env::current_dir()
+        .map_err(|e| Failure::machine(format!("cannot tell the current folder: {e}")))
+}
+
+fn store_path(option: Option<&Path>) -> Result<PathBuf, Failure> {
+    let path = if let Some(path) = option {
+        path.to_owned()
+    } else if let Some(path) = env::var_os("MSTORE_STORE").filter(|p| !p.is_empty()) {
+        path.into()
+    } else if rustix::process::geteuid().is_root() {
+        "/var/lib/mstore".into()
+    } else if let Some(path) = env::var_os("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        // A relative one is to be ignored, says its specification.
+        .filter(|p| p.is_absolute())
+    {
+        path.join("mstore")
+    } else if let Some(home) = env::var_os("HOME").filter(|h| !h.is_empty()) {
+        Path::new(&home).join(".local/share/mstore")
+    } else {
+        return Err(Failure::usage("no place for the store: HOME is not set")
+            .hint("give one with --store DIR or MSTORE_STORE"));
+    };
+    std::path::absolute(&path)
+        .map_err(|e| Failure::machine(format!("cannot find the store {}: {e}", path.display())))
+}
+
+/// Specifications, lock file and store, opened together.
+pub struct Session {
+    /// The store.
+    pub store: Store,
+    /// What it knows.
+    pub facts: StoreFacts,
+    /// The specifications.
+    pub distribution: Distribution,
+    /// Seeds and snapshots as pinned.
+    pub lock: Lock,
+}
+
+impl Session {
+    /// Opens the three; the store is made if there is none.
+    pub fn open(place: &Place) -> Result<Session, Failure> {
+        // Specification errors first: they must leave no empty store behind.
+        let distribution = place.distribution()?;
+        let store = place.store()?;
+        let lock = Lock::read(
+            distribution.files(),
+            &distribution.lock_path(store.path()),
+        )?;
+        Ok(Session {
+            facts: StoreFacts::new(store.clone()),
+            store,
+            distribution,
+            lock,
+        })
+    }
+
+    /// The targets that the names stand for.
+    pub fn targets(&self, names: &[String]) -> Result<Vec<TargetId>, Failure> {
+        Ok(self.distribution.expand(names)?)
+    }
+
+    /// Their recipes and those of what they start from.
+    pub fn recipes(&self, targets: &[TargetId]) -> Result<Recipes, Failure> {
+        Ok(self.distribution.recipes(targets, &self.lock)?)
+    }
+
+    /// The graph of some targets.
+    pub fn graph(&self, names: &[String], pins: Pins) -> Result<Graph, Failure> {
+        let recipes = self.recipes(&self.targets(names)?)?;
+        Ok(Graph::build(&recipes, &self.lock, &self.facts, pins)?)
+    }
 }

@@ -1,0 +1,194 @@
+//! `mstore eval`
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use mstore_lang::{Diagnostic, DiskFiles, EvalError, LoadErrors, Spec, Value};
+use serde::Serialize;
+
+use super::output;
+use super::place::{Place, current_dir};
+use super::{Failure, definitions};
+use crate::plan::embedded::BUILTIN_ENTRY;
+use crate::plan::{Lock, SpecFiles};
+
+/// Evaluate specifications and print their elements
+#[derive(clap::Args)]
+pub struct Args {
+    /// Definitions that replace those of the entry file: NAME=VALUE or 'NAME: VALUE'
+    #[arg(value_name = "NAME: VALUE")]
+    definitions: Vec<String>,
+    /// Print JSON: values, removed elements, errors and the files read
+    #[arg(long)]
+    json: bool,
+    /// Also ask for an element that nothing defines (can be repeated)
+    #[arg(long, value_name = "NAME")]
+    query: Vec<String>,
+    /// Print the value of one element alone
+    #[arg(long, short = 'k', value_name = "NAME", conflicts_with_all = ["json", "query"])]
+    key: Option<String>,
+    /// Evaluate as for building this target
+    #[arg(long, short, value_name = "TARGET", conflicts_with = "definitions")]
+    target: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    values: BTreeMap<&'a str, Text>,
+    zapped: Vec<&'a str>,
+    errors: BTreeMap<&'a str, ErrorLine>,
+    collected: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Text {
+    Line(String),
+    Block(Vec<String>),
+}
+
+#[derive(Serialize)]
+struct ErrorLine {
+    class: &'static str,
+    message: String,
+    file: Option<String>,
+    line: Option<usize>,
+}
+
+impl From<&Diagnostic> for ErrorLine {
+    fn from(diagnostic: &Diagnostic) -> Self {
+        ErrorLine {
+            class: diagnostic.class.as_str(),
+            message: diagnostic.message.clone(),
+            file: diagnostic.path().map(|p| p.display().to_string()),
+            line: diagnostic.line(),
+        }
+    }
+}
+
+/// Runs the command.
+pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
+    if let Some(target) = &args.target {
+        let distribution = place.distribution()?;
+        let store = place.store_path()?;
+        let lock = Lock::read(distribution.files(), &distribution.lock_path(&store))?;
+        let ids = distribution.expand(&[target])?;
+        let [id] = ids.as_slice() else {
+            return Err(Failure::usage(format!("`{target}` names several targets")));
+        };
+        let elements = distribution.elements(id, &lock)?;
+        return print(elements.spec(), &args);
+    }
+    let (files, entry) = specification(place)?;
+    let mut all = place.definitions().to_vec();
+    all.extend(definitions::parse(&args.definitions)?);
+    match Spec::load(&files, &entry, &all) {
+        Ok(spec) => print(&spec, &args),
+        Err(errors) => load_failed(&errors, args.json),
+    }
+}
+
+/// The files and the entry file in effect.
+pub fn specification(place: &Place) -> Result<(SpecFiles, PathBuf), Failure> {
+    let cwd = current_dir()?;
+    let entry = match place.entry() {
+        Some(file) => cwd.join(file),
+        None => {
+            let here = cwd.join(crate::plan::distribution::ENTRY_NAME);
+            if here.exists() {
+                here
+            } else {
+                PathBuf::from(BUILTIN_ENTRY)
+            }
+        }
+    };
+    let shadow = entry.parent().map(|dir| dir.join(crate::plan::distribution::SHADOW_NAME));
+    let shadow = shadow.filter(|_| entry != Path::new(BUILTIN_ENTRY));
+    Ok((SpecFiles::new(Box::new(DiskFiles), shadow), entry))
+}
+
+fn load_failed(errors: &LoadErrors, json: bool) -> Result<ExitCode, Failure> {
+    if json {
+        let line = errors.first().map(ErrorLine::from);
+        output::json(&serde_json::json!({ "load_error": line }))?;
+        return Ok(ExitCode::from(super::error::USAGE));
+    }
+    Err(Failure::rendered(errors.render(output::stderr_colour())))
+}
+
+fn print(spec: &Spec, args: &Args) -> Result<ExitCode, Failure> {
+    if let Some(key) = &args.key {
+        return match spec.value(key) {
+            Ok(value) => {
+                output::line(value.to_text())?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Err(e) => Err(Failure::rendered(e.diagnostic.render(output::stderr_colour()))),
+        };
+    }
+    let mut found = spec.evaluate_all();
+    for name in &args.query {
+        if spec.names().binary_search(name).is_err() {
+            found.push((name, spec.evaluate(name)));
+        }
+    }
+    if args.json {
+        let mut answer = Answer {
+            values: BTreeMap::new(),
+            zapped: Vec::new(),
+            errors: BTreeMap::new(),
+            collected: spec
+                .collected_relative()
+                .iter()
+                .map(|p| p.display().to_string())
+                .collect(),
+        };
+        for (name, result) in found {
+            match result {
+                Ok(evaluated) => {
+                    if evaluated.zapped {
+                        answer.zapped.push(name);
+                    }
+                    let text = match evaluated.value {
+                        Value::Line(text) => Text::Line(text),
+                        Value::Block(lines) => Text::Block(lines),
+                    };
+                    answer.values.insert(name, text);
+                }
+                Err(e) => {
+                    answer.errors.insert(name, ErrorLine::from(&*e.diagnostic));
+                }
+            }
+        }
+        answer.zapped.sort_unstable();
+        output::json(&answer)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut text = String::new();
+    // Elements that fail for one reason are told about once.
+    let mut causes: BTreeMap<usize, (EvalError, usize)> = BTreeMap::new();
+    for (name, result) in found {
+        match result.map(|e| e.value) {
+            Ok(Value::Line(line)) if line.is_empty() => text.push_str(&format!("{name}:\n")),
+            Ok(Value::Line(line)) => text.push_str(&format!("{name}: {line}\n")),
+            Ok(Value::Block(lines)) => {
+                text.push_str(&format!("{name}: [\n"));
+                for line in lines {
+                    text.push_str(&line);
+                    text.push('\n');
+                }
+                text.push_str("]\n");
+            }
+            Err(e) => causes.entry(e.cause).or_insert((e, 0)).1 += 1,
+        }
+    }
+    output::bytes(text.as_bytes())?;
+    for (error, count) in causes.values() {
+        eprint!("{}", error.diagnostic.render(output::stderr_colour()));
+        if *count > 1 {
+            eprintln!("  ({count} elements fail because of this)");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

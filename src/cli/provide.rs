@@ -1,0 +1,167 @@
+//! Gets seeds and snapshots that the lock file lacks and that need no one's help.
+
+use std::fs;
+
+use mstore_store::{ImportOptions, TreeHash};
+
+use super::place::{Place, Session};
+use super::{Failure, output};
+use crate::build::seed;
+use crate::plan::{How, Lock, Need, Pin, PinKind, embedded};
+
+/// Says what a real run would get first.
+pub fn announce(needs: &[Need]) {
+    for need in needs {
+        let how = match &need.how {
+            How::Host => "captured from this machine".to_owned(),
+            How::Builtin(name) => format!("taken from this program ({name})"),
+            How::Import(hint) => format!("needed: {hint}"),
+        };
+        eprintln!("{} {} would be {how}", need.kind, need.name);
+    }
+    eprintln!("after that, --dry-run can tell what is to be built");
+}
+
+/// Gets everything in `needs` and pins it.
+pub fn provide(session: &mut Session, needs: &[Need], quiet: bool) -> Result<(), Failure> {
+    // Before anything is captured: is there something that only the user can give?
+    for need in needs {
+        if let How::Import(hint) = &need.how {
+            let names: Vec<String> = need.wanted_by.iter().map(ToString::to_string).collect();
+            return Err(Failure::usage(format!(
+                "the lock file has no {} `{}`, which {} needs",
+                need.kind,
+                need.name,
+                names.join(" ")
+            ))
+            .hint(hint));
+        }
+    }
+    for need in needs {
+        let pin = match &need.how {
+            How::Host => host_seed(session, quiet)?,
+            How::Builtin(name) => builtin_snapshot(session, name)?,
+            How::Import(_) => continue,
+        };
+        if !quiet {
+            eprintln!("{} {} is {}", need.kind, need.name, pin.tree);
+        }
+        set(session, need.kind, &need.name, pin)?;
+    }
+    Ok(())
+}
+
+/// Captures this machine's tool chain.
+pub fn host_seed(session: &Session, quiet: bool) -> Result<Pin, Failure> {
+    let started = std::time::Instant::now();
+    if !quiet {
+        eprintln!("capturing a seed from this machine");
+    }
+    let captured = seed::capture(&session.store)?;
+    if !quiet {
+        eprintln!(
+            "captured {} entries, {} in {}",
+            captured.entries,
+            output::size(captured.bytes),
+            output::duration(started.elapsed().as_secs_f64())
+        );
+    }
+    let mut pin = Pin::new(captured.tree, Some(today()));
+    pin.origin = Some("host".to_owned());
+    Ok(pin)
+}
+
+fn builtin_snapshot(session: &Session, name: &str) -> Result<Pin, Failure> {
+    let Some(snapshot) = embedded::builtin_snapshot(name) else {
+        return Err(Failure::usage(format!(
+            "no snapshot called `{name}` comes with mstore"
+        )));
+    };
+    let scratch = session.store.scratch("snapshot")?;
+    let folder = scratch.path().join("snapshot");
+    let written = fs::create_dir(&folder).and_then(|()| snapshot.unpack(&folder));
+    written.map_err(|e| Failure::machine(format!("cannot unpack the snapshot {name}: {e}")))?;
+    let imported = session
+        .store
+        .import_dir(&folder, &ImportOptions::snapshot())?;
+    Ok(snapshot.pin(imported.tree))
+}
+
+/// Pins a name in the lock file and in memory; the tree lives from now on.
+pub fn set(session: &mut Session, kind: PinKind, name: &str, pin: Pin) -> Result<Option<TreeHash>, Failure> {
+    let path = session.distribution.lock_path(session.store.path());
+    let (lock, before) = Lock::update(session.distribution.files(), &path, |lock| {
+        lock.set(kind, name, pin.clone())
+    })?;
+    session.lock = lock;
+    keep_pins(session)?;
+    Ok(before.map(|p| p.tree))
+}
+
+/// Makes every pin of the lock file a root of the store, so that a collection started with other
+/// specifications keeps it too.
+pub fn keep_pins(session: &Session) -> Result<(), Failure> {
+    let Some(path) = session.lock.path() else {
+        return Ok(());
+    };
+    let prefix = format!("lock:{}:", path.display());
+    let wanted = session.lock.roots();
+    for root in session.store.roots()? {
+        let Some(name) = root.name.strip_prefix(&prefix) else {
+            continue;
+        };
+        if !wanted.iter().any(|(n, t)| n == name && *t == root.tree) {
+            session.store.remove_root(&root.name)?;
+        }
+    }
+    for (name, tree) in wanted {
+        if session.store.has_tree(tree)? {
+            session.store.add_root(&format!("{prefix}{name}"), tree)?;
+        }
+    }
+    Ok(())
+}
+
+/// Today as `YYYY-MM-DD`, in UTC.
+pub fn today() -> String {
+    let seconds = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs().cast_signed());
+    date(seconds)
+}
+
+/// The day of a second since 1970, as `YYYY-MM-DD`, in UTC.
+pub fn date(seconds: i64) -> String {
+    // Days to a date of the proleptic Gregorian calendar, counted from 1 March of year 0.
+    let days = seconds.div_euclid(86_400) + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12 + 1;
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// Opens a session for a command that changes the lock file.
+pub fn session(place: &Place) -> Result<Session, Failure> {
+    place.enter().map_err(Failure::machine)?;
+    Session::open(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::date;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(date(0), "1970-01-01");
+        assert_eq!(date(951_782_400), "2000-02-29");
+        assert_eq!(date(315_532_800), "1980-01-01");
+        assert_eq!(date(1_795_176_000), "2026-11-20");
+        assert_eq!(date(-1), "1969-12-31");
+    }
+}

@@ -1,0 +1,431 @@
+//! `mstore realise`
+
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use mstore_store::{Hash, Realisation, TreeHash};
+use serde::Serialize;
+
+use super::output::{self, Style};
+use super::place::{Place, Session};
+use super::progress::Display;
+use super::{Failure, provide};
+use crate::build::cancel::CancelToken;
+use crate::build::sandbox::Sandbox;
+use crate::build::step::{Builder, Infrastructure, StepError};
+use crate::build::userns::UsernsError;
+use crate::plan::{Graph, Pins, Staleness, Target, Todo, tree_changes};
+use crate::schedule::realise::{self, Checked, Options, Outcome};
+
+/// Keeps keys of "this target is this tree" apart from all others.
+const TARGET_CONTEXT: &str = "mstore 2026 cli target";
+
+/// Bring targets up to date
+#[derive(clap::Args)]
+pub struct Args {
+    /// Targets, such as stage3-corei7, or patterns, such as 'stage3-*'
+    #[arg(required = true, value_name = "TARGET")]
+    targets: Vec<String>,
+    /// Steps to build at a time [default: the number of processors]
+    #[arg(short, long, value_name = "N")]
+    jobs: Option<std::num::NonZeroU16>,
+    /// Only show what would be built, and why
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+    /// Print one line of JSON a target
+    #[arg(long)]
+    json: bool,
+    /// After a failure go on with what does not depend on it
+    #[arg(long, short)]
+    keep_going: bool,
+    /// Build up-to-date targets a second time and compare
+    #[arg(long, conflicts_with = "dry_run")]
+    check: bool,
+    /// Print only errors and results
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// The answer for one target.
+#[derive(Serialize)]
+struct Line<'a> {
+    target: &'a str,
+    drv: String,
+    tree: Option<String>,
+    built: usize,
+    reused: usize,
+    seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+}
+
+/// Runs the command.
+pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
+    let started = Instant::now();
+    // Must come before the first thread. That it failed matters only if something is to be built.
+    let entered = place.enter();
+    let mut session = Session::open(place)?;
+    let targets = session.targets(&args.targets)?;
+    let mut recipes = session.recipes(&targets)?;
+    let needs = recipes.needs(&session.lock);
+    if !needs.is_empty() {
+        if args.dry_run {
+            provide::announce(&needs);
+            return Ok(ExitCode::SUCCESS);
+        }
+        if let Err(e) = &entered {
+            return Err(no_namespace(e));
+        }
+        provide::provide(&mut session, &needs, args.quiet)?;
+        recipes = session.recipes(&targets)?;
+    }
+    let graph = Graph::build(&recipes, &session.lock, &session.facts, Pins::Required)?;
+    let mut staleness = Staleness::walk(&graph, &session.facts, &mut ())?;
+    let todo = staleness.todo(&session.facts)?;
+    if args.dry_run {
+        return dry_run(&session, &graph, &todo, args.json);
+    }
+    if let Err(e) = &entered
+        && (!todo.is_empty() || args.check)
+    {
+        return Err(no_namespace(e));
+    }
+    let run = Run {
+        session: &session,
+        graph: &graph,
+        args: &args,
+        started,
+    };
+    let outcome = if todo.is_empty() {
+        Outcome::default()
+    } else {
+        run.build(&mut staleness, &todo)?
+    };
+    run.finish(&staleness, &todo, outcome)
+}
+
+fn no_namespace(error: &UsernsError) -> Failure {
+    Failure::machine(error)
+}
+
+/// One run over a graph that is known.
+struct Run<'a> {
+    session: &'a Session,
+    graph: &'a Graph,
+    args: &'a Args,
+    started: Instant,
+}
+
+impl Run<'_> {
+    fn jobs(&self) -> usize {
+        self.args.jobs.map_or_else(processors, |n| n.get().into())
+    }
+
+    fn builder<'b>(&'b self, cancel: &'b CancelToken) -> Builder<'b> {
+        Builder {
+            store: &self.session.store,
+            facts: &self.session.facts,
+            sandbox: Sandbox::new(),
+            cancel,
+            make_jobs: processors(),
+            host: rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
+        }
+    }
+
+    fn build(&self, staleness: &mut Staleness<'_>, todo: &Todo) -> Result<Outcome, Failure> {
+        let stop = Stop::install()?;
+        let mut display = Display::new(self.args.quiet);
+        if !self.args.quiet {
+            display.say(&format!(
+                "{} {} to build{}, {} up to date",
+                todo.build.len(),
+                plural(todo.build.len(), "step"),
+                match todo.maybe.len() {
+                    0 => String::new(),
+                    n => format!(", {n} more if their inputs change"),
+                },
+                todo.reuse.len()
+            ));
+        }
+        let store = &self.session.store;
+        let seconds = |name: &str| {
+            let all = store.realisations(Some(name)).ok()?;
+            all.first().map(|r| r.seconds)
+        };
+        let outcome = realise::realise(
+            &self.builder(&stop.cancel),
+            &self.session.facts,
+            staleness,
+            todo,
+            &seconds,
+            Options {
+                jobs: self.jobs(),
+                keep_going: self.args.keep_going,
+            },
+            &stop.stopped,
+            &mut display,
+        );
+        display.clear();
+        Ok(outcome)
+    }
+
+    fn finish(
+        &self,
+        staleness: &Staleness<'_>,
+        todo: &Todo,
+        outcome: Outcome,
+    ) -> Result<ExitCode, Failure> {
+        report(&outcome);
+        let mut missing = 0;
+        for target in self.graph.requested() {
+            let tree = staleness.target_tree(target, &self.session.facts)?;
+            let path = match tree {
+                Some(tree) => {
+                    self.remember(target, tree)?;
+                    Some(self.session.store.checkout_whole(tree)?)
+                }
+                None => {
+                    missing += 1;
+                    None
+                }
+            };
+            let built = target
+                .nodes
+                .iter()
+                .filter(|n| outcome.built.contains(n))
+                .count();
+            self.print(target, tree, path.as_ref().map(|p| p.path()), &outcome, built)?;
+        }
+        if outcome.cancelled {
+            return Err(Failure::interrupted().hint("what is finished is kept; run it again to go on"));
+        }
+        if let Some((step, error)) = &outcome.infrastructure {
+            return Err(infrastructure(step, error));
+        }
+        if missing > 0 || !outcome.failed.is_empty() {
+            return Ok(ExitCode::from(super::error::FOUND));
+        }
+        if self.args.check {
+            return self.check(staleness);
+        }
+        if todo.is_empty() && !self.args.quiet && !self.args.json {
+            eprintln!(
+                "nothing to do: {} {} up to date ({})",
+                todo.reuse.len(),
+                plural(todo.reuse.len(), "step"),
+                output::duration(self.started.elapsed().as_secs_f64())
+            );
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Records that a target is a tree, when it was another one before: history, and what the
+    /// collector keeps the newest of.
+    fn remember(&self, target: &Target, tree: TreeHash) -> Result<(), Failure> {
+        let store = &self.session.store;
+        let name = target.id.to_string();
+        let known = store.realisations(Some(&name))?;
+        if known.first().is_some_and(|r| r.tree == tree) {
+            return Ok(());
+        }
+        let mut text = name.clone().into_bytes();
+        text.extend_from_slice(tree.0.as_bytes());
+        store.record(&Realisation {
+            key: Hash::derive(TARGET_CONTEXT, &text),
+            drv: self.graph.nodes()[target.last].hash.0,
+            name,
+            tree,
+            started: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |d| d.as_secs().cast_signed()),
+            seconds: self.started.elapsed().as_secs_f64(),
+            host: String::new(),
+            log: None,
+        })?;
+        Ok(())
+    }
+
+    fn print(
+        &self,
+        target: &Target,
+        tree: Option<TreeHash>,
+        path: Option<&std::path::Path>,
+        outcome: &Outcome,
+        built: usize,
+    ) -> Result<(), Failure> {
+        let path = path.map(|p| p.display().to_string());
+        if self.args.json {
+            return output::json(&Line {
+                target: &target.name,
+                drv: self.graph.nodes()[target.last].hash.to_string(),
+                tree: tree.map(|t| t.to_string()),
+                built: outcome.built.len(),
+                reused: self.graph.nodes().len()
+                    - outcome.built.len()
+                    - outcome.failed.len()
+                    - outcome.skipped.len(),
+                seconds: (self.started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+                path,
+            });
+        }
+        let _ = built;
+        match (tree, path) {
+            (Some(tree), Some(path)) => output::line(format!("{} {tree} {path}", target.name)),
+            _ => Ok(()),
+        }
+    }
+
+    fn check(&self, staleness: &Staleness<'_>) -> Result<ExitCode, Failure> {
+        let stop = Stop::install()?;
+        let builder = self.builder(&stop.cancel);
+        let style = Style::stderr();
+        let mut differing = 0;
+        for target in self.graph.requested() {
+            for &node in &target.nodes {
+                let name = &self.graph.nodes()[node].name;
+                match realise::check(&builder, staleness, node, &mut |_| ()) {
+                    Ok(Checked::Same) => eprintln!("{} {name}", style.good("same")),
+                    Ok(Checked::Differs { first, second }) => {
+                        differing += 1;
+                        eprintln!("{} {name}: {first} before, {second} now", style.error("differs"));
+                        let changes = tree_changes(&self.session.store, first, second, 20)?;
+                        for path in &changes.paths {
+                            eprintln!("  {path}");
+                        }
+                    }
+                    Err(StepError::Failed(failure)) => {
+                        differing += 1;
+                        eprintln!("{} {name}: {}", style.error("failed"), failure.how);
+                    }
+                    Err(StepError::Infrastructure(e)) => return Err(infrastructure(name, &e)),
+                    Err(StepError::Cancelled) => return Err(Failure::interrupted()),
+                }
+            }
+        }
+        Ok(if differing == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(super::error::FOUND)
+        })
+    }
+}
+
+fn infrastructure(step: &str, error: &Infrastructure) -> Failure {
+    let failure = Failure::machine(format!("{step}: {error}"));
+    if error.is_disk_full() {
+        failure.hint(
+            "the disk is full; nothing finished is lost: free some space (mstore gc), then run it again",
+        )
+    } else {
+        failure
+    }
+}
+
+/// Tells about failed steps: how, the last lines, and what can be done next.
+fn report(outcome: &Outcome) {
+    let style = Style::stderr();
+    for failed in &outcome.failed {
+        let failure = &failed.failure;
+        eprintln!("{} {} failed: {}", style.error("error:"), failed.name, failure.how);
+        if !failure.tail.is_empty() {
+            eprintln!("last lines of {}:", failure.log.display());
+            for line in &failure.tail {
+                let clean: String = line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
+                eprintln!("  {clean}");
+            }
+        }
+        let target = failed.name.split(':').next().unwrap_or(&failed.name);
+        eprintln!(
+            "{} `mstore log {target}` shows the whole log, `mstore shell {target}` enters the root as the step left it",
+            style.note("hint:")
+        );
+    }
+    if !outcome.skipped.is_empty() {
+        eprintln!("not tried because of this: {}", outcome.skipped.join(" "));
+    }
+}
+
+#[derive(Serialize)]
+struct Planned<'a> {
+    build: Vec<&'a str>,
+    maybe: Vec<&'a str>,
+    reuse: Vec<&'a str>,
+}
+
+fn dry_run(session: &Session, graph: &Graph, todo: &Todo, json: bool) -> Result<ExitCode, Failure> {
+    let names = |list: &[usize]| -> Vec<&str> {
+        list.iter().map(|&n| graph.nodes()[n].name.as_str()).collect()
+    };
+    let planned = Planned {
+        build: names(&todo.build),
+        maybe: names(&todo.maybe),
+        reuse: names(&todo.reuse),
+    };
+    if json {
+        output::json(&planned)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut explainer = crate::plan::Explainer::only(todo.build.iter().copied());
+    Staleness::walk(graph, &session.facts, &mut explainer)?;
+    for (&node, name) in todo.build.iter().zip(&planned.build) {
+        let why: Vec<String> = explainer
+            .of(node)
+            .iter()
+            .map(|r| r.to_string().lines().next().unwrap_or_default().to_owned())
+            .collect();
+        output::line(format!("would build {name}: {}", why.join("; ")))?;
+    }
+    for name in &planned.maybe {
+        output::line(format!("would build {name} if its inputs come out different"))?;
+    }
+    output::line(format!("would reuse {} {}", planned.reuse.len(), plural(planned.reuse.len(), "step")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn plural(n: usize, word: &str) -> String {
+    if n == 1 { word.to_owned() } else { format!("{word}s") }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Ctrl-C and termination, as flags.
+pub(super) struct Stop {
+    pub stopped: Arc<AtomicBool>,
+    pub cancel: CancelToken,
+}
+
+static STOP: OnceLock<CancelToken> = OnceLock::new();
+
+impl Stop {
+    /// The first signal stops the builds and cleans up; a second one ends the process at once.
+    pub fn install() -> Result<Stop, Failure> {
+        let machine = |e: std::io::Error| Failure::machine(format!("cannot handle signals: {e}"));
+        let cancel = CancelToken::new().map_err(machine)?;
+        let stopped = Arc::new(AtomicBool::new(false));
+        let cancel = STOP.get_or_init(|| cancel).clone();
+        for signal in [
+            signal_hook::consts::SIGINT,
+            signal_hook::consts::SIGTERM,
+            signal_hook::consts::SIGHUP,
+        ] {
+            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stopped))
+                .map_err(machine)?;
+            signal_hook::flag::register(signal, Arc::clone(&stopped)).map_err(machine)?;
+        }
+        let (flag, token) = (Arc::clone(&stopped), cancel.clone());
+        std::thread::spawn(move || {
+            while !flag.load(std::sync::atomic::Ordering::Relaxed) {
+                std::thread::sleep(std::time::Duration::from_millis(30));
+            }
+            token.cancel();
+        });
+        Ok(Stop { stopped, cancel })
+    }
+}

@@ -1,0 +1,107 @@
+//! `mstore store`
+
+use std::process::ExitCode;
+
+use mstore_store::{Fault, VerifyOptions};
+
+use super::output::{self, Style};
+use super::place::Place;
+use super::Failure;
+
+/// Look after the store
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Read everything again and compare it with its name
+    Verify {
+        /// Check indexes and references only, not contents
+        #[arg(long)]
+        quick: bool,
+        /// Forget what is damaged, so that it is built anew
+        #[arg(long)]
+        repair: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the command. Exits with 1 when something is wrong.
+pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
+    let Command::Verify { quick, repair, json } = args.command;
+    if repair {
+        place.enter().map_err(Failure::machine)?;
+    }
+    let store = place.store_to_read()?;
+    let style = Style::stderr();
+    let report = store.verify(&VerifyOptions { quick, repair }, &mut |fault: &Fault| {
+        if !json {
+            eprintln!("{} {}", style.error("fault:"), describe(fault));
+        }
+    })?;
+    if json {
+        let faults: Vec<_> = report
+            .faults
+            .iter()
+            .map(|f| {
+                serde_json::json!({
+                    "file": f.file,
+                    "object": f.object.map(|o| o.to_string()),
+                    "detail": f.detail,
+                    "affects": f.affects,
+                })
+            })
+            .collect();
+        let forgotten: Vec<String> = report.forgotten.iter().map(ToString::to_string).collect();
+        output::json_pretty(&serde_json::json!({
+            "objects": report.objects,
+            "bytes": report.bytes,
+            "faults": faults,
+            "forgotten": forgotten,
+        }))?;
+    } else {
+        output::line(format!(
+            "{} objects, {}: {}",
+            report.objects,
+            output::size(report.bytes),
+            match report.faults.len() {
+                0 => "no fault".to_owned(),
+                1 => "1 fault".to_owned(),
+                n => format!("{n} faults"),
+            }
+        ))?;
+        if !report.forgotten.is_empty() {
+            output::line(format!(
+                "forgot {} realisations; realise builds them anew",
+                report.forgotten.len()
+            ))?;
+        } else if !report.faults.is_empty() && !repair {
+            eprintln!("hint: `mstore store verify --repair` forgets what is damaged, so that it is built anew");
+        }
+    }
+    Ok(if report.faults.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(super::error::FOUND)
+    })
+}
+
+fn describe(fault: &Fault) -> String {
+    let mut text = String::new();
+    if let Some(file) = &fault.file {
+        text.push_str(&format!("{file}: "));
+    }
+    if let Some(object) = &fault.object {
+        text.push_str(&format!("{object}: "));
+    }
+    text.push_str(&fault.detail);
+    if !fault.affects.is_empty() {
+        text.push_str(&format!(" (affects {})", fault.affects.join(", ")));
+    }
+    text
+}

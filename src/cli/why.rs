@@ -1,0 +1,60 @@
+//! `mstore why`
+
+use std::process::ExitCode;
+
+use super::place::{Place, Session};
+use super::{Failure, output};
+use crate::plan::{Explainer, Pins, Staleness};
+
+/// Explain a decision
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    question: Question,
+}
+
+#[derive(clap::Subcommand)]
+enum Question {
+    /// Why a target has to be built again
+    Rebuild {
+        /// Targets
+        #[arg(required = true, value_name = "TARGET")]
+        targets: Vec<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the command.
+pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
+    match args.question {
+        Question::Rebuild { targets, json } => rebuild(place, &targets, json),
+    }
+}
+
+fn rebuild(place: &Place, targets: &[String], json: bool) -> Result<ExitCode, Failure> {
+    let session = Session::open(place)?;
+    let graph = session.graph(targets, Pins::Optional)?;
+    let mut explainer = Explainer::new();
+    Staleness::walk(&graph, &session.facts, &mut explainer)?;
+    if json {
+        let all: Vec<_> = explainer
+            .reasons()
+            .iter()
+            .map(|(&node, reasons)| serde_json::json!({ "step": graph.nodes()[node].name, "reasons": reasons }))
+            .collect();
+        output::json_pretty(&all)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for (&node, reasons) in explainer.reasons() {
+        output::line(&graph.nodes()[node].name)?;
+        for reason in reasons {
+            output::line(format!("  {}", reason.to_string().replace('\n', "\n  ")))?;
+        }
+    }
+    if explainer.reasons().is_empty() {
+        eprintln!("nothing has to be built");
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,3 @@
+//! The command line, tested by reading it: every test runs the real binary in a home of its own.
+
+mod environment;
