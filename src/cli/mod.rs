@@ -8,6 +8,7 @@ mod diff;
 mod error;
 mod eval;
 mod export;
+mod fmt;
 mod gc;
 mod graph;
 mod lists;
@@ -74,6 +75,8 @@ enum Command {
     Realise(realise::Args),
     /// Evaluate specifications and print their elements
     Eval(eval::Args),
+    /// Put specification files into canonical layout
+    Fmt(fmt::Args),
     /// List builds, subarchitectures and targets
     List(lists::Args),
     /// Show the derivations of a target
@@ -129,6 +132,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Realise(args) => realise::run(&place, args),
         Command::Eval(args) => eval::run(&place, args),
+        Command::Fmt(args) => fmt::run(&place, args),
         Command::List(args) => lists::run(&place, args),
         Command::Show(args) => show::run(&place, args),
         Command::Graph(args) => graph::run(&place, args),
