@@ -6,7 +6,7 @@ use mstore_store::{ImportOptions, TreeHash};
 
 use super::place::{Place, Session};
 use super::{Failure, output};
-use crate::build::seed;
+use crate::build::seed::{self, HostSeed, SeedEvent, SurveyOptions};
 use crate::plan::{How, Lock, Need, Pin, PinKind, embedded};
 
 /// Says what a real run would get first.
@@ -57,7 +57,7 @@ pub fn host_seed(session: &Session, quiet: bool) -> Result<Pin, Failure> {
     if !quiet {
         eprintln!("capturing a seed from this machine");
     }
-    let captured = seed::capture(&session.store)?;
+    let captured = survey(quiet)?.import(&session.store)?;
     if !quiet {
         eprintln!(
             "captured {} entries, {} in {}",
@@ -69,6 +69,18 @@ pub fn host_seed(session: &Session, quiet: bool) -> Result<Pin, Failure> {
     let mut pin = Pin::new(captured.tree, Some(today()));
     pin.origin = Some("host".to_owned());
     Ok(pin)
+}
+
+/// Lists what a seed of this machine consists of.
+pub fn survey(quiet: bool) -> Result<HostSeed, Failure> {
+    let mut events = |event| {
+        if let SeedEvent::Without { what, why } = event
+            && !quiet
+        {
+            eprintln!("without {what}: {why}");
+        }
+    };
+    Ok(seed::survey(&SurveyOptions::default(), &mut events)?)
 }
 
 fn builtin_snapshot(session: &Session, name: &str) -> Result<Pin, Failure> {

@@ -1,5 +1,6 @@
 //! `mstore realise`
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
@@ -194,12 +195,8 @@ impl Run<'_> {
                     None
                 }
             };
-            let built = target
-                .nodes
-                .iter()
-                .filter(|n| outcome.built.contains(n))
-                .count();
-            self.print(target, tree, path.as_ref().map(|p| p.path()), &outcome, built)?;
+            let path = path.as_ref().and_then(|p| p.layers().first());
+            self.print(target, tree, path.map(PathBuf::as_path), &outcome)?;
         }
         if outcome.cancelled {
             return Err(Failure::interrupted().hint("what is finished is kept; run it again to go on"));
@@ -256,7 +253,6 @@ impl Run<'_> {
         tree: Option<TreeHash>,
         path: Option<&std::path::Path>,
         outcome: &Outcome,
-        built: usize,
     ) -> Result<(), Failure> {
         let path = path.map(|p| p.display().to_string());
         if self.args.json {
@@ -273,7 +269,6 @@ impl Run<'_> {
                 path,
             });
         }
-        let _ = built;
         match (tree, path) {
             (Some(tree), Some(path)) => output::line(format!("{} {tree} {path}", target.name)),
             _ => Ok(()),

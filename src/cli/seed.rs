@@ -85,9 +85,11 @@ fn import(place: &Place, file: &Path, name: Option<String>, json: bool) -> Resul
 fn host(place: &Place, name: Option<String>, dry_run: bool, json: bool) -> Result<ExitCode, Failure> {
     let name = name.unwrap_or_else(|| format!("host-{}", crate::build::host::machine()));
     if dry_run {
-        for path in crate::build::seed::list()? {
-            output::line(path.display())?;
+        let found = provide::survey(json)?;
+        for (path, _) in found.items() {
+            output::line(format!("/{}", path.display()))?;
         }
+        eprintln!("{} entries, {}", found.len(), output::size(found.bytes()));
         return Ok(ExitCode::SUCCESS);
     }
     let mut session = provide::session(place)?;

@@ -117,6 +117,20 @@ impl Store {
         })
     }
 
+    /// Like [`Store::checkout`], but always one folder, which people can look into.
+    pub fn checkout_whole(&self, tree: TreeHash) -> Result<Checkout, StoreError> {
+        let lease = self.lease("checkout")?;
+        lease.protect(tree)?;
+        let layers = match self.present_layers(tree)? {
+            Some(layers) if layers.len() == 1 => layers,
+            _ => vec![self.make_checkout(tree)?],
+        };
+        Ok(Checkout {
+            layers,
+            _lease: lease,
+        })
+    }
+
     fn make_checkout(&self, tree: TreeHash) -> Result<PathBuf, StoreError> {
         self.writable("check out a tree")?;
         let scratch = self.scratch("checkout")?;
