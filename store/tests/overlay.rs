@@ -1,0 +1,268 @@
+//! Capture against the kernel: what overlayfs shows of a build must be what capture makes of its
+//! upper directory. Runs itself again in a new mount namespace, as root and as an ordinary user is
+//! (a user namespace with one id).
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use mstore_store::*;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+const INSIDE: &str = "MSTORE_TEST_INSIDE";
+
+/// Runs a test of this file again under `unshare` with these options.
+fn again(test: &str, options: &[&str]) {
+    if !Command::new("unshare")
+        .args(options)
+        .arg("true")
+        .status()
+        .is_ok_and(|s| s.success())
+    {
+        println!("skipped: unshare {} does not work here", options.join(" "));
+        return;
+    }
+    let exe = std::env::current_exe().unwrap();
+    let out = Command::new("unshare")
+        .args(options)
+        .arg(exe)
+        .args(["--exact", test, "--nocapture", "--ignored"])
+        .env(INSIDE, "1")
+        .output()
+        .unwrap();
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr),
+    );
+    assert!(out.status.success(), "{stdout}\n{stderr}");
+    assert!(stdout.contains("1 passed"), "{stdout}");
+    print!(
+        "{}",
+        stdout
+            .lines()
+            .filter(|l| l.starts_with("skipped"))
+            .collect::<String>()
+    );
+}
+
+#[test]
+fn capture_agrees_with_overlayfs_for_an_ordinary_user() {
+    again(
+        "inside_random_builds",
+        &["--user", "--map-root-user", "--mount"],
+    );
+}
+
+#[test]
+fn capture_agrees_with_overlayfs_for_root() {
+    if rustix::process::geteuid().is_root() {
+        again("inside_random_builds", &["--mount"]);
+    } else {
+        println!("skipped: not root");
+    }
+}
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % below as u64) as usize
+    }
+
+    fn path(&mut self, top: &Path) -> PathBuf {
+        let mut path = top.to_path_buf();
+        for _ in 0..=self.next(3) {
+            path.push(["a", "b", "c", "d", "e"][self.next(5)]);
+        }
+        path
+    }
+
+    /// One change. Most that cannot be made (no such directory) just fail, as they do in builds.
+    fn change(&mut self, top: &Path) {
+        let (path, other) = (self.path(top), self.path(top));
+        match self.next(14) {
+            0 | 1 => drop(fs::create_dir(&path)),
+            2 | 3 => {
+                // Opening a pipe would wait for its other end.
+                if fs::symlink_metadata(&path).map_or(true, |m| m.is_file()) {
+                    drop(fs::write(&path, [b'x'].repeat(self.next(9000))));
+                }
+            }
+            4 => drop(fs::remove_file(&path)),
+            5 => drop(fs::remove_dir_all(&path)),
+            6 => drop(fs::rename(&path, &other)),
+            7 => drop(fs::hard_link(&path, &other)),
+            8 => drop(symlink("a/b", &path)),
+            9 => {
+                if fs::symlink_metadata(&path).is_ok_and(|m| !m.is_symlink()) {
+                    let mode = [0o644, 0o4755, 0o2750, 0o1777, 0o700][self.next(5)];
+                    drop(fs::set_permissions(&path, fs::Permissions::from_mode(mode)));
+                }
+            }
+            10 => {
+                let value = [self.next(9) as u8];
+                let flags = rustix::fs::XattrFlags::empty();
+                let _ = rustix::fs::lsetxattr(&path, "user.note", &value, flags);
+            }
+            11 => {
+                // A directory replaced by another of its name hides what was in it.
+                if fs::symlink_metadata(&path).is_ok_and(|m| m.is_dir()) {
+                    drop(fs::remove_dir_all(&path));
+                    drop(fs::create_dir(&path));
+                    drop(fs::write(path.join("new"), "new"));
+                }
+            }
+            12 => {
+                use std::io::Write;
+                if fs::symlink_metadata(&path).is_ok_and(|m| m.is_file())
+                    && let Ok(mut file) = fs::OpenOptions::new().append(true).open(&path)
+                {
+                    drop(file.write_all(b"more"));
+                }
+            }
+            _ => {
+                let mode = rustix::fs::Mode::from_raw_mode(0o640);
+                let fifo = rustix::fs::FileType::Fifo;
+                let _ = rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, mode, 0);
+            }
+        }
+    }
+}
+
+fn overlay(layers: &[PathBuf], upper: &Path, work: &Path, merged: &Path) -> bool {
+    fs::create_dir_all(merged).unwrap();
+    fs::create_dir_all(work).unwrap();
+    let lower: Vec<_> = layers.iter().map(|l| l.display().to_string()).collect();
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={},userxattr,index=off,metacopy=off,xino=auto",
+        lower.join(":"),
+        upper.display(),
+        work.display()
+    );
+    let options = std::ffi::CString::new(options).unwrap();
+    let none = MountFlags::empty();
+    match mount("overlay", merged, "overlay", none, options.as_c_str()) {
+        Ok(()) => true,
+        Err(error) => {
+            println!("skipped: overlayfs cannot be mounted here: {error}");
+            false
+        }
+    }
+}
+
+/// Compares what capture made with what overlayfs showed. Of a file that was copied up to be linked,
+/// overlayfs (without an index) shows two inode numbers, though it is one file in the upper
+/// directory: of hard links, capture may know more.
+fn agree(store: &Store, captured: TreeHash, seen: TreeHash) -> bool {
+    let (captured, seen) = (store.tree(captured).unwrap(), store.tree(seen).unwrap());
+    let known = |group: &Vec<Vec<u8>>| {
+        let has_all = |big: &Vec<Vec<u8>>| group.iter().all(|path| big.contains(path));
+        captured.links.iter().any(has_all)
+    };
+    captured.root == seen.root && captured.dir == seen.dir && seen.links.iter().all(known)
+}
+
+/// Everything about a tree as lines, without what would be the same in all lines.
+fn listing(store: &Store, tree: TreeHash) -> Vec<String> {
+    fn dir(store: &Store, hash: DirHash, path: &str, out: &mut Vec<String>) {
+        for entry in store.manifest(hash).unwrap().into_entries() {
+            let path = format!("{path}/{}", String::from_utf8_lossy(&entry.name));
+            let Meta {
+                mode,
+                mtime,
+                xattrs,
+                ..
+            } = &entry.meta;
+            let word = entry.kind.word();
+            out.push(format!("{path} {word} {mode:o} {mtime:?} {xattrs:?}"));
+            if let Kind::Dir { manifest } = entry.kind {
+                dir(store, manifest, &path, out);
+            }
+        }
+    }
+    let tree = store.tree(tree).unwrap();
+    let mut out = vec![format!("/ {:?}", tree.root)];
+    for group in &tree.links {
+        let names = group
+            .iter()
+            .map(|p| String::from_utf8_lossy(p).into_owned());
+        out.push(format!("links {:?}", names.collect::<Vec<_>>()));
+    }
+    dir(store, tree.dir, "", &mut out);
+    out
+}
+
+#[test]
+#[ignore = "runs in a namespace, started by the others"]
+fn inside_random_builds() {
+    if std::env::var_os(INSIDE).is_none() {
+        return;
+    }
+    // A file system of our own, so that any file system below will do.
+    let tmp = tempfile::tempdir().unwrap();
+    let top = tmp.path().join("fs");
+    fs::create_dir(&top).unwrap();
+    mount("tmpfs", &top, "tmpfs", MountFlags::empty(), None).unwrap();
+    for seed in 1..=40u64 {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let dir = top.join(seed.to_string());
+        fs::create_dir(&dir).unwrap();
+        let store = Store::open(&dir.join("store"), &OpenOptions::create()).unwrap();
+        let source = dir.join("source");
+        fs::create_dir(&source).unwrap();
+        for _ in 0..60 {
+            random.change(&source);
+        }
+        let full = ImportOptions::default();
+        let mut base = store.import_dir(&source, &full).unwrap().tree;
+        // Several steps, each on the layers that the one before left.
+        for step in 0..4 {
+            let checkout = store.checkout(base).unwrap();
+            let scratch = store.scratch("build").unwrap();
+            let part = |name: &str| scratch.path().join(name);
+            store.prepare_upper(base, &part("upper")).unwrap();
+            let (upper, work, merged) = (part("upper"), part("work"), part("merged"));
+            if !overlay(checkout.layers(), &upper, &work, &merged) {
+                return;
+            }
+            assert_eq!(store.import_dir(&merged, &full).unwrap().tree, base);
+            for _ in 0..random.next(25) {
+                random.change(&merged);
+            }
+            let seen = store.import_dir(&merged, &full).unwrap().tree;
+            unmount(&merged, UnmountFlags::empty()).unwrap();
+            // No time is later than this one: nothing is clamped.
+            let never = CaptureOptions { epoch: i64::MAX };
+            let captured = store.capture(base, &upper, &never).unwrap();
+            if !agree(&store, captured.tree, seen) {
+                let (a, b) = (listing(&store, captured.tree), listing(&store, seen));
+                panic!("seed {seed} step {step}:\ncapture {a:#?}\noverlayfs {b:#?}");
+            }
+            // Clamped, the upper directory must be as good a layer as a fresh checkout.
+            let old = CaptureOptions {
+                epoch: 1_000_000_000,
+            };
+            let clamped = store.capture(base, &upper, &old).unwrap().tree;
+            store.keep_layer(base, clamped, upper).unwrap();
+            let kept = store.checkout(clamped).unwrap();
+            if clamped != base {
+                assert_eq!(kept.layers().len(), checkout.layers().len() + 1);
+            }
+            let copy = part("copy");
+            store.copy_out(clamped, &copy).unwrap();
+            assert_eq!(store.import_dir(&copy, &full).unwrap().tree, clamped);
+            base = clamped;
+        }
+        let report = store
+            .verify(&VerifyOptions::default(), &mut |_| ())
+            .unwrap();
+        assert_eq!(report.faults, []);
+        let report = store.gc(&GcPolicy::newest(0), true).unwrap();
+        assert!(!report.alive.is_empty());
+    }
+    unmount(&top, UnmountFlags::DETACH).unwrap();
+}
