@@ -3,6 +3,8 @@
 //! The floors, each using only those under it: `cli`, `schedule`, `build`, `plan`; below them
 //! the crates `mstore-lang` and `mstore-store`.
 
+#![deny(unsafe_code)]
+
 pub mod build;
 pub mod cli;
 pub mod plan;

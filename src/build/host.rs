@@ -23,6 +23,18 @@ pub struct PlatformError {
     pub remedy: String,
 }
 
+/// Something builds need that this machine does not give.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// No sandbox can be set up.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// Programs of a platform cannot be run.
+    #[error(transparent)]
+    Platform(#[from] PlatformError),
+}
+
 /// How programs of a platform run here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Runs {
@@ -50,7 +62,7 @@ pub struct HostCapabilities {
 
 /// Sets up a sandbox once (in an existing scratch directory on the store's file system) to see
 /// whether builds can run here at all.
-pub fn check(sandbox: &Sandbox, scratch: &Path) -> Result<HostCapabilities, SandboxError> {
+pub fn check(sandbox: &Sandbox, scratch: &Path) -> Result<HostCapabilities, HostError> {
     sandbox.probe(scratch)?;
     let name = rustix::system::uname();
     let platforms = KNOWN
@@ -140,7 +152,12 @@ pub fn is_32_bit_of(machine: &str, platform: &str) -> bool {
 }
 
 /// How programs of a platform run here, or what keeps them from it.
-pub fn runs(platform: &str) -> Result<Runs, PlatformError> {
+pub fn runs(platform: &str) -> Result<Runs, HostError> {
+    Ok(find(platform)?)
+}
+
+/// As [`runs`].
+pub(crate) fn find(platform: &str) -> Result<Runs, PlatformError> {
     let machine = machine();
     if platform == machine {
         return Ok(Runs::Natively);

@@ -323,7 +323,7 @@ fn order(job: &Job, mode: wire::Mode, argv: Vec<Vec<u8>>) -> Result<wire::Order,
             return bad(format!("two inputs are to appear at {}", target.display()));
         }
     }
-    host::runs(&job.platform)?;
+    host::find(&job.platform)?;
     let mut env = Vec::new();
     for (name, value) in &job.env {
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {

@@ -117,7 +117,7 @@ fn run(
     started: Instant,
 ) -> Result<Finished, SandboxError> {
     let (mut helper, mut output) = start(program, order)?;
-    let deadline = job.timeout.map(|t| started + t);
+    let deadline = job.timeout.and_then(|t| started.checked_add(t));
     let mut next_look = started;
     let mut stopped: Option<(Status, Instant)> = None;
     let mut answer = None;
