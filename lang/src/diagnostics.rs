@@ -11,7 +11,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet}
 use crate::class::Class;
 use crate::eval::{Cause, Memo};
 use crate::load::{label, possible};
-use crate::nearest::nearest;
+use crate::nearest::{nearest, shorten};
 use crate::span::{Loc, Span};
 use crate::syntax::File;
 use crate::table::Table;
@@ -32,7 +32,7 @@ impl Label {
         Label {
             file: Arc::clone(file),
             span,
-            text: text.into(),
+            text: shorten(text),
         }
     }
 
@@ -99,7 +99,7 @@ impl Diagnostic {
     pub fn new(class: Class, message: impl Into<String>) -> Self {
         Diagnostic {
             class,
-            message: message.into(),
+            message: shorten(message),
             primary: None,
             labels: Vec::new(),
             notes: Vec::new(),
@@ -119,12 +119,12 @@ impl Diagnostic {
     }
 
     pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
-        self.notes.push(note.into());
+        self.notes.push(shorten(note));
         self
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help.push(help.into());
+        self.help.push(shorten(help));
         self
     }
 
@@ -317,39 +317,7 @@ pub(crate) fn explain_cause(table: &Table, memo: &Memo, cause: u32) -> Diagnosti
             let found = found.primary(label(table, *at, "undefined here"));
             conditions(table, *element, found)
         }
-        Cause::Circular { links } => {
-            let names: Vec<String> = links
-                .iter()
-                .map(|(element, _)| table.name(*element).join())
-                .collect();
-            let mut shown = names.clone();
-            if shown.len() > 8 {
-                shown.splice(4..shown.len() - 3, [format!("({} more)", names.len() - 7)]);
-            }
-            shown.extend(names.first().cloned());
-            let first = names.first().map_or("", String::as_str);
-            let mut found = error(format!(
-                "`{first}` depends on itself: {}",
-                shown.join(" -> ")
-            ));
-            for (index, (_, at)) in links.iter().enumerate() {
-                let next = names
-                    .get(index + 1)
-                    .or(names.first())
-                    .map_or("", String::as_str);
-                let text = format!("`{}` needs `{next}`", names[index]);
-                let place = label(table, *at, text);
-                found = if index == 0 {
-                    found.primary(place)
-                } else {
-                    found.label(place)
-                };
-                if index > 10 {
-                    break;
-                }
-            }
-            found
-        }
+        Cause::Circular { links, .. } => circular(table, links),
         Cause::BadModifier { at, modifier } => {
             let file = table.file(at.file);
             let text = file.text(modifier.span).trim_start_matches(':');
@@ -473,6 +441,38 @@ pub(crate) fn conditions(table: &Table, element: u32, mut found: Diagnostic) -> 
     found
 }
 
+/// Shows a circle, or both ends of a long one.
+fn circular(table: &Table, links: &[(u32, Loc)]) -> Diagnostic {
+    // A circle of a hundred thousand must not be spelt out for each of its elements.
+    const SHOWN: usize = 12;
+    let name = |index: usize| {
+        links
+            .get(index)
+            .map_or_else(String::new, |(element, _)| table.name(*element).join())
+    };
+    let mut way: Vec<String> = Vec::new();
+    if links.len() <= 8 {
+        way.extend((0..links.len()).map(name));
+    } else {
+        way.extend((0..4).map(name));
+        way.push(format!("({} more)", links.len() - 7));
+        way.extend((links.len() - 3..links.len()).map(name));
+    }
+    way.push(name(0));
+    let message = format!("`{}` depends on itself: {}", name(0), way.join(" -> "));
+    let mut found = Diagnostic::new(Class::Circular, message);
+    for (index, (_, at)) in links.iter().enumerate().take(SHOWN) {
+        let next = name((index + 1) % links.len());
+        let place = label(table, *at, format!("`{}` needs `{next}`", name(index)));
+        found = if index == 0 {
+            found.primary(place)
+        } else {
+            found.label(place)
+        };
+    }
+    found
+}
+
 fn undefined(table: &Table, at: Loc, name: &str) -> Diagnostic {
     let file = table.file(at.file);
     let written = file.text(at.span);
@@ -518,8 +518,8 @@ fn undefined(table: &Table, at: Loc, name: &str) -> Diagnostic {
 
 /// The defined name that was probably meant.
 pub(crate) fn nearest_name(table: &Table, name: &str) -> Option<String> {
-    // Beyond this many names a suggestion is not worth the time.
-    if table.len() > 20_000 {
+    // Beyond this many names a suggestion is not worth the time, which every error takes.
+    if table.len() > 2_000 {
         return None;
     }
     let names: Vec<String> = table

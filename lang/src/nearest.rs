@@ -1,4 +1,4 @@
-//! Finds the name that was probably meant.
+//! Words for messages: the name that was probably meant, and texts of bearable length.
 
 /// The candidate fewest edits away, if it is near enough to be a slip.
 pub(crate) fn nearest<'a>(
@@ -50,6 +50,23 @@ fn distance(left: &str, right: &str, rows: &mut (Vec<usize>, Vec<usize>)) -> usi
         *before = std::mem::replace(row, next);
     }
     row[right.len()]
+}
+
+/// Cuts the middle out of a text that is too long to be read.
+pub(crate) fn shorten(text: impl Into<String>) -> String {
+    const MOST: usize = 400;
+    let text = text.into();
+    if text.len() <= MOST {
+        return text;
+    }
+    let cut = |mut at: usize| {
+        while !text.is_char_boundary(at) {
+            at -= 1;
+        }
+        at
+    };
+    let (front, back) = (cut(MOST / 2), cut(text.len() - MOST / 4));
+    format!("{} [...] {}", &text[..front], &text[back..])
 }
 
 #[cfg(test)]

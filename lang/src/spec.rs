@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::class::Class;
 use crate::diagnostics::{Diagnostic, Label, conditions, explain_cause, nearest_name};
-use crate::eval::text::{Cursor, Piece};
+use crate::eval::text::Cursor;
 use crate::eval::{Cause, Key, Machine, Memo, Outcome, Silent, Visitor};
 use crate::files::Files;
 use crate::limits::Limits;
@@ -427,7 +427,7 @@ impl Spec {
 }
 
 fn in_circle(cause: &Cause, element: u32) -> bool {
-    matches!(cause, Cause::Circular { links } if links.iter().any(|(link, _)| *link == element))
+    matches!(cause, Cause::Circular { members, .. } if members.binary_search(&element).is_ok())
 }
 
 /// The lines of an evaluated block.
@@ -438,15 +438,12 @@ pub(crate) fn lines(table: &Table, memo: &Memo, block: Option<u32>) -> Vec<Strin
     let count = memo.arena.blocks[block as usize].lines;
     let mut out = Vec::with_capacity(count as usize);
     let mut cursor = Cursor::new(&memo.arena, block, 0, count);
-    let (mut line, mut stack) = (String::new(), Vec::new());
-    while let Some(piece) = cursor.next(&memo.arena, table) {
-        if let Piece::Source { file, span } = piece {
-            out.push(table.file(file).text(span).to_owned());
-            continue;
-        }
-        line.clear();
-        memo.arena.write_with(table, piece, &mut line, &mut stack);
-        out.push(line.clone());
+    let mut stack = Vec::new();
+    while let Some(text) = cursor.next(&memo.arena, table) {
+        let mut line = String::with_capacity(text.len as usize);
+        memo.arena
+            .write_with(table, text.piece, &mut line, &mut stack);
+        out.push(line);
     }
     out
 }

@@ -19,6 +19,8 @@ pub(crate) enum Cause {
     /// Each element of the circle with the place where it asks for the next.
     Circular {
         links: Vec<(u32, Loc)>,
+        /// The elements, sorted.
+        members: Vec<u32>,
     },
     BadModifier {
         at: Loc,

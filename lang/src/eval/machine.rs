@@ -469,7 +469,9 @@ impl<'a, V: Visitor> Machine<'a, V> {
             met
         });
         frame.flags.merge(met);
-        self.memo.fail(Cause::Circular { links })
+        let mut members: Vec<u32> = links.iter().map(|(element, _)| *element).collect();
+        members.sort_unstable();
+        self.memo.fail(Cause::Circular { links, members })
     }
 
     /// The choice of an element's definition.

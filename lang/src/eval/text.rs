@@ -222,7 +222,7 @@ impl Arena {
                         if !std::mem::take(first) {
                             out.push(' ');
                         }
-                        next = text;
+                        next = text.piece;
                     }
                 },
             }
@@ -282,7 +282,7 @@ impl Cursor {
         }
     }
 
-    pub fn next(&mut self, arena: &Arena, table: &Table) -> Option<Piece> {
+    pub fn next(&mut self, arena: &Arena, table: &Table) -> Option<Text> {
         if self.take == 0 {
             return None;
         }
@@ -301,7 +301,12 @@ impl Cursor {
                     continue;
                 }
                 self.take -= 1;
-                return Some(Piece::Source { file, span: line });
+                let piece = Piece::Source { file, span: line };
+                return Some(Text {
+                    piece,
+                    len: line.len() as u32,
+                    blank: false,
+                });
             }
             let (start, end) = self.stack.last_mut()?;
             let item = arena.items[*start as usize];
@@ -317,7 +322,7 @@ impl Cursor {
             match item {
                 Item::Line(text) => {
                     self.take -= 1;
-                    return Some(text.piece);
+                    return Some(text);
                 }
                 Item::Run { file, span, .. } => self.run = Some((file, span)),
                 Item::Block(id) => {

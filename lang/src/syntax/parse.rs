@@ -7,10 +7,11 @@ use std::sync::{LazyLock, OnceLock};
 use hashbrown::DefaultHashBuilder;
 
 use super::annotation::{Annotation, words};
-use super::lines::{Line, LineKind, Lines, is_space, trim};
+use super::lines::{LineKind, Lines, is_space, trim};
 use super::name::{hash_name, is_valid_name};
 use super::{ABSOLUTE, Collect, Condition, Definition, File, FullName, Kind, LAX, PYTHON, Section};
 use crate::class::Class;
+use crate::nearest::shorten;
 use crate::span::Span;
 
 /// Something in the text that is against the rules.
@@ -33,14 +34,14 @@ impl SyntaxError {
         SyntaxError {
             class,
             span,
-            message: message.into(),
+            message: shorten(message),
             other: None,
             help: None,
         }
     }
 
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(shorten(help));
         self
     }
 }
@@ -233,7 +234,7 @@ impl Parser<'_> {
                     Err(error) => self.error(error),
                 },
                 LineKind::Bad { text, opens } => {
-                    self.bad_line(text, &line, opens);
+                    self.bad_line(text, opens);
                     if opens {
                         lines.skip_block(|_| {});
                     }
@@ -377,7 +378,7 @@ impl Parser<'_> {
         KEY.hash_one((element.of(self.source), texts))
     }
 
-    fn bad_line(&mut self, text: Span, line: &Line, opens: bool) {
+    fn bad_line(&mut self, text: Span, opens: bool) {
         let source = self.source;
         let content = text.of(source);
         let word = content.split([' ', '\t']).next().unwrap_or(content);
@@ -416,7 +417,6 @@ impl Parser<'_> {
             };
             let fixed: String = fixed.chars().take(60).collect();
             let span = if rest.is_empty() { name } else { text };
-            let _ = line;
             bad(span, "neither element nor annotation".to_owned())
                 .help(format!("a colon is missing: `{fixed}`"))
         };
