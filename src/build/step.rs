@@ -8,7 +8,7 @@ use mstore_store::{CaptureOptions, Checkout, ErrorKind, Realisation, Store, Stor
 
 use super::cancel::CancelToken;
 use super::failed::{self, FailedRoot};
-use super::host::{self, HostError};
+use super::host::{self, PlatformError};
 use super::sandbox::{Bind, Finished, Job, Sandbox, SandboxError, Status};
 use super::step_log::{StepLog, StepLogError};
 use crate::plan::derivation::{Output, Resolved};
@@ -74,7 +74,7 @@ pub enum Infrastructure {
     Sandbox(#[from] SandboxError),
     /// This machine cannot run what the step is for.
     #[error(transparent)]
-    Host(#[from] HostError),
+    Platform(#[from] PlatformError),
     /// The log could not be written.
     #[error(transparent)]
     Log(#[from] StepLogError),
@@ -121,21 +121,30 @@ impl Infrastructure {
             Infrastructure::NoSpace { .. } => true,
             Infrastructure::Store(e) => e.kind() == ErrorKind::NoSpace,
             Infrastructure::Sandbox(e) => e.is_disk_full(),
-            Infrastructure::Host(HostError::Sandbox(e)) => e.is_disk_full(),
             Infrastructure::Log(StepLogError { source, .. })
-            | Infrastructure::Io { source, .. } => {
-                source.kind() == std::io::ErrorKind::StorageFull
-            }
+            | Infrastructure::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
             _ => false,
         }
     }
 }
 
-impl<E: Into<Infrastructure>> From<E> for StepError {
-    fn from(e: E) -> Self {
-        StepError::Infrastructure(e.into())
+impl From<Infrastructure> for StepError {
+    fn from(e: Infrastructure) -> Self {
+        StepError::Infrastructure(e)
     }
 }
+
+macro_rules! infrastructure {
+    ($($error:ty)*) => {
+        $(impl From<$error> for StepError {
+            fn from(e: $error) -> Self {
+                StepError::Infrastructure(e.into())
+            }
+        })*
+    };
+}
+
+infrastructure! { StoreError SandboxError PlatformError StepLogError FactsError }
 
 fn failed_to(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Infrastructure {
     let path = path.to_owned();
@@ -284,12 +293,19 @@ impl Builder<'_> {
         let job = prepared.job(step, Some(upper.clone()), &work, self.make_jobs);
 
         let mut log = StepLog::create(self.store, name, began)?;
-        let finished = self
-            .sandbox
-            .run(&job, &mut |bytes| log.write(bytes, output), self.cancel)?;
+        let finished =
+            self.sandbox
+                .run(&job, &mut |bytes| log.write(bytes, output), self.cancel)?;
         let (log_name, log_path, tail) = log.finish(output)?;
         if !finished.status.is_success() {
-            return Err(self.failure(name, step, &finished, log_path, tail, keep.then_some(&*upper)));
+            return Err(self.failure(
+                name,
+                step,
+                &finished,
+                log_path,
+                tail,
+                keep.then_some(&*upper),
+            ));
         }
         let root_tree = step.root_tree().ok_or_else(|| Infrastructure::Inputs {
             step: name.to_owned(),

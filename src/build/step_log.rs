@@ -52,7 +52,11 @@ pub fn newest(store: &Store, name: &str) -> Result<Option<PathBuf>, StepLogError
         let file = entry.file_name();
         let began = file
             .to_str()
-            .and_then(|f| f.strip_prefix(&stem)?.strip_prefix('.')?.strip_suffix(".log"))
+            .and_then(|f| {
+                f.strip_prefix(&stem)?
+                    .strip_prefix('.')?
+                    .strip_suffix(".log")
+            })
             .and_then(|n| n.parse::<i64>().ok());
         if let Some(began) = began
             && best.as_ref().is_none_or(|(b, _)| *b < began)

@@ -51,7 +51,10 @@ mod tests {
     fn every_spelling_is_read() {
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
         assert_eq!(read(&["a: b"]), [pair("a", "b")]);
-        assert_eq!(read(&["a:", "b c", "d=e"]), [pair("a", "b c"), pair("d", "e")]);
+        assert_eq!(
+            read(&["a:", "b c", "d=e"]),
+            [pair("a", "b c"), pair("d", "e")]
+        );
         assert_eq!(read(&["a="]), [pair("a", "")]);
         assert_eq!(read(&["a:"]), [pair("a", "")]);
         assert_eq!(read(&["a:   x "]), [pair("a", "  x ")]);

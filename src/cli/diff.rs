@@ -82,11 +82,15 @@ fn revision(
     names: &[String],
 ) -> Result<Graph, Failure> {
     if session.distribution.is_builtin() {
-        return Err(Failure::usage("the built-in specifications have no revisions")
-            .hint("run it beside your metro.conf, or name it with --file"));
+        return Err(
+            Failure::usage("the built-in specifications have no revisions")
+                .hint("run it beside your metro.conf, or name it with --file"),
+        );
     }
     let entry = session.distribution.entry().to_owned();
-    let folder = entry.parent().map_or_else(current_dir, |p| Ok(p.to_owned()))?;
+    let folder = entry
+        .parent()
+        .map_or_else(current_dir, |p| Ok(p.to_owned()))?;
     let files = GitFiles::open(&folder, revision)?;
     let lock_path = session.distribution.lock_path(session.store.path());
     // The lock file of that revision, where it is kept there; else today's.
@@ -95,7 +99,13 @@ fn revision(
     } else {
         session.lock.clone()
     };
-    let distribution = Distribution::with_files(Box::new(files), entry, place.definitions().to_vec())?;
+    let distribution =
+        Distribution::with_files(Box::new(files), entry, place.definitions().to_vec())?;
     let recipes = distribution.recipes(&chosen(&distribution, names)?, &lock)?;
-    Ok(Graph::build(&recipes, &lock, &session.facts, Pins::Optional)?)
+    Ok(Graph::build(
+        &recipes,
+        &lock,
+        &session.facts,
+        Pins::Optional,
+    )?)
 }

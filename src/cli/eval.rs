@@ -103,7 +103,9 @@ pub fn specification(place: &Place) -> Result<(SpecFiles, PathBuf), Failure> {
             }
         }
     };
-    let shadow = entry.parent().map(|dir| dir.join(crate::plan::distribution::SHADOW_NAME));
+    let shadow = entry
+        .parent()
+        .map(|dir| dir.join(crate::plan::distribution::SHADOW_NAME));
     let shadow = shadow.filter(|_| entry != Path::new(BUILTIN_ENTRY));
     Ok((SpecFiles::new(Box::new(DiskFiles), shadow), entry))
 }
@@ -124,7 +126,9 @@ fn print(spec: &Spec, args: &Args) -> Result<ExitCode, Failure> {
                 output::line(value.to_text())?;
                 Ok(ExitCode::SUCCESS)
             }
-            Err(e) => Err(Failure::rendered(e.diagnostic.render(output::stderr_colour()))),
+            Err(e) => Err(Failure::rendered(
+                e.diagnostic.render(output::stderr_colour()),
+            )),
         };
     }
     let mut found = spec.evaluate_all();

@@ -43,7 +43,8 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
             Err(e) => Err(Failure::machine(format!("cannot write to stdout: {e}"))),
         };
     }
-    let failed = |e: std::io::Error| Failure::machine(format!("cannot write {}: {e}", file.display()));
+    let failed =
+        |e: std::io::Error| Failure::machine(format!("cannot write {}: {e}", file.display()));
     let partial = partial_name(&file);
     let written = File::create(&partial).map_err(failed).and_then(|f| {
         let mut out = BufWriter::new(f);
@@ -77,12 +78,19 @@ pub fn find(session: &Session, what: &str) -> Result<(TreeHash, String), Failure
     let staleness = Staleness::walk(&graph, &session.facts, &mut ())?;
     let mut requested = graph.requested();
     let (Some(target), None) = (requested.next(), requested.next()) else {
-        return Err(Failure::usage(format!("`{what}` names several targets; export takes one")));
+        return Err(Failure::usage(format!(
+            "`{what}` names several targets; export takes one"
+        )));
     };
     match staleness.target_tree(target, &session.facts)? {
-        Some(tree) => Ok((tree, format!("{}-{}", target.name.replace('/', "-"), target.version))),
-        None => Err(Failure::usage(format!("{what} is not built, or not up to date"))
-            .hint(format!("build it first: mstore realise {what}"))),
+        Some(tree) => Ok((
+            tree,
+            format!("{}-{}", target.name.replace('/', "-"), target.version),
+        )),
+        None => Err(
+            Failure::usage(format!("{what} is not built, or not up to date"))
+                .hint(format!("build it first: mstore realise {what}")),
+        ),
     }
 }
 

@@ -70,14 +70,23 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let style = Style::stdout();
-    let verb = if args.dry_run { "would remove" } else { "removed" };
+    let verb = if args.dry_run {
+        "would remove"
+    } else {
+        "removed"
+    };
     for gone in &report.gone {
         output::line(format!("{} {}", style.error(verb), what(gone)))?;
     }
     if args.dry_run {
         for survivor in &report.alive {
             let why: Vec<String> = survivor.why.iter().map(reason).collect();
-            output::line(format!("{} {}: {}", style.good("keeps"), survivor.tree, why.join("; ")))?;
+            output::line(format!(
+                "{} {}: {}",
+                style.good("keeps"),
+                survivor.tree,
+                why.join("; ")
+            ))?;
         }
     }
     let n = usize::try_from(report.objects_gone).unwrap_or(usize::MAX);

@@ -51,7 +51,11 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
             } else {
                 format!(" <- {}", needs.join(" "))
             };
-            output::line(format!("{:10} {}{needs}", node.state.unwrap_or_default(), node.name))?;
+            output::line(format!(
+                "{:10} {}{needs}",
+                node.state.unwrap_or_default(),
+                node.name
+            ))?;
         }
     }
     Ok(ExitCode::SUCCESS)

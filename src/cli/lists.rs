@@ -50,7 +50,10 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         text.push_str(&format!("\n{arch}: {}", subarches.join(" ")));
     }
     output::line(text)?;
-    eprintln!("a target's name is TARGET-SUBARCH or BUILD/TARGET-SUBARCH, for example {}", example(&view));
+    eprintln!(
+        "a target's name is TARGET-SUBARCH or BUILD/TARGET-SUBARCH, for example {}",
+        example(&view)
+    );
     Ok(ExitCode::SUCCESS)
 }
 

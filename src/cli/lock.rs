@@ -39,10 +39,18 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     } else {
         Session::open(place)?
     };
-    for (kind, pins) in [(PinKind::Seed, &args.seed), (PinKind::Snapshot, &args.snapshot)] {
+    for (kind, pins) in [
+        (PinKind::Seed, &args.seed),
+        (PinKind::Snapshot, &args.snapshot),
+    ] {
         for pin in pins {
             let (name, tree) = parse(&session, pin)?;
-            provide::set(&mut session, kind, name, Pin::new(tree, Some(provide::today())))?;
+            provide::set(
+                &mut session,
+                kind,
+                name,
+                Pin::new(tree, Some(provide::today())),
+            )?;
         }
     }
     for name in &args.remove {
@@ -65,7 +73,9 @@ fn parse<'a>(session: &Session, pin: &'a str) -> Result<(&'a str, TreeHash), Fai
     if session.store.has_tree(tree)? {
         Ok((name, tree))
     } else {
-        Err(Failure::usage(format!("the store does not have the tree {tree}")))
+        Err(Failure::usage(format!(
+            "the store does not have the tree {tree}"
+        )))
     }
 }
 
@@ -92,10 +102,18 @@ fn update(session: &mut Session, name: &str) -> Result<(), Failure> {
     let mut without = session.lock.clone();
     without.remove(PinKind::Seed, name);
     without.remove(PinKind::Snapshot, name);
-    let need: Vec<_> = recipes.needs(&without).into_iter().filter(|n| n.name == name).collect();
+    let need: Vec<_> = recipes
+        .needs(&without)
+        .into_iter()
+        .filter(|n| n.name == name)
+        .collect();
     match need.first().map(|n| &n.how) {
-        None => Err(Failure::usage(format!("no target uses a seed or snapshot called `{name}`"))),
-        Some(How::Import(hint)) => Err(Failure::usage(format!("mstore cannot get `{name}` by itself")).hint(hint)),
+        None => Err(Failure::usage(format!(
+            "no target uses a seed or snapshot called `{name}`"
+        ))),
+        Some(How::Import(hint)) => {
+            Err(Failure::usage(format!("mstore cannot get `{name}` by itself")).hint(hint))
+        }
         Some(_) => provide::provide(session, &need, false),
     }
 }
@@ -121,7 +139,11 @@ fn show(session: &Session, json: bool) -> Result<(), Failure> {
     let path = session.distribution.lock_path(session.store.path());
     eprintln!("{}", path.display());
     for (kind, name, pin) in session.lock.pins() {
-        output::line(format!("{kind} {name} {} {}", pin.tree, pin.date.as_deref().unwrap_or("-")))?;
+        output::line(format!(
+            "{kind} {name} {} {}",
+            pin.tree,
+            pin.date.as_deref().unwrap_or("-")
+        ))?;
     }
     Ok(())
 }

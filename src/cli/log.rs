@@ -54,7 +54,10 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         }
     }
     if shown == 0 {
-        return Err(Failure::usage(format!("{} has no log: it was never built here", args.target)));
+        return Err(Failure::usage(format!(
+            "{} has no log: it was never built here",
+            args.target
+        )));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -39,7 +39,12 @@ use place::Place;
 /// Give `realise` the name of a target, such as stage3-corei7. Without a metro.conf in the
 /// current folder the standard specifications inside this program are used.
 #[derive(Parser)]
-#[command(name = "mstore", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "mstore",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 pub struct Cli {
     #[command(flatten)]
     place: PlaceArgs,

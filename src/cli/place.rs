@@ -84,8 +84,7 @@ impl Place {
 
 /// The folder that the command was started in.
 pub fn current_dir() -> Result<PathBuf, Failure> {
-    env::current_dir()
-        .map_err(|e| Failure::machine(format!("cannot tell the current folder: {e}")))
+    env::current_dir().map_err(|e| Failure::machine(format!("cannot tell the current folder: {e}")))
 }
 
 fn store_path(option: Option<&Path>) -> Result<PathBuf, Failure> {
@@ -129,10 +128,7 @@ impl Session {
         // Specification errors first: they must leave no empty store behind.
         let distribution = place.distribution()?;
         let store = place.store()?;
-        let lock = Lock::read(
-            distribution.files(),
-            &distribution.lock_path(store.path()),
-        )?;
+        let lock = Lock::read(distribution.files(), &distribution.lock_path(store.path()))?;
         Ok(Session {
             facts: StoreFacts::new(store.clone()),
             store,

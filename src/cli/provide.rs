@@ -100,7 +100,12 @@ fn builtin_snapshot(session: &Session, name: &str) -> Result<Pin, Failure> {
 }
 
 /// Pins a name in the lock file and in memory; the tree lives from now on.
-pub fn set(session: &mut Session, kind: PinKind, name: &str, pin: Pin) -> Result<Option<TreeHash>, Failure> {
+pub fn set(
+    session: &mut Session,
+    kind: PinKind,
+    name: &str,
+    pin: Pin,
+) -> Result<Option<TreeHash>, Failure> {
     let path = session.distribution.lock_path(session.store.path());
     let (lock, before) = Lock::update(session.distribution.files(), &path, |lock| {
         lock.set(kind, name, pin.clone())

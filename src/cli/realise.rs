@@ -199,7 +199,9 @@ impl Run<'_> {
             self.print(target, tree, path.map(PathBuf::as_path), &outcome)?;
         }
         if outcome.cancelled {
-            return Err(Failure::interrupted().hint("what is finished is kept; run it again to go on"));
+            return Err(
+                Failure::interrupted().hint("what is finished is kept; run it again to go on")
+            );
         }
         if let Some((step, error)) = &outcome.infrastructure {
             return Err(infrastructure(step, error));
@@ -287,7 +289,10 @@ impl Run<'_> {
                     Ok(Checked::Same) => eprintln!("{} {name}", style.good("same")),
                     Ok(Checked::Differs { first, second }) => {
                         differing += 1;
-                        eprintln!("{} {name}: {first} before, {second} now", style.error("differs"));
+                        eprintln!(
+                            "{} {name}: {first} before, {second} now",
+                            style.error("differs")
+                        );
                         let changes = tree_changes(&self.session.store, first, second, 20)?;
                         for path in &changes.paths {
                             eprintln!("  {path}");
@@ -326,11 +331,19 @@ fn report(outcome: &Outcome) {
     let style = Style::stderr();
     for failed in &outcome.failed {
         let failure = &failed.failure;
-        eprintln!("{} {} failed: {}", style.error("error:"), failed.name, failure.how);
+        eprintln!(
+            "{} {} failed: {}",
+            style.error("error:"),
+            failed.name,
+            failure.how
+        );
         if !failure.tail.is_empty() {
             eprintln!("last lines of {}:", failure.log.display());
             for line in &failure.tail {
-                let clean: String = line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
+                let clean: String = line
+                    .chars()
+                    .filter(|c| !c.is_control() || *c == '\t')
+                    .collect();
                 eprintln!("  {clean}");
             }
         }
@@ -354,7 +367,9 @@ struct Planned<'a> {
 
 fn dry_run(session: &Session, graph: &Graph, todo: &Todo, json: bool) -> Result<ExitCode, Failure> {
     let names = |list: &[usize]| -> Vec<&str> {
-        list.iter().map(|&n| graph.nodes()[n].name.as_str()).collect()
+        list.iter()
+            .map(|&n| graph.nodes()[n].name.as_str())
+            .collect()
     };
     let planned = Planned {
         build: names(&todo.build),
@@ -376,14 +391,24 @@ fn dry_run(session: &Session, graph: &Graph, todo: &Todo, json: bool) -> Result<
         output::line(format!("would build {name}: {}", why.join("; ")))?;
     }
     for name in &planned.maybe {
-        output::line(format!("would build {name} if its inputs come out different"))?;
+        output::line(format!(
+            "would build {name} if its inputs come out different"
+        ))?;
     }
-    output::line(format!("would reuse {} {}", planned.reuse.len(), plural(planned.reuse.len(), "step")))?;
+    output::line(format!(
+        "would reuse {} {}",
+        planned.reuse.len(),
+        plural(planned.reuse.len(), "step")
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn plural(n: usize, word: &str) -> String {
-    if n == 1 { word.to_owned() } else { format!("{word}s") }
+    if n == 1 {
+        word.to_owned()
+    } else {
+        format!("{word}s")
+    }
 }
 
 fn processors() -> usize {

@@ -57,7 +57,12 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     }
 }
 
-fn import(place: &Place, file: &Path, name: Option<String>, json: bool) -> Result<ExitCode, Failure> {
+fn import(
+    place: &Place,
+    file: &Path,
+    name: Option<String>,
+    json: bool,
+) -> Result<ExitCode, Failure> {
     let name = match name {
         Some(name) => name,
         None => name_of(file)?,
@@ -74,15 +79,27 @@ fn import(place: &Place, file: &Path, name: Option<String>, json: bool) -> Resul
     let imported = imported.map_err(|e| Failure::from(e).about(file))?;
     let mut pin = Pin::new(imported.tree, Some(provide::today()));
     pin.origin = file.file_name().map(|n| n.to_string_lossy().into_owned());
-    pinned(&mut session, PinKind::Seed, &name, pin, json, &format!(
-        "{} entries, {}; the store grew by {}",
-        imported.entries,
-        output::size(imported.bytes),
-        output::size(imported.new_bytes)
-    ))
+    pinned(
+        &mut session,
+        PinKind::Seed,
+        &name,
+        pin,
+        json,
+        &format!(
+            "{} entries, {}; the store grew by {}",
+            imported.entries,
+            output::size(imported.bytes),
+            output::size(imported.new_bytes)
+        ),
+    )
 }
 
-fn host(place: &Place, name: Option<String>, dry_run: bool, json: bool) -> Result<ExitCode, Failure> {
+fn host(
+    place: &Place,
+    name: Option<String>,
+    dry_run: bool,
+    json: bool,
+) -> Result<ExitCode, Failure> {
     let name = name.unwrap_or_else(|| format!("host-{}", crate::build::host::machine()));
     if dry_run {
         let found = provide::survey(json)?;
@@ -94,7 +111,14 @@ fn host(place: &Place, name: Option<String>, dry_run: bool, json: bool) -> Resul
     }
     let mut session = provide::session(place)?;
     let pin = provide::host_seed(&session, json)?;
-    pinned(&mut session, PinKind::Seed, &name, pin, json, "captured from this machine")
+    pinned(
+        &mut session,
+        PinKind::Seed,
+        &name,
+        pin,
+        json,
+        "captured from this machine",
+    )
 }
 
 /// Pins an imported tree and prints it.
@@ -136,8 +160,10 @@ pub fn name_of(path: &Path) -> Result<String, Failure> {
         name = name.strip_suffix(ending).unwrap_or(name);
     }
     if name.is_empty() || name == "-" {
-        Err(Failure::usage(format!("{} has no name to pin", path.display()))
-            .hint("give one with --name"))
+        Err(
+            Failure::usage(format!("{} has no name to pin", path.display()))
+                .hint("give one with --name"),
+        )
     } else {
         Ok(name.to_owned())
     }
@@ -149,7 +175,10 @@ mod tests {
 
     #[test]
     fn endings_are_no_part_of_a_name() {
-        assert_eq!(name_of(Path::new("a/stage3-corei7.tar.xz")).unwrap(), "stage3-corei7");
+        assert_eq!(
+            name_of(Path::new("a/stage3-corei7.tar.xz")).unwrap(),
+            "stage3-corei7"
+        );
         assert_eq!(name_of(Path::new("seed.tgz")).unwrap(), "seed");
         assert!(name_of(Path::new("-")).is_err());
         assert!(name_of(Path::new("..")).is_err());

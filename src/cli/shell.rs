@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use mstore_store::TreeHash;
 
+use super::Failure;
 use super::place::{Place, Session};
 use super::show::split;
-use super::Failure;
 use crate::build::cancel::CancelToken;
 use crate::build::failed::FailedRoot;
 use crate::build::sandbox::{Job, Sandbox, Status};
@@ -42,7 +42,11 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     if let Some(step) = step
         && !target.nodes.iter().any(|&n| graph.nodes()[n].step == step)
     {
-        let all: Vec<&str> = target.nodes.iter().map(|&n| graph.nodes()[n].step.as_str()).collect();
+        let all: Vec<&str> = target
+            .nodes
+            .iter()
+            .map(|&n| graph.nodes()[n].step.as_str())
+            .collect();
         return Err(Failure::usage(format!("{name} has no step `{step}`"))
             .hint(format!("its steps are: {}", all.join(" "))));
     }
@@ -63,7 +67,10 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         let Some(failed) = FailedRoot::find(&session.store, &node.full_name)? else {
             continue;
         };
-        eprintln!("this is the root of {} as its failed build left it; changes are not kept", node.name);
+        eprintln!(
+            "this is the root of {} as its failed build left it; changes are not kept",
+            node.name
+        );
         let prepared = Prepared::new(&session.store, &node.full_name, &failed.step)?;
         let mut job = prepared.job(&failed.step, None, &work, 1);
         job.layers.insert(0, failed.upper);
@@ -97,8 +104,15 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     enter(&sandbox, &job, &args.command, &cancel)
 }
 
-fn enter(sandbox: &Sandbox, job: &Job, command: &[String], cancel: &CancelToken) -> Result<ExitCode, Failure> {
-    let finished = sandbox.shell(job, command, cancel).map_err(Failure::machine)?;
+fn enter(
+    sandbox: &Sandbox,
+    job: &Job,
+    command: &[String],
+    cancel: &CancelToken,
+) -> Result<ExitCode, Failure> {
+    let finished = sandbox
+        .shell(job, command, cancel)
+        .map_err(Failure::machine)?;
     Ok(match finished.status {
         Status::Exited(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         Status::Signalled(signal) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(1)),

@@ -27,11 +27,18 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     for target in graph.requested() {
         let mut view = TargetView::new(&graph, target, Some(&staleness));
         if let Some(step) = step {
-            view.steps.retain(|s| s.name.rsplit_once(':').is_some_and(|(_, n)| n == step));
+            view.steps
+                .retain(|s| s.name.rsplit_once(':').is_some_and(|(_, n)| n == step));
             if view.steps.is_empty() {
-                let all: Vec<&str> = target.nodes.iter().map(|&n| graph.nodes()[n].step.as_str()).collect();
-                return Err(Failure::usage(format!("{} has no step `{step}`", target.name))
-                    .hint(format!("its steps are: {}", all.join(" "))));
+                let all: Vec<&str> = target
+                    .nodes
+                    .iter()
+                    .map(|&n| graph.nodes()[n].step.as_str())
+                    .collect();
+                return Err(
+                    Failure::usage(format!("{} has no step `{step}`", target.name))
+                        .hint(format!("its steps are: {}", all.join(" "))),
+                );
             }
         }
         if args.json {
@@ -79,7 +86,10 @@ fn show_step(step: &DerivationView, text: &mut String) {
             input.role,
             input.at,
             from.map_or("?", String::as_str),
-            input.path.as_ref().map_or(String::new(), |p| format!(" ({p} of it)"))
+            input
+                .path
+                .as_ref()
+                .map_or(String::new(), |p| format!(" ({p} of it)"))
         ));
     }
     for (name, value) in &step.env {

@@ -63,7 +63,12 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     let meta = fs::metadata(from)
         .map_err(|e| Failure::usage(format!("cannot find {}: {e}", from.display())))?;
     let mut session = provide::session(place)?;
-    let mtime = args.epoch.map_or(ImportOptions::SNAPSHOT_MTIME, |secs| Mtime { secs, nanos: 0 });
+    let mtime = args
+        .epoch
+        .map_or(ImportOptions::SNAPSHOT_MTIME, |secs| Mtime {
+            secs,
+            nanos: 0,
+        });
     let bare = meta.is_dir() && from.join("HEAD").is_file() && from.join("objects").is_dir();
     let revision = args.rev.as_deref().or(bare.then_some("HEAD"));
     let (imported, date, origin) = if let Some(revision) = revision {
@@ -110,7 +115,14 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         output::size(imported.bytes),
         output::size(imported.new_bytes)
     );
-    seed::pinned(&mut session, PinKind::Snapshot, &name, pin, args.json, &details)
+    seed::pinned(
+        &mut session,
+        PinKind::Snapshot,
+        &name,
+        pin,
+        args.json,
+        &details,
+    )
 }
 
 fn tar_options(mtime: Mtime, strip: bool) -> TarOptions {

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use mstore_store::{Fault, VerifyOptions};
 
+use super::Failure;
 use super::output::{self, Style};
 use super::place::Place;
-use super::Failure;
 
 /// Look after the store
 #[derive(clap::Args)]
@@ -33,7 +33,11 @@ enum Command {
 
 /// Runs the command. Exits with 1 when something is wrong.
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
-    let Command::Verify { quick, repair, json } = args.command;
+    let Command::Verify {
+        quick,
+        repair,
+        json,
+    } = args.command;
     if repair {
         place.enter().map_err(Failure::machine)?;
     }
@@ -81,7 +85,9 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
                 report.forgotten.len()
             ))?;
         } else if !report.faults.is_empty() && !repair {
-            eprintln!("hint: `mstore store verify --repair` forgets what is damaged, so that it is built anew");
+            eprintln!(
+                "hint: `mstore store verify --repair` forgets what is damaged, so that it is built anew"
+            );
         }
     }
     Ok(if report.faults.is_empty() {
