@@ -8,7 +8,7 @@ use mstore_store::{CaptureOptions, Checkout, ErrorKind, Realisation, Store, Stor
 
 use super::cancel::CancelToken;
 use super::failed::{self, FailedRoot};
-use super::host::{self, PlatformError};
+use super::host::{self, HostError};
 use super::sandbox::{Bind, Finished, Job, Sandbox, SandboxError, Status};
 use super::step_log::{StepLog, StepLogError};
 use crate::plan::derivation::{Output, Resolved};
@@ -74,7 +74,7 @@ pub enum Infrastructure {
     Sandbox(#[from] SandboxError),
     /// This machine cannot run what the step is for.
     #[error(transparent)]
-    Platform(#[from] PlatformError),
+    Host(#[from] HostError),
     /// The log could not be written.
     #[error(transparent)]
     Log(#[from] StepLogError),
@@ -144,7 +144,7 @@ macro_rules! infrastructure {
     };
 }
 
-infrastructure! { StoreError SandboxError PlatformError StepLogError FactsError }
+infrastructure! { StoreError SandboxError HostError StepLogError FactsError }
 
 fn failed_to(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Infrastructure {
     let path = path.to_owned();

@@ -21,7 +21,7 @@ pub struct Args {
     /// File to write: .tar, .tar.gz, .tar.xz or .tar.zst; - for standard output [default: the target's
     /// name and version with .tar.xz]
     #[arg(value_name = "FILE")]
-    file: Option<PathBuf>,
+    archive: Option<PathBuf>,
     /// Level of compression, which is part of what makes the bytes: 1 to 19 for
     /// zst, 0 to 9 for xz, 1 to 9 for gz
     #[arg(long, value_name = "N")]
@@ -32,7 +32,7 @@ pub struct Args {
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     let session = Session::open(place)?;
     let (tree, name) = find(&session, &args.what)?;
-    let file = args.file.unwrap_or_else(|| format!("{name}.tar.xz").into());
+    let file = args.archive.unwrap_or_else(|| format!("{name}.tar.xz").into());
     let compression = compression(&file, args.level)?;
     let options = ExportOptions::new(compression);
     if file == Path::new("-") {

@@ -155,3 +155,36 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Man(args) => man::run(args),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::{Command, CommandFactory};
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    /// A command's own argument under the id of a global one would silently take its place.
+    #[test]
+    fn no_command_shadows_an_option_of_all_commands() {
+        fn look(command: &Command, global: &[String]) {
+            for sub in command.get_subcommands() {
+                for argument in sub.get_arguments().filter(|a| !a.is_global_set()) {
+                    let id = argument.get_id().to_string();
+                    assert!(!global.contains(&id), "{} {id}", sub.get_name());
+                }
+                look(sub, global);
+            }
+        }
+        let cli = Cli::command();
+        let global: Vec<String> = cli
+            .get_arguments()
+            .filter(|a| a.is_global_set())
+            .map(|a| a.get_id().to_string())
+            .collect();
+        assert!(!global.is_empty());
+        look(&cli, &global);
+    }
+}

@@ -23,7 +23,7 @@ enum Command {
     Import {
         /// The archive; - for standard input
         #[arg(value_name = "FILE")]
-        file: PathBuf,
+        archive: PathBuf,
         /// Name in the lock file [default: the file's name without its endings]
         #[arg(long)]
         name: Option<String>,
@@ -48,7 +48,11 @@ enum Command {
 /// Runs the command.
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     match args.command {
-        Command::Import { file, name, json } => import(place, &file, name, json),
+        Command::Import {
+            archive,
+            name,
+            json,
+        } => import(place, &archive, name, json),
         Command::Host {
             name,
             dry_run,

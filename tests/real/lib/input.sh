@@ -15,9 +15,11 @@ fetch_sources() {
     mkdir -p "$apt/lists/partial" "$apt/parts" "$apt/download" "$dir"
     # The machine's own sources, asked for source packages: no address is written here.
     : > "$apt/sources.list"
-    cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null | sed -n 's/^deb /deb-src /p' >> "$apt/sources.list"
+    for f in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+        if [ -f "$f" ]; then sed -n 's/^deb /deb-src /p' "$f" >> "$apt/sources.list"; fi
+    done
     for f in /etc/apt/sources.list.d/*.sources; do
-        [ -f "$f" ] && sed 's/^Types:.*/Types: deb-src/' "$f" > "$apt/parts/$(basename "$f")"
+        if [ -f "$f" ]; then sed 's/^Types:.*/Types: deb-src/' "$f" > "$apt/parts/$(basename "$f")"; fi
     done
     set -- -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts="$apt/parts" \
         -o Dir::State::lists="$apt/lists" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -- "$@"
