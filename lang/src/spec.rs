@@ -244,6 +244,18 @@ impl Spec {
         self.untaken.iter().map(label).collect()
     }
 
+    /// The collects that were taken, each with the file it brought in.
+    pub fn taken(&self) -> Vec<(Label, &Path)> {
+        let sources = self.table.sources.iter();
+        let taken = sources.filter_map(|source| {
+            let (by, collect) = source.brought_by?;
+            let by = &self.table.sources[by as usize].file;
+            let span = by.collects[collect as usize].span;
+            Some((Label::new(by, span, ""), source.file.path()))
+        });
+        taken.collect()
+    }
+
     /// The definitions of an element, as places of its name.
     pub fn definitions(&self, name: &str) -> Vec<Label> {
         let mut slot = self.table.find(name);

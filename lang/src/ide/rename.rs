@@ -94,7 +94,7 @@ impl fmt::Display for RenameError {
 
 /// Works out the edits. The documents are all files in which the element could be mentioned.
 pub(super) fn rename(
-    documents: &[Arc<Document>],
+    documents: &[(PathBuf, Arc<Document>)],
     old: &str,
     new: &str,
     writable: impl Fn(&Path) -> bool,
@@ -106,7 +106,7 @@ pub(super) fn rename(
     if old == new {
         return Ok(edits);
     }
-    for document in documents {
+    for (path, document) in documents {
         let file = document.file();
         let line = |mention: &Mention| file.line(mention.whole.start);
         for mention in document.mentions() {
@@ -115,7 +115,7 @@ pub(super) fn rename(
                     let text = file.text(mention.whole).to_owned();
                     return Err(RenameError::Computed {
                         text,
-                        path: document.path().to_owned(),
+                        path: path.clone(),
                         line: line(mention),
                     });
                 }
@@ -125,7 +125,7 @@ pub(super) fn rename(
                 continue;
             };
             if full.is(new) {
-                let path = document.path().to_owned();
+                let path = path.clone();
                 return Err(RenameError::Taken {
                     name: new.to_owned(),
                     path,
@@ -135,13 +135,13 @@ pub(super) fn rename(
             if !full.is(old) {
                 continue;
             }
-            if !writable(document.path()) {
-                return Err(RenameError::ReadOnly(document.path().to_owned()));
+            if !writable(path) {
+                return Err(RenameError::ReadOnly(path.clone()));
             }
             let (span, text) = match respell(document, mention, new) {
                 Ok(edit) => edit,
                 Err(section) => {
-                    let path = document.path().to_owned();
+                    let path = path.clone();
                     return Err(RenameError::OtherSection {
                         section: section.to_owned(),
                         path,
@@ -153,10 +153,7 @@ pub(super) fn rename(
                 range: document.range(span),
                 text,
             };
-            edits
-                .entry(document.path().to_owned())
-                .or_default()
-                .push(edit);
+            edits.entry(path.clone()).or_default().push(edit);
         }
     }
     Ok(edits)
@@ -205,16 +202,22 @@ mod tests {
     use super::*;
 
     fn renamed(files: &[&str], old: &str, new: &str) -> Result<Vec<String>, String> {
-        let documents: Vec<Arc<Document>> = files
+        let documents: Vec<(PathBuf, Arc<Document>)> = files
             .iter()
             .enumerate()
-            .map(|(i, text)| Arc::new(Document::new(format!("/{i}").into(), (*text).to_owned())))
+            .map(|(i, text)| {
+                let path = PathBuf::from(format!("/{i}"));
+                (
+                    path.clone(),
+                    Arc::new(Document::new(path, (*text).to_owned())),
+                )
+            })
             .collect();
         let edits = rename(&documents, old, new, |path| path != Path::new("/9"))
             .map_err(|error| error.to_string())?;
         Ok(documents
             .iter()
-            .map(|document| {
+            .map(|(_, document)| {
                 let mut text = document.text().to_owned();
                 for edit in edits.get(document.path()).into_iter().flatten().rev() {
                     let (start, end) = (

@@ -11,5 +11,6 @@ mod tests;
 mod text;
 
 pub use finding::{Finding, Hits, Lint, Severity};
+pub(crate) use survey::errors_by_cause;
 pub use survey::{Sighting, Survey};
 pub use text::check_file;

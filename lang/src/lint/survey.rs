@@ -61,33 +61,15 @@ impl Sighting {
     }
 
     fn of_spec(spec: &Spec) -> Self {
-        let mut found = Sighting::default();
-        let mut causes: BTreeMap<usize, usize> = BTreeMap::new();
-        for (name, value) in spec.evaluate_all() {
-            let Err(error) = value else {
-                found.defined.push(name.to_owned());
-                continue;
-            };
-            // Without a true condition it is undefined, which is no error as long as nobody needs it.
-            if !spec.is_defined(name) {
-                continue;
-            }
-            found.defined.push(name.to_owned());
-            let index = *causes.entry(error.cause).or_insert_with(|| {
-                let mut diagnostic = (*error.diagnostic).clone();
-                // How this element came to the cause; others came in other ways.
-                diagnostic
-                    .labels
-                    .retain(|label| !label.text.starts_with("needed by"));
-                found.errors.push((diagnostic, Vec::new(), 0));
-                found.errors.len() - 1
-            });
-            let (_, names, count) = &mut found.errors[index];
-            *count += 1;
-            if names.len() < NAMED {
-                names.push(name.to_owned());
-            }
-        }
+        let mut found = Sighting {
+            errors: errors_by_cause(spec),
+            ..Sighting::default()
+        };
+        let names = spec.names().iter();
+        found.defined = names
+            .filter(|name| spec.is_defined(name))
+            .cloned()
+            .collect();
         found.files = spec.files().cloned().collect();
         for untaken in spec.untaken() {
             let Some(file) = found
@@ -116,6 +98,34 @@ impl Sighting {
         }
         found
     }
+}
+
+/// The errors of all elements, each cause once, with how many elements fail by it and the first of these.
+pub(crate) fn errors_by_cause(spec: &Spec) -> Vec<(Diagnostic, Vec<String>, usize)> {
+    let mut errors: Vec<(Diagnostic, Vec<String>, usize)> = Vec::new();
+    let mut causes: BTreeMap<usize, usize> = BTreeMap::new();
+    for (name, value) in spec.evaluate_all() {
+        let Err(error) = value else { continue };
+        // Without a true condition it is undefined, which is no error as long as nobody needs it.
+        if !spec.is_defined(name) {
+            continue;
+        }
+        let index = *causes.entry(error.cause).or_insert_with(|| {
+            let mut diagnostic = (*error.diagnostic).clone();
+            // How this element came to the cause; others came in other ways.
+            diagnostic
+                .labels
+                .retain(|label| !label.text.starts_with("needed by"));
+            errors.push((diagnostic, Vec::new(), 0));
+            errors.len() - 1
+        });
+        let (_, names, count) = &mut errors[index];
+        *count += 1;
+        if names.len() < NAMED {
+            names.push(name.to_owned());
+        }
+    }
+    errors
 }
 
 /// Says why a condition is false, in terms of the value it tests.

@@ -1,0 +1,424 @@
+//! The state of an editing session: open documents and the specifications that they are part of.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::document::Document;
+use super::host::{Host, Open, Overlay};
+use super::position::{LineIndex, Range};
+use super::project::Project;
+use crate::diagnostics::{Diagnostic, Label};
+use crate::files::Files;
+use crate::lint::{Severity, check_file};
+use crate::load::Definition;
+use crate::session::Session;
+
+/// Open documents larger than this are not looked into.
+const LARGEST: usize = 16 << 20;
+/// How many sets of definitions are tried to find one under which a document is collected.
+const TRIES: usize = 200;
+/// Problems shown for one file.
+const SHOWN: usize = 500;
+
+/// How a session is set up.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The entry file of all documents; otherwise the nearest one above each.
+    pub entry: Option<PathBuf>,
+    /// The definitions to load it with; otherwise those of a target that has the document.
+    pub definitions: Vec<Definition>,
+}
+
+/// A place in a file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Location {
+    /// The file.
+    pub path: PathBuf,
+    /// The place.
+    pub range: Range,
+}
+
+/// Something to underline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The place.
+    pub range: Range,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The class of the error, or the name of the check.
+    pub code: &'static str,
+    /// What is wrong, and what to do about it.
+    pub message: String,
+    /// Other places that matter, with what is to be said about each.
+    pub related: Vec<(Location, String)>,
+}
+
+/// Which specification a document is looked at as part of.
+#[derive(Clone, Debug)]
+struct Choice {
+    project: usize,
+    /// Whether no set of definitions was found under which the document is collected.
+    outside: bool,
+}
+
+/// An editing session.
+pub struct Workspace {
+    pub(super) host: Box<dyn Host>,
+    pub(super) open: Open,
+    options: Options,
+    projects: Vec<Project>,
+    choices: BTreeMap<PathBuf, Option<Choice>>,
+    stale: bool,
+}
+
+impl Workspace {
+    /// Starts a session without open documents.
+    pub fn new(host: Box<dyn Host>, options: Options) -> Self {
+        Workspace {
+            host,
+            open: Open::default(),
+            options,
+            projects: Vec::new(),
+            choices: BTreeMap::new(),
+            stale: false,
+        }
+    }
+
+    /// Opens a document, or takes its new text. The path is absolute and free of `.` and `..`.
+    pub fn change(&mut self, path: &Path, text: String) {
+        let text = if text.len() > LARGEST {
+            String::new()
+        } else {
+            text
+        };
+        self.open.insert(Document::new(path.to_owned(), text));
+        self.stale = true;
+    }
+
+    /// Closes a document: from now on its file counts.
+    pub fn close(&mut self, path: &Path) {
+        if self.open.remove(path) {
+            self.choices.remove(path);
+            self.stale = true;
+        }
+    }
+
+    /// Files may have been changed by others.
+    pub fn files_changed(&mut self) {
+        self.choices.clear();
+        self.projects.clear();
+        self.stale = true;
+    }
+
+    /// An open document.
+    pub fn document(&self, path: &Path) -> Option<Arc<Document>> {
+        self.open.get(path)
+    }
+
+    /// The paths of all open documents, sorted.
+    pub fn open_paths(&self) -> Vec<PathBuf> {
+        let open = self.open.all();
+        open.iter()
+            .map(|document| document.path().to_owned())
+            .collect()
+    }
+
+    pub(super) fn overlay(&self) -> Overlay {
+        Overlay {
+            open: self.open.clone(),
+            base: self.host.base(),
+        }
+    }
+
+    fn files(&self, entry: &Path) -> Box<dyn Files + Send> {
+        self.host.files(entry, Box::new(self.overlay()))
+    }
+
+    /// The specification that a document is part of.
+    pub(super) fn project(&mut self, path: &Path) -> Option<&Project> {
+        self.refresh();
+        let choice = self.choices.get(path)?.as_ref()?;
+        self.projects.get(choice.project)
+    }
+
+    /// Loads what has to be loaded again.
+    fn refresh(&mut self) {
+        if !std::mem::take(&mut self.stale) {
+            return;
+        }
+        let mut projects = std::mem::take(&mut self.projects);
+        for project in &mut projects {
+            let files = self.files(&project.entry);
+            project.load(&*self.host, &Session::new(&*files));
+        }
+        self.projects = projects;
+        for document in self.open.all() {
+            let path = document.path();
+            let settled = match self.choices.get(path) {
+                None => false,
+                Some(None) => true,
+                Some(Some(choice)) => {
+                    let project = &self.projects[choice.project];
+                    // One that fails to load has the documents that it had.
+                    choice.outside || project.has(path)
+                }
+            };
+            if !settled {
+                let choice = self.choose(path);
+                self.choices.insert(path.to_owned(), choice);
+            }
+        }
+        self.drop_unused();
+    }
+
+    fn drop_unused(&mut self) {
+        let used: BTreeSet<usize> = self
+            .choices
+            .values()
+            .flatten()
+            .map(|choice| choice.project)
+            .collect();
+        let mut places = BTreeMap::new();
+        let mut kept = Vec::new();
+        for (index, project) in std::mem::take(&mut self.projects).into_iter().enumerate() {
+            if used.contains(&index) {
+                places.insert(index, kept.len());
+                kept.push(project);
+            }
+        }
+        self.projects = kept;
+        for choice in self.choices.values_mut().flatten() {
+            choice.project = places.get(&choice.project).copied().unwrap_or_default();
+        }
+    }
+
+    /// The entry file of a document.
+    fn entry(&self, path: &Path) -> Option<PathBuf> {
+        if let Some(entry) = &self.options.entry {
+            return Some(entry.clone());
+        }
+        let files = self.overlay();
+        let candidates = path
+            .ancestors()
+            .skip(1)
+            .map(|folder| folder.join(self.host.entry_name()));
+        candidates
+            .take(64)
+            .find(|entry| files.is_file(entry).unwrap_or(false))
+    }
+
+    /// Finds a specification that has the document.
+    fn choose(&mut self, path: &Path) -> Option<Choice> {
+        let entry = self.entry(path)?;
+        let known = self
+            .projects
+            .iter()
+            .position(|project| project.entry == entry && project.has(path));
+        if let Some(project) = known {
+            return Some(Choice {
+                project,
+                outside: false,
+            });
+        }
+        let files = self.files(&entry);
+        let session = Session::new(&*files);
+        let mut sets = match self.options.definitions.as_slice() {
+            [] => self.host.definition_sets(&entry, &*files),
+            given => vec![given.to_vec()],
+        };
+        let usual = if sets.is_empty() {
+            Vec::new()
+        } else {
+            sets[0].clone()
+        };
+        // A file is often named after the value that brings it in.
+        let named = |set: &[Definition]| {
+            let part = |value: &str| {
+                path.components().any(|part| {
+                    Path::new(part.as_os_str())
+                        .file_stem()
+                        .is_some_and(|stem| stem == value)
+                })
+            };
+            set.iter()
+                .filter(|definition| part(&definition.value))
+                .count()
+        };
+        if let Some(rest) = sets.get_mut(1..) {
+            rest.sort_by_key(|set| std::cmp::Reverse(named(set)));
+        }
+        for definitions in sets.into_iter().take(TRIES) {
+            let mut project = Project::new(entry.clone(), definitions);
+            project.load(&*self.host, &session);
+            // Among other definitions it would fail as well, most likely.
+            if project.has(path) {
+                self.projects.push(project);
+                return Some(Choice {
+                    project: self.projects.len() - 1,
+                    outside: false,
+                });
+            }
+        }
+        let known = self
+            .projects
+            .iter()
+            .position(|project| project.entry == entry && project.definitions == usual);
+        let project = known.unwrap_or_else(|| {
+            let mut project = Project::new(entry, usual);
+            project.load(&*self.host, &session);
+            self.projects.push(project);
+            self.projects.len() - 1
+        });
+        Some(Choice {
+            project,
+            outside: true,
+        })
+    }
+
+    /// What is wrong in each file, for all open documents and the specifications they are part of.
+    pub fn problems(&mut self) -> BTreeMap<PathBuf, Vec<Problem>> {
+        self.refresh();
+        let mut all: BTreeMap<PathBuf, Vec<Problem>> = BTreeMap::new();
+        let mut ranges = Ranges::default();
+        let mut add = |path: PathBuf, problem: Problem| {
+            let list = all.entry(path).or_default();
+            if list.len() < SHOWN && !list.contains(&problem) {
+                list.push(problem);
+            }
+        };
+        for project in &self.projects {
+            for (diagnostic, names, count) in &project.errors {
+                let Some(label) = &diagnostic.primary else {
+                    // Without a place, such as an entry file that is not there: shown at its top.
+                    let path = diagnostic.path().unwrap_or(&project.entry).to_owned();
+                    add(
+                        path,
+                        self.problem(
+                            &mut ranges,
+                            &project.entry,
+                            diagnostic,
+                            Range::default(),
+                            names,
+                            *count,
+                        ),
+                    );
+                    continue;
+                };
+                let Some(path) = self.host.real(&project.entry, label.path()) else {
+                    continue;
+                };
+                let range = ranges.range(label);
+                add(
+                    path,
+                    self.problem(
+                        &mut ranges,
+                        &project.entry,
+                        diagnostic,
+                        range,
+                        names,
+                        *count,
+                    ),
+                );
+            }
+        }
+        for document in self.open.all() {
+            let path = document.path();
+            for diagnostic in Diagnostic::of_syntax(document.file()) {
+                let Some(label) = &diagnostic.primary else {
+                    continue;
+                };
+                let range = ranges.range(label);
+                let problem = self.problem(&mut ranges, path, &diagnostic, range, &[], 0);
+                let known = all.get(path).is_some_and(|list| {
+                    list.iter()
+                        .any(|other| other.range == range && other.code == problem.code)
+                });
+                if !known {
+                    all.entry(path.to_owned()).or_default().push(problem);
+                }
+            }
+            let list = all.entry(path.to_owned()).or_default();
+            for finding in check_file(document.file()) {
+                let Some(label) = &finding.diagnostic.primary else {
+                    continue;
+                };
+                if list.len() < SHOWN {
+                    list.push(Problem {
+                        range: ranges.range(label),
+                        severity: finding.lint.severity(),
+                        code: finding.lint.as_str(),
+                        message: with_help(&finding.diagnostic),
+                        related: Vec::new(),
+                    });
+                }
+            }
+        }
+        for list in all.values_mut() {
+            list.sort_by(|a, b| (a.range, a.code).cmp(&(b.range, b.code)));
+        }
+        all
+    }
+
+    fn problem(
+        &self,
+        ranges: &mut Ranges,
+        entry: &Path,
+        diagnostic: &Diagnostic,
+        range: Range,
+        names: &[String],
+        count: usize,
+    ) -> Problem {
+        let mut message = with_help(diagnostic);
+        if count > 0 {
+            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            message.push_str(&format!("\nfails {}", names.join(", ")));
+            if count > names.len() {
+                message.push_str(&format!(" and {} more", count - names.len()));
+            }
+        }
+        let related = diagnostic.labels.iter().filter_map(|label| {
+            let path = self.host.real(entry, label.path())?;
+            Some((
+                Location {
+                    path,
+                    range: ranges.range(label),
+                },
+                label.text.clone(),
+            ))
+        });
+        Problem {
+            range,
+            severity: Severity::Error,
+            code: diagnostic.class.as_str(),
+            message,
+            related: related.collect(),
+        }
+    }
+}
+
+fn with_help(diagnostic: &Diagnostic) -> String {
+    let mut message = diagnostic.message.clone();
+    for line in diagnostic.notes.iter().chain(&diagnostic.help) {
+        message.push('\n');
+        message.push_str(line);
+    }
+    message
+}
+
+/// The ranges of labels, each in its own file, whose lines are counted once.
+#[derive(Default)]
+struct Ranges(BTreeMap<usize, LineIndex>);
+
+impl Ranges {
+    fn range(&mut self, label: &Label) -> Range {
+        let file = label.file();
+        // Labels keep their files, so an address means the same file as long as they are looked at.
+        let key = std::ptr::from_ref(file).addr();
+        let index = self
+            .0
+            .entry(key)
+            .or_insert_with(|| LineIndex::new(file.source()));
+        index.range(file.source(), label.span)
+    }
+}
