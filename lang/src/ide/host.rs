@@ -25,7 +25,8 @@ pub trait Host {
     }
 
     /// Definitions under which the entry describes something that is built, most usual first. At least one set.
-    fn definition_sets(&self, _entry: &Path, _files: &dyn Files) -> Vec<Vec<Definition>> {
+    /// `base` has what is open.
+    fn definition_sets(&self, _entry: &Path, _base: Box<dyn Files + Send>) -> Vec<Vec<Definition>> {
         vec![Vec::new()]
     }
 

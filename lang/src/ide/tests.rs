@@ -49,7 +49,7 @@ impl Host for TestHost {
         Box::new(Builtin(base))
     }
 
-    fn definition_sets(&self, _: &Path, _: &dyn Files) -> Vec<Vec<Definition>> {
+    fn definition_sets(&self, _: &Path, _: Box<dyn Files + Send>) -> Vec<Vec<Definition>> {
         ["one", "two"]
             .map(|kind| vec![Definition::new("kind", kind)])
             .to_vec()

@@ -106,8 +106,9 @@ impl Workspace {
 
     /// Files may have been changed by others.
     pub fn files_changed(&mut self) {
-        self.choices.clear();
-        self.projects.clear();
+        // Documents without a specification may have one now.
+        self.choices
+            .retain(|_, choice| choice.as_ref().is_some_and(|choice| !choice.outside));
         self.stale = true;
     }
 
@@ -224,7 +225,7 @@ impl Workspace {
         let files = self.files(&entry);
         let session = Session::new(&*files);
         let mut sets = match self.options.definitions.as_slice() {
-            [] => self.host.definition_sets(&entry, &*files),
+            [] => self.host.definition_sets(&entry, Box::new(self.overlay())),
             given => vec![given.to_vec()],
         };
         let usual = if sets.is_empty() {
