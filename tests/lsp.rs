@@ -193,16 +193,15 @@ impl Editor {
         }
     }
 
-    fn messages_of(&mut self, name: &str) -> Vec<String> {
-        let list = self.wait(name, |_| true);
-        let line = |text: &Value| {
-            text.as_str()
-                .and_then(|t| t.lines().next())
-                .map(str::to_owned)
+    /// Waits until just these messages are shown for a file.
+    fn shows(&mut self, name: &str, wanted: &[&str]) {
+        let first_line = |problem: &Value| {
+            let message = problem["message"].as_str().unwrap_or_default();
+            message.lines().next().unwrap_or_default().to_owned()
         };
-        list.iter()
-            .filter_map(|problem| line(&problem["message"]))
-            .collect()
+        self.wait(name, |list| {
+            list.iter().map(first_line).eq(wanted.iter().copied())
+        });
     }
 
     fn end(mut self) -> ExitStatus {
@@ -267,27 +266,24 @@ fn open() -> Editor {
 fn problems_are_shown_while_typing() {
     let mut editor = open();
     editor.edit("metro.conf");
-    assert_eq!(editor.messages_of("one.conf"), ["`s` is not defined"]);
+    editor.shows("one.conf", &["`s` is not defined"]);
     editor.edit("one.conf");
     editor.type_in("one.conf", [4, 13, 4, 16], "");
-    assert_eq!(editor.messages_of("one.conf"), [""; 0]);
+    editor.shows("one.conf", &[]);
     // A syntax error shows at once, with its place in UTF-16 units.
-    editor.type_in("metro.conf", [2, 8, 2, 8], " $[oops");
+    editor.type_in("metro.conf", [2, 8, 2, 8], " $[oops]");
     let list = editor.wait("metro.conf", |list| !list.is_empty());
     assert_eq!(list[0]["code"], "undefined");
     assert_eq!(
         list[0]["range"],
         json!({
-            "start": {"line": 2, "character": 9}, "end": {"line": 2, "character": 20},
+            "start": {"line": 2, "character": 9}, "end": {"line": 2, "character": 16},
         })
     );
-    editor.type_in("metro.conf", [2, 8, 2, 15], "");
-    assert_eq!(editor.messages_of("metro.conf"), [""; 0]);
+    editor.type_in("metro.conf", [2, 8, 2, 16], "");
+    editor.shows("metro.conf", &[]);
     editor.type_in("metro.conf", [6, 0, 6, 1], "");
-    assert_eq!(
-        editor.messages_of("metro.conf"),
-        ["this block is never closed"]
-    );
+    editor.shows("metro.conf", &["this block is never closed"]);
     assert!(editor.end().success());
 }
 
@@ -378,7 +374,7 @@ fn files_of_others_are_noticed() {
         "workspace/didChangeWatchedFiles",
         json!({"changes": [{"uri": uri, "type": 2}]}),
     );
-    assert_eq!(editor.messages_of("one.conf"), [""; 0]);
+    editor.shows("one.conf", &[]);
     let uri = editor.uri("metro.conf");
     editor.notify(
         "textDocument/didClose",
@@ -408,7 +404,7 @@ default/build: b
     for name in ["one", "two"] {
         let file = format!("sub/{name}.conf");
         editor.edit(&file);
-        assert_eq!(editor.messages_of(&file), [""; 0]);
+        editor.shows(&file, &[]);
         let hover = editor.ask("hover", &file, 0, 5, json!({}));
         let text = hover["result"]["contents"]["value"].as_str().expect("text");
         assert!(text.contains(&format!("\n{name}\n")), "{text}");
