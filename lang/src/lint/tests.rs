@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Definition, Files, Session, Spec};
+use crate::{Definition, Files, Session};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
