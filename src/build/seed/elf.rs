@@ -125,16 +125,16 @@ where
             if tag == elf::DT_NEEDED {
                 object.needed.extend(string(value));
             } else if tag == elf::DT_RPATH {
-                object.rpath.extend(string(value).iter().flat_map(split));
+                object.rpath.extend(string(value).iter().flat_map(|l| split(l)));
             } else if tag == elf::DT_RUNPATH {
-                object.runpath.extend(string(value).iter().flat_map(split));
+                object.runpath.extend(string(value).iter().flat_map(|l| split(l)));
             }
         }
     }
     Ok(object)
 }
 
-fn split(list: &String) -> Vec<String> {
+fn split(list: &str) -> Vec<String> {
     list.split(':')
         .filter(|d| !d.is_empty())
         .map(str::to_owned)
