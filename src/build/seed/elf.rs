@@ -125,9 +125,13 @@ where
             if tag == elf::DT_NEEDED {
                 object.needed.extend(string(value));
             } else if tag == elf::DT_RPATH {
-                object.rpath.extend(string(value).iter().flat_map(|l| split(l)));
+                object
+                    .rpath
+                    .extend(string(value).iter().flat_map(|l| split(l)));
             } else if tag == elf::DT_RUNPATH {
-                object.runpath.extend(string(value).iter().flat_map(|l| split(l)));
+                object
+                    .runpath
+                    .extend(string(value).iter().flat_map(|l| split(l)));
             }
         }
     }
