@@ -290,21 +290,17 @@ impl PlanDiff {
         self.nodes.is_empty() && self.stale.is_empty() && self.removed.is_empty()
     }
 
-    /// The text for people. Steps that differ in the same way are told of together.
-    pub fn text(&self) -> String {
-        if self.is_empty() {
-            return "no difference\n".to_owned();
-        }
+    /// Groups of steps that differ in the same way, each with the text that says how: a mark, a
+    /// word, and indented reasons.
+    fn groups(&self) -> Vec<(String, Vec<&NodeDiff>)> {
         let mut groups: Vec<(String, Vec<&NodeDiff>)> = Vec::new();
-        let (affected, unaffected): (Vec<&NodeDiff>, Vec<&NodeDiff>) =
-            self.nodes.iter().partition(|n| n.fate != Fate::Unaffected);
-        for node in affected {
+        for node in self.nodes.iter().filter(|n| n.fate != Fate::Unaffected) {
             let mut body = String::new();
             let head = match node.fate {
                 Fate::Added => "+ new",
                 Fate::Removed => "- gone",
                 Fate::Changed => "~ changed",
-                Fate::Downstream => "> follows",
+                Fate::Downstream => "> downstream",
                 Fate::Unaffected => "= unaffected",
             };
             // Writing to a String cannot fail.
@@ -324,17 +320,31 @@ impl PlanDiff {
                 None => groups.push((body, vec![node])),
             }
         }
+        groups
+    }
+
+    fn unaffected(&self) -> usize {
+        let all = self.nodes.iter();
+        all.filter(|n| n.fate == Fate::Unaffected).count()
+    }
+
+    /// The text for people. Steps that differ in the same way are told of together.
+    pub fn text(&self) -> String {
+        if self.is_empty() {
+            return "no difference\n".to_owned();
+        }
+        let groups = self.groups();
         let mut text = String::new();
         for (body, nodes) in groups {
             let (mark, rest) = body.split_at(1);
             let names: Vec<&str> = nodes.iter().map(|n| n.name.as_str()).collect();
             let _ = write!(text, "{mark} {}:{rest}", names.join(" "));
         }
-        if !unaffected.is_empty() {
+        if self.unaffected() > 0 {
             let _ = writeln!(
                 text,
                 "= {} more: not built again, only names, time limits or earlier tests differ",
-                unaffected.len()
+                self.unaffected()
             );
         }
         if !self.stale.is_empty() {
@@ -344,5 +354,77 @@ impl PlanDiff {
             let _ = writeln!(text, "no longer there: {}", self.removed.join(" "));
         }
         text
+    }
+
+    /// The text for a review comment, in Markdown.
+    pub fn markdown(&self) -> String {
+        if self.is_empty() {
+            return "No derivation differs.\n".to_owned();
+        }
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        if !self.stale.is_empty() {
+            let _ = writeln!(
+                text,
+                "**{} stale:** {}\n",
+                count(self.stale.len(), "target"),
+                listed(self.stale.iter().map(String::as_str))
+            );
+        }
+        if !self.removed.is_empty() {
+            let names = listed(self.removed.iter().map(String::as_str));
+            let _ = writeln!(text, "**No longer there:** {names}\n");
+        }
+        for (body, nodes) in self.groups() {
+            let mut lines = body.lines();
+            let word = lines.next().and_then(|l| l.get(2..)).unwrap_or_default();
+            let names = listed(nodes.iter().map(|n| n.name.as_str()));
+            let steps = count(nodes.len(), "step");
+            let rest: Vec<&str> = lines.map(|l| l.get(4..).unwrap_or_default()).collect();
+            if rest.is_empty() {
+                let _ = writeln!(text, "- {steps} {word}: {names}");
+                continue;
+            }
+            // A fence longer than any run of backquotes within cannot be closed by the content.
+            let longest = rest
+                .iter()
+                .flat_map(|l| l.split(|c| c != '`'))
+                .map(str::len)
+                .max()
+                .unwrap_or(0);
+            let fence = "`".repeat(longest.max(2) + 1);
+            let _ = writeln!(text, "- {steps} {word}: {names}\n\n  {fence}diff");
+            for line in rest {
+                // A `diff` block is coloured by what stands first in a line.
+                let line = line.strip_prefix("  ").unwrap_or(line);
+                let _ = writeln!(text, "  {line}");
+            }
+            let _ = writeln!(text, "  {fence}\n");
+        }
+        if self.unaffected() > 0 {
+            let _ = writeln!(
+                text,
+                "- {} not built again: only names, time limits or earlier tests differ",
+                count(self.unaffected(), "step")
+            );
+        }
+        text
+    }
+}
+
+fn count(n: usize, word: &str) -> String {
+    match n {
+        1 => format!("1 {word}"),
+        _ => format!("{n} {word}s"),
+    }
+}
+
+/// Names in backquotes; of many only the first.
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    const MOST: usize = 12;
+    let all: Vec<String> = names.map(|n| format!("`{n}`")).collect();
+    match all.len() {
+        n if n > MOST => format!("{} and {} more", all[..MOST].join(" "), n - MOST),
+        _ => all.join(" "),
     }
 }

@@ -24,6 +24,9 @@ pub const SHADOW_NAME: &str = "specs";
 /// `target/version` as long as there is no snapshot to take a date from.
 const NO_VERSION: &str = "1980-01-01";
 
+/// Names that one list of the index may have.
+const MAX_NAMES: usize = 10_000;
+
 /// An entry file with all it collects.
 #[derive(Debug)]
 pub struct Distribution {
@@ -130,13 +133,9 @@ impl Distribution {
     pub fn expand<S: AsRef<str>>(&self, names: &[S]) -> Result<Vec<TargetId>, PlanError> {
         let mut all = Vec::new();
         for name in names {
-            for id in self.index.expand(name.as_ref())? {
-                if !all.contains(&id) {
-                    all.push(id);
-                }
-            }
+            all.extend(self.index.expand(name.as_ref())?);
         }
-        Ok(all)
+        Ok(once(all))
     }
 
     /// The settings of one target.
@@ -231,18 +230,19 @@ impl Distribution {
             }
             todo.retain(|id| !recipes.contains_key(id));
         }
-        let mut requested: Vec<TargetId> = Vec::new();
-        for id in ids {
-            if !requested.contains(id) {
-                requested.push(id.clone());
-            }
-        }
         Ok(Recipes {
             index: self.index.clone(),
-            requested,
+            requested: once(ids.to_vec()),
             recipes,
         })
     }
+}
+
+/// Leaves out what came before.
+fn once(mut ids: Vec<TargetId>) -> Vec<TargetId> {
+    let mut seen = BTreeSet::new();
+    ids.retain(|id| seen.insert(id.clone()));
+    ids
 }
 
 fn read_index(elements: &Elements, entry: &Path) -> Result<Index, PlanError> {
@@ -250,6 +250,15 @@ fn read_index(elements: &Elements, entry: &Path) -> Result<Index, PlanError> {
         let mut words = elements.words(element)?;
         let mut seen = BTreeSet::new();
         words.retain(|w| seen.insert(w.clone()));
+        if words.len() > MAX_NAMES {
+            return Err(PlanError::Value {
+                element: element.to_owned(),
+                target: entry.display().to_string(),
+                place: elements.place(element).map(Box::new),
+                message: format!("{} names are more than {MAX_NAMES}", words.len()),
+                help: String::new(),
+            });
+        }
         if let Some(bad) = words
             .iter()
             .find(|w| w.contains('/') || w.contains(['*', '?']))

@@ -90,6 +90,7 @@ pub struct Target {
 pub struct Graph {
     nodes: Vec<Node>,
     targets: Vec<Target>,
+    by_id: BTreeMap<TargetId, usize>,
     pins: BTreeMap<(PinKind, String), TreeHash>,
     /// Where the trees of inputs come from: seeds, snapshots and parts of these.
     origins: BTreeMap<TreeHash, (PinKind, String)>,
@@ -112,6 +113,7 @@ impl Graph {
             outputs: BTreeMap::new(),
             picked: BTreeMap::new(),
             shapes: BTreeMap::new(),
+            requested: recipes.requested().collect(),
             by_hash: BTreeMap::new(),
         };
         for id in order(recipes)? {
@@ -137,7 +139,7 @@ impl Graph {
 
     /// The target `id`.
     pub fn target(&self, id: &TargetId) -> Option<&Target> {
-        self.targets.iter().find(|t| t.id == *id)
+        self.by_id.get(id).map(|at| &self.targets[*at])
     }
 
     /// The index of the step called `name`, short or full.
@@ -247,6 +249,7 @@ struct Builder<'a> {
     /// The first node of each shape: what it builds, with inputs by the shape of their producers.
     shapes: BTreeMap<Hash, usize>,
     by_hash: BTreeMap<DrvHash, usize>,
+    requested: BTreeSet<&'a TargetId>,
 }
 
 impl Builder<'_> {
@@ -283,10 +286,12 @@ impl Builder<'_> {
             });
         };
         self.outputs.insert(id.clone(), (last, root.clone()));
+        let at = self.graph.targets.len();
+        self.graph.by_id.insert(id.clone(), at);
         self.graph.targets.push(Target {
             id: id.clone(),
             name: self.recipes.display_name(id),
-            requested: self.recipes.requested().any(|r| r == id),
+            requested: self.requested.contains(id),
             class: recipe.class.clone(),
             version: recipe.version.clone(),
             platform: recipe.platform.clone(),

@@ -111,6 +111,9 @@ fn nearest_words(nearest: &[String]) -> String {
 /// How many spellings an error suggests.
 const SUGGESTIONS: usize = 5;
 
+/// Names that a misspelt one is compared with at most.
+const MAX_COMPARED: usize = 50_000;
+
 /// Longest name that is looked at; longer ones are certainly mistakes.
 const MAX_NAME: usize = 512;
 
@@ -333,6 +336,7 @@ fn clip(name: &str) -> String {
 pub(super) fn nearest(name: &str, all: impl Iterator<Item = String>) -> Vec<String> {
     let limit = (name.chars().count() / 3).max(2);
     let mut scored: Vec<(usize, String)> = all
+        .take(MAX_COMPARED)
         .map(|n| (distance(name, &n), n))
         .filter(|(d, _)| *d <= limit)
         .collect();

@@ -72,13 +72,38 @@ fn a_change_is_told_once_for_all_it_reaches() {
             the script of `test` changed
               - tools --version
               + tools --help
-        > stage3-corei7:build stage3-corei7:finish stage3-corei7:test: follows
+        > stage3-corei7:build stage3-corei7:finish stage3-corei7:test: downstream
         + stage3-corei7:strip stage4-corei7:run: new
         - stage1-generic_64:prerun stage1-generic_64:run stage2-generic_64:run stage2-generic_64:test stage3-generic_64:build stage3-generic_64:finish stage3-generic_64:test: gone
         stale: stage2-corei7 stage3-corei7 stage4-corei7
         no longer there: stage1-generic_64 stage2-generic_64 stage3-generic_64
         ");
     assert!(serde_json::to_value(&found).expect("serialised")["nodes"].is_array());
+    insta::assert_snapshot!(found.markdown(), @r"
+        **3 targets stale:** `stage2-corei7` `stage3-corei7` `stage4-corei7`
+
+        **No longer there:** `stage1-generic_64` `stage2-generic_64` `stage3-generic_64`
+
+        - 1 step changed: `stage2-corei7:run`
+
+          ```diff
+          the script of `run` changed
+          - make -C /mstore/snapshot/tools install
+          + make -C /mstore/snapshot/tools all install
+          ```
+
+        - 1 step changed: `stage2-corei7:test`
+
+          ```diff
+          the script of `test` changed
+          - tools --version
+          + tools --help
+          ```
+
+        - 3 steps downstream: `stage3-corei7:build` `stage3-corei7:finish` `stage3-corei7:test`
+        - 2 steps new: `stage3-corei7:strip` `stage4-corei7:run`
+        - 7 steps gone: `stage1-generic_64:prerun` `stage1-generic_64:run` `stage2-generic_64:run` `stage2-generic_64:test` `stage3-generic_64:build` `stage3-generic_64:finish` `stage3-generic_64:test`
+        ");
 }
 
 #[test]
