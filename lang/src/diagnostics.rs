@@ -8,6 +8,8 @@ use std::sync::Arc;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
+use bumpalo::Bump;
+
 use crate::class::Class;
 use crate::eval::{Cause, Memo};
 use crate::load::{label, possible};
@@ -522,9 +524,9 @@ pub(crate) fn nearest_name(table: &Table, name: &str) -> Option<String> {
     if table.len() > 2_000 {
         return None;
     }
-    let names: Vec<String> = table
+    let scratch = Bump::new();
+    let names = table
         .elements()
-        .map(|element| table.name(element).join())
-        .collect();
-    nearest(name, names.iter().map(String::as_str)).map(str::to_owned)
+        .map(|element| table.name(element).join_in(&scratch));
+    nearest(name, names).map(str::to_owned)
 }

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashTable};
+use hashbrown::{HashMap, HashSet, HashTable};
 
 use crate::class::Class;
 use crate::diagnostics::{Diagnostic, Label, explain_cause};
@@ -95,6 +95,8 @@ struct Load<'a> {
     /// Waiting collects that any file may help.
     by_any: Vec<usize>,
     seen: HashMap<OsString, u32>,
+    /// Files that could not be read, which is reported once.
+    unreadable: HashSet<OsString>,
     /// Names whose absence made a file be collected, with that collect (L49).
     relied: Names<usize>,
     bytes: u64,
@@ -120,6 +122,7 @@ pub(crate) fn load(
         by_name: Names::default(),
         by_any: Vec::new(),
         seen: HashMap::new(),
+        unreadable: HashSet::new(),
         relied: Names::default(),
         bytes: 0,
         errors: Vec::new(),
@@ -523,6 +526,9 @@ impl Load<'_> {
             );
             return;
         }
+        if self.unreadable.contains(full.as_os_str()) {
+            return;
+        }
         match self.parse(&full) {
             Ok(parsed) => self.add(parsed, Some((file, collect))),
             Err(error) => {
@@ -535,8 +541,7 @@ impl Load<'_> {
                     false => found,
                 };
                 self.error(found);
-                // Nobody needs the same message for every collect of the file.
-                self.seen.insert(full.into_os_string(), file);
+                self.unreadable.insert(full.into_os_string());
             }
         }
     }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use bumpalo::Bump;
+
 use crate::class::Class;
 use crate::diagnostics::{Diagnostic, Label, conditions, explain_cause, nearest_name};
 use crate::eval::text::Cursor;
@@ -195,13 +197,14 @@ impl Spec {
     /// The names of all elements with a definition, sorted.
     pub fn names(&self) -> &[String] {
         self.names.get_or_init(|| {
-            let mut names: Vec<String> = self
-                .table
-                .elements()
-                .map(|slot| self.table.name(slot).join())
+            // Sorted as slices of one arena, and made owned in the order in which they will be read.
+            let scratch = Bump::new();
+            let elements = self.table.elements();
+            let mut names: Vec<&str> = elements
+                .map(|slot| self.table.name(slot).join_in(&scratch))
                 .collect();
             names.sort_unstable();
-            names
+            names.into_iter().map(str::to_owned).collect()
         })
     }
 

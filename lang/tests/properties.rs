@@ -165,8 +165,19 @@ fn outcome(files: &[Vec<Unit>]) -> Result<(Answers, Vec<std::path::PathBuf>), Ve
     }
 }
 
+/// Two thousand cases, or as many as `PROPTEST_CASES` says.
+fn config() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() {
+        usual.cases
+    } else {
+        2000
+    };
+    ProptestConfig { cases, ..usual }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     /// L10: where definitions, sections and collects stand in a file never matters.
     #[test]

@@ -5,6 +5,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::LazyLock;
 
+use bumpalo::Bump;
 use hashbrown::DefaultHashBuilder;
 
 /// Whether an element could have this name (L5).
@@ -41,6 +42,23 @@ impl FullName<'_> {
             ""
         };
         [section, slash, self.own].concat()
+    }
+
+    /// The whole name, in scratch memory that goes all at once.
+    pub(crate) fn join_in<'b>(&self, scratch: &'b Bump) -> &'b str {
+        let Some(section) = self.section else {
+            return scratch.alloc_str(self.own);
+        };
+        let mut name = bumpalo::collections::String::with_capacity_in(
+            section.len() + 1 + self.own.len(),
+            scratch,
+        );
+        name.push_str(section);
+        if !self.own.is_empty() {
+            name.push('/');
+            name.push_str(self.own);
+        }
+        name.into_bump_str()
     }
 
     fn bytes(&self) -> impl Iterator<Item = u8> + '_ {
