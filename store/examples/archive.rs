@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release -p mstore-store --example archive -- check root.tar.xz
 //! cargo run --release -p mstore-store --example archive -- import STORE root.tar.xz
+//! cargo run --release -p mstore-store --example archive -- import-folder STORE FOLDER
 //! cargo run --release -p mstore-store --example archive -- export STORE TREE zstd:3 out.tar.zst
 //! ```
 
@@ -12,7 +13,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
-use mstore_store::{ExportOptions, OpenOptions, Store, TarOptions, tar};
+use mstore_store::{ExportOptions, ImportOptions, OpenOptions, Store, TarOptions, tar};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -28,6 +29,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             let imported = store.import_tar(File::open(archive)?, &TarOptions::seed())?;
             println!("{}", imported.tree);
         }
+        ["import-folder", store, folder] => {
+            let store = Store::open(Path::new(store), &OpenOptions::create())?;
+            let imported = store.import_dir(Path::new(folder), &ImportOptions::default())?;
+            println!("{}", imported.tree);
+        }
         ["export", store, tree, compression, out] => {
             let store = Store::open(Path::new(store), &OpenOptions::read_only())?;
             let options = ExportOptions::new(compression.parse()?);
@@ -41,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         _ => {
             return Err(
-                "check ARCHIVE | import STORE ARCHIVE | export STORE TREE COMPRESSION FILE".into(),
+                "check ARCHIVE | import STORE ARCHIVE | import-folder STORE FOLDER | export STORE TREE COMPRESSION FILE".into(),
             );
         }
     }
