@@ -2,6 +2,7 @@
 //!
 //! Only this floor prints, reads the environment or decides an exit status.
 
+mod check;
 mod completions;
 mod definitions;
 mod diff;
@@ -14,6 +15,8 @@ mod graph;
 mod lists;
 mod lock;
 mod log;
+#[cfg(feature = "lsp")]
+mod lsp;
 mod man;
 mod output;
 mod place;
@@ -82,6 +85,11 @@ enum Command {
     Eval(eval::Args),
     /// Put specification files into canonical layout
     Fmt(fmt::Args),
+    /// Check specifications: errors in any target, and what is probably not meant
+    Check(check::Args),
+    /// Serve an editor: the language server protocol over stdin and stdout
+    #[cfg(feature = "lsp")]
+    Lsp(lsp::Args),
     /// List builds, subarchitectures and targets
     List(lists::Args),
     /// Show the derivations of a target
@@ -138,6 +146,9 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Realise(args) => realise::run(&place, args),
         Command::Eval(args) => eval::run(&place, args),
         Command::Fmt(args) => fmt::run(&place, args),
+        Command::Check(args) => check::run(&place, args),
+        #[cfg(feature = "lsp")]
+        Command::Lsp(args) => lsp::run(&place, args),
         Command::List(args) => lists::run(&place, args),
         Command::Show(args) => show::run(&place, args),
         Command::Graph(args) => graph::run(&place, args),
