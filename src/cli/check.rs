@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use mstore_lang::lint::{Finding, Severity, Sighting, Survey};
+use mstore_lang::lint::{Finding, Lint, Severity, Sighting, Survey};
 use mstore_lang::{Definition, DiskFiles, Files, Session};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -132,6 +132,13 @@ fn single(entry: &Path, given: &[Definition]) -> Report {
     Report::new(survey, entry, false)
 }
 
+/// Whether a finding is about an element that the standard specifications leave to the user.
+fn is_hook(finding: &Finding) -> bool {
+    finding.lint == Lint::LaxBlank
+        && finding.path().is_some_and(|path| path.starts_with(VIRTUAL_SPECS))
+        && finding.message().contains("`user/")
+}
+
 struct Report {
     findings: Vec<Finding>,
     targets: usize,
@@ -190,7 +197,8 @@ impl Report {
 
     fn print(self, args: &Args) -> Result<ExitCode, Failure> {
         let hidden = |finding: &&Finding| {
-            !args.all && finding.lint.severity() == Severity::Warning && self.is_foreign(finding)
+            let warning = finding.lint.severity() == Severity::Warning;
+            !args.all && warning && (self.is_foreign(finding) || is_hook(finding))
         };
         let shown: Vec<&Finding> = self.findings.iter().filter(|f| !hidden(f)).collect();
         let status = match (self.failed, shown.is_empty()) {
