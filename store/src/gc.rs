@@ -21,6 +21,7 @@ use crate::facts::{hash_at, realisation_at};
 use crate::lock::StoreLock;
 use crate::mark::Marks;
 use crate::pack::{Content, EXTENSION, Pack, PackWriter, Packed, RECORD_HEAD, SealedPack, Sort};
+use crate::remove::remove_tree;
 use crate::session::{self, boot_id, random_name};
 use crate::{Realisation, Store, StoreError, TreeHash};
 
@@ -192,10 +193,18 @@ impl Store {
         for tree in roots.why.keys() {
             marks.mark_tree(*tree)?;
         }
-        let victims = victims(&marks, Content::Data)?;
+        let mut victims = victims(&marks, Content::Data)?;
         let mut copies = Vec::new();
         if !dry_run {
-            copies = self.copy_living(&marks, &victims, Content::Data)?;
+            copies = match self.copy_living(&marks, &victims, Content::Data) {
+                // A full disk is when a collection is needed most: what is dead as a whole goes
+                // without any room.
+                Err(StoreError::NoSpace { .. }) => {
+                    victims.clear();
+                    Vec::new()
+                }
+                other => other?,
+            };
         }
         let lock = if dry_run {
             self.lock_shared()?
@@ -221,7 +230,17 @@ impl Store {
         if dry_run {
             return Ok(report);
         }
-        copies.extend(self.copy_living(&marks, &meta_victims, Content::Meta)?);
+        let copied = match self.copy_living(&marks, &meta_victims, Content::Meta) {
+            Err(StoreError::NoSpace { .. }) => {
+                self.replace(&[], &[], &layers)?;
+                for path in layers.iter().map(|(_, path)| path).chain(&leftovers) {
+                    remove_tree(path).map_err(|e| StoreError::io("remove", path, e))?;
+                }
+                self.copy_living(&marks, &meta_victims, Content::Meta)
+            }
+            other => other,
+        };
+        copies.extend(copied?);
         self.replace(&copies, &dead_packs, &layers)?;
         let aside = self.scratch("gc")?;
         let paths = layers.iter().map(|(_, path)| path).chain(&leftovers);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// Chunks of a large file: hash and length of each.
 pub(crate) fn parse_chunks(hash: Hash, list: &[u8]) -> Result<Vec<(Hash, u32)>, StoreError> {
-    if list.is_empty() || list.len() % 36 != 0 {
+    if list.is_empty() || !list.len().is_multiple_of(36) {
         return Err(StoreError::Corrupt {
             what: "blob",
             hash,

@@ -52,6 +52,9 @@ impl Rules {
     }
 }
 
+/// Device and inode.
+type Inode = (u64, u64);
+
 /// State shared by the walk and its workers.
 #[derive(Debug)]
 struct Scan {
@@ -65,7 +68,7 @@ struct Scan {
     bytes: AtomicU64,
     changed: AtomicU64,
     /// Names of entries that have several, by device and inode.
-    links: Mutex<BTreeMap<(u64, u64), Vec<Vec<u8>>>>,
+    links: Mutex<BTreeMap<Inode, Vec<Vec<u8>>>>,
     /// Paths at which a capture shows something else than its base.
     covered: Mutex<BTreeSet<Vec<u8>>>,
     root: OnceLock<DirHash>,

@@ -1,0 +1,219 @@
+//! What is refused, and how it is told.
+
+use std::fs;
+use std::process::Command;
+
+use mstore_store::*;
+
+fn made(tmp: &tempfile::TempDir) -> (Store, TreeHash) {
+    let store = Store::open(&tmp.path().join("store"), &OpenOptions::create()).unwrap();
+    let source = tmp.path().join("source");
+    fs::create_dir_all(source.join("d")).unwrap();
+    fs::write(source.join("d/f"), "content").unwrap();
+    let tree = store
+        .import_dir(&source, &ImportOptions::default())
+        .unwrap()
+        .tree;
+    (store, tree)
+}
+
+#[test]
+fn other_folders_and_newer_stores_are_left_alone() {
+    let tmp = tempfile::tempdir().unwrap();
+    let path = tmp.path().join("x");
+    let open = |path: &std::path::Path| Store::open(path, &OpenOptions::default()).unwrap_err();
+    assert!(open(&path).to_string().contains("there is no such folder"));
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("file"), "").unwrap();
+    let error = Store::open(&path, &OpenOptions::create()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Format);
+    assert!(error.to_string().contains("it holds file"), "{error}");
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
+    let (store, _) = made(&tmp);
+    let format = store.path().join("format");
+    drop(store);
+    fs::write(&format, "mstore store\nformat 2\n").unwrap();
+    let error = open(&tmp.path().join("store"));
+    assert!(matches!(
+        error,
+        StoreError::NewerFormat {
+            found: 2,
+            known: 1,
+            ..
+        }
+    ));
+    fs::write(&format, "something else\n").unwrap();
+    assert_eq!(open(&tmp.path().join("store")).kind(), ErrorKind::Format);
+}
+
+#[test]
+fn read_only_stores_can_be_read_and_not_changed() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (store, tree) = made(&tmp);
+    store.add_root("root", tree).unwrap();
+    let path = store.path().to_path_buf();
+    drop(store);
+    let before = fs::read_dir(&path).unwrap().count();
+    let store = Store::open(&path, &OpenOptions::read_only()).unwrap();
+    assert_eq!(store.roots().unwrap()[0].tree, tree);
+    let copy = tmp.path().join("copy");
+    store.copy_out(tree, &copy).unwrap();
+    assert_eq!(fs::read(copy.join("d/f")).unwrap(), b"content");
+    let refused = [
+        store
+            .import_dir(&copy, &ImportOptions::default())
+            .unwrap_err(),
+        store.add_root("other", tree).unwrap_err(),
+        store.checkout(tree).unwrap_err(),
+        store.gc(&GcPolicy::newest(1), false).unwrap_err(),
+        store.forget(&Hash::of(b"")).unwrap_err(),
+    ];
+    assert!(refused.iter().all(|e| e.kind() == ErrorKind::Format));
+    assert_eq!(store.gc(&GcPolicy::newest(1), true).unwrap().gone, []);
+    assert_eq!(
+        store
+            .verify(&VerifyOptions::default(), &mut |_| ())
+            .unwrap()
+            .faults,
+        []
+    );
+    assert_eq!(fs::read_dir(&path).unwrap().count(), before);
+}
+
+#[test]
+fn a_lost_or_cut_pack_is_told_and_repaired() {
+    for cut in [true, false] {
+        let tmp = tempfile::tempdir().unwrap();
+        let (store, tree) = made(&tmp);
+        store.add_root("root", tree).unwrap();
+        let path = store.path().to_path_buf();
+        drop(store);
+        let packs = fs::read_dir(path.join("packs")).unwrap();
+        let packs: Vec<_> = packs.map(|p| p.unwrap().path()).collect();
+        assert_eq!(packs.len(), 2);
+        for pack in packs {
+            let bytes = fs::read(&pack).unwrap();
+            fs::remove_file(&pack).unwrap();
+            if cut {
+                fs::write(&pack, &bytes[..bytes.len() - 7]).unwrap();
+            }
+        }
+        let store = Store::open(&path, &OpenOptions::create()).unwrap();
+        assert!(!store.has_tree(tree).unwrap());
+        let report = store
+            .verify(&VerifyOptions::default(), &mut |_| ())
+            .unwrap();
+        assert_eq!(report.faults.len(), 3, "{:?}", report.faults);
+        assert_eq!(report.faults[2].affects, ["root root"]);
+        let repair = VerifyOptions {
+            repair: true,
+            quick: false,
+        };
+        let report = store.verify(&repair, &mut |_| ()).unwrap();
+        assert_eq!(report.forgotten_roots, ["root"]);
+        let report = store
+            .verify(&VerifyOptions::default(), &mut |_| ())
+            .unwrap();
+        assert_eq!(report.faults, []);
+    }
+}
+
+const INSIDE: &str = "MSTORE_TEST_FULL";
+
+#[test]
+fn a_full_disk_loses_nothing() {
+    let exe = std::env::current_exe().unwrap();
+    let out = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount"])
+        .arg(exe)
+        .args(["--exact", "inside_full_disk", "--ignored", "--nocapture"])
+        .env(INSIDE, "1")
+        .output();
+    let Ok(out) = out else {
+        println!("skipped: there is no unshare");
+        return;
+    };
+    let text = String::from_utf8_lossy(&out.stdout);
+    let errors = String::from_utf8_lossy(&out.stderr);
+    if errors.contains("unshare failed") {
+        println!("skipped: {errors}");
+        return;
+    }
+    assert!(
+        out.status.success() && text.contains("1 passed"),
+        "{text}\n{errors}"
+    );
+}
+
+#[test]
+#[ignore = "runs in a namespace, started by the other"]
+fn inside_full_disk() {
+    if std::env::var_os(INSIDE).is_none() {
+        return;
+    }
+    use rustix::mount::{MountFlags, mount};
+    let tmp = tempfile::tempdir().unwrap();
+    let small = tmp.path().join("small");
+    fs::create_dir(&small).unwrap();
+    mount(
+        "tmpfs",
+        &small,
+        "tmpfs",
+        MountFlags::empty(),
+        Some(c"size=6m"),
+    )
+    .unwrap();
+    let store = Store::open(&small.join("store"), &OpenOptions::create()).unwrap();
+    let noise = |n: u8, len: usize| {
+        let mut out = vec![0; len];
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&[n]);
+        hasher.finalize_xof().fill(&mut out);
+        out
+    };
+    let source = tmp.path().join("source");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("f"), noise(0, 1 << 20)).unwrap();
+    let tree = store
+        .import_dir(&source, &ImportOptions::default())
+        .unwrap()
+        .tree;
+    store.add_root("kept", tree).unwrap();
+    drop(store);
+    for n in 1..20 {
+        let store = Store::open(&small.join("store"), &OpenOptions::create()).unwrap();
+        fs::write(
+            source.join(format!("f{n}")),
+            noise(n, usize::from(n) * 300_000),
+        )
+        .unwrap();
+        match store.import_dir(&source, &ImportOptions::default()) {
+            Ok(_) => assert!(n < 6),
+            Err(error) => {
+                assert!(n > 2);
+                assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+                let report = store
+                    .verify(&VerifyOptions::default(), &mut |_| ())
+                    .unwrap();
+                assert_eq!(report.faults, []);
+                drop(store);
+                let store = Store::open(&small.join("store"), &OpenOptions::create()).unwrap();
+                store.gc(&GcPolicy::newest(0), false).unwrap();
+                assert!(store.has_tree(tree).unwrap());
+            }
+        }
+    }
+    let store = Store::open(&small.join("store"), &OpenOptions::create()).unwrap();
+    store.gc(&GcPolicy::newest(0), false).unwrap();
+    assert_eq!(
+        store
+            .verify(&VerifyOptions::default(), &mut |_| ())
+            .unwrap()
+            .faults,
+        []
+    );
+    // A checkout that does not fit leaves nothing behind, and room to go on.
+    let big = store.tree_builder().unwrap();
+    drop(big);
+    store.checkout(tree).unwrap();
+}
