@@ -171,7 +171,7 @@ fn main() -> Outcome<()> {
     )?;
     row("copy out", out, "cp -a", cp);
     let checkout = measure(
-        || Ok(fresh(&store.path().join("checkouts"), &imported.tree.to_string()).map(drop)?),
+        || fresh(&store.path().join("checkouts"), &imported.tree.to_string()).map(drop),
         |()| Ok(store.checkout(imported.tree).map(drop)?),
     )?;
     row("checkout, not there yet", checkout, "cp -al", cpl);
@@ -223,7 +223,7 @@ fn main() -> Outcome<()> {
         |store| Ok(store.gc(&GcPolicy::newest(0), false).map(drop)?),
     )?;
     row("gc of the next stage", collected, "walk", floor);
-    let opened = measure(|| Ok(()), |()| Ok(drop(open(&path)?)))?;
+    let opened = measure(|| Ok(()), |()| Ok(open(&path).map(drop)?))?;
     row("open", opened, "walk", floor);
     println!("peak {} MiB", peak() / 1024);
     Ok(())
