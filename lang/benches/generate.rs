@@ -1,6 +1,6 @@
 //! Made-up specifications of given shapes.
 
-#![allow(dead_code)] // Each user takes what it needs.
+#![allow(dead_code, missing_docs)] // Each user takes what it needs; names and comments tell.
 
 use std::fmt::Write;
 use std::path::Path;

@@ -135,7 +135,9 @@ fn single(entry: &Path, given: &[Definition]) -> Report {
 /// Whether a finding is about an element that the standard specifications leave to the user.
 fn is_hook(finding: &Finding) -> bool {
     finding.lint == Lint::LaxBlank
-        && finding.path().is_some_and(|path| path.starts_with(VIRTUAL_SPECS))
+        && finding
+            .path()
+            .is_some_and(|path| path.starts_with(VIRTUAL_SPECS))
         && finding.message().contains("`user/")
 }
 

@@ -21,6 +21,9 @@ pub struct Args {
     /// Git revision to compare to [default: the files as they are]
     #[arg(long, value_name = "REV", requires = "from")]
     to: Option<String>,
+    /// Print Markdown for a review comment
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -54,6 +57,8 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     };
     if args.json {
         output::json_pretty(&result)?;
+    } else if args.markdown {
+        output::bytes(result.markdown().as_bytes())?;
     } else {
         output::bytes(result.text().as_bytes())?;
     }

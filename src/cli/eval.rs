@@ -69,24 +69,38 @@ impl From<&Diagnostic> for ErrorLine {
 
 /// Runs the command.
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
-    if let Some(target) = &args.target {
-        let distribution = place.distribution()?;
-        let store = place.store_path()?;
-        let lock = Lock::read(distribution.files(), &distribution.lock_path(&store))?;
-        let ids = distribution.expand(&[target])?;
-        let [id] = ids.as_slice() else {
-            return Err(Failure::usage(format!("`{target}` names several targets")));
-        };
-        let elements = distribution.elements(id, &lock)?;
-        return print(elements.spec(), &args);
+    if let Some(name) = &args.target {
+        return target(place, name, |spec| print(spec, &args));
     }
-    let (files, entry) = specification(place)?;
-    let mut all = place.definitions().to_vec();
-    all.extend(definitions::parse(&args.definitions)?);
-    match Spec::load(&files, &entry, &all) {
+    match load(place, &args.definitions)? {
         Ok(spec) => print(&spec, &args),
         Err(errors) => load_failed(&errors, args.json),
     }
+}
+
+/// Does something with the settings of a target.
+pub fn target<T>(
+    place: &Place,
+    name: &str,
+    with: impl FnOnce(&Spec) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let distribution = place.distribution()?;
+    let store = place.store_path()?;
+    let lock = Lock::read(distribution.files(), &distribution.lock_path(&store))?;
+    let ids = distribution.expand(&[name])?;
+    let [id] = ids.as_slice() else {
+        return Err(Failure::usage(format!("`{name}` names several targets")));
+    };
+    let elements = distribution.elements(id, &lock)?;
+    with(elements.spec())
+}
+
+/// Loads the specification in effect with definitions from the command line.
+pub fn load(place: &Place, words: &[String]) -> Result<Result<Spec, LoadErrors>, Failure> {
+    let (files, entry) = specification(place)?;
+    let mut all = place.definitions().to_vec();
+    all.extend(definitions::parse(words)?);
+    Ok(Spec::load(&files, &entry, &all))
 }
 
 /// The files and the entry file in effect.

@@ -32,7 +32,9 @@ pub struct Args {
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     let session = Session::open(place)?;
     let (tree, name) = find(&session, &args.what)?;
-    let file = args.archive.unwrap_or_else(|| format!("{name}.tar.xz").into());
+    let file = args
+        .archive
+        .unwrap_or_else(|| format!("{name}.tar.xz").into());
     let compression = compression(&file, args.level)?;
     let options = ExportOptions::new(compression);
     if file == Path::new("-") {

@@ -1,8 +1,9 @@
 //! `mstore gc`
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use mstore_store::{GcPolicy, Gone, Why};
+use mstore_store::{GcPolicy, Gone, Hash, Why};
 
 use super::output::{self, Style};
 use super::place::Place;
@@ -49,6 +50,16 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         now - i64::from(days) * 86_400
     });
     let report = session.store.gc(&policy, args.dry_run)?;
+    if !args.dry_run {
+        let known: BTreeSet<Hash> = session
+            .store
+            .realisations(None)?
+            .into_iter()
+            .map(|r| r.key)
+            .collect();
+        let kept = session.facts.records().retain(|key| known.contains(key));
+        kept.map_err(|e| Failure::machine(format!("cannot tidy up derivations: {e}")))?;
+    }
     if args.json {
         let alive: Vec<_> = report
             .alive

@@ -80,11 +80,6 @@ impl Style {
         self.wrap("1;36", text)
     }
 
-    /// The thing that the line is about.
-    pub fn strong(self, text: &str) -> String {
-        self.wrap("1", text)
-    }
-
     /// Secondary matter.
     pub fn faint(self, text: &str) -> String {
         self.wrap("2", text)

@@ -18,7 +18,7 @@ use crate::build::sandbox::Sandbox;
 use crate::build::step::{Builder, Infrastructure, StepError};
 use crate::build::userns::UsernsError;
 use crate::plan::{Graph, Pins, Staleness, Target, Todo, tree_changes};
-use crate::schedule::realise::{self, Checked, Options, Outcome};
+use crate::schedule::realise::{self, Checked, Options, Outcome, Tools};
 
 /// Keeps keys of "this target is this tree" apart from all others.
 const TARGET_CONTEXT: &str = "mstore 2026 cli target";
@@ -93,6 +93,8 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     {
         return Err(no_namespace(e));
     }
+    let wanted = todo.build.iter().chain(&todo.maybe).copied();
+    graph.require_inputs(wanted, &session.facts)?;
     let run = Run {
         session: &session,
         graph: &graph,
@@ -158,19 +160,17 @@ impl Run<'_> {
             let all = store.realisations(Some(name)).ok()?;
             all.first().map(|r| r.seconds)
         };
-        let outcome = realise::realise(
-            &self.builder(&stop.cancel),
-            &self.session.facts,
-            staleness,
-            todo,
-            &seconds,
-            Options {
-                jobs: self.jobs(),
-                keep_going: self.args.keep_going,
-            },
-            &stop.stopped,
-            &mut display,
-        );
+        let tools = Tools {
+            builder: &self.builder(&stop.cancel),
+            facts: &self.session.facts,
+            seconds: &seconds,
+            cancelled: &stop.stopped,
+        };
+        let options = Options {
+            jobs: self.jobs(),
+            keep_going: self.args.keep_going,
+        };
+        let outcome = realise::realise(&tools, staleness, todo, options, &mut display);
         display.clear();
         Ok(outcome)
     }

@@ -113,17 +113,32 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Builds what `todo` names; `seconds` tells how long a step of a name took before.
-pub fn realise<'g>(
-    builder: &Builder<'_>,
-    facts: &(dyn Facts + Sync),
-    staleness: &mut Staleness<'g>,
+/// What a run works with.
+pub struct Tools<'a> {
+    /// Builds the steps.
+    pub builder: &'a Builder<'a>,
+    /// Tells what was built before.
+    pub facts: &'a (dyn Facts + Sync),
+    /// Tells how many seconds the last build of a step of that name took.
+    pub seconds: &'a dyn Fn(&str) -> Option<f64>,
+    /// Ends the run when it becomes true.
+    pub cancelled: &'a AtomicBool,
+}
+
+/// Builds what `todo` names.
+pub fn realise(
+    tools: &Tools<'_>,
+    staleness: &mut Staleness<'_>,
     todo: &Todo,
-    seconds: &dyn Fn(&str) -> Option<f64>,
     options: Options,
-    cancelled: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Outcome {
+    let Tools {
+        builder,
+        facts,
+        seconds,
+        cancelled,
+    } = *tools;
     let graph = staleness.graph();
     let mut nodes: Vec<usize> = todo.build.iter().chain(&todo.maybe).copied().collect();
     // The graph lists every node after those it depends on.
@@ -132,8 +147,9 @@ pub fn realise<'g>(
     let mut expected = Vec::new();
     for &at in &nodes {
         let node = &graph.nodes()[at];
+        // Twins wait for each other: what one builds the other finds.
         let dependencies = node
-            .dependencies()
+            .run_after()
             .iter()
             .filter_map(|d| nodes.binary_search(d).ok())
             .collect();

@@ -28,7 +28,7 @@ fn import(store: &Store, dir: &Path, files: &[(&str, &str)]) -> TreeHash {
     done.expect("imported").tree
 }
 
-fn files<'a>(tools: &'a str) -> [(&'a str, &'a str); 4] {
+fn files(tools: &str) -> [(&str, &str); 4] {
     [
         ("libc/main.c", "1"),
         ("shell/main.c", "1"),
