@@ -220,7 +220,7 @@ impl Report {
         for finding in &shown {
             output::bytes(format!("{}\n", finding.render(colour)).as_bytes())?;
         }
-        eprintln!("{}", self.summary(&shown));
+        tell!("{}", self.summary(&shown));
         Ok(status)
     }
 

@@ -79,12 +79,12 @@ impl Failure {
     pub fn report(&self) -> ExitCode {
         let style = super::output::Style::stderr();
         if self.rendered {
-            eprintln!("{}", self.message.trim_end());
+            tell!("{}", self.message.trim_end());
         } else {
-            eprintln!("{} {}", style.error("error:"), self.message);
+            tell!("{} {}", style.error("error:"), self.message);
         }
         for hint in &self.hints {
-            eprintln!("{} {hint}", style.note("hint:"));
+            tell!("{} {hint}", style.note("hint:"));
         }
         ExitCode::from(self.status)
     }

@@ -203,9 +203,12 @@ fn print(spec: &Spec, args: &Args) -> Result<ExitCode, Failure> {
     }
     output::bytes(text.as_bytes())?;
     for (error, count) in causes.values() {
-        eprint!("{}", error.diagnostic.render(output::stderr_colour()));
+        tell!(
+            "{}",
+            error.diagnostic.render(output::stderr_colour()).trim_end()
+        );
         if *count > 1 {
-            eprintln!("  ({count} elements fail because of this)");
+            tell!("  ({count} elements fail because of this)");
         }
     }
     Ok(ExitCode::SUCCESS)

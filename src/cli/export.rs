@@ -61,7 +61,7 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         return Err(e);
     }
     let size = fs::metadata(&file).map_err(failed)?.len();
-    eprintln!("{}: {}", file.display(), output::size(size));
+    tell!("{}: {}", file.display(), output::size(size));
     Ok(ExitCode::SUCCESS)
 }
 

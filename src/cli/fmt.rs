@@ -163,7 +163,7 @@ impl Job<'_> {
             self.status = error::MACHINE.max(self.status);
             return Ok(());
         }
-        eprintln!("formatted {}", shown(path));
+        tell!("formatted {}", shown(path));
         Ok(())
     }
 

@@ -50,7 +50,7 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         text.push_str(&format!("\n{arch}: {}", subarches.join(" ")));
     }
     output::line(text)?;
-    eprintln!(
+    tell!(
         "a target's name is TARGET-SUBARCH or BUILD/TARGET-SUBARCH, for example {}",
         example(&view)
     );

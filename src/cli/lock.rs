@@ -137,7 +137,7 @@ fn show(session: &Session, json: bool) -> Result<(), Failure> {
         return output::json_pretty(&all);
     }
     let path = session.distribution.lock_path(session.store.path());
-    eprintln!("{}", path.display());
+    tell!("{}", path.display());
     for (kind, name, pin) in session.lock.pins() {
         output::line(format!(
             "{kind} {name} {} {}",

@@ -2,6 +2,12 @@
 //!
 //! Only this floor prints, reads the environment or decides an exit status.
 
+/// Prints a line for people to stderr. Unlike `eprintln!` it does not panic when nobody listens
+/// any more: a build must not end because its terminal went away.
+macro_rules! tell {
+    ($($part:tt)*) => { $crate::cli::output::tell(&format!($($part)*)) };
+}
+
 mod check;
 mod completions;
 mod definitions;

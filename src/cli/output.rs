@@ -86,6 +86,12 @@ impl Style {
     }
 }
 
+/// What `tell!` does.
+pub fn tell(text: &str) {
+    // Nobody to tell the error to.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
 /// Writes `text` and a newline to stdout. A reader that went away (`| head`) ends the
 /// command quietly, as it does other tools.
 pub fn line(text: impl std::fmt::Display) -> Result<(), Failure> {

@@ -63,7 +63,7 @@ impl Display {
             // The terminal going away is no reason to stop a build.
             let _ = self.bars.println(text);
         } else {
-            eprintln!("{text}");
+            tell!("{text}");
         }
     }
 
@@ -120,7 +120,7 @@ impl Observer for Display {
                 bar.set_message(name.to_owned());
                 bar.enable_steady_tick(Duration::from_millis(100));
                 if !self.live {
-                    eprintln!("building {name}");
+                    tell!("building {name}");
                 }
                 self.running.insert(
                     node,

@@ -17,9 +17,9 @@ pub fn announce(needs: &[Need]) {
             How::Builtin(name) => format!("taken from this program ({name})"),
             How::Import(hint) => format!("needed: {hint}"),
         };
-        eprintln!("{} {} would be {how}", need.kind, need.name);
+        tell!("{} {} would be {how}", need.kind, need.name);
     }
-    eprintln!("after that, --dry-run can tell what is to be built");
+    tell!("after that, --dry-run can tell what is to be built");
 }
 
 /// Gets everything in `needs` and pins it.
@@ -44,7 +44,7 @@ pub fn provide(session: &mut Session, needs: &[Need], quiet: bool) -> Result<(),
             How::Import(_) => continue,
         };
         if !quiet {
-            eprintln!("{} {} is {}", need.kind, need.name, pin.tree);
+            tell!("{} {} is {}", need.kind, need.name, pin.tree);
         }
         set(session, need.kind, &need.name, pin)?;
     }
@@ -55,11 +55,11 @@ pub fn provide(session: &mut Session, needs: &[Need], quiet: bool) -> Result<(),
 pub fn host_seed(session: &Session, quiet: bool) -> Result<Pin, Failure> {
     let started = std::time::Instant::now();
     if !quiet {
-        eprintln!("capturing a seed from this machine");
+        tell!("capturing a seed from this machine");
     }
     let captured = survey(quiet)?.import(&session.store)?;
     if !quiet {
-        eprintln!(
+        tell!(
             "captured {} entries, {} in {}",
             captured.entries,
             output::size(captured.bytes),
@@ -77,7 +77,7 @@ pub fn survey(quiet: bool) -> Result<HostSeed, Failure> {
         if let SeedEvent::Without { what, why } = event
             && !quiet
         {
-            eprintln!("without {what}: {why}");
+            tell!("without {what}: {why}");
         }
     };
     Ok(seed::survey(&SurveyOptions::default(), &mut events)?)

@@ -183,6 +183,12 @@ impl Run<'_> {
     ) -> Result<ExitCode, Failure> {
         report(&outcome);
         let mut missing = 0;
+        for target in self.graph.targets().iter().filter(|t| !t.requested) {
+            // What others start from is kept too: a change to them must not start from nothing.
+            if let Some(tree) = staleness.target_tree(target, &self.session.facts)? {
+                self.remember(target, tree)?;
+            }
+        }
         for target in self.graph.requested() {
             let tree = staleness.target_tree(target, &self.session.facts)?;
             let path = match tree {
@@ -213,7 +219,7 @@ impl Run<'_> {
             return self.check(staleness);
         }
         if todo.is_empty() && !self.args.quiet && !self.args.json {
-            eprintln!(
+            tell!(
                 "nothing to do: {} {} up to date ({})",
                 todo.reuse.len(),
                 plural(todo.reuse.len(), "step"),
@@ -286,21 +292,21 @@ impl Run<'_> {
             for &node in &target.nodes {
                 let name = &self.graph.nodes()[node].name;
                 match realise::check(&builder, staleness, node, &mut |_| ()) {
-                    Ok(Checked::Same) => eprintln!("{} {name}", style.good("same")),
+                    Ok(Checked::Same) => tell!("{} {name}", style.good("same")),
                     Ok(Checked::Differs { first, second }) => {
                         differing += 1;
-                        eprintln!(
+                        tell!(
                             "{} {name}: {first} before, {second} now",
                             style.error("differs")
                         );
                         let changes = tree_changes(&self.session.store, first, second, 20)?;
                         for path in &changes.paths {
-                            eprintln!("  {path}");
+                            tell!("  {path}");
                         }
                     }
                     Err(StepError::Failed(failure)) => {
                         differing += 1;
-                        eprintln!("{} {name}: {}", style.error("failed"), failure.how);
+                        tell!("{} {name}: {}", style.error("failed"), failure.how);
                     }
                     Err(StepError::Infrastructure(e)) => return Err(infrastructure(name, &e)),
                     Err(StepError::Cancelled) => return Err(Failure::interrupted()),
@@ -331,30 +337,30 @@ fn report(outcome: &Outcome) {
     let style = Style::stderr();
     for failed in &outcome.failed {
         let failure = &failed.failure;
-        eprintln!(
+        tell!(
             "{} {} failed: {}",
             style.error("error:"),
             failed.name,
             failure.how
         );
         if !failure.tail.is_empty() {
-            eprintln!("last lines of {}:", failure.log.display());
+            tell!("last lines of {}:", failure.log.display());
             for line in &failure.tail {
                 let clean: String = line
                     .chars()
                     .filter(|c| !c.is_control() || *c == '\t')
                     .collect();
-                eprintln!("  {clean}");
+                tell!("  {clean}");
             }
         }
         let target = failed.name.split(':').next().unwrap_or(&failed.name);
-        eprintln!(
+        tell!(
             "{} `mstore log {target}` shows the whole log, `mstore shell {target}` enters the root as the step left it",
             style.note("hint:")
         );
     }
     if !outcome.skipped.is_empty() {
-        eprintln!("not tried because of this: {}", outcome.skipped.join(" "));
+        tell!("not tried because of this: {}", outcome.skipped.join(" "));
     }
 }
 

@@ -33,7 +33,7 @@ enum Command {
     },
     /// Capture a minimal root with a C compiler from this machine
     Host {
-        /// Name in the lock file [default: host- and the machine, such as host-x86_64]
+        /// Name in the lock file [default: host/ and the machine, such as host/x86_64]
         #[arg(long)]
         name: Option<String>,
         /// Only list what would be captured
@@ -104,13 +104,13 @@ fn host(
     dry_run: bool,
     json: bool,
 ) -> Result<ExitCode, Failure> {
-    let name = name.unwrap_or_else(|| format!("host-{}", crate::build::host::machine()));
+    let name = name.unwrap_or_else(|| format!("host/{}", crate::build::host::machine()));
     if dry_run {
         let found = provide::survey(json)?;
         for (path, _) in found.items() {
             output::line(format!("/{}", path.display()))?;
         }
-        eprintln!("{} entries, {}", found.len(), output::size(found.bytes()));
+        tell!("{} entries, {}", found.len(), output::size(found.bytes()));
         return Ok(ExitCode::SUCCESS);
     }
     let mut session = provide::session(place)?;
@@ -149,7 +149,7 @@ pub fn pinned(
             Some(_) => "changed",
             None => "new",
         };
-        eprintln!("{kind} {name}: {what}; {details}");
+        tell!("{kind} {name}: {what}; {details}");
         output::line(tree)?;
     }
     Ok(ExitCode::SUCCESS)

@@ -67,7 +67,7 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         let Some(failed) = FailedRoot::find(&session.store, &node.full_name)? else {
             continue;
         };
-        eprintln!(
+        tell!(
             "this is the root of {} as its failed build left it; changes are not kept",
             node.name
         );

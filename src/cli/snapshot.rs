@@ -78,7 +78,7 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         };
         let git = session.store.import_git(from, revision, &options)?;
         for path in &git.submodules {
-            eprintln!("note: {path} is a submodule; it is an empty folder in the snapshot");
+            tell!("note: {path} is a submodule; it is an empty folder in the snapshot");
         }
         (
             git.imported,

@@ -45,7 +45,7 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     let style = Style::stderr();
     let report = store.verify(&VerifyOptions { quick, repair }, &mut |fault: &Fault| {
         if !json {
-            eprintln!("{} {}", style.error("fault:"), describe(fault));
+            tell!("{} {}", style.error("fault:"), describe(fault));
         }
     })?;
     if json {
@@ -85,7 +85,7 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
                 report.forgotten.len()
             ))?;
         } else if !report.faults.is_empty() && !repair {
-            eprintln!(
+            tell!(
                 "hint: `mstore store verify --repair` forgets what is damaged, so that it is built anew"
             );
         }

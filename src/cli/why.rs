@@ -71,7 +71,7 @@ fn rebuild(place: &Place, targets: &[String], json: bool) -> Result<ExitCode, Fa
         }
     }
     if explainer.reasons().is_empty() {
-        eprintln!("nothing has to be built");
+        tell!("nothing has to be built");
     }
     Ok(ExitCode::SUCCESS)
 }
