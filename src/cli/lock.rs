@@ -114,7 +114,7 @@ fn update(session: &mut Session, name: &str) -> Result<(), Failure> {
         Some(How::Import(hint)) => {
             Err(Failure::usage(format!("mstore cannot get `{name}` by itself")).hint(hint))
         }
-        Some(_) => provide::provide(session, &need, false),
+        Some(_) => provide::provide(session, &recipes, &need, false),
     }
 }
 

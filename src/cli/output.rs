@@ -79,11 +79,6 @@ impl Style {
     pub fn note(self, text: &str) -> String {
         self.wrap("1;36", text)
     }
-
-    /// Secondary matter.
-    pub fn faint(self, text: &str) -> String {
-        self.wrap("2", text)
-    }
 }
 
 /// What `tell!` does.

@@ -6,8 +6,9 @@ use mstore_store::{ImportOptions, TreeHash};
 
 use super::place::{Place, Session};
 use super::{Failure, output};
+use crate::build::host;
 use crate::build::seed::{self, HostSeed, SeedEvent, SurveyOptions};
-use crate::plan::{How, Lock, Need, Pin, PinKind, embedded};
+use crate::plan::{How, Lock, Need, Pin, PinKind, Recipes, embedded};
 
 /// Says what a real run would get first.
 pub fn announce(needs: &[Need]) {
@@ -23,7 +24,12 @@ pub fn announce(needs: &[Need]) {
 }
 
 /// Gets everything in `needs` and pins it.
-pub fn provide(session: &mut Session, needs: &[Need], quiet: bool) -> Result<(), Failure> {
+pub fn provide(
+    session: &mut Session,
+    recipes: &Recipes,
+    needs: &[Need],
+    quiet: bool,
+) -> Result<(), Failure> {
     // Before anything is captured: is there something that only the user can give?
     for need in needs {
         if let How::Import(hint) = &need.how {
@@ -35,6 +41,21 @@ pub fn provide(session: &mut Session, needs: &[Need], quiet: bool) -> Result<(),
                 names.join(" ")
             ))
             .hint(hint));
+        }
+    }
+    let machine = host::machine();
+    for need in needs.iter().filter(|n| n.how == How::Host) {
+        let mut platforms = need.wanted_by.iter().filter_map(|id| recipes.get(id));
+        if let Some(recipe) = platforms.find(|r| r.platform != machine) {
+            return Err(Failure::machine(format!(
+                "{} is built for {}, and this {machine} machine cannot give a seed for that",
+                recipes.display_name(&recipe.id),
+                recipe.platform
+            ))
+            .hint(format!(
+                "import one: mstore seed import FILE.tar.xz --name {}",
+                need.name
+            )));
         }
     }
     for need in needs {

@@ -23,6 +23,9 @@ use crate::schedule::realise::{self, Checked, Options, Outcome, Tools};
 /// Keeps keys of "this target is this tree" apart from all others.
 const TARGET_CONTEXT: &str = "mstore 2026 cli target";
 
+/// How many steps that were not tried are named.
+const SKIPPED_SHOWN: usize = 6;
+
 /// Bring targets up to date
 #[derive(clap::Args)]
 pub struct Args {
@@ -79,7 +82,7 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         if let Err(e) = &entered {
             return Err(no_namespace(e));
         }
-        provide::provide(&mut session, &needs, args.quiet)?;
+        provide::provide(&mut session, &recipes, &needs, args.quiet)?;
         recipes = session.recipes(&targets)?;
     }
     let graph = Graph::build(&recipes, &session.lock, &session.facts, Pins::Required)?;
@@ -359,8 +362,16 @@ fn report(outcome: &Outcome) {
             style.note("hint:")
         );
     }
-    if !outcome.skipped.is_empty() {
-        tell!("not tried because of this: {}", outcome.skipped.join(" "));
+    // After a failure of the machine or Ctrl-C it goes without saying.
+    if !outcome.failed.is_empty() && !outcome.skipped.is_empty() {
+        let (first, rest) = outcome
+            .skipped
+            .split_at(outcome.skipped.len().min(SKIPPED_SHOWN));
+        let more = match rest.len() {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        tell!("not tried because of this: {}{more}", first.join(" "));
     }
 }
 

@@ -49,8 +49,6 @@ pub enum Event<'a> {
         /// The name of the failed node it needs.
         cause: &'a str,
     },
-    /// Something worth telling.
-    Note(&'a str),
 }
 
 /// How a node ended.
