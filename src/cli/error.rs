@@ -133,7 +133,13 @@ impl From<StoreError> for Failure {
             ErrorKind::Owner => Self::machine(text).hint(
                 "files of other owners need ranges of ids: as root, run `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER` and install newuidmap (package uidmap)",
             ),
-            _ => Self::machine(text),
+            _ => match e {
+                StoreError::NewerFormat { .. } => Self::machine(text)
+                    .hint("use the release of mstore that made it, or a later one, or another store: --store DIR"),
+                StoreError::NotAStore { .. } => Self::machine(text)
+                    .hint("give the folder of a store, or one that is empty or absent: --store DIR"),
+                _ => Self::machine(text),
+            },
         }
     }
 }

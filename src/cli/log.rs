@@ -57,7 +57,8 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         return Err(Failure::usage(format!(
             "{} has no log: it was never built here",
             args.target
-        )));
+        ))
+        .hint(format!("build it first: mstore realise {target}")));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -34,8 +34,10 @@ pub fn provide(
     for need in needs {
         if let How::Import(hint) = &need.how {
             let names: Vec<String> = need.wanted_by.iter().map(ToString::to_string).collect();
+            let lock = session.distribution.lock_path(session.store.path());
             return Err(Failure::usage(format!(
-                "the lock file has no {} `{}`, which {} needs",
+                "{} has no {} `{}`, which {} needs",
+                lock.display(),
                 need.kind,
                 need.name,
                 names.join(" ")

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use mstore_store::TarOptions;
+use mstore_store::{ErrorKind, StoreError, TarOptions};
 
 use super::place::{Place, Session};
 use super::{Failure, output, provide};
@@ -80,7 +80,7 @@ fn import(
             .map_err(|e| Failure::usage(format!("cannot open {}: {e}", file.display())))?;
         session.store.import_tar(input, &options)
     };
-    let imported = imported.map_err(|e| Failure::from(e).about(file))?;
+    let imported = imported.map_err(|e| refused(e, file))?;
     let mut pin = Pin::new(imported.tree, Some(provide::today()));
     pin.origin = file.file_name().map(|n| n.to_string_lossy().into_owned());
     pinned(
@@ -96,6 +96,17 @@ fn import(
             output::size(imported.new_bytes)
         ),
     )
+}
+
+/// Why an archive was not imported.
+pub fn refused(error: StoreError, archive: &Path) -> Failure {
+    let unfit = error.kind() == ErrorKind::Input;
+    let failure = Failure::from(error).about(archive);
+    if unfit {
+        failure.hint("nothing was imported; get the archive anew and compare its checksum with the publisher's")
+    } else {
+        failure
+    }
 }
 
 fn host(

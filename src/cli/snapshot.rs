@@ -52,16 +52,18 @@ struct Import {
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     let Command::Import(args) = args.command;
     let from = args.from.as_path();
+    let absent = |e| {
+        Failure::usage(format!("cannot find {}: {e}", from.display()))
+            .hint("give the path of a folder, a git repository or an archive")
+    };
     let name = match &args.name {
         Some(name) => name.clone(),
         None => {
-            let whole = fs::canonicalize(from)
-                .map_err(|e| Failure::usage(format!("cannot find {}: {e}", from.display())))?;
+            let whole = fs::canonicalize(from).map_err(absent)?;
             seed::name_of(&whole)?
         }
     };
-    let meta = fs::metadata(from)
-        .map_err(|e| Failure::usage(format!("cannot find {}: {e}", from.display())))?;
+    let meta = fs::metadata(from).map_err(absent)?;
     let mut session = provide::session(place)?;
     let mtime = args
         .epoch
@@ -103,7 +105,7 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         let imported = session
             .store
             .import_tar(input, &tar_options(mtime, !args.keep_top))
-            .map_err(|e| Failure::from(e).about(from))?;
+            .map_err(|e| seed::refused(e, from))?;
         (imported, provide::today(), "archive".to_owned())
     };
     let mut pin = Pin::new(imported.tree, Some(date));
