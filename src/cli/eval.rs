@@ -74,7 +74,7 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     }
     match load(place, &args.definitions)? {
         Ok(spec) => print(&spec, &args),
-        Err(errors) => load_failed(&errors, &entry, args.json),
+        Err(errors) => load_failed(&errors, place, args.json),
     }
 }
 
@@ -124,17 +124,17 @@ pub fn specification(place: &Place) -> Result<(SpecFiles, PathBuf), Failure> {
     Ok((SpecFiles::new(Box::new(DiskFiles), shadow), entry))
 }
 
-fn load_failed(errors: &LoadErrors, entry: &Path, json: bool) -> Result<ExitCode, Failure> {
+fn load_failed(errors: &LoadErrors, place: &Place, json: bool) -> Result<ExitCode, Failure> {
     if json {
         let line = errors.first().map(ErrorLine::from);
         output::json(&serde_json::json!({ "load_error": line }))?;
         return Ok(ExitCode::from(super::error::USAGE));
     }
     let failure = Failure::rendered(errors.render(output::stderr_colour()));
-    if entry == Path::new(BUILTIN_ENTRY) || entry.exists() {
-        Err(failure)
-    } else {
+    if place.entry().is_some_and(|entry| !entry.exists()) {
         Err(failure.hint("write it, or leave out --file to use the standard specs"))
+    } else {
+        Err(failure)
     }
 }
 
