@@ -302,7 +302,7 @@ fn a_specification_that_may_not_be_read() {
     use std::os::unix::fs::PermissionsExt;
     let env = Environment::new();
     let path = env.write("metro.conf", STANDARD);
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(&path).is_ok() {
         eprintln!("skipped: root reads every file");
         return;

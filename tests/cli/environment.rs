@@ -1,7 +1,7 @@
 //! A place of its own for each test: home, store, specifications.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 /// A temporary folder with a home and a store, in which commands are run.
@@ -71,17 +71,6 @@ impl Environment {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
         path
-    }
-
-    /// Copies a folder of the repository below the working folder.
-    pub fn copy(&self, from: &Path, to: &str) {
-        let status = Command::new("cp")
-            .args(["-R", "--"])
-            .arg(from)
-            .arg(self.work().join(to))
-            .status()
-            .unwrap();
-        assert!(status.success());
     }
 
     /// The command, ready to run.
