@@ -102,10 +102,9 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     }
     let n = usize::try_from(report.objects_gone).unwrap_or(usize::MAX);
     output::line(format!(
-        "{} {} {}, {} {}",
+        "{} {}: {} {}",
         if args.dry_run { "would free" } else { "freed" },
         output::size(report.freed),
-        if args.dry_run { "by removing" } else { "with" },
         report.objects_gone,
         plural(n, "object"),
     ))?;
