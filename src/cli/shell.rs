@@ -60,6 +60,10 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
 
     // A failed root first: that is what one wants to look at.
     for &node in target.nodes.iter().filter(|_| !args.finished) {
+        // Once the step is built, or found to be built, its failure is history.
+        if staleness.state(node).tree().is_some() {
+            continue;
+        }
         let node = &graph.nodes()[node];
         if step.is_some_and(|s| s != node.step) {
             continue;

@@ -125,6 +125,8 @@ case_failing_script() {
     cp "$work/stage3.conf.good" "$work/specs/targets/stage3.conf"
     realise > "$work/out" 2> "$work/err"
     equal "after the fix nothing else is rebuilt" "$(field built < "$work/out")" 0
+    status 1 m shell stage3-amd64 -- /bin/sh -c 'test -e /marker'
+    ok "and shell enters the finished root again"
 }
 
 case_disk_full() {
