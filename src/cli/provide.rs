@@ -1,14 +1,19 @@
 //! Gets seeds and snapshots that the lock file lacks and that need no one's help.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 
-use mstore_store::{ImportOptions, TreeHash};
+use mstore_store::{Hash, ImportOptions, TreeHash};
 
 use super::place::{Place, Session};
 use super::{Failure, output};
 use crate::build::host;
 use crate::build::seed::{self, HostSeed, SeedEvent, SurveyOptions};
 use crate::plan::{How, Lock, Need, Pin, PinKind, Recipes, embedded};
+
+/// Longer names than this are not used for roots.
+const LONGEST_ROOT: usize = 180;
 
 /// Says what a real run would get first.
 pub fn announce(needs: &[Need]) {
@@ -144,22 +149,34 @@ pub fn keep_pins(session: &Session) -> Result<(), Failure> {
     let Some(path) = session.lock.path() else {
         return Ok(());
     };
-    let prefix = format!("lock:{}:", path.display());
-    let wanted = session.lock.roots();
+    // Paths may be longer than names of roots can be; their hash tells lock files apart as well.
+    let prefix = format!("lock {:.16} ", short(path.as_os_str().as_bytes()));
+    let wanted: BTreeMap<String, TreeHash> = session
+        .lock
+        .pins()
+        .map(|(kind, name, pin)| {
+            let mut root = format!("{prefix}{kind} {name}");
+            if root.len() > LONGEST_ROOT {
+                root = format!("{prefix}{kind} {}", short(name.as_bytes()));
+            }
+            (root, pin.tree)
+        })
+        .collect();
     for root in session.store.roots()? {
-        let Some(name) = root.name.strip_prefix(&prefix) else {
-            continue;
-        };
-        if !wanted.iter().any(|(n, t)| n == name && *t == root.tree) {
+        if root.name.starts_with(&prefix) && wanted.get(&root.name) != Some(&root.tree) {
             session.store.remove_root(&root.name)?;
         }
     }
     for (name, tree) in wanted {
         if session.store.has_tree(tree)? {
-            session.store.add_root(&format!("{prefix}{name}"), tree)?;
+            session.store.add_root(&name, tree)?;
         }
     }
     Ok(())
+}
+
+fn short(bytes: &[u8]) -> String {
+    Hash::of(bytes).to_string()
 }
 
 /// Today as `YYYY-MM-DD`, in UTC.

@@ -3,3 +3,4 @@
 mod bad_input;
 mod environment;
 mod eval;
+mod lock;
