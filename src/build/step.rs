@@ -158,7 +158,8 @@ fn failed_to(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -
 /// Everything that a job in the root of a step needs, held while it runs.
 pub struct Prepared {
     root: Checkout,
-    inputs: Vec<Checkout>,
+    /// Only held: the binds point into them.
+    _inputs: Vec<Checkout>,
     binds: Vec<Bind>,
 }
 
@@ -187,7 +188,7 @@ impl Prepared {
         }
         Ok(Prepared {
             root,
-            inputs,
+            _inputs: inputs,
             binds,
         })
     }
@@ -219,11 +220,6 @@ impl Prepared {
             tmp_on_root: Path::new(&derivation.root).starts_with("/tmp"),
             timeout: derivation.policy.timeout.map(Duration::from_secs),
         }
-    }
-
-    /// How many trees it holds.
-    pub fn trees(&self) -> usize {
-        1 + self.inputs.len()
     }
 }
 

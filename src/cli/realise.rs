@@ -186,6 +186,10 @@ impl Run<'_> {
     ) -> Result<ExitCode, Failure> {
         report(&outcome);
         let mut missing = 0;
+        // Not simply the rest: after Ctrl-C or a full disk some steps are neither.
+        let reused = (0..self.graph.nodes().len())
+            .filter(|n| staleness.state(*n).tree().is_some() && !outcome.built.contains(n))
+            .count();
         for target in self.graph.targets().iter().filter(|t| !t.requested) {
             // What others start from is kept too: a change to them must not start from nothing.
             if let Some(tree) = staleness.target_tree(target, &self.session.facts)? {
@@ -205,7 +209,7 @@ impl Run<'_> {
                 }
             };
             let path = path.as_ref().and_then(|p| p.layers().first());
-            self.print(target, tree, path.map(PathBuf::as_path), &outcome)?;
+            self.print(target, tree, path.map(PathBuf::as_path), &outcome, reused)?;
         }
         if outcome.cancelled {
             return Err(
@@ -264,6 +268,7 @@ impl Run<'_> {
         tree: Option<TreeHash>,
         path: Option<&std::path::Path>,
         outcome: &Outcome,
+        reused: usize,
     ) -> Result<(), Failure> {
         let path = path.map(|p| p.display().to_string());
         if self.args.json {
@@ -272,10 +277,7 @@ impl Run<'_> {
                 drv: self.graph.nodes()[target.last].hash.to_string(),
                 tree: tree.map(|t| t.to_string()),
                 built: outcome.built.len(),
-                reused: self.graph.nodes().len()
-                    - outcome.built.len()
-                    - outcome.failed.len()
-                    - outcome.skipped.len(),
+                reused,
                 seconds: (self.started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
                 path,
             });
