@@ -14,8 +14,7 @@ use rusqlite::{OptionalExtension, params};
 use crate::attributes::Spelling;
 use crate::db::Durable;
 use crate::facts::Lease;
-use crate::remove::remove_tree;
-use crate::session::{boot_id, random_name};
+use crate::session::random_name;
 use crate::{Store, StoreError, TreeHash};
 
 mod write;
@@ -72,7 +71,7 @@ impl Store {
 
     /// The folders of a tree that is on disk already, topmost first, and how many there are.
     fn present_layers(&self, tree: TreeHash) -> Result<Option<Vec<PathBuf>>, StoreError> {
-        let boot = boot_id();
+        let boot = self.disk().boot();
         self.database().read_together("look up layers", |c| {
             let mut layers = Vec::new();
             let mut at = tree;
@@ -152,7 +151,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let session = self.session()?;
         let stale = session.tmp.join(format!("stale-{}", random_name()?));
-        let boot = boot_id();
+        let boot = self.disk().boot();
         let mut failed = None;
         let result = self.database().write(Durable::No, "note a checkout", |t| {
             let current = row(t, tree)?.filter(|row| row.boot == boot);
@@ -160,11 +159,11 @@ impl Store {
                 return Ok(());
             }
             let moved = match fs::symlink_metadata(path) {
-                Ok(_) => fs::rename(path, &stale),
+                Ok(_) => self.disk().rename(path, &stale),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 Err(error) => Err(error),
             };
-            if let Err(error) = moved.and_then(|()| fs::rename(new, path)) {
+            if let Err(error) = moved.and_then(|()| self.disk().rename(new, path)) {
                 failed = Some(StoreError::io("move checkout to", path, error));
                 return Err(rusqlite::Error::ExecuteReturnedResults);
             }
@@ -174,7 +173,7 @@ impl Store {
             )?;
             Ok(())
         });
-        let _ = remove_tree(&stale);
+        let _ = self.disk().remove_tree(&stale);
         match failed {
             Some(error) => Err(error),
             None => result,
@@ -193,7 +192,10 @@ impl Store {
         self.writable("keep a layer")?;
         let _lock = self.lock_shared()?;
         self.need_tree(tree)?;
-        let drop_it = || remove_tree(&upper).map_err(|e| StoreError::io("remove layer", &upper, e));
+        let drop_it = || {
+            let gone = self.disk().remove_tree(&upper);
+            gone.map_err(|e| StoreError::io("remove layer", &upper, e))
+        };
         if base == tree || self.present_layers(tree)?.is_some() {
             return drop_it();
         }

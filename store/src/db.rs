@@ -89,16 +89,15 @@ fn wait(tries: i32) -> bool {
 
 impl Database {
     /// Opens the database, and makes or checks its tables.
-    pub fn open(path: &Path, read_only: bool) -> Result<Database, StoreError> {
+    pub fn open(path: &Path, read_only: bool, vfs: Option<&str>) -> Result<Database, StoreError> {
         let fail = |action| move |error| database_error(action, path, error);
         let connection = if read_only {
-            open_read_only(path).map_err(fail("open it read-only"))?
+            open_read_only(path, vfs).map_err(fail("open it read-only"))?
         } else {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
                 | OpenFlags::SQLITE_OPEN_CREATE
                 | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let mut connection =
-                Connection::open_with_flags(path, flags).map_err(fail("open it"))?;
+            let mut connection = connect(path, flags, vfs).map_err(fail("open it"))?;
             connection
                 .busy_handler(Some(wait))
                 .map_err(fail("open it"))?;
@@ -206,9 +205,20 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     )
 }
 
-fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
+fn connect(
+    path: impl AsRef<Path>,
+    flags: OpenFlags,
+    vfs: Option<&str>,
+) -> rusqlite::Result<Connection> {
+    match vfs {
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs),
+        None => Connection::open_with_flags(path, flags),
+    }
+}
+
+fn open_read_only(path: &Path, vfs: Option<&str>) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags)?;
+    let mut connection = connect(path, flags, vfs)?;
     connection.busy_handler(Some(wait))?;
     let works = connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i32>(0));
     if works.is_ok() {
@@ -226,7 +236,7 @@ fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
         }
     }
     uri.push_str("?immutable=1");
-    Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
+    connect(uri, flags | OpenFlags::SQLITE_OPEN_URI, vfs)
 }
 
 fn database_error(action: &'static str, path: &Path, error: rusqlite::Error) -> StoreError {

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use rusqlite::{OptionalExtension, Row, params};
 
 use crate::db::Durable;
-use crate::remove::remove_tree;
 use crate::session::{self, random_name};
 use crate::{Hash, Realisation, Root, Store, StoreError, TreeHash};
 
@@ -164,7 +163,7 @@ impl Store {
             });
         }
         let session = self.session()?;
-        let id = session::add_lease(self.database(), &session, purpose)?;
+        let id = session::add_lease(self.database(), &self.disk().boot(), &session, purpose)?;
         Ok(Lease {
             store: self.clone(),
             id: Some(id),
@@ -186,14 +185,12 @@ impl Store {
             });
         }
         let path = session.tmp.join(format!("{purpose}-{}", random_name()?));
-        let mut builder = std::fs::DirBuilder::new();
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder
-            .create(&path)
+        self.disk()
+            .create_dir(&path, 0o700)
             .map_err(|e| StoreError::io("create scratch folder", &path, e))?;
         Ok(ScratchDir {
             path,
-            _store: self.clone(),
+            store: self.clone(),
         })
     }
 }
@@ -237,7 +234,7 @@ impl Drop for Lease {
 pub struct ScratchDir {
     path: PathBuf,
     /// The session, and with it the folder, ends with the last handle of the store.
-    _store: Store,
+    store: Store,
 }
 
 impl ScratchDir {
@@ -248,13 +245,15 @@ impl ScratchDir {
 
     /// Removes the folder now, and tells what stood in the way.
     pub fn remove(self) -> Result<(), StoreError> {
-        remove_tree(&self.path).map_err(|e| StoreError::io("remove scratch folder", &self.path, e))
+        let disk = self.store.disk();
+        disk.remove_tree(&self.path)
+            .map_err(|e| StoreError::io("remove scratch folder", &self.path, e))
     }
 }
 
 impl Drop for ScratchDir {
     fn drop(&mut self) {
         // What cannot be removed now is garbage of this session, removed when it ends.
-        let _ = remove_tree(&self.path);
+        let _ = self.store.disk().remove_tree(&self.path);
     }
 }

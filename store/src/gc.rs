@@ -17,12 +17,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::db::{Durable, add_pack};
+use crate::disk::Disk;
 use crate::facts::{hash_at, realisation_at};
 use crate::lock::StoreLock;
 use crate::mark::Marks;
 use crate::pack::{Content, EXTENSION, Pack, PackWriter, Packed, RECORD_HEAD, SealedPack, Sort};
-use crate::remove::remove_tree;
-use crate::session::{self, boot_id, random_name};
+use crate::session::{self, random_name};
 use crate::{Realisation, Store, StoreError, TreeHash};
 
 /// Names the group that a realisation belongs to; `None` for one that is not worth keeping by itself.
@@ -186,7 +186,11 @@ impl Store {
         let _only = if dry_run {
             None
         } else {
-            Some(StoreLock::take_file(&self.path().join("gc.lock"), true)?)
+            Some(StoreLock::take_file(
+                self.disk(),
+                &self.path().join("gc.lock"),
+                true,
+            )?)
         };
         let roots = self.gc_roots(policy)?;
         let mut marks = Marks::new(self.refresh()?);
@@ -234,7 +238,8 @@ impl Store {
             Err(StoreError::NoSpace { .. }) => {
                 self.replace(&[], &[], &layers)?;
                 for path in layers.iter().map(|(_, path)| path).chain(&leftovers) {
-                    remove_tree(path).map_err(|e| StoreError::io("remove", path, e))?;
+                    let gone = self.disk().remove_tree(path);
+                    gone.map_err(|e| StoreError::io("remove", path, e))?;
                 }
                 self.copy_living(&marks, &meta_victims, Content::Meta)
             }
@@ -245,7 +250,7 @@ impl Store {
         let aside = self.scratch("gc")?;
         let paths = layers.iter().map(|(_, path)| path).chain(&leftovers);
         for (n, path) in paths.enumerate() {
-            match fs::rename(path, aside.path().join(n.to_string())) {
+            match self.disk().rename(path, &aside.path().join(n.to_string())) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(StoreError::io("move aside", path, error));
                 }
@@ -260,7 +265,7 @@ impl Store {
 
     /// Gathers the roots from one state of the database.
     fn gc_roots(&self, policy: &GcPolicy<'_>) -> Result<Roots, StoreError> {
-        let living = session::living(self.path())?;
+        let living = session::living(self.disk(), self.path())?;
         let (realisations, named, leased) = self.database().read_together("gather roots", |c| {
             let realisations = c
                 .prepare(
@@ -402,7 +407,7 @@ impl Store {
         roots: &Roots,
         report: &mut GcReport,
     ) -> Result<Vec<(Option<TreeHash>, PathBuf)>, StoreError> {
-        let boot = boot_id();
+        let boot = self.disk().boot();
         let rows = self.database().read("list layers", |c| {
             c.prepare("SELECT tree, base, boot FROM layer ORDER BY tree")?
                 .query_map([], |row| {
@@ -429,7 +434,7 @@ impl Store {
         }
         let mut gone = Vec::new();
         for (folder, whole) in [("checkouts", true), ("layers", false)] {
-            for (name, path) in list(&self.path().join(folder))? {
+            for (name, path) in list(self.disk(), &self.path().join(folder))? {
                 let tree: Option<TreeHash> = name.parse().ok();
                 let stays = tree.is_some_and(|tree| {
                     kept.contains(&tree)
@@ -461,7 +466,7 @@ impl Store {
         report: &mut GcReport,
     ) -> Result<Vec<PathBuf>, StoreError> {
         let mut gone = Vec::new();
-        let living = session::living(self.path())?;
+        let living = session::living(self.disk(), self.path())?;
         let mut leave = |folder: &str, name: &str, path: PathBuf| {
             report.gone.push(Gone::Leftover {
                 name: format!("{folder}/{name}"),
@@ -469,7 +474,7 @@ impl Store {
             });
             gone.push(path);
         };
-        for (name, path) in list(&self.packs_dir())? {
+        for (name, path) in list(self.disk(), &self.packs_dir())? {
             // Packs are placed and named under the lock: one that has no name was left by a crash.
             let named = name.strip_suffix(EXTENSION).is_some_and(|name| {
                 let broken = marks.packs.broken.iter().any(|(b, _)| b == name);
@@ -479,7 +484,7 @@ impl Store {
                 leave("packs", &name, path);
             }
         }
-        for (name, path) in list(&self.path().join("tmp"))? {
+        for (name, path) in list(self.disk(), &self.path().join("tmp"))? {
             if living.binary_search(&name).is_err() {
                 leave("tmp", &name, path);
             }
@@ -627,16 +632,13 @@ fn victims(marks: &Marks, content: Content) -> Result<Vec<Victim>, StoreError> {
 }
 
 /// What is in a folder, sorted by name.
-fn list(dir: &Path) -> Result<Vec<(String, PathBuf)>, StoreError> {
-    let io = |e| StoreError::io("list", dir, e);
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).map_err(io)? {
-        let entry = entry.map_err(io)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        found.push((name, entry.path()));
-    }
-    found.sort_unstable();
-    Ok(found)
+fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<(String, PathBuf)>, StoreError> {
+    let names = disk.list(dir).map_err(|e| StoreError::io("list", dir, e))?;
+    let found = names.into_iter().map(|name| {
+        let path = dir.join(&name);
+        (name.to_string_lossy().into_owned(), path)
+    });
+    Ok(found.collect())
 }
 
 /// Bytes on disk of a file, or of a folder with all in it. What cannot be looked at counts nothing.

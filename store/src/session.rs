@@ -4,15 +4,14 @@
 //! this boot or an earlier one, in whatever pid namespace; its leases are void and its scratch
 //! folder `tmp/<session>` may go. The file gets its final name only after it was locked.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::params;
-use rustix::fs::{FlockOperation, flock};
 
 use crate::db::{Database, Durable};
-use crate::remove::remove_tree;
+use crate::disk::{Disk, Held, Lock};
 use crate::{StoreError, TreeHash};
 
 /// The session of this handle.
@@ -20,14 +19,14 @@ use crate::{StoreError, TreeHash};
 pub(crate) struct Session {
     pub id: String,
     /// Holds the lock.
-    _file: File,
+    _held: Option<Held>,
     file_path: PathBuf,
     /// Where this session works.
     pub tmp: PathBuf,
 }
 
 impl Session {
-    pub fn begin(root: &Path) -> Result<Session, StoreError> {
+    pub fn begin(disk: &dyn Disk, root: &Path) -> Result<Session, StoreError> {
         let id = random_name()?;
         let file_path = root.join("sessions").join(&id);
         let new = root.join("sessions").join(format!("{id}.new"));
@@ -35,25 +34,26 @@ impl Session {
             let path = &file_path;
             move |e: io::Error| StoreError::io(action, path, e)
         };
-        let file = File::create_new(&new).map_err(io("begin session"))?;
-        flock(&file, FlockOperation::LockExclusive).map_err(|e| io("lock session")(e.into()))?;
-        fs::rename(&new, &file_path).map_err(io("begin session"))?;
+        disk.create(&new).map_err(io("begin session"))?;
+        let held = disk.lock(&new, Lock::Alone).map_err(io("lock session"))?;
+        disk.rename(&new, &file_path).map_err(io("begin session"))?;
         let tmp = root.join("tmp").join(&id);
-        fs::create_dir(&tmp).map_err(|e| StoreError::io("create scratch folder", &tmp, e))?;
+        disk.create_dir(&tmp, 0o777)
+            .map_err(|e| StoreError::io("create scratch folder", &tmp, e))?;
         Ok(Session {
             id,
-            _file: file,
+            _held: held,
             file_path,
             tmp,
         })
     }
 
     /// Ends the session. Failures leave garbage that a later open removes.
-    pub fn end(&self, database: &Database) {
+    pub fn end(&self, disk: &dyn Disk, database: &Database) {
         let gone = database.write(Durable::No, "end session", |t| forget_leases(t, &self.id));
-        let _ = remove_tree(&self.tmp);
+        let _ = disk.remove_tree(&self.tmp);
         if gone.is_ok() {
-            let _ = fs::remove_file(&self.file_path);
+            let _ = disk.remove(&self.file_path);
         }
     }
 }
@@ -67,41 +67,33 @@ fn forget_leases(t: &rusqlite::Transaction<'_>, session: &str) -> rusqlite::Resu
     Ok(())
 }
 
-/// Locks a session file if its owner is dead. The lock is held while the result lives.
-fn dead(path: &Path) -> io::Result<Option<File>> {
-    let file = File::open(path)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// Removes what dead sessions left. Errors are no reason not to open the store: what cannot be
 /// removed now stays garbage.
-pub(crate) fn clean(root: &Path, database: &Database) {
-    let Ok(list) = fs::read_dir(root.join("sessions")) else {
+pub(crate) fn clean(disk: &dyn Disk, root: &Path, database: &Database) {
+    let sessions = root.join("sessions");
+    let Ok(list) = disk.list(&sessions) else {
         return;
     };
-    for entry in list.flatten() {
-        let name = entry.file_name();
+    for name in list {
         let Some(id) = name.to_str() else { continue };
-        let Ok(Some(_lock)) = dead(&entry.path()) else {
+        let path = sessions.join(id);
+        // Who can lock it knows that its owner is dead.
+        let Ok(Some(_lock)) = disk.lock(&path, Lock::Try) else {
             continue;
         };
         if id.ends_with(".new") {
             // Locked by us before its owner could lock it, or left over: an owner that comes late
             // renames a file that is gone, and reports that.
-            if old(&entry.path()) {
-                let _ = fs::remove_file(entry.path());
+            if old(&path) {
+                let _ = disk.remove(&path);
             }
             continue;
         }
         let tmp = root.join("tmp").join(id);
-        let removed = remove_tree(&tmp);
+        let removed = disk.remove_tree(&tmp);
         let forgotten = database.write(Durable::No, "end session", |t| forget_leases(t, id));
         if removed.is_ok() && forgotten.is_ok() {
-            let _ = fs::remove_file(entry.path());
+            let _ = disk.remove(&path);
         }
     }
 }
@@ -114,19 +106,20 @@ fn old(path: &Path) -> bool {
 }
 
 /// The sessions that are alive now.
-pub(crate) fn living(root: &Path) -> Result<Vec<String>, StoreError> {
+pub(crate) fn living(disk: &dyn Disk, root: &Path) -> Result<Vec<String>, StoreError> {
     let dir = root.join("sessions");
     let mut alive = Vec::new();
-    for entry in fs::read_dir(&dir).map_err(|e| StoreError::io("list sessions", &dir, e))? {
-        let entry = entry.map_err(|e| StoreError::io("list sessions", &dir, e))?;
-        let Ok(id) = entry.file_name().into_string() else {
-            continue;
-        };
-        match dead(&entry.path()) {
+    let list = disk
+        .list(&dir)
+        .map_err(|e| StoreError::io("list sessions", &dir, e))?;
+    for name in list {
+        let Ok(id) = name.into_string() else { continue };
+        let path = dir.join(&id);
+        match disk.lock(&path, Lock::Try) {
             Ok(None) => alive.push(id),
             Ok(Some(_)) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(StoreError::io("look at session", entry.path(), error)),
+            Err(error) => return Err(StoreError::io("look at session", &path, error)),
         }
     }
     alive.sort_unstable();
@@ -136,11 +129,11 @@ pub(crate) fn living(root: &Path) -> Result<Vec<String>, StoreError> {
 /// Adds a lease and returns its number.
 pub(crate) fn add_lease(
     database: &Database,
+    boot: &str,
     session: &Session,
     purpose: &str,
 ) -> Result<i64, StoreError> {
     let (pid, start) = (std::process::id(), process_start());
-    let boot = boot_id();
     database.write(Durable::No, "add lease", |t| {
         t.execute(
             "INSERT INTO lease (session, pid, process_start, boot, purpose) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -177,12 +170,6 @@ fn process_start() -> i64 {
     let after = stat.rsplit(')').next().unwrap_or_default();
     let field = after.split_ascii_whitespace().nth(19);
     field.and_then(|f| f.parse().ok()).unwrap_or(0)
-}
-
-/// Names this boot of the machine; empty where that cannot be read.
-pub(crate) fn boot_id() -> String {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    id.unwrap_or_default().trim().to_string()
 }
 
 /// A name that nobody else uses.

@@ -16,6 +16,7 @@ use rustix::fs::Stat;
 use crate::attributes::Attributes;
 use crate::codec::{self, Bytes};
 use crate::map::Map;
+use crate::session::random_name;
 use crate::{BlobHash, Hash, Store};
 
 const MAGIC: &[u8; 16] = b"mstore statcache";
@@ -100,7 +101,7 @@ impl StatCache {
         let name = format!("{:x}-{:x}-{kind}", top.0, top.1);
         let path = store.path().join("cache").join(name);
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let old = Map::sealed(&path).ok().filter(|map| is_sound(map));
+        let old = store.disk().map(&path).ok().filter(|map| is_sound(map));
         let count = old.as_ref().map_or(0, |map| u64_at(map, 16) as usize);
         StatCache {
             path,
@@ -229,9 +230,11 @@ impl StatCache {
         out.extend_from_slice(check.as_bytes());
         let write = || -> std::io::Result<()> {
             let session = store.session().map_err(std::io::Error::other)?;
-            let new = session.tmp.join("statcache.new");
-            std::fs::write(&new, &out)?;
-            std::fs::rename(&new, &self.path)
+            let name = random_name().map_err(std::io::Error::other)?;
+            let new = session.tmp.join(format!("statcache-{name}"));
+            // A crash leaves what the checksum refuses: nothing needs to be synced.
+            store.disk().create(&new)?.write_at(&out, 0)?;
+            store.disk().rename(&new, &self.path)
         };
         let _ = write();
     }

@@ -71,7 +71,8 @@ impl Store {
         check_format(root, disk.as_ref())?;
         // Mount options and namespaces change what a relative path means later.
         let root = fs::canonicalize(root).map_err(|e| StoreError::io("open store", root, e))?;
-        let database = Database::open(&root.join("db/mstore.sqlite"), options.read_only)?;
+        let path = root.join("db/mstore.sqlite");
+        let database = Database::open(&path, options.read_only, disk.vfs())?;
         let store = Store {
             inner: Arc::new(Inner {
                 root,
@@ -85,7 +86,7 @@ impl Store {
         };
         store.refresh()?;
         if !options.read_only {
-            session::clean(store.path(), store.database());
+            session::clean(store.disk(), store.path(), store.database());
         }
         Ok(store)
     }
@@ -134,11 +135,11 @@ impl Store {
     }
 
     pub(crate) fn lock_shared(&self) -> Result<StoreLock, StoreError> {
-        StoreLock::take(self.path(), false)
+        StoreLock::take(self.disk(), self.path(), false)
     }
 
     pub(crate) fn lock_exclusive(&self) -> Result<StoreLock, StoreError> {
-        StoreLock::take(self.path(), true)
+        StoreLock::take(self.disk(), self.path(), true)
     }
 
     /// The packs as last seen.
@@ -177,7 +178,7 @@ impl Store {
         if let Some(session) = &*slot {
             return Ok(session.clone());
         }
-        let session = Arc::new(Session::begin(self.path())?);
+        let session = Arc::new(Session::begin(self.disk(), self.path())?);
         *slot = Some(session.clone());
         Ok(session)
     }
@@ -200,7 +201,10 @@ impl Store {
         let lease = match held.lease {
             Some(lease) => lease,
             None => {
-                let lease = session::add_lease(self.database(), &session, "made here")?;
+                let lease = {
+                    let boot = self.disk().boot();
+                    session::add_lease(self.database(), &boot, &session, "made here")?
+                };
                 *held.lease.insert(lease)
             }
         };
@@ -247,7 +251,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let slot = self.session.get_mut().unwrap_or_else(|e| e.into_inner());
         if let Some(session) = slot.take() {
-            session.end(&self.database);
+            session.end(self.disk.as_ref(), &self.database);
         }
     }
 }
@@ -259,7 +263,7 @@ fn create(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
     if fs::symlink_metadata(&format).is_ok() {
         return Ok(());
     }
-    fs::create_dir_all(root).map_err(|e| StoreError::io("create store", root, e))?;
+    create_all(root, disk).map_err(|e| StoreError::io("create store", root, e))?;
     let list = disk
         .list(root)
         .map_err(|e| StoreError::io("create store in", root, e))?;
@@ -276,14 +280,15 @@ fn create(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
     }
     for folder in FOLDERS {
         let path = root.join(folder);
-        disk.create_dir(&path)
+        disk.create_dir(&path, 0o777)
             .map_err(|e| StoreError::io("create folder", &path, e))?;
     }
     // Mode 0644 is enough to lock it, by others who may only read as well.
     for lock in LOCKS {
-        match fs::File::create_new(root.join(lock)) {
+        let path = root.join(lock);
+        match disk.create(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(StoreError::io("create lock", root.join(lock), error));
+                return Err(StoreError::io("create lock", &path, error));
             }
             _ => {}
         }
@@ -297,6 +302,21 @@ fn create(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
         disk.sync_dir(root)
     };
     write().map_err(|e| StoreError::io("create store", root, e))
+}
+
+/// Makes a folder and the missing ones above it, durably: what is synced within is worth nothing when
+/// a power cut takes the name away.
+fn create_all(path: &Path, disk: &dyn Disk) -> io::Result<()> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    create_all(parent, disk)?;
+    disk.create_dir(path, 0o777)?;
+    disk.sync_dir(parent)
 }
 
 fn check_format(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {

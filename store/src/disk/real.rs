@@ -1,13 +1,17 @@
 //! The file system itself.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::{Disk, DiskFile};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::{Disk, DiskFile, Held, Lock};
 use crate::map::Map;
+use crate::remove::remove_tree;
 
 /// Passes every call on to the system.
 #[derive(Debug)]
@@ -33,8 +37,8 @@ impl Disk for RealDisk {
         Ok(Box::new(file))
     }
 
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        match fs::create_dir(path) {
+    fn create_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
+        match DirBuilder::new().mode(mode).create(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
             other => other,
         }
@@ -46,6 +50,10 @@ impl Disk for RealDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn remove_tree(&self, path: &Path) -> io::Result<()> {
+        remove_tree(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
@@ -66,5 +74,31 @@ impl Disk for RealDisk {
 
     fn map(&self, path: &Path) -> io::Result<Map> {
         Map::sealed(path)
+    }
+
+    fn lock(&self, path: &Path, how: Lock) -> io::Result<Option<Held>> {
+        let file = File::open(path)?;
+        let operation = match how {
+            Lock::Shared => FlockOperation::LockShared,
+            Lock::Alone => FlockOperation::LockExclusive,
+            Lock::Try => FlockOperation::NonBlockingLockExclusive,
+        };
+        loop {
+            match flock(&file, operation) {
+                Ok(()) => return Ok(Some(Held { _file: file })),
+                Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) if how == Lock::Try => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn boot(&self) -> String {
+        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        id.unwrap_or_default().trim().to_string()
+    }
+
+    fn vfs(&self) -> Option<&str> {
+        None
     }
 }
