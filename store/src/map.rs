@@ -9,12 +9,14 @@
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 /// A sealed file in memory.
 #[derive(Debug)]
 pub(crate) struct Map {
     map: memmap2::Mmap,
+    path: PathBuf,
 }
 
 impl Map {
@@ -25,7 +27,24 @@ impl Map {
         // the store's folder is not writable by others than its owner, whom the store must trust
         // anyway. All reads go through bounds-checked slices of plain bytes.
         let map = unsafe { memmap2::Mmap::map(&file)? };
-        Ok(Map { map })
+        let path = path.to_path_buf();
+        Ok(Map { map, path })
+    }
+
+    /// Reads bytes of the file without the map: a disk that fails gives an error here, where the map
+    /// would end the process. The file must still have its name.
+    pub fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        File::open(&self.path)?.read_exact_at(out, offset)
+    }
+
+    /// Gives the pages read so far back to the system, which has them in its cache.
+    pub fn release(&self) {
+        // SAFETY: the pages of a shared map of a file that nobody changes hold nothing of their own;
+        // touched again, they are read from the file again, with the same bytes.
+        let _ = unsafe {
+            self.map
+                .unchecked_advise(memmap2::UncheckedAdvice::DontNeed)
+        };
     }
 }
 

@@ -9,7 +9,8 @@ use crate::StoreError;
 /// Weight of all jobs under way together, in bytes.
 const CAPACITY: usize = 32 << 20;
 
-fn pool() -> Result<&'static rayon::ThreadPool, StoreError> {
+/// The threads that do all work of the store.
+pub(crate) fn pool() -> Result<&'static rayon::ThreadPool, StoreError> {
     static POOL: OnceLock<rayon::ThreadPool> = OnceLock::new();
     if let Some(pool) = POOL.get() {
         return Ok(pool);

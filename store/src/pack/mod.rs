@@ -6,7 +6,7 @@ mod read;
 mod set;
 mod write;
 
-pub(crate) use read::Pack;
+pub(crate) use read::{Pack, Room};
 pub(crate) use set::{EXTENSION, PackSet};
 pub(crate) use write::{MAX_RAW, PackWriter, Packed, SealedPack, with_packed};
 

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::StoreError;
@@ -14,12 +15,26 @@ thread_local! {
     static UNZIP: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
+/// So many bytes of a pack are in our memory at most, about: more would not make anything faster.
+const RESIDENT: u64 = 8 << 20;
+/// What the system brings to memory at a touch.
+const AROUND: u64 = 64 << 10;
+
+/// Room to read records into, used again and again.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    pub stored: Vec<u8>,
+    pub raw: Vec<u8>,
+}
+
 /// A sealed pack.
 #[derive(Debug)]
 pub(crate) struct Pack {
     pub name: String,
     pub path: PathBuf,
     map: Map,
+    /// Bytes of the map touched since it was released.
+    touched: AtomicU64,
     /// Offset of the index section.
     index: usize,
     count: usize,
@@ -71,6 +86,7 @@ impl Pack {
             name: name.to_string(),
             path: path.to_path_buf(),
             map,
+            touched: AtomicU64::new(0),
             index,
             count,
         })
@@ -148,45 +164,91 @@ impl Pack {
     /// A record as it lies in the file, head included.
     pub fn record(&self, place: &Place) -> Result<&[u8], StoreError> {
         let start = place.offset as usize;
+        let touch = place.record_len() + AROUND;
+        if self.touched.fetch_add(touch, Ordering::Relaxed) > RESIDENT {
+            self.touched.store(touch, Ordering::Relaxed);
+            self.map.release();
+        }
         let bytes = &self.map[start..start + place.record_len() as usize];
         if bytes[..RECORD_HEAD] != place.head_bytes() {
-            return Err(StoreError::Corrupt {
-                what: place.sort.word(),
-                hash: place.hash,
-                detail: format!("record in {} does not agree with the index", self.name),
-            });
+            return Err(self.disagrees(place));
         }
         Ok(bytes)
     }
 
-    /// Appends an object's bytes, decompressed, to `out`. Damage that changes the length or breaks
-    /// the zstd frame (which carries a checksum) is found; the hash is the caller's to check.
-    pub fn read_into(&self, place: &Place, out: &mut Vec<u8>) -> Result<(), StoreError> {
-        let stored = &self.record(place)?[RECORD_HEAD..];
+    /// Reads the bytes from `from` to `to` of the file, which must not have been removed.
+    pub fn load_range(&self, from: u64, to: u64, out: &mut Vec<u8>) -> Result<(), StoreError> {
+        let len = to.saturating_sub(from) as usize;
+        if out.len() < len {
+            // Grown once in a while: clearing it every time would cost as much as reading.
+            out.resize(len.next_multiple_of(64 << 10), 0);
+        }
+        self.map
+            .read_at(&mut out[..len], from)
+            .map_err(|e| StoreError::io("read pack", &self.path, e))
+    }
+
+    /// Reads an object's bytes, decompressed. What [`Pack::read_into`] says of damage holds here.
+    pub fn load<'r>(&self, place: &Place, room: &'r mut Room) -> Result<&'r [u8], StoreError> {
+        let end = place.offset + place.record_len();
+        self.load_range(place.offset, end, &mut room.stored)?;
+        let record = &room.stored[..place.record_len() as usize];
+        self.open_record(place, record, &mut room.raw)
+    }
+
+    /// Takes a record that was read apart: gives its bytes, decompressed into `raw` if need be.
+    pub fn open_record<'r>(
+        &self,
+        place: &Place,
+        record: &'r [u8],
+        raw: &'r mut Vec<u8>,
+    ) -> Result<&'r [u8], StoreError> {
         let corrupt = |detail: String| StoreError::Corrupt {
             what: place.sort.word(),
             hash: place.hash,
             detail: format!("{detail} (in {})", self.name),
         };
+        if record.get(..RECORD_HEAD) != Some(&place.head_bytes()[..]) {
+            return Err(self.disagrees(place));
+        }
+        let stored = &record[RECORD_HEAD..];
         if place.flags & ZSTD == 0 {
             if stored.len() as u64 != place.raw {
                 return Err(corrupt("length is wrong".into()));
             }
-            out.extend_from_slice(stored);
-            return Ok(());
+            return Ok(stored);
         }
         // No record is larger than this when it is written: a larger one is damage, and must not
         // make us allocate.
         if place.raw > super::write::MAX_RAW {
             return Err(corrupt(format!("length is impossible: {}", place.raw)));
         }
-        let raw = place.raw as usize;
-        let before = out.len();
-        out.resize(before + raw, 0);
-        let got = unzip(stored, &mut out[before..]).map_err(|e| corrupt(e.to_string()))?;
-        if got != raw {
+        raw.clear();
+        raw.reserve(place.raw as usize);
+        let got = unzip(stored, raw).map_err(|e| corrupt(e.to_string()))?;
+        if got as u64 != place.raw {
             return Err(corrupt("length is wrong".into()));
         }
+        Ok(raw)
+    }
+
+    fn disagrees(&self, place: &Place) -> StoreError {
+        StoreError::Corrupt {
+            what: place.sort.word(),
+            hash: place.hash,
+            detail: format!("record in {} does not agree with the index", self.name),
+        }
+    }
+
+    /// Appends an object's bytes, decompressed, to `out`. Damage that changes the length or breaks
+    /// the zstd frame (which carries a checksum) is found; the hash is the caller's to check.
+    pub fn read_into(&self, place: &Place, out: &mut Vec<u8>) -> Result<(), StoreError> {
+        let record = self.record(place)?;
+        if out.is_empty() && place.flags & ZSTD != 0 {
+            return self.open_record(place, record, out).map(|_| ());
+        }
+        let mut raw = Vec::new();
+        out.extend_from_slice(self.open_record(place, record, &mut raw)?);
         Ok(())
     }
 
@@ -220,7 +282,8 @@ impl Pack {
     }
 }
 
-fn unzip(stored: &[u8], out: &mut [u8]) -> io::Result<usize> {
+/// Decompresses one frame into the room that `out` has.
+fn unzip(stored: &[u8], out: &mut Vec<u8>) -> io::Result<usize> {
     UNZIP.with_borrow_mut(|slot| {
         let unzip = match slot {
             Some(unzip) => unzip,

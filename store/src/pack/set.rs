@@ -58,6 +58,12 @@ impl PackSet {
         Ok(None)
     }
 
+    /// Finds the numbers of an object's pack, and of the object in it.
+    pub fn locate(&self, hash: &Hash) -> Option<(usize, usize)> {
+        let mut packs = self.packs.iter().enumerate();
+        packs.find_map(|(number, pack)| Some((number, pack.position(hash)?)))
+    }
+
     /// Tells whether an object is here, without looking at it.
     pub fn contains(&self, hash: &Hash) -> bool {
         self.packs.iter().any(|pack| pack.position(hash).is_some())

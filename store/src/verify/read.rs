@@ -1,0 +1,357 @@
+//! The reading pass: every record against its hash, and every name against the indexes.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::prelude::*;
+
+use super::Damage;
+use crate::manifest::{Kind, Manifest, Tree};
+use crate::objects::parse_chunks;
+use crate::pack::{Pack, PackSet, Place, Room, Sort};
+use crate::{Hash, StoreError};
+
+/// Bytes that one job reads at once.
+const WINDOW: u64 = 1 << 20;
+
+thread_local! {
+    static ROOM: RefCell<Room> = RefCell::default();
+}
+
+/// What the reading pass found.
+#[derive(Default)]
+pub(super) struct Found {
+    pub damage: Damage,
+    /// Large blobs whose chunks are good, but do not make it together.
+    pub wholes: Vec<(Hash, String)>,
+    /// Something names what is not here.
+    lacking: bool,
+    pub bytes: u64,
+}
+
+impl Found {
+    pub fn is_clean(&self) -> bool {
+        self.damage.is_empty() && self.wholes.is_empty() && !self.lacking
+    }
+}
+
+/// A large blob, and where its chunks are.
+struct Large {
+    hash: Hash,
+    size: u64,
+    /// Pack and number of each chunk, its length, and whether it is to be checked here.
+    chunks: Vec<Chunk>,
+}
+
+struct Chunk {
+    hash: Hash,
+    size: u32,
+    at: Option<(usize, usize)>,
+    first: bool,
+}
+
+/// A piece of work: a large blob with its chunks, or records that lie together.
+enum Job {
+    Whole(Large),
+    Records(usize, Vec<u32>),
+}
+
+struct Reading<'a> {
+    packs: &'a PackSet,
+    /// Lengths of large blobs.
+    large: HashMap<Hash, u64>,
+    found: Mutex<Found>,
+    bytes: AtomicU64,
+}
+
+/// Reads all packs; with `quick` those alone that name other objects.
+pub(super) fn read_all(packs: &PackSet, quick: bool) -> Result<Found, StoreError> {
+    let mut reading = Reading {
+        packs,
+        large: HashMap::new(),
+        found: Mutex::default(),
+        bytes: AtomicU64::new(0),
+    };
+    // A chunk is hashed where its blob is, so that it is read once.
+    let mut taken: Vec<Vec<u64>> = Vec::new();
+    for pack in &packs.packs {
+        taken.push(vec![0; pack.count().div_ceil(64)]);
+    }
+    let mut jobs: Vec<Job> = Vec::new();
+    for large in reading.lists() {
+        if reading.large.insert(large.hash, large.size).is_some() || quick {
+            continue;
+        }
+        let mut large = large;
+        for chunk in &mut large.chunks {
+            if let Some((pack, at)) = chunk.at {
+                let word = &mut taken[pack][at / 64];
+                chunk.first = *word >> (at % 64) & 1 == 0;
+                *word |= 1 << (at % 64);
+            }
+        }
+        jobs.push(Job::Whole(large));
+    }
+    // The longest first: they cannot be divided.
+    jobs.sort_by_key(|job| match job {
+        Job::Whole(large) => std::cmp::Reverse(large.size),
+        Job::Records(..) => std::cmp::Reverse(0),
+    });
+    for (number, pack) in packs.packs.iter().enumerate() {
+        if quick && !pack.is_meta() {
+            continue;
+        }
+        let is_taken = |at: usize| taken[number][at / 64] >> (at % 64) & 1 == 1;
+        windows(pack, is_taken, |records| {
+            jobs.push(Job::Records(number, records));
+        });
+    }
+    crate::workers::pool()?.install(|| {
+        jobs.into_par_iter().with_max_len(1).for_each(|job| {
+            ROOM.with_borrow_mut(|room| match job {
+                Job::Whole(large) => reading.whole(&large, room),
+                Job::Records(pack, records) => reading.records(&packs.packs[pack], &records, room),
+            });
+        });
+    });
+    let mut found = reading
+        .found
+        .into_inner()
+        .unwrap_or_else(|e| e.into_inner());
+    found.bytes = reading.bytes.into_inner();
+    found.wholes.sort_unstable();
+    Ok(found)
+}
+
+/// Divides the records of a pack, in the order of the file, into pieces that can be read at once.
+fn windows(pack: &Pack, skip: impl Fn(usize) -> bool, mut take: impl FnMut(Vec<u32>)) {
+    let mut order: Vec<(u64, u32)> = Vec::new();
+    for at in (0..pack.count()).filter(|at| !skip(*at)) {
+        // Entries that are not well formed are faults of the index, told of already.
+        if let (Ok(place), Ok(number)) = (pack.place(at), u32::try_from(at)) {
+            order.push((place.offset, number));
+        }
+    }
+    order.sort_unstable();
+    let mut piece: Vec<u32> = Vec::new();
+    let mut from = 0;
+    for (offset, number) in order {
+        if piece.is_empty() {
+            from = offset;
+        } else if offset - from > WINDOW {
+            take(std::mem::take(&mut piece));
+            from = offset;
+        }
+        piece.push(number);
+    }
+    if !piece.is_empty() {
+        take(piece);
+    }
+}
+
+impl Reading<'_> {
+    fn found(&self) -> std::sync::MutexGuard<'_, Found> {
+        // Faults are only added: whatever a panic left is true.
+        self.found.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn damaged(&self, pack: &Pack, hash: Hash, error: &StoreError) {
+        let file = Some(format!("packs/{}.pack", pack.name));
+        let mut found = self.found();
+        found.damage.insert(hash, (file, error.to_string()));
+    }
+
+    /// All lists of chunks that can be read.
+    fn lists(&self) -> Vec<Large> {
+        let mut lists = Vec::new();
+        let mut room = Room::default();
+        for pack in self.packs.packs.iter().filter(|pack| pack.is_meta()) {
+            for place in (0..pack.count()).filter_map(|at| pack.place(at).ok()) {
+                if place.sort != Sort::Chunks {
+                    continue;
+                }
+                // What cannot be read is told of when its turn comes.
+                let Ok(bytes) = pack.load(&place, &mut room) else {
+                    continue;
+                };
+                let Ok(list) = parse_chunks(place.hash, bytes) else {
+                    continue;
+                };
+                let chunks: Vec<Chunk> = list
+                    .into_iter()
+                    .map(|(hash, size)| Chunk {
+                        hash,
+                        size,
+                        at: self.packs.locate(&hash),
+                        first: false,
+                    })
+                    .collect();
+                lists.push(Large {
+                    hash: place.hash,
+                    size: chunks.iter().map(|chunk| u64::from(chunk.size)).sum(),
+                    chunks,
+                });
+            }
+        }
+        lists
+    }
+
+    /// Hashes chunks one by one, and all together.
+    fn whole(&self, large: &Large, room: &mut Room) {
+        let mut together = Some(blake3::Hasher::new());
+        for chunk in &large.chunks {
+            let found = chunk.at.and_then(|(pack, at)| {
+                let pack = &self.packs.packs[pack];
+                Some((pack, pack.place(at).ok()?))
+            });
+            // One that is missing is told of where the list itself is checked.
+            let Some((pack, place)) = found.filter(|(_, place)| place.sort == Sort::Blob) else {
+                return;
+            };
+            let bytes = match pack.load(&place, room) {
+                Ok(bytes) if Hash::of(bytes) == chunk.hash => bytes,
+                other => {
+                    let error = other.err().unwrap_or_else(|| wrong_hash(&place));
+                    self.damaged(pack, place.hash, &error);
+                    together = None;
+                    continue;
+                }
+            };
+            if chunk.first {
+                self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            }
+            if bytes.len() as u64 != u64::from(chunk.size) {
+                if together.take().is_some() {
+                    let fault = format!("its list tells a wrong length of chunk {}", chunk.hash);
+                    self.found().wholes.push((large.hash, fault));
+                }
+                continue;
+            }
+            if let Some(together) = &mut together {
+                together.update(bytes);
+            }
+        }
+        if together.is_some_and(|all| all.finalize().as_bytes() != large.hash.as_bytes()) {
+            let fault = "its chunks together do not have this hash".to_string();
+            self.found().wholes.push((large.hash, fault));
+        }
+    }
+
+    fn records(&self, pack: &Pack, records: &[u32], room: &mut Room) {
+        let places: Vec<Place> = records
+            .iter()
+            .filter_map(|at| pack.place(*at as usize).ok())
+            .collect();
+        let (Some(first), Some(last)) = (places.first(), places.last()) else {
+            return;
+        };
+        let (from, to) = (first.offset, last.offset + last.record_len());
+        // Where the whole cannot be read, single records may be.
+        let window = pack.load_range(from, to, &mut room.stored).is_ok();
+        for place in &places {
+            let bytes = if window {
+                let at = (place.offset - from) as usize;
+                let record = room.stored.get(at..at + place.record_len() as usize);
+                pack.open_record(place, record.unwrap_or_default(), &mut room.raw)
+            } else {
+                pack.load(place, room)
+            };
+            let checked = bytes.and_then(|bytes| {
+                check_bytes(place, bytes)?;
+                self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                if place.sort != Sort::Blob && !self.names_are_here(place, bytes)? {
+                    self.found().lacking = true;
+                }
+                Ok(())
+            });
+            if let Err(error) = checked {
+                self.damaged(pack, place.hash, &error);
+            }
+        }
+    }
+
+    /// Tells whether all that an object names is here, with the length that it tells.
+    fn names_are_here(&self, place: &Place, bytes: &[u8]) -> Result<bool, StoreError> {
+        let corrupt = |error: &dyn std::fmt::Display| StoreError::Corrupt {
+            what: place.sort.word(),
+            hash: place.hash,
+            detail: error.to_string(),
+        };
+        let find = |hash: &Hash| self.packs.find(hash).ok().flatten().map(|(_, place)| place);
+        let is_manifest =
+            |hash: &Hash| find(hash).is_some_and(|place| place.sort == Sort::Manifest);
+        Ok(match place.sort {
+            Sort::Blob => true,
+            Sort::Chunks => parse_chunks(place.hash, bytes)?
+                .iter()
+                .all(|(hash, _)| find(hash).is_some_and(|place| place.sort == Sort::Blob)),
+            Sort::Tree => is_manifest(&Tree::decode(bytes).map_err(|e| corrupt(&e))?.dir.0),
+            Sort::Manifest => {
+                let manifest = Manifest::decode(bytes).map_err(|e| corrupt(&e))?;
+                manifest.entries().iter().all(|entry| match &entry.kind {
+                    Kind::Dir { manifest } => is_manifest(&manifest.0),
+                    Kind::File { blob, size } => find(&blob.0).is_some_and(|place| {
+                        let real = match place.sort {
+                            Sort::Blob => Some(place.raw),
+                            Sort::Chunks => self.large.get(&blob.0).copied(),
+                            _ => None,
+                        };
+                        real == Some(*size)
+                    }),
+                    _ => true,
+                })
+            }
+        })
+    }
+}
+
+/// Tells whether any pack has an object undamaged.
+pub(super) fn has_good_copy(packs: &PackSet, hash: &Hash) -> bool {
+    packs.packs.iter().any(|pack| {
+        let place = pack.find(hash).ok().flatten();
+        place.is_some_and(|place| check_record(pack, &place).is_ok())
+    })
+}
+
+/// Compares one record with its hash, and decodes it.
+pub(super) fn check_record(pack: &Pack, place: &Place) -> Result<(), StoreError> {
+    let corrupt = |error: &dyn std::fmt::Display| StoreError::Corrupt {
+        what: place.sort.word(),
+        hash: place.hash,
+        detail: error.to_string(),
+    };
+    let mut room = Room::default();
+    let bytes = pack.load(place, &mut room)?;
+    check_bytes(place, bytes)?;
+    match place.sort {
+        Sort::Manifest => Manifest::decode(bytes).map(drop).map_err(|e| corrupt(&e)),
+        Sort::Tree => Tree::decode(bytes).map(drop).map_err(|e| corrupt(&e)),
+        Sort::Blob | Sort::Chunks => Ok(()),
+    }
+}
+
+fn wrong_hash(place: &Place) -> StoreError {
+    StoreError::Corrupt {
+        what: place.sort.word(),
+        hash: place.hash,
+        detail: "content does not have this hash".into(),
+    }
+}
+
+/// Compares bytes with the hash that they go by. The content of a list of chunks is compared where
+/// the chunks are.
+fn check_bytes(place: &Place, bytes: &[u8]) -> Result<(), StoreError> {
+    let name = match place.sort {
+        Sort::Blob => Hash::of(bytes),
+        Sort::Manifest => Manifest::hash_encoded(bytes).0,
+        Sort::Tree => Tree::hash_encoded(bytes).0,
+        Sort::Chunks => parse_chunks(place.hash, bytes).map(|_| place.hash)?,
+    };
+    if name == place.hash {
+        Ok(())
+    } else {
+        Err(wrong_hash(place))
+    }
+}
