@@ -203,6 +203,11 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// Its number; none on a store opened read-only.
+    pub(crate) fn id(&self) -> Option<i64> {
+        self.id
+    }
+
     /// Protects a tree with all in it. Fails with [`StoreError::Missing`] when it is not there.
     pub fn protect(&self, tree: TreeHash) -> Result<(), StoreError> {
         let _lock = self.store.lock_shared()?;

@@ -228,7 +228,7 @@ impl Ingest {
             })?;
             sealed.push((content, writer.seal()?));
         }
-        self.store.add_packs(&sealed, tree)?;
+        self.store.add_packs(&sealed, &[tree])?;
         Ok(sealed.iter().map(|(_, pack)| pack.len).sum())
     }
 }

@@ -31,6 +31,7 @@ pub mod image;
 pub mod manifest;
 pub mod oci;
 pub mod tar;
+pub mod transfer;
 
 mod attributes;
 mod builder;

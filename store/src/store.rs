@@ -183,18 +183,18 @@ impl Store {
         Ok(session)
     }
 
-    /// Makes sealed packs part of the store, all or none, and keeps a tree that this session made
+    /// Makes sealed packs part of the store, all or none, and keeps trees that this session made
     /// until the last handle is dropped. The caller holds the store's lock.
     pub(crate) fn add_packs(
         &self,
         sealed: &[(Content, SealedPack)],
-        tree: TreeHash,
+        trees: &[TreeHash],
     ) -> Result<(), StoreError> {
         let session = self.session()?;
         let mut held = self.inner.held.lock().unwrap_or_else(|e| e.into_inner());
         let names = self.place_packs(sealed)?;
         let durable = match sealed {
-            [] if held.trees.contains(&tree) => return Ok(()),
+            [] if trees.iter().all(|tree| held.trees.contains(tree)) => return Ok(()),
             [] => Durable::No,
             _ => Durable::Yes,
         };
@@ -212,9 +212,12 @@ impl Store {
             for ((content, pack), name) in sealed.iter().zip(&names) {
                 add_pack(t, name, *content, pack.len, pack.count)?;
             }
-            session::lease_tree(t, lease, tree)
+            for tree in trees {
+                session::lease_tree(t, lease, *tree)?;
+            }
+            Ok(())
         })?;
-        held.trees.insert(tree);
+        held.trees.extend(trees);
         drop(held);
         if !sealed.is_empty() {
             self.refresh()?;

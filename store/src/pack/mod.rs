@@ -6,7 +6,7 @@ mod read;
 mod set;
 mod write;
 
-pub(crate) use read::{Pack, Room};
+pub(crate) use read::{Pack, Room, unzip};
 pub(crate) use set::{EXTENSION, PackSet};
 pub(crate) use write::{MAX_RAW, PackWriter, Packed, SealedPack, with_packed};
 
@@ -126,6 +126,20 @@ impl Place {
         out[16..24].copy_from_slice(&self.raw.to_le_bytes());
         out[24..56].copy_from_slice(self.hash.as_bytes());
         out
+    }
+
+    /// Reads the head of a record; `None` when it is not well formed. The offset is that of nothing.
+    pub fn from_head(bytes: &[u8]) -> Option<Place> {
+        let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+        let place = Place {
+            hash: Hash::from_slice(bytes.get(24..RECORD_HEAD)?)?,
+            offset: 0,
+            stored: number(8)?,
+            raw: number(16)?,
+            sort: Sort::from_number(bytes[4])?,
+            flags: bytes[5],
+        };
+        (place.flags <= ZSTD && bytes[..RECORD_HEAD] == place.head_bytes()).then_some(place)
     }
 
     /// Reads one entry of an index; `None` when it is not well formed.

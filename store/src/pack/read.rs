@@ -283,7 +283,7 @@ impl Pack {
 }
 
 /// Decompresses one frame into the room that `out` has.
-fn unzip(stored: &[u8], out: &mut Vec<u8>) -> io::Result<usize> {
+pub(crate) fn unzip(stored: &[u8], out: &mut Vec<u8>) -> io::Result<usize> {
     UNZIP.with_borrow_mut(|slot| {
         let unzip = match slot {
             Some(unzip) => unzip,

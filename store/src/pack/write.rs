@@ -146,6 +146,11 @@ impl PackWriter {
             .map_err(|e| StoreError::io("write pack", &self.path, e))
     }
 
+    /// Tells whether nothing was appended.
+    pub fn is_empty(&self) -> bool {
+        self.lock().places.is_empty()
+    }
+
     /// Appends an object. Returns the length of the pack so far.
     pub fn append(&self, object: &Packed<'_>) -> Result<u64, StoreError> {
         let mut full = None;

@@ -1,0 +1,205 @@
+//! Facts on their way: what a key produced, who vouches for it, and the record behind it.
+
+use crate::codec::{self, Bytes, CodecError};
+use crate::{Hash, Realisation, TreeHash};
+
+/// Keeps what is signed apart from anything else that a key may sign.
+pub const SIGNED_CONTEXT: &str = "mstore 2026-11-21 signed fact";
+/// Largest encoded fact, record included.
+const LIMIT: usize = 64 << 20;
+const FORMAT: u32 = 1;
+
+/// What a fact is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FactKind {
+    /// A step was built: resolved key, tree.
+    Step,
+    /// A directory of a tree is a tree of its own: the key names both tree and path.
+    Part,
+    /// A target is a tree.
+    Target,
+}
+
+impl FactKind {
+    fn number(self) -> u8 {
+        match self {
+            FactKind::Step => 1,
+            FactKind::Part => 2,
+            FactKind::Target => 3,
+        }
+    }
+
+    fn from_number(number: u8) -> Option<FactKind> {
+        Some(match number {
+            1 => FactKind::Step,
+            2 => FactKind::Part,
+            3 => FactKind::Target,
+            _ => return None,
+        })
+    }
+}
+
+/// A signature over [`Fact::signed_bytes`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Vouch {
+    /// The name of the key that made it.
+    pub signer: String,
+    /// The signature, of ed25519.
+    pub bytes: [u8; 64],
+}
+
+/// A realisation with what belongs to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fact {
+    /// What it is about.
+    pub kind: FactKind,
+    /// The realisation. Its log does not travel.
+    pub realisation: Realisation,
+    /// Who vouches for it, sorted.
+    pub signatures: Vec<Vouch>,
+    /// The derivation as whoever built it encoded it.
+    pub record: Option<Vec<u8>>,
+}
+
+/// kind, key, drv, name, tree, started, milliseconds, host, signatures, record.
+type Wire = (
+    u32,
+    (u8, Hash, Hash, String, TreeHash),
+    (i64, u64, String),
+    Vec<(String, Bytes)>,
+    Option<Bytes>,
+);
+
+impl Fact {
+    /// The canonical encoding.
+    pub fn encode(&self) -> Vec<u8> {
+        let r = &self.realisation;
+        let signatures: Vec<(String, Bytes)> = self
+            .signatures
+            .iter()
+            .map(|s| (s.signer.clone(), Bytes(s.bytes.to_vec())))
+            .collect();
+        let milliseconds = (r.seconds.max(0.0) * 1000.0).round() as u64;
+        let wire: Wire = (
+            FORMAT,
+            (self.kind.number(), r.key, r.drv, r.name.clone(), r.tree),
+            (r.started, milliseconds, r.host.clone()),
+            signatures,
+            self.record.clone().map(Bytes),
+        );
+        codec::encode(&wire)
+    }
+
+    /// Reads the canonical encoding.
+    pub fn decode(bytes: &[u8]) -> Result<Fact, CodecError> {
+        let wire: Wire = codec::decode(bytes, LIMIT)?;
+        let (format, (kind, key, drv, name, tree), (started, ms, host), signatures, record) = wire;
+        let malformed = |detail: &str| CodecError::Malformed {
+            detail: detail.into(),
+        };
+        if format != FORMAT {
+            return Err(malformed(
+                "this release does not know the format of the fact",
+            ));
+        }
+        let kind = FactKind::from_number(kind).ok_or_else(|| malformed("unknown kind of fact"))?;
+        let plain = |text: &str| text.len() <= 1000 && !text.chars().any(char::is_control);
+        if !plain(&name) || !plain(&host) || signatures.iter().any(|(key, _)| !plain(key)) {
+            return Err(malformed("a name is too long or not printable"));
+        }
+        if signatures.len() > 100 {
+            return Err(malformed("too many signatures"));
+        }
+        let signatures = signatures.into_iter().map(|(signer, bytes)| {
+            let bytes = <[u8; 64]>::try_from(bytes.0).map_err(|_| malformed("bad signature"))?;
+            Ok(Vouch { signer, bytes })
+        });
+        Ok(Fact {
+            kind,
+            realisation: Realisation {
+                key,
+                drv,
+                name,
+                tree,
+                started,
+                seconds: ms as f64 / 1000.0,
+                host,
+                log: None,
+            },
+            signatures: signatures.collect::<Result<_, CodecError>>()?,
+            record: record.map(|bytes| bytes.0),
+        })
+    }
+
+    /// What signatures are over: everything that somebody relies on.
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        let r = &self.realisation;
+        codec::encode(&(
+            SIGNED_CONTEXT,
+            FORMAT,
+            self.kind.number(),
+            r.key,
+            r.drv,
+            &r.name,
+            r.tree,
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Fact {
+        Fact {
+            kind: FactKind::Step,
+            realisation: Realisation {
+                key: Hash::of(b"key"),
+                drv: Hash::of(b"drv"),
+                name: "funtoo/x86/corei7/stage3:run".into(),
+                tree: TreeHash(Hash::of(b"tree")),
+                started: 1_795_000_000,
+                seconds: 12.345,
+                host: "builder".into(),
+                log: None,
+            },
+            signatures: vec![Vouch {
+                signer: "release".into(),
+                bytes: [7; 64],
+            }],
+            record: Some(b"record".to_vec()),
+        }
+    }
+
+    #[test]
+    fn facts_come_back_and_damaged_ones_do_not() {
+        let fact = sample();
+        let bytes = fact.encode();
+        assert_eq!(Fact::decode(&bytes).unwrap(), fact);
+        for at in 0..bytes.len() {
+            assert!(Fact::decode(&bytes[..at]).is_err());
+        }
+        let mut many = fact.clone();
+        many.signatures = vec![many.signatures[0].clone(); 101];
+        assert!(Fact::decode(&many.encode()).is_err());
+        let mut name = fact;
+        name.realisation.name = "a\u{1b}[2J".into();
+        assert!(Fact::decode(&name.encode()).is_err());
+    }
+
+    #[test]
+    fn signatures_cover_all_that_is_relied_on() {
+        let fact = sample();
+        let mut others = vec![fact.clone(); 5];
+        others[0].kind = FactKind::Target;
+        others[1].realisation.key = Hash::of(b"other");
+        others[2].realisation.drv = Hash::of(b"other");
+        others[3].realisation.name.push('x');
+        others[4].realisation.tree = TreeHash(Hash::of(b"other"));
+        for other in others {
+            assert_ne!(fact.signed_bytes(), other.signed_bytes());
+        }
+        // These bytes are a contract.
+        insta::assert_snapshot!(Hash::of(&fact.signed_bytes()), @"rdagnhtkxcy3i7ysmquxexi57hswrbyctpotg2nqptfplvqs3lga");
+    }
+}

@@ -1,0 +1,70 @@
+//! A store as the source of objects.
+
+use super::{Object, Source, TransferError};
+use crate::pack::RECORD_HEAD;
+use crate::{Hash, Lease, Store, StoreError, TreeHash};
+
+/// Reads objects from a store whose trees it protects while it lives.
+#[derive(Debug)]
+pub struct LocalSource {
+    store: Store,
+    lease: Lease,
+}
+
+impl LocalSource {
+    /// A source that has nothing protected yet.
+    pub fn new(store: &Store) -> Result<LocalSource, StoreError> {
+        Ok(LocalSource {
+            store: store.clone(),
+            lease: store.lease("copied from")?,
+        })
+    }
+
+    /// Keeps the collector from a tree that is about to be copied. Fails when it is not there.
+    pub fn protect(&self, tree: TreeHash) -> Result<(), StoreError> {
+        self.lease.protect(tree)
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Those of some objects that are here, in the order in which they lie on disk.
+    pub fn each(
+        &self,
+        wanted: &[Hash],
+        take: &mut dyn FnMut(Object) -> Result<(), TransferError>,
+    ) -> Result<(), TransferError> {
+        let mut found = Vec::with_capacity(wanted.len());
+        for hash in wanted {
+            if let Some((pack, place)) = self.store.find(hash)? {
+                found.push((pack, place));
+            }
+        }
+        found.sort_by(|(a, p), (b, q)| (&a.name, p.offset).cmp(&(&b.name, q.offset)));
+        for (pack, place) in found {
+            let record = pack.record(&place)?;
+            take(Object::new(place, &record[RECORD_HEAD..]))?;
+        }
+        Ok(())
+    }
+}
+
+impl Source for LocalSource {
+    fn name(&self) -> String {
+        self.store.path().display().to_string()
+    }
+
+    fn fetch(
+        &self,
+        wanted: &[Hash],
+        take: &mut dyn FnMut(Object) -> Result<(), TransferError>,
+    ) -> Result<(), TransferError> {
+        // Bounded memory for whatever is asked.
+        for part in wanted.chunks(10_000) {
+            self.each(part, take)?;
+        }
+        Ok(())
+    }
+}

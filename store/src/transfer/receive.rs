@@ -1,0 +1,634 @@
+//! The receiving end: finds out what is missing, checks what arrives, and makes it visible in order.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::{Object, Source, TransferError};
+use crate::manifest::{Kind, MAX_DEPTH, Manifest, Tree};
+use crate::objects::parse_chunks;
+use crate::pack::{Content, PackWriter, SealedPack, Sort};
+use crate::session::random_name;
+use crate::workers::{Batch, sole_owner};
+use crate::{Hash, Lease, Store, StoreError, TreeHash};
+
+/// So many bytes of contents become visible together: what an interruption can cost.
+const PART: u64 = 64 << 20;
+/// How often everything is looked at again because the collector removed what was relied on.
+const ATTEMPTS: usize = 5;
+
+/// How far a transfer is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Objects that arrived.
+    pub objects: u64,
+    /// Objects known to be missing, those that arrived included. Grows while directories are read.
+    pub objects_wanted: u64,
+    /// Bytes that arrived, as they travel.
+    pub bytes: u64,
+    /// Bytes of file content that arrived.
+    pub content: u64,
+    /// Bytes of file content known to be missing, those that arrived included.
+    pub content_wanted: u64,
+}
+
+/// How to receive.
+#[derive(Clone, Copy)]
+pub struct ReceiveOptions<'a> {
+    /// Ends the transfer when it becomes true; what arrived stays.
+    pub cancel: &'a AtomicBool,
+    /// Is told now and then how far it is.
+    pub progress: &'a (dyn Fn(&Progress) + Sync),
+    /// Only finds out what is missing. Directories travel nonetheless, and are dropped.
+    pub dry_run: bool,
+}
+
+impl std::fmt::Debug for ReceiveOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReceiveOptions")
+            .field("dry_run", &self.dry_run)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a transfer came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// Objects that travelled; with `dry_run`, that would.
+    pub objects: u64,
+    /// Bytes that travelled.
+    pub bytes: u64,
+    /// Bytes of file content in those objects.
+    pub content: u64,
+}
+
+impl Store {
+    /// Those of some objects that are not here.
+    pub fn missing(&self, hashes: &[Hash]) -> Result<Vec<Hash>, StoreError> {
+        let packs = self.refresh()?;
+        let absent = hashes.iter().filter(|hash| !packs.contains(hash));
+        Ok(absent.copied().collect())
+    }
+
+    /// Gets what trees need and this store lacks. They are complete and visible when this returns, and
+    /// kept until the last handle of this store is dropped; see [`Store::lease`] for longer.
+    pub fn receive(
+        &self,
+        source: &dyn Source,
+        trees: &[TreeHash],
+        options: &ReceiveOptions<'_>,
+    ) -> Result<Received, TransferError> {
+        self.receive_in_parts(source, trees, options, PART)
+    }
+
+    pub(crate) fn receive_in_parts(
+        &self,
+        source: &dyn Source,
+        trees: &[TreeHash],
+        options: &ReceiveOptions<'_>,
+        part: u64,
+    ) -> Result<Received, TransferError> {
+        if !options.dry_run {
+            self.writable("copy to it")?;
+        }
+        let shared = Arc::new(Shared::default());
+        for _ in 0..ATTEMPTS {
+            let mut incoming = Incoming::begin(self, source, options, shared.clone(), part)?;
+            let done = incoming.run(trees)?;
+            if done {
+                let sum = shared.progress();
+                (options.progress)(&sum);
+                let wanted = options.dry_run;
+                return Ok(Received {
+                    objects: if wanted {
+                        sum.objects_wanted
+                    } else {
+                        sum.objects
+                    },
+                    bytes: sum.bytes,
+                    content: if wanted {
+                        sum.content_wanted
+                    } else {
+                        sum.content
+                    },
+                });
+            }
+        }
+        Err(TransferError::Collected)
+    }
+}
+
+/// What worker threads add up.
+#[derive(Debug, Default)]
+struct Shared {
+    objects: AtomicU64,
+    objects_wanted: AtomicU64,
+    bytes: AtomicU64,
+    content: AtomicU64,
+    content_wanted: AtomicU64,
+}
+
+impl Shared {
+    fn progress(&self) -> Progress {
+        let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        Progress {
+            objects: get(&self.objects),
+            objects_wanted: get(&self.objects_wanted),
+            bytes: get(&self.bytes),
+            content: get(&self.content),
+            content_wanted: get(&self.content_wanted),
+        }
+    }
+}
+
+/// What checked directories name.
+#[derive(Debug, Default)]
+struct Named {
+    dirs: Vec<Hash>,
+    /// Contents, each with the length that is told of it.
+    blobs: Vec<(Hash, u64)>,
+    /// Lists of chunks, to be checked and written when the chunks are there.
+    lists: Vec<Object>,
+    /// What the other end sent that cannot be.
+    wrong: Option<String>,
+}
+
+/// One attempt.
+struct Incoming<'a> {
+    store: &'a Store,
+    source: &'a dyn Source,
+    options: &'a ReceiveOptions<'a>,
+    part: u64,
+    batch: Batch,
+    shared: Arc<Shared>,
+    named: Arc<Mutex<Named>>,
+    /// Keeps the packs of parts.
+    lease: Option<Lease>,
+    data: Option<Arc<PackWriter>>,
+    data_bytes: u64,
+    meta: Option<Arc<PackWriter>>,
+    temporary: Vec<PathBuf>,
+    /// Everything that must be in the store when the tree becomes visible, and is not in `meta`.
+    relied: HashSet<Hash>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panicking job fails its batch, and with it the attempt.
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl<'a> Incoming<'a> {
+    fn begin(
+        store: &'a Store,
+        source: &'a dyn Source,
+        options: &'a ReceiveOptions<'a>,
+        shared: Arc<Shared>,
+        part: u64,
+    ) -> Result<Self, TransferError> {
+        Ok(Incoming {
+            store,
+            source,
+            options,
+            part,
+            batch: Batch::new()?,
+            shared,
+            named: Arc::default(),
+            lease: None,
+            data: None,
+            data_bytes: 0,
+            meta: None,
+            temporary: Vec::new(),
+            relied: HashSet::new(),
+        })
+    }
+
+    fn peer(&self, detail: impl Into<String>) -> TransferError {
+        TransferError::peer(self.source.name(), detail)
+    }
+
+    /// Tells whether the trees are here now; otherwise something was collected meanwhile.
+    fn run(&mut self, trees: &[TreeHash]) -> Result<bool, TransferError> {
+        let blobs = self.directories(trees)?;
+        let missing = self.lacking(blobs)?;
+        if self.options.dry_run {
+            return Ok(true);
+        }
+        let sizes: HashMap<Hash, u64> = missing.iter().copied().collect();
+        let wanted: Vec<Hash> = missing.into_iter().map(|(hash, _)| hash).collect();
+        self.contents(&wanted, &sizes, false)?;
+        let lists = std::mem::take(&mut lock(&self.named).lists);
+        self.chunks(&lists, &sizes)?;
+        self.flush()?;
+        self.check_lists(lists)?;
+        self.publish(trees)
+    }
+
+    /// Walks all directories that are not here, level by level, and returns the contents that they
+    /// name.
+    fn directories(&mut self, trees: &[TreeHash]) -> Result<Vec<(Hash, u64)>, TransferError> {
+        let mut level: Vec<Hash> = trees.iter().map(|tree| tree.0).collect();
+        let mut blobs: HashMap<Hash, u64> = HashMap::new();
+        let mut order = Vec::new();
+        let mut seen: HashSet<Hash> = HashSet::new();
+        // The tree objects are a level of their own, above that of the roots.
+        for depth in 0..=MAX_DEPTH + 1 {
+            level.retain(|hash| seen.insert(*hash));
+            let missing = self.store.missing(&level)?;
+            if missing.len() < level.len() {
+                // A manifest that can be found is complete.
+                let absent: HashSet<Hash> = missing.iter().copied().collect();
+                self.relied
+                    .extend(level.iter().filter(|hash| !absent.contains(hash)));
+            }
+            if missing.is_empty() {
+                break;
+            }
+            if depth == MAX_DEPTH + 1 {
+                return Err(self.peer("directories are nested deeper than a tree may be"));
+            }
+            let expect = if depth == 0 {
+                Sort::Tree
+            } else {
+                Sort::Manifest
+            };
+            self.fetch(&missing, None, |sort| sort == expect)?;
+            let found = std::mem::take(&mut *lock(&self.named));
+            level = found.dirs;
+            for (hash, size) in found.blobs {
+                match blobs.insert(hash, size) {
+                    None => order.push((hash, size)),
+                    Some(before) if before == size => {}
+                    Some(_) => {
+                        let detail = format!("its manifests tell two lengths of blob {hash}");
+                        return Err(self.peer(detail));
+                    }
+                }
+            }
+        }
+        Ok(order)
+    }
+
+    /// Those contents that are not here.
+    fn lacking(&mut self, blobs: Vec<(Hash, u64)>) -> Result<Vec<(Hash, u64)>, TransferError> {
+        let packs = self.store.refresh()?;
+        let mut missing = Vec::new();
+        for (hash, size) in blobs {
+            match packs.find(&hash)? {
+                None => missing.push((hash, size)),
+                Some((_, place)) if place.sort == Sort::Blob && place.raw != size => {
+                    let detail = format!("its manifests tell a wrong length of blob {hash}");
+                    return Err(self.peer(detail));
+                }
+                Some(_) => {
+                    self.relied.insert(hash);
+                }
+            }
+        }
+        let content = missing.iter().map(|(_, size)| size).sum();
+        let count = missing.len() as u64;
+        self.shared
+            .content_wanted
+            .fetch_add(content, Ordering::Relaxed);
+        if self.options.dry_run {
+            self.shared
+                .objects_wanted
+                .fetch_add(count, Ordering::Relaxed);
+        }
+        (self.options.progress)(&self.shared.progress());
+        Ok(missing)
+    }
+
+    fn contents(
+        &mut self,
+        wanted: &[Hash],
+        sizes: &HashMap<Hash, u64>,
+        chunks: bool,
+    ) -> Result<(), TransferError> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        self.fetch(wanted, Some(sizes), |sort| {
+            sort == Sort::Blob || sort == Sort::Chunks && !chunks
+        })?;
+        self.relied.extend(wanted);
+        Ok(())
+    }
+
+    /// Gets the chunks that lists name.
+    fn chunks(
+        &mut self,
+        lists: &[Object],
+        sizes: &HashMap<Hash, u64>,
+    ) -> Result<(), TransferError> {
+        let mut buffer = Vec::new();
+        let mut wanted: HashMap<Hash, u64> = HashMap::new();
+        let mut order = Vec::new();
+        for list in lists {
+            let hash = list.hash();
+            // It is not in the store, but among what becomes visible last.
+            self.relied.remove(&hash);
+            list.open(&mut buffer).map_err(|detail| self.peer(detail))?;
+            let parts = parse_chunks(hash, &buffer)?;
+            let whole: u64 = parts.iter().map(|(_, size)| u64::from(*size)).sum();
+            if sizes.get(&hash) != Some(&whole) {
+                let detail = format!("the list of chunks of {hash} has a wrong length");
+                return Err(self.peer(detail));
+            }
+            for (chunk, size) in parts {
+                match wanted.insert(chunk, u64::from(size)) {
+                    None => order.push(chunk),
+                    Some(before) if before == u64::from(size) => {}
+                    Some(_) => {
+                        return Err(self.peer(format!("two lengths are told of chunk {chunk}")));
+                    }
+                }
+            }
+        }
+        let missing = self.store.missing(&order)?;
+        let absent: HashSet<Hash> = missing.iter().copied().collect();
+        let here = order.iter().filter(|chunk| !absent.contains(chunk));
+        for chunk in here {
+            let size = wanted.get(chunk).copied().unwrap_or_default();
+            self.shared.content.fetch_add(size, Ordering::Relaxed);
+            self.relied.insert(*chunk);
+        }
+        self.contents(&missing, &wanted, true)
+    }
+
+    /// Gets objects and hands them to threads that check and write them. With `sizes` they are
+    /// contents of that length.
+    fn fetch(
+        &mut self,
+        wanted: &[Hash],
+        sizes: Option<&HashMap<Hash, u64>>,
+        fits: impl Fn(Sort) -> bool,
+    ) -> Result<(), TransferError> {
+        let count = wanted.len() as u64;
+        self.shared
+            .objects_wanted
+            .fetch_add(count, Ordering::Relaxed);
+        let mut open: HashSet<Hash> = wanted.iter().copied().collect();
+        let (source, cancel) = (self.source, self.options.cancel);
+        let fetched = source.fetch(wanted, &mut |object| {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(TransferError::Cancelled);
+            }
+            let hash = object.hash();
+            if !open.remove(&hash) || !fits(object.sort()) {
+                return Err(self.peer(format!("it sent {hash}, which nobody asked for")));
+            }
+            if object.sort() == Sort::Blob
+                && sizes.is_some_and(|s| s.get(&hash) != Some(&object.raw_len()))
+            {
+                return Err(self.peer(format!("blob {hash} has a length that nobody expects")));
+            }
+            self.take(object)
+        });
+        if let Err(error) = fetched {
+            // What arrived before that stays, unless this end failed.
+            let checked = self.batch.wait();
+            if !matches!(error, TransferError::Store(_)) && checked.is_ok() {
+                self.flush()?;
+            }
+            return Err(error);
+        }
+        self.settle()?;
+        if let Some(hash) = open.iter().min() {
+            self.flush()?;
+            return Err(TransferError::Lacks {
+                peer: self.source.name(),
+                hash: *hash,
+                count: open.len(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Waits for the threads and reports what they found.
+    fn settle(&mut self) -> Result<(), TransferError> {
+        self.batch.wait()?;
+        if let Some(wrong) = lock(&self.named).wrong.take() {
+            return Err(self.peer(wrong));
+        }
+        (self.options.progress)(&self.shared.progress());
+        Ok(())
+    }
+
+    fn take(&mut self, object: Object) -> Result<(), TransferError> {
+        let writer = match object.sort() {
+            Sort::Blob => Some(self.data_writer()?),
+            Sort::Chunks => None,
+            Sort::Manifest | Sort::Tree if self.options.dry_run => None,
+            Sort::Manifest | Sort::Tree => Some(self.meta_writer()?),
+        };
+        if object.sort() == Sort::Blob {
+            self.data_bytes += object.record_len();
+        }
+        let weight = object.record_len().saturating_add(object.raw_len());
+        let weight = usize::try_from(weight).unwrap_or(usize::MAX);
+        let (shared, named) = (self.shared.clone(), self.named.clone());
+        self.batch.spawn(weight, move || {
+            match check(&object, &named) {
+                Err(wrong) => {
+                    let detail = format!("{} {}: {wrong}", object.sort().word(), object.hash());
+                    lock(&named).wrong.get_or_insert(detail);
+                    return Ok(());
+                }
+                Ok(()) => {
+                    if let Some(writer) = &writer {
+                        writer.append(&object.packed())?;
+                    }
+                }
+            }
+            shared.objects.fetch_add(1, Ordering::Relaxed);
+            shared
+                .bytes
+                .fetch_add(object.record_len(), Ordering::Relaxed);
+            match object.sort() {
+                Sort::Blob => {
+                    shared
+                        .content
+                        .fetch_add(object.raw_len(), Ordering::Relaxed);
+                }
+                Sort::Chunks => lock(&named).lists.push(object),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if lock(&self.named).wrong.is_some() {
+            self.settle()?;
+        }
+        (self.options.progress)(&self.shared.progress());
+        if self.data_bytes > self.part {
+            self.settle()?;
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn create(&mut self) -> Result<Arc<PackWriter>, TransferError> {
+        let path = self.store.session()?.tmp.join(random_name()?);
+        self.temporary.push(path.clone());
+        Ok(Arc::new(PackWriter::create(self.store.disk(), &path)?))
+    }
+
+    fn data_writer(&mut self) -> Result<Arc<PackWriter>, TransferError> {
+        if let Some(writer) = &self.data {
+            return Ok(writer.clone());
+        }
+        let writer = self.create()?;
+        Ok(self.data.insert(writer).clone())
+    }
+
+    fn meta_writer(&mut self) -> Result<Arc<PackWriter>, TransferError> {
+        if let Some(writer) = &self.meta {
+            return Ok(writer.clone());
+        }
+        let writer = self.create()?;
+        Ok(self.meta.insert(writer).clone())
+    }
+
+    /// Makes the contents that arrived so far part of the store.
+    fn flush(&mut self) -> Result<(), TransferError> {
+        self.data_bytes = 0;
+        let Some(writer) = self.data.take() else {
+            return Ok(());
+        };
+        let writer = sole_owner(writer, || ())?;
+        if writer.is_empty() {
+            return Ok(());
+        }
+        let sealed = [(Content::Data, writer.seal()?)];
+        if self.lease.is_none() {
+            self.lease = Some(self.store.lease("being copied here")?);
+        }
+        self.store.add_part(&sealed, self.lease.as_ref())?;
+        Ok(())
+    }
+
+    /// Compares the contents of lists of chunks with their hashes, now that the chunks are here.
+    fn check_lists(&mut self, lists: Vec<Object>) -> Result<(), TransferError> {
+        if lists.is_empty() {
+            return Ok(());
+        }
+        let meta = self.meta_writer()?;
+        for list in lists {
+            let (store, meta, named) = (self.store.clone(), meta.clone(), self.named.clone());
+            self.batch.spawn(4 << 20, move || {
+                let mut buffer = Vec::new();
+                if list.open(&mut buffer).is_err() {
+                    return Ok(());
+                }
+                let mut whole = blake3::Hasher::new();
+                let parts = parse_chunks(list.hash(), &buffer)?;
+                for (chunk, size) in parts {
+                    let mut length = 0;
+                    store.each_part(crate::BlobHash(chunk), &mut buffer, |bytes| {
+                        length += bytes.len();
+                        whole.update(bytes);
+                        Ok(())
+                    })?;
+                    if length != size as usize {
+                        break;
+                    }
+                }
+                if whole.finalize().as_bytes() != list.hash().as_bytes() {
+                    let detail = format!("the chunks of {} do not make it", list.hash());
+                    lock(&named).wrong.get_or_insert(detail);
+                    return Ok(());
+                }
+                meta.append(&list.packed()).map(|_| ())
+            })?;
+        }
+        drop(meta);
+        match self.settle() {
+            // A chunk that was collected between its arrival and now: `publish` finds out.
+            Err(TransferError::Store(StoreError::Missing { .. })) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Makes directories and trees visible, if all that they need is here.
+    fn publish(&mut self, trees: &[TreeHash]) -> Result<bool, TransferError> {
+        let mut sealed: Vec<(Content, SealedPack)> = Vec::new();
+        if let Some(writer) = self.meta.take() {
+            sealed.push((Content::Meta, sole_owner(writer, || ())?.seal()?));
+        }
+        let _lock = self.store.lock_shared()?;
+        let packs = self.store.refresh()?;
+        if self.relied.iter().any(|hash| !packs.contains(hash)) {
+            return Ok(false);
+        }
+        self.store.add_packs(&sealed, trees)?;
+        Ok(true)
+    }
+}
+
+impl Drop for Incoming<'_> {
+    fn drop(&mut self) {
+        for path in std::mem::take(&mut self.temporary) {
+            // Those that became packs have other names; what cannot be removed goes with the session.
+            let _ = self.store.disk().remove(&path);
+        }
+    }
+}
+
+thread_local! {
+    static BUFFER: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// Checks an object, and notes what it names.
+fn check(object: &Object, named: &Mutex<Named>) -> Result<(), String> {
+    BUFFER.with_borrow_mut(|buffer| {
+        object.open(buffer)?;
+        match object.sort() {
+            Sort::Blob | Sort::Chunks => {}
+            Sort::Tree => {
+                let tree = Tree::decode(buffer).map_err(|e| e.to_string())?;
+                lock(named).dirs.push(tree.dir.0);
+            }
+            Sort::Manifest => {
+                let manifest = Manifest::decode(buffer).map_err(|e| e.to_string())?;
+                let mut named = lock(named);
+                for entry in manifest.entries() {
+                    match entry.kind {
+                        Kind::Dir { manifest } => named.dirs.push(manifest.0),
+                        Kind::File { blob, size } => named.blobs.push((blob.0, size)),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        if buffer.capacity() > 16 << 20 {
+            *buffer = Vec::new();
+        }
+        Ok(())
+    })
+}
+
+impl Store {
+    /// Makes packs of contents part of the store before anything names them. They live while the
+    /// lease does.
+    fn add_part(
+        &self,
+        sealed: &[(Content, SealedPack)],
+        lease: Option<&Lease>,
+    ) -> Result<(), StoreError> {
+        let _lock = self.lock_shared()?;
+        let names = self.place_packs(sealed)?;
+        let lease = lease.and_then(Lease::id);
+        self.database()
+            .write(crate::db::Durable::Yes, "add packs", |t| {
+                for ((content, pack), name) in sealed.iter().zip(&names) {
+                    crate::db::add_pack(t, name, *content, pack.len, pack.count)?;
+                    if let Some(lease) = lease {
+                        let _ = lease;
+                    }
+                }
+                Ok(())
+            })?;
+        self.refresh()?;
+        Ok(())
+    }
+}
