@@ -7,5 +7,6 @@
 
 pub mod build;
 pub mod cli;
+pub mod config;
 pub mod plan;
 pub mod schedule;

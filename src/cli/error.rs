@@ -8,6 +8,7 @@ use mstore_store::{ErrorKind, StoreError};
 use crate::build::seed::SeedError;
 use crate::build::step::Infrastructure;
 use crate::build::step_log::StepLogError;
+use crate::config::ConfigError;
 use crate::plan::git::GitError;
 use crate::plan::{FactsError, LockError, PlanError, WalkError};
 
@@ -181,6 +182,17 @@ impl From<WalkError> for Failure {
         match e {
             WalkError::Facts(e) => e.into(),
             WalkError::NoRoot { .. } => Self::usage(e),
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(e: ConfigError) -> Self {
+        let colour = super::output::stderr_colour();
+        match e {
+            ConfigError::Load(errors) => Self::rendered(errors.render(colour)),
+            ConfigError::Eval(error) => Self::rendered(error.diagnostic.render(colour)),
+            other => Self::usage(other),
         }
     }
 }

@@ -1,9 +1,8 @@
 //! `mstore gc`
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use mstore_store::{GcPolicy, Gone, Hash, Why};
+use mstore_store::{GcPolicy, Gone, Why};
 
 use super::output::{self, Style};
 use super::place::Place;
@@ -13,10 +12,11 @@ use super::{Failure, provide};
 /// Remove what nothing needs any more from the store
 #[derive(clap::Args)]
 pub struct Args {
-    /// Keep the newest so many trees of each target
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    keep: usize,
-    /// Keep what was built in the last so many days as well
+    /// Keep the newest so many trees of each target [default: gc/keep of the configuration file, else 3]
+    #[arg(long, value_name = "N")]
+    keep: Option<usize>,
+    /// Keep what was built in the last so many days as well [default: gc/keep-days of the
+    /// configuration file]
     #[arg(long, value_name = "DAYS")]
     keep_days: Option<u32>,
     /// Only show what would go, and why the rest lives
@@ -29,12 +29,13 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
+    let config = place.config()?.gc;
     let session = provide::session(place)?;
     // A lock file that was changed by hand or by git counts as it is now.
     if !args.dry_run {
         provide::keep_pins(&session)?;
     }
-    let mut policy = GcPolicy::newest(args.keep);
+    let mut policy = GcPolicy::newest(args.keep.unwrap_or(config.keep));
     // Trees of steps serve only to resume; those of targets are the results.
     policy.group = Box::new(|r| (!r.name.contains(':')).then(|| r.name.clone()));
     policy.pins = session
@@ -43,7 +44,7 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         .into_iter()
         .map(|(name, tree)| (format!("lock file: {name}"), tree))
         .collect();
-    policy.keep_since = args.keep_days.map(|days| {
+    policy.keep_since = args.keep_days.or(config.keep_days).map(|days| {
         let now = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |d| d.as_secs().cast_signed());
@@ -51,14 +52,7 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     });
     let report = session.store.gc(&policy, args.dry_run)?;
     if !args.dry_run {
-        let known: BTreeSet<Hash> = session
-            .store
-            .realisations(None)?
-            .into_iter()
-            .map(|r| r.key)
-            .collect();
-        let kept = session.facts.records().retain(|key| known.contains(key));
-        kept.map_err(|e| Failure::machine(format!("cannot tidy up derivations: {e}")))?;
+        session.store.forget_derivations()?;
     }
     if args.json {
         let alive: Vec<_> = report

@@ -68,6 +68,10 @@ pub struct PlaceArgs {
     /// $XDG_DATA_HOME/mstore for others]
     #[arg(long, global = true, value_name = "DIR")]
     store: Option<PathBuf>,
+    /// Configuration file [default: $MSTORE_CONFIG, else the first of mstore.conf in the store,
+    /// $XDG_CONFIG_HOME/mstore/mstore.conf and /etc/mstore/mstore.conf]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    config: Option<PathBuf>,
     /// Entry file of the specifications [default: ./metro.conf, else the built-in ones]
     #[arg(short = 'f', long = "file", global = true, value_name = "FILE")]
     file: Option<PathBuf>,

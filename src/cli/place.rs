@@ -8,11 +8,13 @@ use mstore_store::{OpenOptions, Store};
 
 use super::{Failure, PlaceArgs, definitions};
 use crate::build::userns::{self, Choice, Entered, UsernsError};
+use crate::config::{self, Config};
 use crate::plan::{Distribution, Graph, Lock, Pins, Recipes, StoreFacts, TargetId};
 
 /// The answers to the options that every command takes.
 pub struct Place {
     args: PlaceArgs,
+    config_home: Option<PathBuf>,
     store: Result<PathBuf, Failure>,
     definitions: Vec<Definition>,
 }
@@ -23,6 +25,7 @@ impl Place {
     pub fn new(args: PlaceArgs) -> Result<Self, Failure> {
         Ok(Place {
             store: store_path(args.store.as_deref()),
+            config_home: config_home(),
             definitions: definitions::parse(&args.define)?,
             args,
         })
@@ -31,6 +34,18 @@ impl Place {
     /// The store's folder.
     pub fn store_path(&self) -> Result<PathBuf, Failure> {
         self.store.clone()
+    }
+
+    /// Reads the configuration file, if there is one.
+    pub fn config(&self) -> Result<Config, Failure> {
+        let named = self.args.config.clone().or_else(|| {
+            env::var_os("MSTORE_CONFIG")
+                .filter(|p| !p.is_empty())
+                .map(PathBuf::from)
+        });
+        let store = self.store_path().ok();
+        let places = config::places(store.as_deref(), self.config_home.as_deref());
+        Ok(Config::find(named.as_deref(), &places)?)
     }
 
     /// Makes an ordinary user's process root of a user namespace. Has to come before anything
@@ -85,6 +100,16 @@ impl Place {
 /// The folder that the command was started in.
 pub fn current_dir() -> Result<PathBuf, Failure> {
     env::current_dir().map_err(|e| Failure::machine(format!("cannot tell the current folder: {e}")))
+}
+
+/// Where users keep the configuration of their programs.
+fn config_home() -> Option<PathBuf> {
+    let named = env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+    // A relative one is to be ignored, says its specification.
+    named.filter(|p| p.is_absolute()).or_else(|| {
+        let home = env::var_os("HOME").filter(|h| !h.is_empty())?;
+        Some(Path::new(&home).join(".config"))
+    })
 }
 
 fn store_path(option: Option<&Path>) -> Result<PathBuf, Failure> {

@@ -12,7 +12,6 @@ mod files;
 mod line_diff;
 mod recipe;
 mod recipes;
-mod records;
 mod tree_diff;
 
 pub mod derivation;
@@ -46,7 +45,6 @@ pub use lock::{Lock, Pin, PinKind};
 pub use name::{Index, NameError, TargetId};
 pub use recipe::{Reads, Recipe, Seed, SnapshotUse, Start, Step};
 pub use recipes::{How, Need, Recipes};
-pub use records::{RecordKind, Records};
 pub use staleness::{Staleness, State, Todo, Visitor, WalkError};
 pub use store_facts::StoreFacts;
 pub use tree_diff::{Change, PathChange, TreeChanges, tree_changes};

@@ -333,7 +333,7 @@ fn clip(name: &str) -> String {
 }
 
 /// The names spelt most like `name`, best first; none if all are far off.
-pub(super) fn nearest(name: &str, all: impl Iterator<Item = String>) -> Vec<String> {
+pub(crate) fn nearest(name: &str, all: impl Iterator<Item = String>) -> Vec<String> {
     let limit = (name.chars().count() / 3).max(2);
     let mut scored: Vec<(usize, String)> = all
         .take(MAX_COMPARED)

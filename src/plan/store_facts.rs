@@ -1,14 +1,12 @@
 //! The facts of a real store.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind as IoKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mstore_store::{ErrorKind, Hash, Store, StoreError, TreeHash};
 
 use super::derivation::{Key, Resolved};
 use super::facts::{Facts, FactsError, Part, Realised, Trees};
-use super::records::{RecordKind, Records};
 use super::tree_diff::{TreeChanges, tree_changes};
 
 /// Keeps hashes of "this part of that tree" apart from all others.
@@ -18,7 +16,6 @@ const PART_CONTEXT: &str = "mstore 2026 plan part of a tree";
 #[derive(Clone)]
 pub struct StoreFacts {
     store: Store,
-    records: Records,
     /// Trees that were seen to be here.
     present: Arc<Mutex<BTreeSet<TreeHash>>>,
 }
@@ -35,7 +32,6 @@ impl StoreFacts {
     /// Asks `store`.
     pub fn new(store: Store) -> Self {
         StoreFacts {
-            records: Records::of_store(store.path()),
             store,
             present: Arc::default(),
         }
@@ -46,25 +42,20 @@ impl StoreFacts {
         self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The records kept beside the realisations.
-    pub fn records(&self) -> &Records {
-        &self.records
-    }
-
     /// Remembers what was built, so that later plans can be compared with it. To be called before
     /// the realisation itself is recorded.
     pub fn remember(&self, step: &Resolved) -> Result<(), FactsError> {
-        self.records
-            .put(RecordKind::Derivation, &step.key().0, &step.encode())
-            .map_err(|e| FactsError::new("cannot remember a derivation", e))
+        self.store
+            .put_derivation(&step.key().0, &step.encode())
+            .map_err(failed("cannot remember a derivation"))
     }
 
     /// The derivation behind a key, if it is remembered.
     pub fn derivation(&self, key: Key) -> Result<Option<Resolved>, FactsError> {
         let bytes = self
-            .records
-            .get(RecordKind::Derivation, &key.0)
-            .map_err(|e| FactsError::new("cannot read a remembered derivation", e))?;
+            .store
+            .derivation(&key.0)
+            .map_err(failed("cannot read a remembered derivation"))?;
         // A record that is damaged or of another version explains nothing, and harms nothing.
         Ok(bytes
             .and_then(|b| Resolved::decode(&b).ok())
@@ -97,11 +88,10 @@ impl StoreFacts {
     ) -> Result<Part, FactsError> {
         let key = part_key(tree, paths);
         let known = self
-            .records
-            .get(RecordKind::Part, &key)
-            .map_err(|e| FactsError::new("cannot read a remembered part of a tree", e))?;
-        if let Some(hash) = known.and_then(|b| Hash::from_slice(&b)) {
-            let part = TreeHash(hash);
+            .store
+            .part(&key)
+            .map_err(failed("cannot read a remembered part of a tree"))?;
+        if let Some(part) = known {
             // Still there, or not to be had again anyway.
             if self.present(part)? || !self.present(tree)? {
                 return Ok(Part::Tree(part));
@@ -110,14 +100,10 @@ impl StoreFacts {
         match make() {
             Ok(part) => {
                 self.seen().insert(part);
-                let put = self.records.put(RecordKind::Part, &key, part.0.as_bytes());
-                match put.map_err(|e| (e.kind(), e)) {
-                    Ok(()) => {}
+                match self.store.put_part(&key, part) {
                     // On read-only media nothing can be remembered, and need not be.
-                    Err((IoKind::ReadOnlyFilesystem | IoKind::PermissionDenied, _)) => {}
-                    Err((_, e)) => {
-                        return Err(FactsError::new("cannot remember a part of a tree", e));
-                    }
+                    Ok(()) | Err(StoreError::ReadOnly { .. }) => {}
+                    Err(e) => return Err(failed("cannot remember a part of a tree")(e)),
                 }
                 Ok(Part::Tree(part))
             }

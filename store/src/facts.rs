@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use crate::db::Durable;
+use crate::db::{Durable, history, signatures, used};
 use crate::session::{self, random_name};
-use crate::{Hash, Realisation, Root, Store, StoreError, TreeHash};
+use crate::{Attempt, Hash, Outcome, Realisation, Root, Signature, Store, StoreError, TreeHash};
 
 const COLUMNS: &str = "key, drv, name, tree, started, seconds, host, log";
 
@@ -56,6 +56,15 @@ impl Store {
     /// Records what a key produced. The tree must be in the store; all that it needs is durable
     /// before this begins, and the record is durable when this returns.
     pub fn record(&self, r: &Realisation) -> Result<(), StoreError> {
+        self.record_signed(r, &[])
+    }
+
+    /// Like [`Store::record`], with signatures for it, which are kept in the same step.
+    pub fn record_signed(
+        &self,
+        r: &Realisation,
+        signatures: &[Signature],
+    ) -> Result<(), StoreError> {
         self.writable("record a realisation")?;
         let _lock = self.lock_shared()?;
         self.need_tree(r.tree)?;
@@ -74,10 +83,22 @@ impl Store {
                 &format!("INSERT OR REPLACE INTO realisation ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"),
                 values,
             )?;
-            t.execute(
-                &format!("INSERT INTO history ({COLUMNS}, outcome) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'built')"),
-                values,
-            )?;
+            history::add(t, &Attempt {
+                key: r.key,
+                drv: r.drv,
+                name: r.name.clone(),
+                tree: Some(r.tree),
+                started: r.started,
+                seconds: r.seconds,
+                host: r.host.clone(),
+                outcome: Outcome::Ok,
+                phase: None,
+                detail: None,
+                log: r.log.clone(),
+            })?;
+            for signature in signatures {
+                signatures::add(t, signature)?;
+            }
             Ok(())
         })
     }
@@ -217,7 +238,8 @@ impl Lease {
                 .store
                 .database()
                 .write(Durable::No, "protect a tree", |t| {
-                    session::lease_tree(t, id, tree)
+                    session::lease_tree(t, id, tree)?;
+                    used::touch(t, tree, used::now())
                 }),
             None => Ok(()),
         }

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 
-use crate::db::{Database, Durable, add_pack};
+use crate::db::{Database, Durable, add_pack, records};
 use crate::disk::{Disk, RealDisk};
 use crate::lock::StoreLock;
 use crate::pack::{Content, EXTENSION, PackSet, SealedPack};
@@ -86,6 +86,7 @@ impl Store {
         };
         store.refresh()?;
         if !options.read_only {
+            records::take_old(store.disk(), store.path(), store.database())?;
             session::clean(store.disk(), store.path(), store.database());
         }
         Ok(store)
@@ -272,7 +273,11 @@ fn create(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
         .map_err(|e| StoreError::io("create store in", root, e))?;
     for name in list {
         let ours = name.to_str().is_some_and(|name| {
-            FOLDERS.contains(&name) || LOCKS.contains(&name) || name.starts_with("format")
+            // The owner's wishes may be there before the store is.
+            FOLDERS.contains(&name)
+                || LOCKS.contains(&name)
+                || name.starts_with("format")
+                || name == "mstore.conf"
         });
         if !ours {
             return Err(StoreError::NotAStore {

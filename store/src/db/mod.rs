@@ -1,4 +1,4 @@
-//! The database: realisations, history, roots, leases, layers. SQLite in WAL mode.
+//! The database: realisations, history, roots, pins, leases, layers. SQLite in WAL mode.
 //!
 //! Every write is one `BEGIN IMMEDIATE` transaction, so that a lock is waited for where waiting
 //! helps, and the wait has no short end: transactions here last milliseconds.
@@ -12,37 +12,15 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 use crate::StoreError;
 use crate::pack::Content;
 
-/// Number in `PRAGMA user_version`.
-const SCHEMA_VERSION: i32 = 1;
+pub(crate) mod history;
+mod migrate;
+pub(crate) mod pins;
+pub(crate) mod records;
+pub(crate) mod signatures;
+pub(crate) mod used;
 
-const SCHEMA: &str = "
-CREATE TABLE realisation (
-  key TEXT PRIMARY KEY, drv TEXT NOT NULL, name TEXT NOT NULL, tree TEXT NOT NULL,
-  started INTEGER NOT NULL, seconds REAL NOT NULL, host TEXT NOT NULL, log TEXT
-) WITHOUT ROWID;
-CREATE INDEX realisation_name ON realisation (name, started);
-CREATE INDEX realisation_tree ON realisation (tree);
-CREATE TABLE history (
-  id INTEGER PRIMARY KEY, key TEXT NOT NULL, drv TEXT NOT NULL, name TEXT NOT NULL, tree TEXT,
-  started INTEGER NOT NULL, seconds REAL NOT NULL, host TEXT NOT NULL, log TEXT, outcome TEXT NOT NULL
-);
-CREATE INDEX history_name ON history (name, started);
-CREATE TABLE pack (
-  name TEXT PRIMARY KEY, content TEXT NOT NULL, bytes INTEGER NOT NULL, objects INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE root (name TEXT PRIMARY KEY, tree TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE lease (
-  id INTEGER PRIMARY KEY, session TEXT NOT NULL, pid INTEGER NOT NULL, process_start INTEGER NOT NULL,
-  boot TEXT NOT NULL, purpose TEXT NOT NULL
-);
-CREATE INDEX lease_session ON lease (session);
-CREATE TABLE lease_tree (
-  lease INTEGER NOT NULL, tree TEXT NOT NULL, PRIMARY KEY (lease, tree)
-) WITHOUT ROWID;
-CREATE TABLE layer (
-  tree TEXT PRIMARY KEY, base TEXT, depth INTEGER NOT NULL, boot TEXT NOT NULL
-) WITHOUT ROWID;
-";
+/// Seconds.
+pub(crate) const DAY: i64 = 86_400;
 
 /// The open database.
 #[derive(Debug)]
@@ -108,25 +86,32 @@ impl Database {
             path: path.to_path_buf(),
             connection: Mutex::new(connection),
         };
-        let version = database.read("read the schema version", |c| {
-            c.query_row("PRAGMA user_version", [], |row| row.get::<_, i32>(0))
-        })?;
-        match version {
-            SCHEMA_VERSION => {}
-            0 if !read_only => database.write(Durable::Yes, "create the tables", |t| {
-                // Another process may have been faster.
-                let now: i32 = t.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-                if now == 0 {
-                    t.execute_batch(SCHEMA)?;
-                    t.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        let version = database.read("read the schema version", migrate::version)?;
+        match u32::try_from(version) {
+            Ok(found) if found == migrate::newest() => {}
+            // A file without tables is of a store whose making was interrupted.
+            Ok(0) if read_only => {
+                return Err(StoreError::NotAStore {
+                    path: path.to_path_buf(),
+                    detail: "it has no tables; open it once for writing".into(),
+                });
+            }
+            Ok(found) if found < migrate::newest() => {
+                if read_only {
+                    database.read("read its older tables", |c| {
+                        migrate::stand_in(c, found as usize)
+                    })?;
+                } else {
+                    database.write(Durable::Yes, "bring its tables up to date", |t| {
+                        migrate::migrate(t)
+                    })?;
                 }
-                Ok(())
-            })?,
+            }
             found => {
                 return Err(StoreError::NewerFormat {
                     path: path.to_path_buf(),
-                    found: found.unsigned_abs(),
-                    known: SCHEMA_VERSION.unsigned_abs(),
+                    found: found.unwrap_or(u32::MAX),
+                    known: migrate::newest(),
                 });
             }
         }

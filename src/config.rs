@@ -1,0 +1,606 @@
+//! The configuration file: what a machine's owner wants of mstore, in Metro text. See doc/config.md.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mstore_lang::{Definition, DiskFiles, EvalError, Files, LoadErrors, Spec, Value};
+
+use crate::plan::name::nearest;
+
+/// Where it is looked for last.
+pub const SYSTEM_FILE: &str = "/etc/mstore/mstore.conf";
+/// Its name elsewhere.
+pub const FILE_NAME: &str = "mstore.conf";
+
+/// How long a cache may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The elements that there are; `NAME` stands for the name of a cache.
+const ELEMENTS: [&str; 12] = [
+    "gc/keep",
+    "gc/keep-days",
+    "gc/max-size",
+    "gc/roots",
+    "gc/failed-days",
+    "gc/log-days",
+    "gc/lock-days",
+    "caches",
+    "cache/NAME/url",
+    "cache/NAME/timeout",
+    "trust/keys",
+    "trust/need",
+];
+
+/// What the file says, with defaults for the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The file, if there is one.
+    pub file: Option<PathBuf>,
+    /// What the collector keeps.
+    pub gc: Gc,
+    /// Where finished trees may be fetched from, in this order.
+    pub caches: Vec<Cache>,
+    /// Whose signatures count.
+    pub trust: Trust,
+}
+
+/// What the collector keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gc {
+    /// The newest so many trees of each target.
+    pub keep: usize,
+    /// What was built in the last so many days.
+    pub keep_days: Option<u32>,
+    /// The size in bytes that the store shall not exceed.
+    pub max_size: Option<u64>,
+    /// Targets (full names, or patterns with `*` and `?`) and trees that always live.
+    pub roots: Vec<String>,
+    /// Roots of failed steps go after so many days.
+    pub failed_days: u32,
+    /// Logs go after so many days, those of results that are still here excepted.
+    pub log_days: u32,
+    /// Pins of lock files that are gone go after so many days.
+    pub lock_days: u32,
+}
+
+impl Default for Gc {
+    fn default() -> Self {
+        Gc {
+            keep: 3,
+            keep_days: None,
+            max_size: None,
+            roots: Vec::new(),
+            failed_days: 14,
+            log_days: 90,
+            lock_days: 30,
+        }
+    }
+}
+
+/// A place that finished trees are fetched from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// Its name.
+    pub name: String,
+    /// Where it is: a folder, `ssh://…`, `http://…` or `https://…`.
+    pub url: String,
+    /// How long it may take to answer.
+    pub timeout: Duration,
+}
+
+/// Whose signatures count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trust {
+    /// Public keys.
+    pub keys: Vec<TrustedKey>,
+    /// So many of them must have signed.
+    pub need: usize,
+}
+
+/// A public key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedKey {
+    /// Its name.
+    pub name: String,
+    /// The key itself (ed25519).
+    pub bytes: [u8; 32],
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            file: None,
+            gc: Gc::default(),
+            caches: Vec::new(),
+            trust: Trust {
+                keys: Vec::new(),
+                need: 1,
+            },
+        }
+    }
+}
+
+/// Why a configuration file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read, or is no Metro text.
+    #[error(transparent)]
+    Load(#[from] LoadErrors),
+    /// An element has no value.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// An element that means nothing here, or a value that does not fit.
+    #[error("{}:{line}: {element}: {detail}", path.display())]
+    Bad {
+        /// The file.
+        path: PathBuf,
+        /// The line of the definition.
+        line: usize,
+        /// The element.
+        element: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A file that was named is not there.
+    #[error("there is no configuration file {}", .0.display())]
+    Missing(PathBuf),
+}
+
+/// The places where a configuration file may lie, best first. The caller reads the environment.
+pub fn places(store: Option<&Path>, config_home: Option<&Path>) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    all.extend(store.map(|s| s.join(FILE_NAME)));
+    all.extend(config_home.map(|c| c.join("mstore").join(FILE_NAME)));
+    all.push(SYSTEM_FILE.into());
+    all
+}
+
+impl Config {
+    /// Reads `named` if it is given, else the first of `places` that exists; without any, everything
+    /// is as usual.
+    pub fn find(named: Option<&Path>, places: &[PathBuf]) -> Result<Config, ConfigError> {
+        if let Some(path) = named {
+            if !DiskFiles.is_file(path).unwrap_or(false) {
+                return Err(ConfigError::Missing(path.to_owned()));
+            }
+            return Config::read(&DiskFiles, path);
+        }
+        for path in places {
+            // One that is there and cannot be looked at must not be passed over.
+            match std::fs::metadata(path) {
+                Err(e) if is_absent(&e) => {}
+                _ => return Config::read(&DiskFiles, path),
+            }
+        }
+        Ok(Config::default())
+    }
+
+    /// Reads one file.
+    pub fn read(files: &dyn Files, path: &Path) -> Result<Config, ConfigError> {
+        let spec = Spec::load(files, path, &[] as &[Definition])?;
+        let mut config = Config {
+            file: Some(path.to_owned()),
+            ..Config::default()
+        };
+        let reader = Reader { spec: &spec, path };
+        for name in spec.names() {
+            reader.check_name(name)?;
+        }
+        reader.gc(&mut config.gc)?;
+        config.caches = reader.caches()?;
+        reader.trust(&mut config.trust)?;
+        Ok(config)
+    }
+}
+
+fn is_absent(e: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    matches!(e.kind(), NotFound | NotADirectory)
+}
+
+struct Reader<'a> {
+    spec: &'a Spec,
+    path: &'a Path,
+}
+
+impl Reader<'_> {
+    fn bad(&self, element: &str, detail: impl Into<String>) -> ConfigError {
+        let definitions = self.spec.definitions(element);
+        let (path, line) = match definitions.first() {
+            Some(label) => (label.path().to_owned(), label.line()),
+            None => (self.path.to_owned(), 1),
+        };
+        ConfigError::Bad {
+            path,
+            line,
+            element: element.to_owned(),
+            detail: detail.into(),
+        }
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), ConfigError> {
+        let known = ELEMENTS.iter().any(|e| match e.split_once("NAME") {
+            None => *e == name,
+            Some((head, tail)) => name
+                .strip_prefix(head)
+                .and_then(|n| n.strip_suffix(tail))
+                .is_some_and(|n| !n.is_empty() && !n.contains('/')),
+        });
+        if known {
+            return Ok(());
+        }
+        // Compared as if about the cache that it seems to be about.
+        let cache = name
+            .strip_prefix("cache/")
+            .and_then(|n| n.split('/').next());
+        let all = ELEMENTS
+            .iter()
+            .map(|e| e.replace("NAME", cache.filter(|c| !c.is_empty()).unwrap_or("NAME")));
+        let near = nearest(name, all);
+        Err(self.bad(
+            name,
+            match near.first() {
+                Some(near) => format!("there is no such element; nearest: {near}"),
+                None => format!(
+                    "there is no such element; there are: {}",
+                    ELEMENTS.join(" ")
+                ),
+            },
+        ))
+    }
+
+    fn line(&self, element: &str) -> Result<Option<String>, ConfigError> {
+        match self.spec.get(element)? {
+            None => Ok(None),
+            Some(Value::Line(text)) => Ok(Some(text.trim().to_owned())),
+            Some(Value::Block(_)) => Err(self.bad(element, "it is a block; one line is expected")),
+        }
+    }
+
+    /// The words of an element: of a line, or of all lines of a block.
+    fn words(&self, element: &str) -> Result<Vec<String>, ConfigError> {
+        let text = self.spec.get(element)?.map(|v| v.to_text());
+        let words = text.as_deref().unwrap_or_default().split_whitespace();
+        Ok(words.map(str::to_owned).collect())
+    }
+
+    fn number(&self, element: &str, from: u32) -> Result<Option<u32>, ConfigError> {
+        let Some(text) = self.line(element)? else {
+            return Ok(None);
+        };
+        match text.parse::<u32>() {
+            Ok(n) if n >= from => Ok(Some(n)),
+            _ => Err(self.bad(
+                element,
+                format!("`{text}` is not a whole number of {from} or more"),
+            )),
+        }
+    }
+
+    fn gc(&self, gc: &mut Gc) -> Result<(), ConfigError> {
+        if let Some(n) = self.number("gc/keep", 0)? {
+            gc.keep = n as usize;
+        }
+        gc.keep_days = self.number("gc/keep-days", 0)?;
+        if let Some(text) = self.line("gc/max-size")? {
+            gc.max_size = Some(size(&text).map_err(|detail| self.bad("gc/max-size", detail))?);
+        }
+        gc.roots = self.words("gc/roots")?;
+        for (element, days) in [
+            ("gc/failed-days", &mut gc.failed_days),
+            ("gc/log-days", &mut gc.log_days),
+            ("gc/lock-days", &mut gc.lock_days),
+        ] {
+            if let Some(n) = self.number(element, 0)? {
+                *days = n;
+            }
+        }
+        Ok(())
+    }
+
+    fn caches(&self) -> Result<Vec<Cache>, ConfigError> {
+        let names = self.words("caches")?;
+        let mut caches: Vec<Cache> = Vec::new();
+        for name in &names {
+            if name.contains('/') {
+                return Err(self.bad("caches", format!("`{name}` is no name: it has a /")));
+            }
+            if caches.iter().any(|c| c.name == *name) {
+                return Err(self.bad("caches", format!("`{name}` is named twice")));
+            }
+            let url = self.line(&format!("cache/{name}/url"))?;
+            let Some(url) = url.filter(|u| !u.is_empty()) else {
+                return Err(self.bad("caches", format!("`{name}` has no cache/{name}/url")));
+            };
+            let timeout = self.number(&format!("cache/{name}/timeout"), 1)?;
+            caches.push(Cache {
+                name: name.clone(),
+                url,
+                timeout: timeout.map_or(TIMEOUT, |s| Duration::from_secs(s.into())),
+            });
+        }
+        // A cache that is described and not used is a mistake, or is to be switched off: then its
+        // description goes into a comment.
+        for element in self.spec.names() {
+            if let Some((name, _)) = element
+                .strip_prefix("cache/")
+                .and_then(|n| n.split_once('/'))
+                && !names.iter().any(|n| n == name)
+            {
+                return Err(self.bad(element, format!("`caches` does not name `{name}`")));
+            }
+        }
+        Ok(caches)
+    }
+
+    fn trust(&self, trust: &mut Trust) -> Result<(), ConfigError> {
+        let text = self.spec.get("trust/keys")?.map(|v| v.to_text());
+        for line in text.as_deref().unwrap_or_default().lines() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let bad = |detail: String| self.bad("trust/keys", detail);
+            let (name, key) = line
+                .split_once(':')
+                .ok_or_else(|| bad(format!("`{line}` is not of the form NAME:BASE64")))?;
+            if name.is_empty() || trust.keys.iter().any(|k| k.name == name) {
+                return Err(bad(format!("`{line}` has no name of its own")));
+            }
+            let bytes = base64(key).and_then(|b| <[u8; 32]>::try_from(b).ok());
+            trust.keys.push(TrustedKey {
+                name: name.to_owned(),
+                bytes: bytes
+                    .ok_or_else(|| bad(format!("the key of `{name}` is not 32 bytes in Base64")))?,
+            });
+        }
+        if let Some(n) = self.number("trust/need", 1)? {
+            trust.need = n as usize;
+            if trust.need > trust.keys.len() {
+                return Err(self.bad(
+                    "trust/need",
+                    format!("trust/keys has {} only, fewer than {n}", trust.keys.len()),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a size: `500M`, `20G`, `1.5T`, in powers of 1024, or a number of bytes.
+pub fn size(text: &str) -> Result<u64, String> {
+    let bad = || format!("`{text}` is no size; sizes are like 500M, 20G or 1.5T");
+    let text = text.trim();
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, unit) = text.split_at(split.unwrap_or(text.len()));
+    let unit = unit.trim().to_ascii_uppercase();
+    let shift = match unit.trim_end_matches('B').trim_end_matches('I') {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        "P" => 50,
+        _ => return Err(bad()),
+    };
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    let whole: u64 = whole.parse().map_err(|_| bad())?;
+    if part.is_empty() || part.len() > 9 || !part.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(bad());
+    }
+    let scale = 10u128.pow(part.len() as u32);
+    let part: u128 = part.parse().map_err(|_| bad())?;
+    let bytes = (u128::from(whole) << shift) + ((part << shift) / scale);
+    u64::try_from(bytes).map_err(|_| bad())
+}
+
+/// Decodes Base64 as RFC 4648 has it in its section 4.
+fn base64(text: &str) -> Option<Vec<u8>> {
+    let text = text.trim();
+    let body = text.trim_end_matches('=');
+    if text.len() % 4 != 0 || text.len() - body.len() > 2 || body.len() % 4 == 1 {
+        return None;
+    }
+    let mut out = Vec::new();
+    let (mut bits, mut have) = (0u32, 0);
+    for byte in body.bytes() {
+        let six = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(six);
+        have += 6;
+        if have >= 8 {
+            have -= 8;
+            out.push((bits >> have) as u8);
+            bits &= (1 << have) - 1;
+        }
+    }
+    // Bits that belong to no byte must be 0, so that every key has one spelling.
+    (bits == 0).then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
+        let path = dir.path().join("mstore.conf");
+        std::fs::write(&path, text).map_err(|e| e.to_string())?;
+        Config::read(&DiskFiles, &path).map_err(|e| {
+            let text = e.to_string();
+            text.replace(&format!("{}/", dir.path().display()), "")
+        })
+    }
+
+    #[test]
+    fn a_whole_file() {
+        let key = "A".repeat(43) + "=";
+        let text = format!(
+            "caches: near far\n\
+             [section gc]\nkeep: 5\nkeep-days: 10\nmax-size: 20G\n\
+             roots: seedling/*/corei7/stage3 abcd\nfailed-days: 1\nlog-days: 2\nlock-days: 3\n\
+             [section cache/near]\nurl: /srv/cache\n\
+             [section cache/far]\nurl: https://example.org/c\ntimeout: 2\n\
+             [section trust]\nkeys: [\nme-1:{key}\n\n# a remark\nyou:{key}\n]\nneed: 2\n"
+        );
+        let config = read(&text).unwrap();
+        assert_eq!(config.gc.keep, 5);
+        assert_eq!(config.gc.keep_days, Some(10));
+        assert_eq!(config.gc.max_size, Some(20 << 30));
+        assert_eq!(config.gc.roots, ["seedling/*/corei7/stage3", "abcd"]);
+        assert_eq!(
+            (
+                config.gc.failed_days,
+                config.gc.log_days,
+                config.gc.lock_days
+            ),
+            (1, 2, 3)
+        );
+        let caches: Vec<_> = config
+            .caches
+            .iter()
+            .map(|c| (c.name.as_str(), c.url.as_str(), c.timeout.as_secs()))
+            .collect();
+        assert_eq!(
+            caches,
+            [
+                ("near", "/srv/cache", 5),
+                ("far", "https://example.org/c", 2)
+            ]
+        );
+        let keys: Vec<_> = config
+            .trust
+            .keys
+            .iter()
+            .map(|k| (&*k.name, k.bytes))
+            .collect();
+        assert_eq!(keys, [("me-1", [0; 32]), ("you", [0; 32])]);
+        assert_eq!(config.trust.need, 2);
+    }
+
+    #[test]
+    fn the_manual_s_example_is_one() {
+        let manual = include_str!("../doc/config.md");
+        let lines = manual.lines().filter_map(|l| l.strip_prefix("    "));
+        let config = read(&lines.collect::<Vec<_>>().join("\n")).unwrap();
+        assert_eq!(config.caches.len(), 2);
+        assert_eq!(config.trust.keys.len(), 1);
+        for element in ELEMENTS {
+            assert!(manual.contains(&format!("`{element}`")), "{element}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_says_nothing() {
+        let mut config = read("# nothing\n").unwrap();
+        config.file = None;
+        assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_line() {
+        for (text, want) in [
+            (
+                "\ngc/kep: 3\n",
+                "mstore.conf:2: gc/kep: there is no such element; nearest: gc/keep",
+            ),
+            (
+                "caches: a\ncache/a/url: /x\ncache/a/timout: 3\n",
+                "mstore.conf:3: cache/a/timout: there is no such element; nearest: cache/a/timeout",
+            ),
+            (
+                "gc/keep: many\n",
+                "mstore.conf:1: gc/keep: `many` is not a whole number of 0 or more",
+            ),
+            (
+                "gc/keep: -1\n",
+                "mstore.conf:1: gc/keep: `-1` is not a whole number of 0 or more",
+            ),
+            (
+                "gc/max-size: 20X\n",
+                "mstore.conf:1: gc/max-size: `20X` is no size; sizes are like 500M, 20G or 1.5T",
+            ),
+            (
+                "caches: a\n",
+                "mstore.conf:1: caches: `a` has no cache/a/url",
+            ),
+            (
+                "caches: a a\ncache/a/url: /x\n",
+                "mstore.conf:1: caches: `a` is named twice",
+            ),
+            (
+                "cache/b/url: /x\n",
+                "mstore.conf:1: cache/b/url: `caches` does not name `b`",
+            ),
+            (
+                "trust/keys: [\nnobody\n]\n",
+                "mstore.conf:1: trust/keys: `nobody` is not of the form NAME:BASE64",
+            ),
+            (
+                "trust/keys: [\nme:AAAA\n]\n",
+                "mstore.conf:1: trust/keys: the key of `me` is not 32 bytes in Base64",
+            ),
+            (
+                "trust/need: 0\n",
+                "mstore.conf:1: trust/need: `0` is not a whole number of 1 or more",
+            ),
+            (
+                "trust/need: 2\n",
+                "mstore.conf:1: trust/need: trust/keys has 0 only, fewer than 2",
+            ),
+        ] {
+            assert_eq!(read(text).unwrap_err(), want);
+        }
+        assert!(
+            read("gc/keep: $[nothing]\n")
+                .unwrap_err()
+                .contains("nothing")
+        );
+        assert!(read("gc/keep 3\n").is_err());
+    }
+
+    #[test]
+    fn the_first_place_counts_and_a_named_file_must_exist() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = places(
+            Some(&dir.path().join("store")),
+            Some(&dir.path().join("home")),
+        );
+        assert_eq!(all.len(), 3);
+        let home = dir.path().join("home/mstore");
+        std::fs::create_dir_all(&home).unwrap();
+        std::fs::write(home.join(FILE_NAME), "gc/keep: 7\n").unwrap();
+        assert_eq!(Config::find(None, &all[..2]).unwrap().gc.keep, 7);
+        std::fs::create_dir_all(dir.path().join("store")).unwrap();
+        std::fs::write(dir.path().join("store").join(FILE_NAME), "gc/keep: 8\n").unwrap();
+        assert_eq!(Config::find(None, &all[..2]).unwrap().gc.keep, 8);
+        let named = dir.path().join("nowhere.conf");
+        assert!(matches!(
+            Config::find(Some(&named), &all[..2]),
+            Err(ConfigError::Missing(_))
+        ));
+    }
+
+    #[test]
+    fn sizes_and_base64() {
+        assert_eq!(size("1"), Ok(1));
+        assert_eq!(size("2k"), Ok(2048));
+        assert_eq!(size("1.5G"), Ok(3 << 29));
+        assert_eq!(size("20 GiB"), Ok(20 << 30));
+        for bad in ["", "G", "-1", "1.G", "1e9", "99999999P", "1 2", "20X"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+        assert_eq!(base64("aGVsbG8=").as_deref(), Some(&b"hello"[..]));
+        assert_eq!(base64("aGVsbG8h").as_deref(), Some(&b"hello!"[..]));
+        assert_eq!(base64(""), Some(Vec::new()));
+        for bad in ["a", "aGVsbG9=", "aGVsbG8", "aGVs bG8=", "====", "a==="] {
+            assert_eq!(base64(bad), None, "{bad}");
+        }
+    }
+}

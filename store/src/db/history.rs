@@ -1,0 +1,215 @@
+//! What was tried: every attempt to build something, also those that failed.
+
+use rusqlite::{Row, params};
+
+use crate::db::Durable;
+use crate::facts::hash_at;
+use crate::{Hash, Store, StoreError, TreeHash};
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// There is a tree.
+    Ok,
+    /// What was built is to blame.
+    Failed,
+    /// The machine is to blame.
+    Infrastructure,
+}
+
+impl Outcome {
+    /// The word for it, as the database has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::Failed => "failed",
+            Outcome::Infrastructure => "infrastructure",
+        }
+    }
+
+    fn of_word(word: &str) -> Outcome {
+        match word {
+            "failed" => Outcome::Failed,
+            "infrastructure" => Outcome::Infrastructure,
+            _ => Outcome::Ok,
+        }
+    }
+}
+
+/// One attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt {
+    /// The resolved key.
+    pub key: Hash,
+    /// The derivation hash.
+    pub drv: Hash,
+    /// What was built.
+    pub name: String,
+    /// The result, if there is one.
+    pub tree: Option<TreeHash>,
+    /// When it began, in seconds since 1970.
+    pub started: i64,
+    /// How long it took.
+    pub seconds: f64,
+    /// The machine.
+    pub host: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The step or phase in which it failed.
+    pub phase: Option<String>,
+    /// How it failed, for people.
+    pub detail: Option<String>,
+    /// File name of the log in [`Store::logs_dir`].
+    pub log: Option<String>,
+}
+
+/// Which attempts to list.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HistoryFilter<'a> {
+    /// Those of this name alone.
+    pub name: Option<&'a str>,
+    /// Those of this key alone.
+    pub key: Option<&'a Hash>,
+    /// The newest so many.
+    pub limit: Option<u32>,
+}
+
+const COLUMNS: &str = "key, drv, name, tree, started, seconds, host, outcome, phase, detail, log";
+
+fn attempt_at(row: &Row<'_>) -> rusqlite::Result<Attempt> {
+    let tree: Option<String> = row.get(3)?;
+    let outcome: String = row.get(7)?;
+    Ok(Attempt {
+        key: hash_at(row, 0)?,
+        drv: hash_at(row, 1)?,
+        name: row.get(2)?,
+        tree: match tree {
+            Some(_) => Some(TreeHash(hash_at(row, 3)?)),
+            None => None,
+        },
+        started: row.get(4)?,
+        seconds: row.get(5)?,
+        host: row.get(6)?,
+        outcome: Outcome::of_word(&outcome),
+        phase: row.get(8)?,
+        detail: row.get(9)?,
+        log: row.get(10)?,
+    })
+}
+
+/// Adds an attempt within a transaction.
+pub(crate) fn add(t: &rusqlite::Transaction<'_>, a: &Attempt) -> rusqlite::Result<()> {
+    t.prepare_cached(&format!(
+        "INSERT INTO history ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+    ))?
+    .execute(params![
+        a.key.to_string(),
+        a.drv.to_string(),
+        a.name,
+        a.tree.map(|t| t.to_string()),
+        a.started,
+        a.seconds,
+        a.host,
+        a.outcome.word(),
+        a.phase,
+        a.detail,
+        a.log,
+    ])?;
+    Ok(())
+}
+
+impl Store {
+    /// Notes an attempt that has no result. One that has is noted by [`Store::record`].
+    pub fn note_attempt(&self, attempt: &Attempt) -> Result<(), StoreError> {
+        self.writable("note an attempt")?;
+        self.database()
+            .write(Durable::No, "note an attempt", |t| add(t, attempt))
+    }
+
+    /// Attempts, newest first.
+    pub fn history(&self, filter: &HistoryFilter<'_>) -> Result<Vec<Attempt>, StoreError> {
+        self.database().read("read the history", |c| {
+            c.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM history WHERE (?1 IS NULL OR name = ?1) \
+                 AND (?2 IS NULL OR key = ?2) ORDER BY started DESC, id DESC LIMIT ?3"
+            ))?
+            .query_map(
+                params![
+                    filter.name,
+                    filter.key.map(ToString::to_string),
+                    filter.limit.map_or(-1, i64::from)
+                ],
+                attempt_at,
+            )?
+            .collect()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{OpenOptions, Realisation};
+
+    #[test]
+    fn every_attempt_is_there_newest_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), &OpenOptions::create()).unwrap();
+        let tree = store.import_dir(dir.path().join("logs").as_path(), &Default::default());
+        let tree = tree.unwrap().tree;
+        let mut failed = Attempt {
+            key: Hash::of(b"k"),
+            drv: Hash::of(b"d"),
+            name: "a:run".into(),
+            tree: None,
+            started: 10,
+            seconds: 0.5,
+            host: "h".into(),
+            outcome: Outcome::Failed,
+            phase: Some("run".into()),
+            detail: Some("exit status 7".into()),
+            log: Some("a.log".into()),
+        };
+        store.note_attempt(&failed).unwrap();
+        let built = Realisation {
+            key: failed.key,
+            drv: failed.drv,
+            name: failed.name.clone(),
+            tree,
+            started: 20,
+            seconds: 1.0,
+            host: "h".into(),
+            log: None,
+        };
+        store.record(&built).unwrap();
+        failed.name = "b:run".into();
+        failed.key = Hash::of(b"other");
+        failed.started = 30;
+        failed.outcome = Outcome::Infrastructure;
+        store.note_attempt(&failed).unwrap();
+        let outcomes = |filter| -> Vec<Outcome> {
+            let all = store.history(&filter).unwrap();
+            all.into_iter().map(|a| a.outcome).collect()
+        };
+        let all = HistoryFilter::default();
+        assert_eq!(
+            outcomes(all),
+            [Outcome::Infrastructure, Outcome::Ok, Outcome::Failed]
+        );
+        let of_a = HistoryFilter {
+            name: Some("a:run"),
+            ..all
+        };
+        assert_eq!(outcomes(of_a), [Outcome::Ok, Outcome::Failed]);
+        let last = HistoryFilter {
+            limit: Some(1),
+            ..of_a
+        };
+        assert_eq!(store.history(&last).unwrap()[0].tree, Some(tree));
+        let by_key = HistoryFilter {
+            key: Some(&failed.key),
+            ..all
+        };
+        assert_eq!(store.history(&by_key).unwrap(), [failed.clone()]);
+    }
+}

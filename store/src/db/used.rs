@@ -1,0 +1,74 @@
+//! When trees were last used, to the day: what is collected first when the store is too large.
+
+use std::collections::BTreeMap;
+
+use rusqlite::params;
+
+use super::DAY;
+use crate::facts::hash_at;
+use crate::{Store, StoreError, TreeHash};
+
+/// Notes within a transaction that a tree is used now. Nothing is written when that is known of
+/// the same day.
+pub(crate) fn touch(
+    t: &rusqlite::Transaction<'_>,
+    tree: TreeHash,
+    now: i64,
+) -> rusqlite::Result<()> {
+    t.prepare_cached(
+        "INSERT INTO used (tree, at) VALUES (?1, ?2) \
+         ON CONFLICT (tree) DO UPDATE SET at = excluded.at WHERE at < excluded.at - ?3",
+    )?
+    .execute(params![tree.to_string(), now, DAY])?;
+    Ok(())
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs().cast_signed())
+}
+
+impl Store {
+    /// When each tree was last used: taken for a build, checked out, copied, built. In seconds since
+    /// 1970, exact to a day.
+    pub fn last_used(&self) -> Result<BTreeMap<TreeHash, i64>, StoreError> {
+        self.database().read("list uses of trees", |c| last_used(c))
+    }
+}
+
+/// The same, on a connection.
+pub(crate) fn last_used(c: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<TreeHash, i64>> {
+    c.prepare(
+        "SELECT tree, max(at) FROM (SELECT tree, at FROM used \
+         UNION ALL SELECT tree, started + CAST(seconds AS INTEGER) FROM realisation) GROUP BY tree",
+    )?
+    .query_map([], |row| Ok((TreeHash(hash_at(row, 0)?), row.get(1)?)))?
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::Durable;
+    use crate::{Hash, OpenOptions};
+
+    #[test]
+    fn uses_are_noted_once_a_day() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), &OpenOptions::create()).unwrap();
+        let tree = TreeHash(Hash::of(b"t"));
+        let touch_at = |at| {
+            store
+                .database()
+                .write(Durable::No, "test", |t| touch(t, tree, at))
+                .unwrap();
+            store.last_used().unwrap()[&tree]
+        };
+        assert_eq!(touch_at(1_000_000), 1_000_000);
+        assert_eq!(touch_at(1_000_100), 1_000_000);
+        assert_eq!(touch_at(999), 1_000_000);
+        assert_eq!(touch_at(1_000_001 + DAY), 1_000_001 + DAY);
+    }
+}
