@@ -137,7 +137,11 @@ impl Store {
 }
 
 /// Takes over the files in which the first release had them, once.
-pub(crate) fn take_old(disk: &dyn Disk, root: &Path, database: &Database) -> Result<(), StoreError> {
+pub(crate) fn take_old(
+    disk: &dyn Disk,
+    root: &Path,
+    database: &Database,
+) -> Result<(), StoreError> {
     let folder = root.join(OLD_FOLDER);
     let Ok(heads) = disk.list(&folder) else {
         return Ok(());
