@@ -34,6 +34,7 @@ mod span;
 mod spec;
 pub mod syntax;
 mod table;
+mod value;
 
 pub use class::Class;
 pub use diagnostics::{Diagnostic, Label};
@@ -43,4 +44,5 @@ pub use load::Definition;
 pub use provenance::Provenance;
 pub use session::Session;
 pub use span::{Loc, Span};
-pub use spec::{EvalError, Evaluated, LoadErrors, Spec, UntakenCollect, Value};
+pub use spec::{EvalError, LoadErrors, Spec, UntakenCollect};
+pub use value::{Evaluated, Lines, Value};

@@ -46,6 +46,8 @@ pub(crate) trait Loader {
     fn parsed(&self, path: &Path, limit: u64, max_errors: usize) -> std::io::Result<Arc<File>>;
     /// Reads the text of a file value.
     fn value(&self, path: &Path, limit: u64) -> Result<String, String>;
+    /// About how many definitions there will be.
+    fn expected(&self) -> usize;
 }
 
 /// A collect that was not taken, and why.
@@ -130,6 +132,7 @@ pub(crate) fn load(
         untaken: Vec::new(),
     };
     load.memo.loading = true;
+    load.table.reserve(loader.expected());
     load.main(entry, given);
     load.queue();
     load.finish()

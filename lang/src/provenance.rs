@@ -14,9 +14,10 @@ use crate::diagnostics::explain_cause;
 use crate::eval::text::{Item, Text};
 use crate::eval::{Decision, Form, Key, Machine, Memo, Outcome, Visitor};
 use crate::span::Loc;
-use crate::spec::{EvalError, Spec, Value, lines};
+use crate::spec::{EvalError, Spec, lines};
 use crate::syntax::{Kind, Modifier};
 use crate::table::Table;
+use crate::value::Value;
 
 /// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

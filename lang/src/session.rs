@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hashbrown::HashMap;
@@ -24,6 +25,8 @@ pub struct Session<'a> {
     limits: Limits,
     parsed: Mutex<HashMap<OsString, Arc<File>>>,
     values: Mutex<HashMap<OsString, Result<String, String>>>,
+    /// The most definitions that a specification had so far.
+    definitions: AtomicUsize,
 }
 
 impl<'a> Session<'a> {
@@ -39,13 +42,17 @@ impl<'a> Session<'a> {
             limits,
             parsed: Mutex::default(),
             values: Mutex::default(),
+            definitions: AtomicUsize::new(0),
         }
     }
 
     /// Loads a specification.
     pub fn load(&self, entry: &Path, definitions: &[Definition]) -> Result<Spec, LoadErrors> {
         let entry = self.entry(entry)?;
-        Spec::load_with(self, entry, definitions, &self.limits)
+        let spec = Spec::load_with(self, entry, definitions, &self.limits)?;
+        let definitions = spec.table().slots();
+        self.definitions.fetch_max(definitions, Ordering::Relaxed);
+        Ok(spec)
     }
 
     /// Loads one entry for many sets of definitions, in parallel; the results come in the order of the sets.
@@ -104,6 +111,10 @@ impl Loader for Session<'_> {
         Ok(Arc::clone(
             parsed.entry(path.as_os_str().to_owned()).or_insert(file),
         ))
+    }
+
+    fn expected(&self) -> usize {
+        self.definitions.load(Ordering::Relaxed)
     }
 
     fn value(&self, path: &Path, limit: u64) -> Result<String, String> {

@@ -7,7 +7,7 @@ use bumpalo::Bump;
 
 use crate::class::Class;
 use crate::diagnostics::{Diagnostic, Label, conditions, explain_cause, nearest_name};
-use crate::eval::text::Cursor;
+use crate::eval::text::{Block, Cursor};
 use crate::eval::{Cause, Key, Machine, Memo, Outcome, Silent, Visitor};
 use crate::files::Files;
 use crate::limits::Limits;
@@ -15,34 +15,7 @@ use crate::load::{Definition, Loaded, Untaken, label, load};
 use crate::session::Session;
 use crate::syntax::File;
 use crate::table::Table;
-
-/// The value of an element.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Value {
-    /// The text of a line element.
-    Line(String),
-    /// The lines of a block.
-    Block(Vec<String>),
-}
-
-impl Value {
-    /// The value as one text, the lines of a block joined by line feeds.
-    pub fn to_text(&self) -> String {
-        match self {
-            Value::Line(text) => text.clone(),
-            Value::Block(lines) => lines.join("\n"),
-        }
-    }
-}
-
-/// A value, and whether it is empty because a `:zap` removed it (L23).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Evaluated {
-    /// The value; an empty line if removed.
-    pub value: Value,
-    /// Whether it was removed.
-    pub zapped: bool,
-}
+pub(crate) use crate::value::{Evaluated, Lines, Value};
 
 /// All errors of a load, in the order of files and lines. There is at least one.
 #[derive(Clone, Debug)]
@@ -147,7 +120,15 @@ pub struct Spec {
     limits: Limits,
     collected: OnceLock<Vec<PathBuf>>,
     untaken: Vec<Untaken>,
-    names: OnceLock<Vec<String>>,
+    names: OnceLock<Names>,
+}
+
+/// The names of all elements, sorted.
+#[derive(Debug)]
+struct Names {
+    names: Vec<String>,
+    /// The element of each name.
+    elements: Vec<u32>,
 }
 
 impl Spec {
@@ -196,15 +177,22 @@ impl Spec {
 
     /// The names of all elements with a definition, sorted.
     pub fn names(&self) -> &[String] {
+        &self.sorted().names
+    }
+
+    fn sorted(&self) -> &Names {
         self.names.get_or_init(|| {
             // Sorted as slices of one arena, and made owned in the order in which they will be read.
             let scratch = Bump::new();
             let elements = self.table.elements();
-            let mut names: Vec<&str> = elements
-                .map(|slot| self.table.name(slot).join_in(&scratch))
+            let mut names: Vec<(&str, u32)> = elements
+                .map(|element| (self.table.name(element).join_in(&scratch), element))
                 .collect();
             names.sort_unstable();
-            names.into_iter().map(str::to_owned).collect()
+            Names {
+                names: names.iter().map(|(name, _)| (*name).to_owned()).collect(),
+                elements: names.iter().map(|(_, element)| *element).collect(),
+            }
         })
     }
 
@@ -306,28 +294,26 @@ impl Spec {
             return Err(self.no_such(name));
         };
         let mut memo = self.memo();
-        let (key, outcome) = Self::ask(&self.table, &self.limits, &mut memo, element);
+        let (key, outcome) =
+            Machine::new(&self.table, &mut memo, &self.limits, &unread, Silent).value(element);
         self.result(name, &memo, element, key, outcome)
     }
 
     /// The values of all elements, in the order of their names.
     pub fn evaluate_all(&self) -> Vec<(&str, Result<Evaluated, EvalError>)> {
         let mut memo = self.memo();
-        let names = self.names().iter();
-        names
-            .filter_map(|name| {
-                let element = self.table.find(name)?;
-                let (key, outcome) = Self::ask(&self.table, &self.limits, &mut memo, element);
-                Some((
+        let Names { names, elements } = self.sorted();
+        memo.reserve(self.table.slots());
+        let mut machine = Machine::new(&self.table, &mut memo, &self.limits, &unread, Silent);
+        std::iter::zip(names, elements)
+            .map(|(name, element)| {
+                let (key, outcome) = machine.value(*element);
+                (
                     name.as_str(),
-                    self.result(name, &memo, element, key, outcome),
-                ))
+                    self.result(name, machine.memo, *element, key, outcome),
+                )
             })
             .collect()
-    }
-
-    fn ask(table: &Table, limits: &Limits, memo: &mut Memo, element: u32) -> (Key, Outcome) {
-        Machine::new(table, memo, limits, &unread, Silent).value(element)
     }
 
     fn result(
@@ -446,21 +432,23 @@ fn in_circle(cause: &Cause, element: u32) -> bool {
 }
 
 /// The lines of an evaluated block.
-pub(crate) fn lines(table: &Table, memo: &Memo, block: Option<u32>) -> Vec<String> {
+pub(crate) fn lines(table: &Table, memo: &Memo, block: Option<u32>) -> Lines {
     let Some(block) = block else {
-        return Vec::new();
+        return Lines::default();
     };
-    let count = memo.arena.blocks[block as usize].lines;
-    let mut out = Vec::with_capacity(count as usize);
-    let mut cursor = Cursor::new(&memo.arena, block, 0, count);
-    let mut stack = Vec::new();
-    while let Some(text) = cursor.next(&memo.arena, table) {
-        let mut line = String::with_capacity(text.len as usize);
-        memo.arena
-            .write_with(table, text.piece, &mut line, &mut stack);
-        out.push(line);
+    let Block { lines, bytes, .. } = memo.arena.blocks[block as usize];
+    let mut text = String::with_capacity(bytes as usize + lines as usize);
+    memo.arena.write_block(table, block, &mut text);
+    match Lines::plain(text, lines as usize) {
+        Ok(lines) => lines,
+        // A value from the command line has line feeds in it.
+        Err(_) => {
+            let mut cursor = Cursor::new(&memo.arena, block, 0, lines);
+            std::iter::from_fn(|| cursor.next(&memo.arena, table))
+                .map(|text| memo.arena.string(table, text))
+                .collect()
+        }
     }
-    out
 }
 
 /// Everything was read when the specification was loaded.

@@ -138,6 +138,11 @@ impl Table {
         self.index.len()
     }
 
+    /// How many definitions are in use; no element has a higher number.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Whether the element has but one definition, which holds in any case.
     #[inline]
     pub fn is_plain(&self, element: u32) -> bool {

@@ -63,7 +63,8 @@ impl Example {
                     let text = text.strip_prefix("  |").unwrap_or(text);
                     want.push(text.strip_prefix(' ').unwrap_or(text).to_owned());
                 }
-                if spec.value(key).map_err(|error| error.to_string())? != Value::Block(want) {
+                if spec.value(key).map_err(|error| error.to_string())? != Value::Block(want.into())
+                {
                     return Err(format!("{key} came to {:?}", spec.value(key)));
                 }
             }

@@ -674,7 +674,7 @@ fn q46_each_element_is_evaluated_once() {
     );
     assert_eq!(
         spec.value("f499").expect("evaluates"),
-        Value::Block(Vec::new())
+        Value::Block(Default::default())
     );
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use mstore_lang::{Diagnostic, DiskFiles, EvalError, LoadErrors, Spec, Value};
-use serde::Serialize;
+use mstore_lang::{Diagnostic, DiskFiles, EvalError, Lines, LoadErrors, Spec, Value};
+use serde::{Serialize, Serializer};
 
 use super::output;
 use super::place::{Place, current_dir};
@@ -45,7 +45,12 @@ struct Answer<'a> {
 #[serde(untagged)]
 enum Text {
     Line(String),
-    Block(Vec<String>),
+    #[serde(serialize_with = "each_line")]
+    Block(Lines),
+}
+
+fn each_line<S: Serializer>(lines: &Lines, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(lines)
 }
 
 #[derive(Serialize)]
@@ -197,8 +202,8 @@ fn print(spec: &Spec, args: &Args) -> Result<ExitCode, Failure> {
             Ok(Value::Line(line)) => text.push_str(&format!("{name}: {line}\n")),
             Ok(Value::Block(lines)) => {
                 text.push_str(&format!("{name}: [\n"));
-                for line in lines {
-                    text.push_str(&line);
+                for line in &lines {
+                    text.push_str(line);
                     text.push('\n');
                 }
                 text.push_str("]\n");

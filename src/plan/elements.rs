@@ -93,17 +93,14 @@ impl Elements {
 
     /// The text of `name` with the lines of a block kept apart.
     pub(super) fn any_text(&self, name: &str) -> Result<Option<String>, SpecError> {
-        Ok(self.value(name)?.map(|value| match value {
-            Value::Line(line) => line,
-            Value::Block(lines) => lines.join("\n"),
-        }))
+        Ok(self.value(name)?.map(Value::into_text))
     }
 
     /// The lines of `name`, a block or a single line; nothing if it is undefined or was removed.
     pub fn block(&self, name: &str) -> Result<Option<Vec<String>>, SpecError> {
         Ok(self.value(name)?.map(|value| match value {
             Value::Line(line) => vec![line],
-            Value::Block(lines) => lines,
+            Value::Block(lines) => lines.iter().map(str::to_owned).collect(),
         }))
     }
 

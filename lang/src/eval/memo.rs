@@ -148,6 +148,13 @@ pub(crate) struct Memo {
 }
 
 impl Memo {
+    /// Makes room for the texts of so many elements.
+    pub fn reserve(&mut self, elements: usize) {
+        if elements > self.texts.len() {
+            self.texts.resize(elements, Entry::None);
+        }
+    }
+
     #[inline]
     pub fn get(&self, key: Key) -> Option<Entry> {
         let entry = match key.plain_text() {

@@ -19,6 +19,11 @@ pub(crate) enum Piece {
     },
     /// The contents of a file, as an index into [`Arena::held`].
     Held(u32),
+    /// A range of [`Arena::flat`].
+    Flat {
+        start: u32,
+        end: u32,
+    },
     Yes,
     No,
     Blank,
@@ -86,7 +91,13 @@ pub(crate) struct Arena {
     pub items: Vec<Item>,
     pub blocks: Vec<Block>,
     pub held: Vec<String>,
+    /// Short values that several pieces make up, written out: most are used again.
+    flat: String,
+    scratch: String,
 }
+
+/// Longer values are not written out before they are asked for.
+const FLAT: u64 = 128;
 
 pub(crate) fn is_blank(text: &str) -> bool {
     text.bytes().all(|byte| byte == b' ' || byte == b'\t')
@@ -106,6 +117,25 @@ impl Arena {
                     end: self.pieces.len() as u32,
                 }
             }
+        }
+    }
+
+    /// Makes one piece of all pieces of a value, which have so many bytes.
+    pub fn value(&mut self, table: &Table, pieces: &[Piece], len: u64) -> Piece {
+        if pieces.len() < 2 || len > FLAT || self.flat.len() > u32::MAX as usize - FLAT as usize {
+            return self.rope(pieces);
+        }
+        let mut text = std::mem::take(&mut self.scratch);
+        text.clear();
+        for piece in pieces {
+            self.write(table, *piece, &mut text);
+        }
+        let start = self.flat.len() as u32;
+        self.flat.push_str(&text);
+        self.scratch = text;
+        Piece::Flat {
+            start,
+            end: self.flat.len() as u32,
         }
     }
 
@@ -182,6 +212,20 @@ impl Arena {
         (lines, bytes)
     }
 
+    /// The text of a piece that is not made of others.
+    #[inline]
+    fn leaf<'t>(&'t self, table: &'t Table, piece: Piece) -> &'t str {
+        match piece {
+            Piece::Source { file, span } => table.file(file).text(span),
+            Piece::Flat { start, end } => &self.flat[start as usize..end as usize],
+            Piece::Held(id) => &self.held[id as usize],
+            Piece::Yes => "yes",
+            Piece::No => "no",
+            Piece::Blank => " ",
+            Piece::Empty | Piece::Rope { .. } | Piece::Joined { .. } => "",
+        }
+    }
+
     /// Writes a piece out.
     pub fn write(&self, table: &Table, piece: Piece, out: &mut String) {
         self.write_with(table, piece, out, &mut Vec::new());
@@ -192,23 +236,24 @@ impl Arena {
         let mut next = piece;
         loop {
             match next {
-                Piece::Empty => {}
-                Piece::Source { file, span } => out.push_str(table.file(file).text(span)),
-                Piece::Held(id) => out.push_str(&self.held[id as usize]),
-                Piece::Yes => out.push_str("yes"),
-                Piece::No => out.push_str("no"),
-                Piece::Blank => out.push(' '),
                 Piece::Rope { start, end } => stack.push(Walk::Pieces(start, end)),
                 Piece::Joined { block, skip, take } => {
                     stack.push(Walk::Joined(Cursor::new(self, block, skip, take), true));
                 }
+                leaf => out.push_str(self.leaf(table, leaf)),
             }
             next = Piece::Empty;
             match stack.last_mut() {
                 None => return,
                 Some(Walk::Pieces(start, end)) => {
-                    next = self.pieces[*start as usize];
-                    *start += 1;
+                    for piece in &self.pieces[*start as usize..*end as usize] {
+                        *start += 1;
+                        if let Piece::Rope { .. } | Piece::Joined { .. } = piece {
+                            next = *piece;
+                            break;
+                        }
+                        out.push_str(self.leaf(table, *piece));
+                    }
                     // Nothing is left to come back for: the stack stays short on a tail of single references.
                     if start == end {
                         stack.pop();
@@ -229,6 +274,63 @@ impl Arena {
         }
     }
 
+    /// Writes the lines of a block out, joined by line feeds.
+    pub fn write_block(&self, table: &Table, block: u32, out: &mut String) {
+        let mut stack = Vec::new();
+        let mut blocks = Vec::new();
+        let Block {
+            mut start, mut end, ..
+        } = self.blocks[block as usize];
+        let mut first = true;
+        let mut feed = |out: &mut String| {
+            if !std::mem::take(&mut first) {
+                out.push('\n');
+            }
+        };
+        loop {
+            if start == end {
+                match blocks.pop() {
+                    Some(rest) => (start, end) = rest,
+                    None => return,
+                }
+                continue;
+            }
+            let item = self.items[start as usize];
+            start += 1;
+            match item {
+                Item::Line(text) => {
+                    feed(out);
+                    self.write_with(table, text.piece, out, &mut stack);
+                }
+                Item::Run {
+                    file,
+                    span,
+                    lines,
+                    bytes,
+                } => {
+                    let source = table.file(file).source();
+                    // One byte of each line is its line break: they are as they will be.
+                    if lines as usize + bytes as usize == span.len() {
+                        feed(out);
+                        out.push_str(&source[span.start as usize..span.end as usize - 1]);
+                    } else {
+                        for line in block_lines(source, span) {
+                            feed(out);
+                            out.push_str(line.of(source));
+                        }
+                    }
+                }
+                Item::Block(id) => {
+                    if start < end {
+                        blocks.push((start, end));
+                    }
+                    let block = &self.blocks[id as usize];
+                    (start, end) = (block.start, block.end);
+                }
+            }
+        }
+    }
+
     /// The text of a piece.
     pub fn string(&self, table: &Table, text: Text) -> String {
         let mut out = String::with_capacity(text.len as usize);
@@ -243,7 +345,7 @@ impl Arena {
             return false;
         }
         match text.piece {
-            Piece::Source { file, span } => table.file(file).text(span) == other,
+            leaf @ (Piece::Source { .. } | Piece::Flat { .. }) => self.leaf(table, leaf) == other,
             _ => self.string(table, text) == other,
         }
     }

@@ -432,7 +432,7 @@ fn answer(answer: &Answer) -> String {
         Answer::Value(Value::Line(line)) if line.is_empty() => "*blank*".to_owned(),
         Answer::Value(Value::Line(line)) => fenced(std::iter::once(line.as_str()), 1),
         Answer::Value(Value::Block(lines)) if lines.is_empty() => "*no lines*".to_owned(),
-        Answer::Value(Value::Block(lines)) => fenced(lines.iter().map(String::as_str), lines.len()),
+        Answer::Value(Value::Block(lines)) => fenced(lines.iter(), lines.len()),
         Answer::Removed => "*removed*".to_owned(),
         Answer::Undefined => "*undefined: none of its conditions holds*".to_owned(),
         Answer::Failed { message, .. } => format!("*fails:* {message}"),

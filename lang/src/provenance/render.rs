@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::{Answer, Effect, Node, Place, Provenance, Step};
-use crate::spec::Value;
+use crate::value::Value;
 
 /// Beyond this depth the text names elements without explaining them.
 const DEEP: usize = 30;

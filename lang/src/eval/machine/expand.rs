@@ -254,7 +254,8 @@ impl<V: Visitor> Machine<'_, V> {
     }
 
     pub(super) fn finish_text(&mut self, frame: &mut Frame) -> Outcome {
-        let piece = self.memo.arena.rope(&self.pieces[frame.pieces as usize..]);
+        let pieces = &self.pieces[frame.pieces as usize..];
+        let piece = self.memo.arena.value(self.table, pieces, frame.len);
         Outcome::Text(Text {
             piece,
             len: frame.len as u32,
