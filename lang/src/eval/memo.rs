@@ -35,12 +35,6 @@ impl Key {
         Key(element << 3 | (form as u32) << 1 | u32::from(lax))
     }
 
-    /// The element, if its plain text is meant.
-    #[inline]
-    fn plain_text(self) -> Option<usize> {
-        (self.0 & 7 == (Form::Text as u32) << 1).then_some((self.0 >> 3) as usize)
-    }
-
     pub fn element(self) -> u32 {
         self.0 >> 3
     }
@@ -127,8 +121,9 @@ pub(crate) enum Entry {
 
 #[derive(Debug, Default)]
 pub(crate) struct Memo {
-    /// Texts that are not lax, by element: what is asked for most.
+    /// What is asked for most, by element: texts and lines that are not lax.
     texts: Vec<Entry>,
+    lines: Vec<Entry>,
     others: HashMap<Key, Entry>,
     pub arena: Arena,
     pub causes: Vec<Cause>,
@@ -148,18 +143,22 @@ pub(crate) struct Memo {
 }
 
 impl Memo {
-    /// Makes room for the texts of so many elements.
+    /// Makes room for so many elements.
     pub fn reserve(&mut self, elements: usize) {
-        if elements > self.texts.len() {
-            self.texts.resize(elements, Entry::None);
+        for list in [&mut self.texts, &mut self.lines] {
+            if elements > list.len() {
+                list.resize(elements, Entry::None);
+            }
         }
     }
 
     #[inline]
     pub fn get(&self, key: Key) -> Option<Entry> {
-        let entry = match key.plain_text() {
-            Some(element) => self.texts.get(element)?,
-            None => self.others.get(&key)?,
+        let element = key.element() as usize;
+        let entry = match (key.form(), key.lax()) {
+            (Form::Text, false) => self.texts.get(element)?,
+            (Form::Lines, false) => self.lines.get(element)?,
+            _ => self.others.get(&key)?,
         };
         match entry {
             Entry::None => None,
@@ -170,15 +169,19 @@ impl Memo {
 
     #[inline]
     pub fn set(&mut self, key: Key, entry: Entry) {
-        let Some(element) = key.plain_text() else {
-            self.others.insert(key, entry);
-            return;
+        let list = match (key.form(), key.lax()) {
+            (Form::Text, false) => &mut self.texts,
+            (Form::Lines, false) => &mut self.lines,
+            _ => {
+                self.others.insert(key, entry);
+                return;
+            }
         };
-        if element >= self.texts.len() {
-            self.texts
-                .resize((element + 1).next_power_of_two(), Entry::None);
+        let element = key.element() as usize;
+        if element >= list.len() {
+            list.resize((element + 1).next_power_of_two(), Entry::None);
         }
-        self.texts[element] = entry;
+        list[element] = entry;
     }
 
     pub fn fail(&mut self, cause: Cause) -> u32 {
