@@ -395,7 +395,7 @@ pub fn size(text: &str) -> Result<u64, String> {
 }
 
 /// Decodes Base64 as RFC 4648 has it in its section 4.
-fn base64(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn base64(text: &str) -> Option<Vec<u8>> {
     let text = text.trim();
     let body = text.trim_end_matches('=');
     if text.len() % 4 != 0 || text.len() - body.len() > 2 || body.len() % 4 == 1 {

@@ -8,7 +8,7 @@ use crate::db::{Durable, history, signatures, used};
 use crate::session::{self, random_name};
 use crate::{Attempt, Hash, Outcome, Realisation, Root, Signature, Store, StoreError, TreeHash};
 
-const COLUMNS: &str = "key, drv, name, tree, started, seconds, host, log";
+pub(crate) const COLUMNS: &str = "key, drv, name, tree, started, seconds, host, log";
 
 /// Reads a hash; text that is none becomes an error of the column.
 pub(crate) fn hash_at(row: &Row<'_>, at: usize) -> rusqlite::Result<Hash> {

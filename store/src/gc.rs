@@ -155,9 +155,21 @@ const SMALL_MANY: usize = 32;
 struct Roots {
     why: BTreeMap<TreeHash, Vec<Why>>,
     names: BTreeMap<TreeHash, Vec<String>>,
+    /// Packs of contents that are arriving, which no tree names yet.
+    packs: Vec<String>,
 }
 
 impl Roots {
+    fn mark(&self, marks: &mut Marks) -> Result<(), StoreError> {
+        for tree in self.why.keys() {
+            marks.mark_tree(*tree)?;
+        }
+        for pack in &self.packs {
+            marks.mark_pack(pack);
+        }
+        Ok(())
+    }
+
     fn survivors(&self) -> Vec<Survivor> {
         let all = self.why.iter();
         all.map(|(tree, why)| Survivor {
@@ -194,9 +206,7 @@ impl Store {
         };
         let roots = self.gc_roots(policy)?;
         let mut marks = Marks::new(self.refresh()?);
-        for tree in roots.why.keys() {
-            marks.mark_tree(*tree)?;
-        }
+        roots.mark(&mut marks)?;
         let mut victims = victims(&marks, Content::Data)?;
         let mut copies = Vec::new();
         if !dry_run {
@@ -218,9 +228,7 @@ impl Store {
         // What became needed since, or is leased by work that ended just now.
         let roots = self.gc_roots(policy)?;
         marks = marks.renew(self.refresh()?);
-        for tree in roots.why.keys() {
-            marks.mark_tree(*tree)?;
-        }
+        roots.mark(&mut marks)?;
         let mut report = GcReport {
             alive: roots.survivors(),
             ..GcReport::default()
@@ -266,7 +274,7 @@ impl Store {
     /// Gathers the roots from one state of the database.
     fn gc_roots(&self, policy: &GcPolicy<'_>) -> Result<Roots, StoreError> {
         let living = session::living(self.disk(), self.path())?;
-        let (realisations, named, leased) = self.database().read_together("gather roots", |c| {
+        let (realisations, named, leased, packs) = self.database().read_together("gather roots", |c| {
             let realisations = c
                 .prepare(
                     "SELECT key, drv, name, tree, started, seconds, host, log \
@@ -294,11 +302,23 @@ impl Store {
                     ))
                 })?
                 .collect::<rusqlite::Result<Vec<_>>>()?;
-            Ok((realisations, named, leased))
+            let packs = c
+                .prepare(
+                    "SELECT lease_pack.pack, lease.session \
+                         FROM lease_pack JOIN lease ON lease.id = lease_pack.lease",
+                )?
+                .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            Ok((realisations, named, leased, packs))
         })?;
         let mut roots = Roots {
             why: BTreeMap::new(),
             names: BTreeMap::new(),
+            packs: packs
+                .into_iter()
+                .filter(|(_, session)| living.binary_search(session).is_ok())
+                .map(|(pack, _)| pack)
+                .collect(),
         };
         let mut add = |tree: TreeHash, why: Why| roots.why.entry(tree).or_default().push(why);
         for (tree, name) in named {
@@ -604,7 +624,7 @@ fn victims(marks: &Marks, content: Content) -> Result<Vec<Victim>, StoreError> {
     let mut small = Vec::new();
     for (number, pack) in marks.packs.packs.iter().enumerate() {
         let copied = marks.count(number);
-        if copied == 0 || pack.is_meta() != (content == Content::Meta) {
+        if copied == 0 || marks.is_held(&pack.name) || pack.is_meta() != (content == Content::Meta) {
             continue;
         }
         let mut living = 0;

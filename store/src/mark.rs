@@ -1,5 +1,6 @@
 //! Marks what trees need, in one bit for each object of each pack.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::manifest::{Kind, Manifest, Tree};
@@ -14,6 +15,8 @@ pub(crate) struct Marks {
     bits: Vec<Vec<u64>>,
     /// Objects that marked trees need and no pack has.
     pub missing: Vec<Hash>,
+    /// Packs that stay as they are, by name.
+    held: BTreeSet<String>,
     buffer: Vec<u8>,
 }
 
@@ -28,6 +31,7 @@ impl Marks {
             packs,
             bits,
             missing: Vec::new(),
+            held: BTreeSet::new(),
             buffer: Vec::new(),
         }
     }
@@ -35,6 +39,7 @@ impl Marks {
     /// Goes on with a newer set of packs, in which all packs with marks still are.
     pub fn renew(self, packs: Arc<PackSet>) -> Marks {
         let mut new = Marks::new(packs);
+        new.held.clone_from(&self.held);
         for (number, pack) in new.packs.packs.iter().enumerate() {
             let old = &self.packs.packs;
             if let Ok(at) = old.binary_search_by(|p| p.name.cmp(&pack.name)) {
@@ -90,6 +95,23 @@ impl Marks {
             });
         }
         Ok(&self.buffer)
+    }
+
+    /// Tells whether a pack stays as it is.
+    pub fn is_held(&self, pack: &str) -> bool {
+        self.held.contains(pack)
+    }
+
+    /// Marks everything in a pack, which stays as it is.
+    pub fn mark_pack(&mut self, name: &str) {
+        let Ok(number) = self.packs.packs.binary_search_by(|p| p.name.as_str().cmp(name)) else {
+            return;
+        };
+        self.held.insert(name.to_owned());
+        let count = self.packs.packs[number].count();
+        for at in 0..count {
+            self.bits[number][at / 64] |= 1 << (at % 64);
+        }
     }
 
     /// Marks a tree with all that it needs.

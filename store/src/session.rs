@@ -63,6 +63,10 @@ fn forget_leases(t: &rusqlite::Transaction<'_>, session: &str) -> rusqlite::Resu
         "DELETE FROM lease_tree WHERE lease IN (SELECT id FROM lease WHERE session = ?1)",
         [session],
     )?;
+    t.execute(
+        "DELETE FROM lease_pack WHERE lease IN (SELECT id FROM lease WHERE session = ?1)",
+        [session],
+    )?;
     t.execute("DELETE FROM lease WHERE session = ?1", [session])?;
     Ok(())
 }
@@ -146,9 +150,23 @@ pub(crate) fn add_lease(
 pub(crate) fn remove_lease(database: &Database, id: i64) -> Result<(), StoreError> {
     database.write(Durable::No, "end lease", |t| {
         t.execute("DELETE FROM lease_tree WHERE lease = ?1", [id])?;
+        t.execute("DELETE FROM lease_pack WHERE lease = ?1", [id])?;
         t.execute("DELETE FROM lease WHERE id = ?1", [id])?;
         Ok(())
     })
+}
+
+/// Protects all that is in a pack, whether anything names it or not.
+pub(crate) fn lease_pack(
+    t: &rusqlite::Transaction<'_>,
+    lease: i64,
+    pack: &str,
+) -> rusqlite::Result<()> {
+    t.execute(
+        "INSERT OR IGNORE INTO lease_pack (lease, pack) VALUES (?1, ?2)",
+        params![lease, pack],
+    )?;
+    Ok(())
 }
 
 pub(crate) fn lease_tree(

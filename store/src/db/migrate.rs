@@ -83,6 +83,15 @@ CREATE TEMP VIEW history AS
   FROM main.history;
 ",
     },
+    Step {
+        up: "
+CREATE TABLE lease_pack (
+  lease INTEGER NOT NULL, pack TEXT NOT NULL, PRIMARY KEY (lease, pack)
+) WITHOUT ROWID;
+CREATE INDEX realisation_drv ON realisation (drv);
+",
+        stand_in: "CREATE TEMP TABLE lease_pack (lease INTEGER, pack TEXT);",
+    },
 ];
 
 /// The version that this release writes.

@@ -17,7 +17,7 @@ const SMALL: usize = 256;
 /// Where the first release had them, as small files.
 const OLD_FOLDER: &str = "derivations";
 
-fn put(t: &Transaction<'_>, key: &Hash, bytes: &[u8]) -> rusqlite::Result<()> {
+pub(crate) fn put(t: &Transaction<'_>, key: &Hash, bytes: &[u8]) -> rusqlite::Result<()> {
     let packed = match bytes.len() {
         0..SMALL => None,
         _ => zstd::bulk::compress(bytes, 3).ok(),
@@ -33,7 +33,7 @@ fn put(t: &Transaction<'_>, key: &Hash, bytes: &[u8]) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn put_part(t: &Transaction<'_>, key: &Hash, part: TreeHash) -> rusqlite::Result<()> {
+pub(crate) fn put_part(t: &Transaction<'_>, key: &Hash, part: TreeHash) -> rusqlite::Result<()> {
     t.prepare_cached("INSERT OR REPLACE INTO part (key, tree) VALUES (?1, ?2)")?
         .execute([key.to_string(), part.to_string()])?;
     Ok(())

@@ -11,6 +11,7 @@
 
 mod error;
 mod fact;
+mod known;
 mod local;
 mod object;
 mod receive;

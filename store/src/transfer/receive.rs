@@ -9,7 +9,7 @@ use super::{Object, Source, TransferError};
 use crate::manifest::{Kind, MAX_DEPTH, Manifest, Tree};
 use crate::objects::parse_chunks;
 use crate::pack::{Content, PackWriter, SealedPack, Sort};
-use crate::session::random_name;
+use crate::session::{self, random_name};
 use crate::workers::{Batch, sole_owner};
 use crate::{Hash, Lease, Store, StoreError, TreeHash};
 
@@ -623,7 +623,7 @@ impl Store {
                 for ((content, pack), name) in sealed.iter().zip(&names) {
                     crate::db::add_pack(t, name, *content, pack.len, pack.count)?;
                     if let Some(lease) = lease {
-                        let _ = lease;
+                        session::lease_pack(t, lease, name)?;
                     }
                 }
                 Ok(())

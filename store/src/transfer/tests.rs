@@ -185,6 +185,48 @@ fn an_interrupted_copy_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn a_collection_takes_nothing_from_a_copy_under_way() {
+    let place = Stores::new();
+    let (from, to) = (place.store("from"), place.store("to"));
+    let tree = place.import(&from, sample);
+    let count = AtomicUsize::new(0);
+    let collector = place.store("to");
+    let meddle = |object: Object| {
+        if count.fetch_add(1, Ordering::Relaxed) % 5 == 4 {
+            collector.gc(&GcPolicy::newest(1), false).unwrap();
+        }
+        Ok(Some(object))
+    };
+    let source = Meddler {
+        inner: LocalSource::new(&from).unwrap(),
+        meddle: &meddle,
+    };
+    let got = to
+        .receive_in_parts(&source, &[tree], &options(), 20_000)
+        .unwrap();
+    let objects = got.objects;
+    assert_eq!(count.load(Ordering::Relaxed) as u64, objects, "nothing came twice");
+    clean(&to);
+    // What an interrupted copy left goes when its process is gone.
+    let half = place.store("half");
+    let count = AtomicUsize::new(0);
+    let meddle = |object: Object| match count.fetch_add(1, Ordering::Relaxed) {
+        40.. => Err(TransferError::peer("meddler", "connection lost")),
+        _ => Ok(Some(object)),
+    };
+    let source = Meddler {
+        inner: LocalSource::new(&from).unwrap(),
+        meddle: &meddle,
+    };
+    let ended = half.receive_in_parts(&source, &[tree], &options(), 20_000);
+    assert!(ended.is_err());
+    let packs = || fs::read_dir(place.dir.path().join("half/packs")).unwrap().count();
+    assert!(packs() > 0);
+    half.gc(&GcPolicy::newest(1), false).unwrap();
+    assert_eq!(packs(), 0);
+}
+
+#[test]
 fn hostile_objects_are_refused_and_leave_nothing() {
     let place = Stores::new();
     let from = place.store("from");
