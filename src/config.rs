@@ -16,7 +16,7 @@ pub const FILE_NAME: &str = "mstore.conf";
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The elements that there are; `NAME` stands for the name of a cache.
-const ELEMENTS: [&str; 12] = [
+const ELEMENTS: [&str; 14] = [
     "gc/keep",
     "gc/keep-days",
     "gc/max-size",
@@ -29,6 +29,8 @@ const ELEMENTS: [&str; 12] = [
     "cache/NAME/timeout",
     "trust/keys",
     "trust/need",
+    "sign/key",
+    "cache/NAME/ca-file",
 ];
 
 /// What the file says, with defaults for the rest.
@@ -42,6 +44,8 @@ pub struct Config {
     pub caches: Vec<Cache>,
     /// Whose signatures count.
     pub trust: Trust,
+    /// The file with the key that signs what is built here.
+    pub sign_key: Option<PathBuf>,
 }
 
 /// What the collector keeps.
@@ -86,6 +90,8 @@ pub struct Cache {
     pub url: String,
     /// How long it may take to answer.
     pub timeout: Duration,
+    /// Certificates to believe besides those of the system.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Whose signatures count.
@@ -116,6 +122,7 @@ impl Default for Config {
                 keys: Vec::new(),
                 need: 1,
             },
+            sign_key: None,
         }
     }
 }
@@ -189,6 +196,7 @@ impl Config {
         reader.gc(&mut config.gc)?;
         config.caches = reader.caches()?;
         reader.trust(&mut config.trust)?;
+        config.sign_key = reader.file("sign/key")?;
         Ok(config)
     }
 }
@@ -257,6 +265,13 @@ impl Reader<'_> {
         }
     }
 
+    /// A path; a relative one begins at the folder of the configuration file.
+    fn file(&self, element: &str) -> Result<Option<PathBuf>, ConfigError> {
+        let path = self.line(element)?.filter(|path| !path.is_empty());
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        Ok(path.map(|path| folder.join(path)))
+    }
+
     /// The words of an element: of a line, or of all lines of a block.
     fn words(&self, element: &str) -> Result<Vec<String>, ConfigError> {
         let text = self.spec.get(element)?.map(|v| v.to_text());
@@ -317,6 +332,7 @@ impl Reader<'_> {
                 name: name.clone(),
                 url,
                 timeout: timeout.map_or(TIMEOUT, |s| Duration::from_secs(s.into())),
+                ca_file: self.file(&format!("cache/{name}/ca-file"))?,
             });
         }
         // A cache that is described and not used is a mistake, or is to be switched off: then its

@@ -10,3 +10,4 @@ pub mod cli;
 pub mod config;
 pub mod plan;
 pub mod schedule;
+pub mod serve;

@@ -10,6 +10,7 @@ macro_rules! tell {
 
 mod check;
 mod completions;
+mod copy;
 mod definitions;
 mod diff;
 mod error;
@@ -18,6 +19,7 @@ mod export;
 mod fmt;
 mod gc;
 mod graph;
+mod key;
 mod lists;
 mod lock;
 mod log;
@@ -34,6 +36,7 @@ mod shell;
 mod show;
 mod snapshot;
 mod store;
+mod transfer;
 mod why;
 
 use clap::{Parser, Subcommand};
@@ -122,6 +125,10 @@ enum Command {
     Snapshot(snapshot::Args),
     /// Show or change metro.lock
     Lock(lock::Args),
+    /// Copy targets and trees to or from another store or a cache
+    Copy(copy::Args),
+    /// Make keys, and sign what was built with them
+    Key(key::Args),
     /// Write a target or tree to an archive
     Export(export::Args),
     /// Look after the store
@@ -170,6 +177,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Seed(args) => seed::run(&place, args),
         Command::Snapshot(args) => snapshot::run(&place, args),
         Command::Lock(args) => lock::run(&place, args),
+        Command::Copy(args) => copy::run(&place, args),
+        Command::Key(args) => key::run(&place, args),
         Command::Export(args) => export::run(&place, args),
         Command::Store(args) => store::run(&place, args),
         Command::Completions(args) => completions::run(args),

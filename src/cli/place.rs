@@ -58,6 +58,11 @@ impl Place {
         })
     }
 
+    /// Where users keep the configuration of their programs.
+    pub fn config_home(&self) -> Option<&Path> {
+        self.config_home.as_deref()
+    }
+
     /// Opens the store for reading and writing, making it if there is none.
     pub fn store(&self) -> Result<Store, Failure> {
         Ok(Store::open(&self.store_path()?, &OpenOptions::create())?)

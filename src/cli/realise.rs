@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use mstore_store::{Hash, Realisation, TreeHash};
+use mstore_store::{Realisation, TreeHash};
 use serde::Serialize;
 
 use super::output::{self, Style};
@@ -17,11 +17,8 @@ use crate::build::cancel::CancelToken;
 use crate::build::sandbox::Sandbox;
 use crate::build::step::{Builder, Infrastructure, StepError};
 use crate::build::userns::UsernsError;
-use crate::plan::{Graph, Pins, Staleness, Target, Todo, tree_changes};
+use crate::plan::{Graph, Pins, Staleness, Target, Todo, target_key, tree_changes};
 use crate::schedule::realise::{self, Checked, Options, Outcome, Tools};
-
-/// Keeps keys of "this target is this tree" apart from all others.
-const TARGET_CONTEXT: &str = "mstore 2026 cli target";
 
 /// How many steps that were not tried are named.
 const SKIPPED_SHOWN: usize = 6;
@@ -245,10 +242,8 @@ impl Run<'_> {
         if known.first().is_some_and(|r| r.tree == tree) {
             return Ok(());
         }
-        let mut text = name.clone().into_bytes();
-        text.extend_from_slice(tree.0.as_bytes());
         store.record(&Realisation {
-            key: Hash::derive(TARGET_CONTEXT, &text),
+            key: target_key(&name, tree),
             drv: self.graph.nodes()[target.last].hash.0,
             name,
             tree,

@@ -69,6 +69,16 @@ named! {
     Key
 }
 
+/// Keeps keys of "this target is this tree" apart from all others.
+const TARGET_CONTEXT: &str = "mstore 2026 cli target";
+
+/// What the fact that a target is a tree is recorded under. `name` is the target's full name.
+pub fn target_key(name: &str, tree: TreeHash) -> Hash {
+    let mut text = name.as_bytes().to_vec();
+    text.extend_from_slice(tree.0.as_bytes());
+    Hash::derive(TARGET_CONTEXT, &text)
+}
+
 /// One step of one target, complete: nothing else reaches the build.
 ///
 /// The fields stand in the order of canonical CBOR (shorter names first), which is the encoding.

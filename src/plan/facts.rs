@@ -51,6 +51,11 @@ pub trait Trees {
     /// Whether the content of `tree` is here.
     fn present(&self, tree: TreeHash) -> Result<bool, FactsError>;
 
+    /// Whether the content of `tree` is not here, but can be fetched from elsewhere.
+    fn fetchable(&self, _tree: TreeHash) -> Result<bool, FactsError> {
+        Ok(false)
+    }
+
     /// What differs from `old` to `new`, at most `limit` paths; `None` when a tree is not here.
     fn changes(
         &self,

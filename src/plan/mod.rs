@@ -12,7 +12,7 @@ mod files;
 mod line_diff;
 mod recipe;
 mod recipes;
-mod tree_diff;
+pub mod tree_diff;
 
 pub mod derivation;
 pub mod diff;
@@ -30,7 +30,7 @@ pub mod store_facts;
 pub mod view;
 
 pub use compare::Reason;
-pub use derivation::{Derivation, DrvHash, Key, Resolved, Role};
+pub use derivation::{Derivation, DrvHash, Key, Resolved, Role, target_key};
 pub use diff::{Pairing, PlanDiff, diff};
 pub use distribution::Distribution;
 pub use elements::Elements;
@@ -46,5 +46,5 @@ pub use name::{Index, NameError, TargetId};
 pub use recipe::{Reads, Recipe, Seed, SnapshotUse, Start, Step};
 pub use recipes::{How, Need, Recipes};
 pub use staleness::{Staleness, State, Todo, Visitor, WalkError};
-pub use store_facts::StoreFacts;
+pub use store_facts::{StoreFacts, part_key};
 pub use tree_diff::{Change, PathChange, TreeChanges, tree_changes};

@@ -232,6 +232,15 @@ impl<'g> Staleness<'g> {
         })
     }
 
+    /// The tree of a target, if it is known, whether its content is here or not.
+    pub fn tree_of(
+        &self,
+        target: &Target,
+        facts: &dyn Facts,
+    ) -> Result<Option<TreeHash>, WalkError> {
+        self.output(target.last, &target.root, facts)
+    }
+
     /// What has to be built so that every target that was asked for is there.
     pub fn todo(&self, facts: &dyn Facts) -> Result<Todo, WalkError> {
         let nodes = self.graph.nodes();

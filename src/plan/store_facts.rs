@@ -67,7 +67,9 @@ fn failed(context: &str) -> impl Fn(StoreError) -> FactsError {
     move |error| FactsError::new(context, error)
 }
 
-fn part_key(tree: TreeHash, paths: &[&str]) -> Hash {
+/// What a part of a tree is remembered under. A cut has one path, with its slash in front; a pick has
+/// some without.
+pub fn part_key(tree: TreeHash, paths: &[&str]) -> Hash {
     let mut bytes = tree.0.as_bytes().to_vec();
     for path in paths {
         bytes.extend_from_slice(path.as_bytes());

@@ -7,8 +7,6 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use mstore_store::transfer::{Fact, Vouch};
 
@@ -49,6 +47,24 @@ fn check_name(name: &str) -> Result<(), KeyError> {
         return Err(KeyError::Name(name.chars().take(200).collect()));
     }
     Ok(())
+}
+
+/// Encodes as [`config::base64`] decodes.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for three in bytes.chunks(3) {
+        let bits = three.iter().fold(0u32, |bits, b| bits << 8 | u32::from(*b));
+        let bits = bits << (8 * (3 - three.len()));
+        for at in 0..4 {
+            out.push(if at <= three.len() {
+                char::from(DIGITS[(bits >> (18 - 6 * at) & 63) as usize])
+            } else {
+                '='
+            });
+        }
+    }
+    out
 }
 
 /// A key that signs.
@@ -108,7 +124,7 @@ impl SecretKey {
             .and_then(|line| line.split_once(':'))
             .ok_or_else(refuse)?;
         check_name(name)?;
-        let bytes = BASE64.decode(bytes.trim()).map_err(|_| refuse())?;
+        let bytes = config::base64(bytes).ok_or_else(refuse)?;
         let seed = <[u8; 32]>::try_from(bytes).map_err(|_| refuse())?;
         Ok(SecretKey {
             name: name.to_owned(),
@@ -134,7 +150,7 @@ impl SecretKey {
             .mode(0o600)
             .open(path)
             .map_err(io("create"))?;
-        let bytes = BASE64.encode(self.key.to_bytes());
+        let bytes = base64(&self.key.to_bytes());
         file.write_all(format!("{SECRET_HEAD}\n{}:{bytes}\n", self.name).as_bytes())
             .and_then(|()| file.sync_all())
             .map_err(io("write"))
@@ -171,7 +187,7 @@ pub struct PublicKey {
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.name, BASE64.encode(self.key.as_bytes()))
+        write!(f, "{}:{}", self.name, base64(self.key.as_bytes()))
     }
 }
 
@@ -191,7 +207,7 @@ impl FromStr for PublicKey {
         let refuse = || KeyError::Public(text.chars().take(200).collect());
         let (name, bytes) = text.trim().split_once(':').ok_or_else(refuse)?;
         check_name(name)?;
-        let bytes = BASE64.decode(bytes).map_err(|_| refuse())?;
+        let bytes = config::base64(bytes).ok_or_else(refuse)?;
         let bytes = <[u8; 32]>::try_from(bytes).map_err(|_| refuse())?;
         PublicKey::new(name, &bytes).ok_or_else(refuse)
     }
@@ -350,17 +366,32 @@ mod tests {
         let (a, b, c, stranger) = (make("a"), make("b"), make("c"), make("mallory"));
         let all = [&a, &b, &c];
         let mut one = fact();
-        assert!(trust(1, &all).check(&one).unwrap_err().detail.contains("not signed"));
+        assert!(
+            trust(1, &all)
+                .check(&one)
+                .unwrap_err()
+                .detail
+                .contains("not signed")
+        );
         a.sign(&mut one);
         assert_eq!(trust(1, &all).check(&one), Ok(()));
         let short = trust(2, &all).check(&one).unwrap_err();
         assert!(short.detail.contains("of a only"), "{short}");
         // The same key twice is one, under two names as well.
         a.sign(&mut one);
-        let twice = [a.public(), PublicKey::new("z", a.public().key.as_bytes()).unwrap()];
-        let config = config::Trust { keys: Vec::new(), need: 2 };
+        let twice = [
+            a.public(),
+            PublicKey::new("z", a.public().key.as_bytes()).unwrap(),
+        ];
+        let config = config::Trust {
+            keys: Vec::new(),
+            need: 2,
+        };
         let mut other_name = one.clone();
-        other_name.signatures.push(Vouch { signer: "z".into(), ..one.signatures[0].clone() });
+        other_name.signatures.push(Vouch {
+            signer: "z".into(),
+            ..one.signatures[0].clone()
+        });
         assert!(Trust::new(&config, &twice).check(&other_name).is_err());
         b.sign(&mut one);
         assert_eq!(trust(2, &all).check(&one), Ok(()));
@@ -394,9 +425,8 @@ mod tests {
         let key = SecretKey::generate("release-2026").unwrap();
         key.write(&path).unwrap();
         assert!(key.write(&path).is_err(), "never replaced");
-        let mode = std::os::unix::fs::PermissionsExt::mode(
-            &fs::metadata(&path).unwrap().permissions(),
-        );
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
         let back = SecretKey::read(&path).unwrap();
         assert_eq!(back.public(), key.public());

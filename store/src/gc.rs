@@ -274,43 +274,46 @@ impl Store {
     /// Gathers the roots from one state of the database.
     fn gc_roots(&self, policy: &GcPolicy<'_>) -> Result<Roots, StoreError> {
         let living = session::living(self.disk(), self.path())?;
-        let (realisations, named, leased, packs) = self.database().read_together("gather roots", |c| {
-            let realisations = c
-                .prepare(
-                    "SELECT key, drv, name, tree, started, seconds, host, log \
+        let (realisations, named, leased, packs) =
+            self.database().read_together("gather roots", |c| {
+                let realisations = c
+                    .prepare(
+                        "SELECT key, drv, name, tree, started, seconds, host, log \
                          FROM realisation ORDER BY started DESC, key",
-                )?
-                .query_map([], realisation_at)?
-                .collect::<rusqlite::Result<Vec<_>>>()?;
-            let named = c
-                .prepare("SELECT tree, name FROM root ORDER BY name")?
-                .query_map([], |row| {
-                    Ok((TreeHash(hash_at(row, 0)?), row.get::<_, String>(1)?))
-                })?
-                .collect::<rusqlite::Result<Vec<_>>>()?;
-            let leased = c
-                .prepare(
-                    "SELECT lease_tree.tree, lease.session, lease.pid, lease.purpose \
+                    )?
+                    .query_map([], realisation_at)?
+                    .collect::<rusqlite::Result<Vec<_>>>()?;
+                let named = c
+                    .prepare("SELECT tree, name FROM root ORDER BY name")?
+                    .query_map([], |row| {
+                        Ok((TreeHash(hash_at(row, 0)?), row.get::<_, String>(1)?))
+                    })?
+                    .collect::<rusqlite::Result<Vec<_>>>()?;
+                let leased = c
+                    .prepare(
+                        "SELECT lease_tree.tree, lease.session, lease.pid, lease.purpose \
                          FROM lease_tree JOIN lease ON lease.id = lease_tree.lease",
-                )?
-                .query_map([], |row| {
-                    Ok((
-                        TreeHash(hash_at(row, 0)?),
-                        row.get::<_, String>(1)?,
-                        row.get::<_, u32>(2)?,
-                        row.get::<_, String>(3)?,
-                    ))
-                })?
-                .collect::<rusqlite::Result<Vec<_>>>()?;
-            let packs = c
-                .prepare(
-                    "SELECT lease_pack.pack, lease.session \
+                    )?
+                    .query_map([], |row| {
+                        Ok((
+                            TreeHash(hash_at(row, 0)?),
+                            row.get::<_, String>(1)?,
+                            row.get::<_, u32>(2)?,
+                            row.get::<_, String>(3)?,
+                        ))
+                    })?
+                    .collect::<rusqlite::Result<Vec<_>>>()?;
+                let packs = c
+                    .prepare(
+                        "SELECT lease_pack.pack, lease.session \
                          FROM lease_pack JOIN lease ON lease.id = lease_pack.lease",
-                )?
-                .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?
-                .collect::<rusqlite::Result<Vec<_>>>()?;
-            Ok((realisations, named, leased, packs))
-        })?;
+                    )?
+                    .query_map([], |row| {
+                        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+                    })?
+                    .collect::<rusqlite::Result<Vec<_>>>()?;
+                Ok((realisations, named, leased, packs))
+            })?;
         let mut roots = Roots {
             why: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -624,7 +627,8 @@ fn victims(marks: &Marks, content: Content) -> Result<Vec<Victim>, StoreError> {
     let mut small = Vec::new();
     for (number, pack) in marks.packs.packs.iter().enumerate() {
         let copied = marks.count(number);
-        if copied == 0 || marks.is_held(&pack.name) || pack.is_meta() != (content == Content::Meta) {
+        if copied == 0 || marks.is_held(&pack.name) || pack.is_meta() != (content == Content::Meta)
+        {
             continue;
         }
         let mut living = 0;

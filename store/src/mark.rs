@@ -104,7 +104,11 @@ impl Marks {
 
     /// Marks everything in a pack, which stays as it is.
     pub fn mark_pack(&mut self, name: &str) {
-        let Ok(number) = self.packs.packs.binary_search_by(|p| p.name.as_str().cmp(name)) else {
+        let Ok(number) = self
+            .packs
+            .packs
+            .binary_search_by(|p| p.name.as_str().cmp(name))
+        else {
             return;
         };
         self.held.insert(name.to_owned());

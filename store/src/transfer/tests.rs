@@ -205,7 +205,11 @@ fn a_collection_takes_nothing_from_a_copy_under_way() {
         .receive_in_parts(&source, &[tree], &options(), 20_000)
         .unwrap();
     let objects = got.objects;
-    assert_eq!(count.load(Ordering::Relaxed) as u64, objects, "nothing came twice");
+    assert_eq!(
+        count.load(Ordering::Relaxed) as u64,
+        objects,
+        "nothing came twice"
+    );
     clean(&to);
     // What an interrupted copy left goes when its process is gone.
     let half = place.store("half");
@@ -220,7 +224,11 @@ fn a_collection_takes_nothing_from_a_copy_under_way() {
     };
     let ended = half.receive_in_parts(&source, &[tree], &options(), 20_000);
     assert!(ended.is_err());
-    let packs = || fs::read_dir(place.dir.path().join("half/packs")).unwrap().count();
+    let packs = || {
+        fs::read_dir(place.dir.path().join("half/packs"))
+            .unwrap()
+            .count()
+    };
     assert!(packs() > 0);
     half.gc(&GcPolicy::newest(1), false).unwrap();
     assert_eq!(packs(), 0);

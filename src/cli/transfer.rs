@@ -1,0 +1,269 @@
+//! What commands that move data share: opening places, trust, keys, progress.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mstore_store::transfer::{Progress, ReceiveOptions, TransferError};
+use mstore_store::{OpenOptions, Store};
+
+use super::place::Place;
+use super::{Failure, output};
+use crate::config::Config;
+use crate::serve::parcel::ParcelError;
+use crate::serve::trust::KeyError;
+use crate::serve::{LocalPeer, Peer, PublicKey, Remote, RemoteError, SecretKey, Trust};
+
+/// How often plain progress lines are printed where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+impl From<TransferError> for Failure {
+    fn from(error: TransferError) -> Self {
+        match error {
+            TransferError::Store(error) => error.into(),
+            TransferError::Cancelled => {
+                Failure::interrupted().hint("what arrived is kept; run it again to go on")
+            }
+            error => Failure::machine(error),
+        }
+    }
+}
+
+impl From<ParcelError> for Failure {
+    fn from(error: ParcelError) -> Self {
+        match error {
+            ParcelError::Store(error) => error.into(),
+            ParcelError::Facts(error) => error.into(),
+        }
+    }
+}
+
+impl From<RemoteError> for Failure {
+    fn from(error: RemoteError) -> Self {
+        Failure::usage(error)
+    }
+}
+
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Io { .. } => Failure::machine(error),
+            _ => Failure::usage(error),
+        }
+    }
+}
+
+/// Options of reaching other places.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct ReachArgs {
+    /// How many connections to use at a time
+    #[arg(short, long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub jobs: u8,
+    /// Program to run as ssh, with its options [default: $MSTORE_SSH, else ssh]
+    #[arg(long, value_name = "COMMAND")]
+    pub ssh: Option<String>,
+    /// Name of mstore at the other end of an ssh connection
+    #[arg(long, value_name = "PROGRAM", default_value = "mstore")]
+    pub remote_program: String,
+    /// File of certificates to believe besides those of the system (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Seconds that the other end may take to answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub timeout: u32,
+}
+
+/// What a folder is.
+pub enum Folder {
+    /// A store.
+    Store,
+    /// A binary cache.
+    Cache,
+    /// Nothing yet.
+    Empty,
+}
+
+/// Looks what a folder is.
+pub fn look(path: &Path) -> Result<Folder, Failure> {
+    if path.join("format").is_file() {
+        return Ok(Folder::Store);
+    }
+    if path.join("mstore-cache").is_file() {
+        return Ok(Folder::Cache);
+    }
+    match std::fs::read_dir(path).map(|mut list| list.next().is_none()) {
+        Ok(true) => Ok(Folder::Empty),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Folder::Empty),
+        Ok(false) => Err(Failure::usage(format!(
+            "{} is neither a store nor a cache",
+            path.display()
+        ))
+        .hint("give the folder of a store or of a cache, or one that is empty or absent")),
+        Err(e) => Err(Failure::machine(format!(
+            "cannot read {}: {e}",
+            path.display()
+        ))),
+    }
+}
+
+/// Opens a folder's store to read from it.
+pub fn open_store_to_read(path: &Path) -> Result<Store, Failure> {
+    let writable = rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
+    let options = OpenOptions {
+        create: false,
+        read_only: !writable,
+    };
+    Ok(Store::open(path, &options)?)
+}
+
+/// Opens a place to copy from.
+pub fn open(remote: &Remote, _reach: &ReachArgs) -> Result<Arc<dyn Peer>, Failure> {
+    match remote {
+        Remote::Folder(path) => match look(path)? {
+            Folder::Store => Ok(Arc::new(LocalPeer::new(&open_store_to_read(path)?)?)),
+            Folder::Cache => Err(Failure::usage("caches cannot be read yet")),
+            Folder::Empty => Err(Failure::usage(format!(
+                "{}: there is no store and no cache",
+                path.display()
+            ))),
+        },
+        Remote::Ssh(_) | Remote::Http(_) => Err(Failure::usage("only folders can be read yet")),
+    }
+}
+
+/// Options of trust.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct TrustArgs {
+    /// Believe facts that this public key signed, besides those of the configuration file
+    #[arg(long = "trust", value_name = "NAME:BASE64")]
+    pub trust: Vec<String>,
+}
+
+/// Whose signatures count.
+pub fn trust(config: &Config, args: &TrustArgs) -> Result<Trust, Failure> {
+    let more: Vec<PublicKey> = args
+        .trust
+        .iter()
+        .map(|text| text.parse())
+        .collect::<Result<_, KeyError>>()?;
+    Ok(Trust::new(&config.trust, &more))
+}
+
+/// The key to sign with: the one given, else the one that the configuration file names.
+pub fn signing_key(config: &Config, given: Option<&Path>) -> Result<Option<SecretKey>, Failure> {
+    let path = match (given, &config.sign_key) {
+        (Some(path), _) => path,
+        (None, Some(path)) => path,
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(SecretKey::read(path)?))
+}
+
+/// Where a user's own configuration lies, and keys with it.
+pub fn keys_folder(place: &Place) -> Result<PathBuf, Failure> {
+    place
+        .config_home()
+        .map(|home| home.join("mstore").join("keys"))
+        .ok_or_else(|| {
+            Failure::usage("no place for keys: HOME is not set").hint("give a file: --out FILE")
+        })
+}
+
+/// Shows how far a transfer is.
+pub struct Bar {
+    bar: ProgressBar,
+    live: bool,
+    quiet: bool,
+    state: Mutex<(Instant, Instant)>,
+}
+
+impl Bar {
+    /// A bar on this process's stderr.
+    pub fn new(quiet: bool) -> Bar {
+        let live = !quiet && std::io::stderr().is_terminal();
+        let target = if live {
+            ProgressDrawTarget::stderr_with_hz(10)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        let style = ProgressStyle::with_template(
+            "{spinner} {msg} [{bar:30}] {bytes} of {total_bytes} of content, {eta} to go",
+        );
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let now = Instant::now();
+        Bar {
+            bar,
+            live,
+            quiet,
+            state: Mutex::new((now, now)),
+        }
+    }
+
+    /// Takes in how far it is.
+    pub fn update(&self, what: &str, p: &Progress) {
+        if self.quiet {
+            return;
+        }
+        let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
+        let (started, last) = *state;
+        let every = if self.live {
+            Duration::from_millis(100)
+        } else {
+            LINE_EVERY
+        };
+        if last.elapsed() < every {
+            return;
+        }
+        state.1 = Instant::now();
+        drop(state);
+        let seconds = started.elapsed().as_secs_f64().max(0.001);
+        let rate = output::size((p.bytes as f64 / seconds) as u64);
+        let text = format!(
+            "{what}: {} of {} objects, {} ({rate}/s)",
+            p.objects,
+            p.objects_wanted,
+            output::size(p.bytes)
+        );
+        if self.live {
+            self.bar.set_length(p.content_wanted);
+            self.bar.set_position(p.content);
+            self.bar.set_message(text);
+        } else {
+            tell!("{text}");
+        }
+    }
+
+    /// Prints a line above the bar.
+    pub fn say(&self, text: &str) {
+        if self.live {
+            self.bar.suspend(|| tell!("{text}"));
+        } else {
+            tell!("{text}");
+        }
+    }
+
+    /// Removes it.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Runs `work` with options that end it on Ctrl-C and show how far it is.
+pub fn with_progress<R>(
+    bar: &Bar,
+    what: &str,
+    stop: &AtomicBool,
+    dry_run: bool,
+    work: impl FnOnce(&ReceiveOptions<'_>) -> R,
+) -> R {
+    let progress = |p: &Progress| bar.update(what, p);
+    work(&ReceiveOptions {
+        cancel: stop,
+        progress: &progress,
+        dry_run,
+    })
+}

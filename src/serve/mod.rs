@@ -1,0 +1,13 @@
+//! Moving results between stores: peers, trust, substitution.
+
+pub mod parcel;
+pub mod peer;
+pub mod place;
+pub mod substitute;
+pub mod trust;
+
+pub use parcel::Parcel;
+pub use peer::{Ask, LocalPeer, Offer, Peer};
+pub use place::{Remote, RemoteError};
+pub use substitute::Substitute;
+pub use trust::{PublicKey, SecretKey, Trust};

@@ -1,0 +1,89 @@
+//! Somebody else's results, wherever they are.
+
+use mstore_store::transfer::{Fact, LocalSource, Object, Source, TransferError};
+use mstore_store::{ErrorKind, Hash, Store, StoreError, TreeHash};
+
+/// Questions about facts. An answer may lack any of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ask {
+    /// What these keys produced.
+    pub keys: Vec<Hash>,
+    /// What these derivations last produced.
+    pub drvs: Vec<Hash>,
+}
+
+/// A tree that a peer has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// Bytes that all of it takes as it travels, where the peer knows.
+    pub bytes: Option<u64>,
+}
+
+/// A store or cache that things are copied from.
+pub trait Peer: Source {
+    /// What it knows of some keys and derivations. Nothing of it is checked.
+    fn facts(&self, ask: &Ask) -> Result<Vec<Fact>, TransferError>;
+
+    /// Which of some trees it has. Those stay while this is open.
+    fn offer(&self, trees: &[TreeHash]) -> Result<Vec<Option<Offer>>, TransferError>;
+}
+
+/// A store in a folder of this machine.
+#[derive(Debug)]
+pub struct LocalPeer {
+    source: LocalSource,
+}
+
+impl LocalPeer {
+    /// Reads from `store`.
+    pub fn new(store: &Store) -> Result<LocalPeer, StoreError> {
+        Ok(LocalPeer {
+            source: LocalSource::new(store)?,
+        })
+    }
+
+    /// The objects.
+    pub fn source(&self) -> &LocalSource {
+        &self.source
+    }
+}
+
+impl Source for LocalPeer {
+    fn name(&self) -> String {
+        self.source.name()
+    }
+
+    fn fetch(
+        &self,
+        wanted: &[Hash],
+        take: &mut dyn FnMut(Object) -> Result<(), TransferError>,
+    ) -> Result<(), TransferError> {
+        self.source.fetch(wanted, take)
+    }
+}
+
+impl Peer for LocalPeer {
+    fn facts(&self, ask: &Ask) -> Result<Vec<Fact>, TransferError> {
+        let store = self.source.store();
+        let mut facts = Vec::new();
+        for key in &ask.keys {
+            facts.extend(store.fact(key)?);
+        }
+        for drv in &ask.drvs {
+            facts.extend(store.fact_of_derivation(drv)?);
+        }
+        Ok(facts)
+    }
+
+    fn offer(&self, trees: &[TreeHash]) -> Result<Vec<Option<Offer>>, TransferError> {
+        let mut offers = Vec::new();
+        for tree in trees {
+            offers.push(match self.source.protect(*tree) {
+                Ok(()) => Some(Offer::default()),
+                Err(error) if error.kind() == ErrorKind::Missing => None,
+                Err(error) => return Err(error.into()),
+            });
+        }
+        Ok(offers)
+    }
+}
