@@ -36,6 +36,8 @@ pub mod transfer;
 mod attributes;
 mod builder;
 mod checkout;
+#[cfg(test)]
+mod crash;
 mod db;
 mod disk;
 mod error;

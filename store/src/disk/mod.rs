@@ -11,6 +11,8 @@ use std::path::Path;
 
 use crate::map::Map;
 
+#[cfg(test)]
+pub(crate) mod faulty;
 mod real;
 pub(crate) use real::RealDisk;
 
