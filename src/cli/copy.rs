@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use mstore_store::transfer::Received;
+use mstore_store::transfer::{Progress, Received, TransferError};
 use mstore_store::{OpenOptions, Store, TreeHash};
 
 use super::output;
@@ -17,6 +17,7 @@ use super::transfer::{self, Bar, Folder, ReachArgs, TrustArgs};
 use super::{Failure, provide};
 use crate::plan::{Graph, Pins, Staleness};
 use crate::serve::parcel::Recorder;
+use crate::serve::wire::Push;
 use crate::serve::{LocalPeer, Parcel, Peer, Remote, Substitute, Trust};
 
 /// Copy targets and trees to or from another store or a cache
@@ -88,7 +89,6 @@ struct Line {
 /// Runs the command.
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     let started = Instant::now();
-    place.enter().map_err(Failure::machine)?;
     let (sum, trees, facts) = match (&args.to, &args.from) {
         (Some(to), _) => copy_to(place, &args, &to.parse()?)?,
         (None, Some(from)) => copy_from(place, &args, &from.parse()?)?,
@@ -216,7 +216,41 @@ fn copy_to(place: &Place, args: &Args, to: &Remote) -> Result<Done, Failure> {
                 return Err(Failure::usage("caches cannot be written yet"));
             }
         },
-        Remote::Ssh(_) => return Err(Failure::usage("ssh is not there yet")),
+        Remote::Ssh(remote) => {
+            let other = transfer::ssh(remote, &args.reach)?;
+            let push = Push {
+                trees: trees.clone(),
+                root: args.root.clone(),
+                dry_run: args.dry_run,
+                blind: args.trust_unsigned,
+            };
+            let pushed = other.wire()?.push(
+                &peer,
+                &mut parcel.facts.values(),
+                &push,
+                &mut |(objects, objects_wanted, bytes, content, content_wanted)| {
+                    let progress = Progress {
+                        objects,
+                        objects_wanted,
+                        bytes,
+                        content,
+                        content_wanted,
+                    };
+                    bar.update("copying", &progress);
+                    !stop.stopped.load(Ordering::Relaxed)
+                },
+            );
+            bar.clear();
+            if stop.stopped.load(Ordering::Relaxed) {
+                return Err(TransferError::Cancelled.into());
+            }
+            let (objects, _, bytes, content, _) = pushed?;
+            Received {
+                objects,
+                bytes,
+                content,
+            }
+        }
         Remote::Http(_) => {
             return Err(Failure::usage("a web server cannot be copied to")
                 .hint("copy to a folder that it serves, or to the machine: ssh://HOST"));
@@ -353,12 +387,12 @@ fn copy_from(place: &Place, args: &Args, from: &Remote) -> Result<Done, Failure>
         store.receive(&*peer, &wanted, o)
     });
     bar.clear();
+    if stop.stopped.load(Ordering::Relaxed) {
+        return Err(TransferError::Cancelled.into());
+    }
     let received = received?;
     if !args.dry_run {
         settle(&store, &Parcel::default(), &trees, args.root.as_deref())?;
-    }
-    if stop.stopped.load(Ordering::Relaxed) {
-        return Err(Failure::interrupted());
     }
     Ok((received, trees, facts))
 }

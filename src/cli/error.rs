@@ -91,6 +91,13 @@ impl Failure {
     }
 }
 
+/// For the other end of a connection.
+impl Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 impl Failure {
     /// Says which file or folder of the user's it is about.
     #[must_use]

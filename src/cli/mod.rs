@@ -32,6 +32,7 @@ mod progress;
 mod provide;
 mod realise;
 mod seed;
+mod serve;
 mod shell;
 mod show;
 mod snapshot;
@@ -127,6 +128,8 @@ enum Command {
     Lock(lock::Args),
     /// Copy targets and trees to or from another store or a cache
     Copy(copy::Args),
+    /// Let others copy from this store
+    Serve(serve::Args),
     /// Make keys, and sign what was built with them
     Key(key::Args),
     /// Write a target or tree to an archive
@@ -178,6 +181,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Snapshot(args) => snapshot::run(&place, args),
         Command::Lock(args) => lock::run(&place, args),
         Command::Copy(args) => copy::run(&place, args),
+        Command::Serve(args) => serve::run(&place, args),
         Command::Key(args) => key::run(&place, args),
         Command::Export(args) => export::run(&place, args),
         Command::Store(args) => store::run(&place, args),

@@ -14,6 +14,8 @@ use super::place::Place;
 use super::{Failure, output};
 use crate::config::Config;
 use crate::serve::parcel::ParcelError;
+use crate::serve::place::SshPlace;
+use crate::serve::ssh::{self, SshOptions, SshPeer};
 use crate::serve::trust::KeyError;
 use crate::serve::{LocalPeer, Peer, PublicKey, Remote, RemoteError, SecretKey, Trust};
 
@@ -120,7 +122,7 @@ pub fn open_store_to_read(path: &Path) -> Result<Store, Failure> {
 }
 
 /// Opens a place to copy from.
-pub fn open(remote: &Remote, _reach: &ReachArgs) -> Result<Arc<dyn Peer>, Failure> {
+pub fn open(remote: &Remote, reach: &ReachArgs) -> Result<Arc<dyn Peer>, Failure> {
     match remote {
         Remote::Folder(path) => match look(path)? {
             Folder::Store => Ok(Arc::new(LocalPeer::new(&open_store_to_read(path)?)?)),
@@ -130,7 +132,31 @@ pub fn open(remote: &Remote, _reach: &ReachArgs) -> Result<Arc<dyn Peer>, Failur
                 path.display()
             ))),
         },
-        Remote::Ssh(_) | Remote::Http(_) => Err(Failure::usage("only folders can be read yet")),
+        Remote::Ssh(place) => Ok(Arc::new(ssh(place, reach)?)),
+        Remote::Http(_) => Err(Failure::usage("web servers cannot be read yet")),
+    }
+}
+
+/// Connects to another machine; ssh may ask for what it needs.
+pub fn ssh(place: &SshPlace, reach: &ReachArgs) -> Result<SshPeer, Failure> {
+    Ok(ssh::start(place, &ssh_options(reach, None))?.connect()?)
+}
+
+/// How to start ssh.
+pub fn ssh_options(reach: &ReachArgs, unattended: Option<u32>) -> SshOptions {
+    let command = reach
+        .ssh
+        .clone()
+        .or_else(|| std::env::var("MSTORE_SSH").ok())
+        .unwrap_or_default();
+    let mut command: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+    if command.is_empty() {
+        command.push("ssh".to_owned());
+    }
+    SshOptions {
+        command,
+        remote_program: reach.remote_program.clone(),
+        unattended,
     }
 }
 

@@ -3,8 +3,10 @@
 pub mod parcel;
 pub mod peer;
 pub mod place;
+pub mod ssh;
 pub mod substitute;
 pub mod trust;
+pub mod wire;
 
 pub use parcel::Parcel;
 pub use peer::{Ask, LocalPeer, Offer, Peer};

@@ -1,0 +1,99 @@
+//! `mstore serve`
+
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+
+use mstore_store::Store;
+use mstore_store::transfer::{Fact, Progress, ReceiveOptions, TransferError};
+
+use super::place::Place;
+use super::transfer::{self, TrustArgs};
+use super::{Failure, copy};
+use crate::serve::wire::{Counts, Push, Wire};
+use crate::serve::{LocalPeer, Parcel, Trust};
+
+/// Let others copy from this store
+#[derive(clap::Args)]
+pub struct Args {
+    /// Speak with one other mstore over stdin and stdout, as over ssh; it may also copy to this store
+    #[arg(long)]
+    stdio: bool,
+    #[command(flatten)]
+    trust: TrustArgs,
+}
+
+/// Runs the command.
+pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
+    if !args.stdio {
+        return Err(Failure::usage("only --stdio is there"));
+    }
+    let config = place.config()?;
+    let trust = transfer::trust(&config, &args.trust)?;
+    let store = open(place)?;
+    let peer = LocalPeer::new(&store)?;
+    let wire = Wire::new(
+        "the other end",
+        Box::new(std::io::stdin()),
+        Box::new(std::io::stdout()),
+    )?;
+    let served = wire.serve(&peer, &mut |wire, facts, push| {
+        receive(&store, wire, facts, &push, &trust).map_err(|e| e.to_string())
+    });
+    match served {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        // It was told already, and is nobody's fault here.
+        Err(TransferError::Peer { .. }) => Ok(ExitCode::from(super::error::MACHINE)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A store that may be written is, and is made if it is absent.
+fn open(place: &Place) -> Result<Store, Failure> {
+    let path = place.store_path()?;
+    if path.join("format").exists() {
+        place.store_to_read()
+    } else {
+        place.store()
+    }
+}
+
+fn receive(
+    store: &Store,
+    wire: &Wire,
+    facts: Vec<Fact>,
+    push: &Push,
+    trust: &Trust,
+) -> Result<Counts, Failure> {
+    let blind = Trust::blind();
+    let trust = if push.blind { &blind } else { trust };
+    let mut parcel = Parcel::default();
+    for fact in facts {
+        trust.check(&fact).map_err(|why| {
+            Failure::machine(format!(
+                "{why}; it needs a key that is trusted there, or --trust-unsigned"
+            ))
+        })?;
+        parcel.facts.insert(fact.realisation.key, fact);
+    }
+    let progress = |p: &Progress| {
+        wire.note_progress((
+            p.objects,
+            p.objects_wanted,
+            p.bytes,
+            p.content,
+            p.content_wanted,
+        ));
+    };
+    let never = AtomicBool::new(false);
+    let options = ReceiveOptions {
+        cancel: &never,
+        progress: &progress,
+        dry_run: push.dry_run,
+    };
+    let received = store.receive(wire, &push.trees, &options)?;
+    if !push.dry_run {
+        copy::settle(store, &parcel, &push.trees, push.root.as_deref())?;
+    }
+    let r = received;
+    Ok((r.objects, r.objects, r.bytes, r.content, r.content))
+}

@@ -1,0 +1,182 @@
+//! The same program at the other end of an ssh connection.
+
+use std::io;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+
+use mstore_store::transfer::{Fact, Object, Source, TransferError};
+use mstore_store::{Hash, TreeHash};
+
+use super::peer::{Ask, Offer, Peer};
+use super::place::SshPlace;
+use super::wire::Wire;
+
+/// How to start ssh.
+#[derive(Clone, Debug)]
+pub struct SshOptions {
+    /// The program and its first options.
+    pub command: Vec<String>,
+    /// The name of mstore at the other end.
+    pub remote_program: String,
+    /// Seconds that connecting may take; nobody is asked for a password then.
+    pub unattended: Option<u32>,
+}
+
+/// A connection under way: ssh has been started, and nothing was said yet.
+#[derive(Debug)]
+pub struct Started {
+    name: String,
+    child: Child,
+}
+
+/// Text as one word of a shell.
+fn quote(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+=:@,".contains(&b);
+    if !text.is_empty() && text.bytes().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// Starts ssh. Has to come before this process changes who it is.
+pub fn start(place: &SshPlace, options: &SshOptions) -> Result<Started, TransferError> {
+    let mut name = String::from("ssh://");
+    if let Some(user) = &place.user {
+        name.push_str(&format!("{user}@"));
+    }
+    name.push_str(&place.host);
+    let (program, first) = options
+        .command
+        .split_first()
+        .ok_or_else(|| TransferError::peer(&name, "no program to run as ssh"))?;
+    let mut command = Command::new(program);
+    command.args(first);
+    if let Some(seconds) = options.unattended {
+        command.args([
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            &format!("ConnectTimeout={seconds}"),
+        ]);
+    }
+    if let Some(user) = &place.user {
+        command.args(["-l", user]);
+    }
+    if let Some(port) = place.port {
+        command.args(["-p", &port.to_string()]);
+    }
+    // No terminal, no forwarding: only the two pipes.
+    command.args(["-T", "-x", "-a", "--", &place.host]);
+    let mut remote = format!("{} serve --stdio", quote(&options.remote_program));
+    if let Some(store) = &place.store {
+        remote.push_str(&format!(" --store {}", quote(store)));
+    }
+    command.arg(remote);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    if options.unattended.is_some() {
+        command.stderr(Stdio::null());
+    }
+    let child = command.spawn().map_err(|e| {
+        let what = match e.kind() {
+            io::ErrorKind::NotFound => format!("there is no program {program}; install OpenSSH"),
+            _ => format!("cannot run {program}: {e}"),
+        };
+        TransferError::peer(&name, what)
+    })?;
+    Ok(Started { name, child })
+}
+
+/// A connection.
+pub struct SshPeer {
+    wire: Option<Wire>,
+    child: Mutex<Child>,
+}
+
+impl Started {
+    /// Waits until the other end answers.
+    pub fn connect(mut self) -> Result<SshPeer, TransferError> {
+        let (Some(input), Some(output)) = (self.child.stdin.take(), self.child.stdout.take())
+        else {
+            return Err(TransferError::peer(&self.name, "ssh has no pipes"));
+        };
+        match Wire::new(&self.name, Box::new(output), Box::new(input)) {
+            Ok(wire) => Ok(SshPeer {
+                wire: Some(wire),
+                child: Mutex::new(self.child),
+            }),
+            Err(error) => {
+                // Our ends of the pipes are closed: it ends if it has not yet.
+                let _ = self.child.kill();
+                let status = self.child.wait();
+                let detail = match status.ok().and_then(|s| s.code()) {
+                    Some(255) => "ssh could not connect".to_owned(),
+                    Some(127) => "mstore is not installed there, or not in its PATH (--remote-program names it)".to_owned(),
+                    _ => return Err(error),
+                };
+                Err(TransferError::peer(self.name, detail))
+            }
+        }
+    }
+}
+
+impl SshPeer {
+    /// The connection itself.
+    pub fn wire(&self) -> Result<&Wire, TransferError> {
+        // Taken only when this is dropped.
+        let gone = || TransferError::peer("ssh", "the connection is closed");
+        self.wire.as_ref().ok_or_else(gone)
+    }
+}
+
+impl Drop for SshPeer {
+    fn drop(&mut self) {
+        // Closes the pipes, upon which the other end ends by itself.
+        self.wire = None;
+        let child = self.child.get_mut().unwrap_or_else(|e| e.into_inner());
+        for _ in 0..100 {
+            match child.try_wait() {
+                Ok(None) => std::thread::sleep(std::time::Duration::from_millis(20)),
+                _ => return,
+            }
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+impl Source for SshPeer {
+    fn name(&self) -> String {
+        self.wire.as_ref().map_or_else(String::new, Source::name)
+    }
+
+    fn fetch(
+        &self,
+        wanted: &[Hash],
+        take: &mut dyn FnMut(Object) -> Result<(), TransferError>,
+    ) -> Result<(), TransferError> {
+        self.wire()?.fetch(wanted, take)
+    }
+}
+
+impl Peer for SshPeer {
+    fn facts(&self, ask: &Ask) -> Result<Vec<Fact>, TransferError> {
+        self.wire()?.facts(ask)
+    }
+
+    fn offer(&self, trees: &[TreeHash]) -> Result<Vec<Option<Offer>>, TransferError> {
+        self.wire()?.offer(trees)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_shell() {
+        assert_eq!(quote("/srv/store"), "/srv/store");
+        assert_eq!(quote("a b"), "'a b'");
+        assert_eq!(quote("it's; rm -rf $HOME"), "'it'\\''s; rm -rf $HOME'");
+        assert_eq!(quote(""), "''");
+    }
+}

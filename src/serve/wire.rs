@@ -1,0 +1,455 @@
+//! The protocol between two mstores at the ends of a pair of pipes, as over ssh.
+//!
+//! Both sides first send a hello. Then one asks and the other answers; whoever receives a tree asks for
+//! its objects, so that a copy in either direction is the same walk. Frames are bounded; objects are
+//! checked by whoever receives them.
+
+use std::io::{self, Read, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use mstore_store::codec;
+use mstore_store::transfer::{Fact, Object, Source, TransferError};
+use mstore_store::{Hash, TreeHash};
+
+use super::peer::{Ask, LocalPeer, Offer, Peer};
+
+/// The version that this release speaks.
+pub const VERSION: u32 = 1;
+const MAGIC: &str = "mstore wire";
+/// Largest frame that is not an object.
+const MAX_FRAME: usize = 64 << 20;
+/// So many objects are asked for in one frame.
+const BATCH: usize = 512;
+/// So many such frames may be unanswered. Together they fit into the buffer of a pipe, so that
+/// writing one never waits for the other side to read.
+const AHEAD: usize = 3;
+/// Room for a frame of objects to be asked for, in hashes.
+const MAX_WANTED: usize = 100_000;
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Tag {
+    Hello = 1,
+    Ask = 2,
+    Fact = 3,
+    Offer = 4,
+    Offered = 5,
+    Get = 6,
+    Object = 7,
+    End = 8,
+    Push = 9,
+    Progress = 10,
+    Done = 11,
+    Error = 12,
+}
+
+impl Tag {
+    fn from_number(number: u8) -> Option<Tag> {
+        use Tag::*;
+        [
+            Hello, Ask, Fact, Offer, Offered, Get, Object, End, Push, Progress, Done, Error,
+        ]
+        .into_iter()
+        .find(|tag| *tag as u8 == number)
+    }
+}
+
+/// What is to be received.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Push {
+    /// The trees.
+    pub trees: Vec<TreeHash>,
+    /// The name to keep them under.
+    pub root: Option<String>,
+    /// Nothing is kept.
+    pub dry_run: bool,
+    /// Signatures do not matter: the user says so.
+    pub blind: bool,
+}
+
+/// What receiving came to, or how far it is: objects and those wanted, bytes, content and that wanted.
+pub type Counts = (u64, u64, u64, u64, u64);
+
+/// One end of a connection.
+pub struct Wire {
+    name: String,
+    read: Mutex<Box<dyn Read + Send>>,
+    write: Mutex<Box<dyn Write + Send>>,
+    broken: Mutex<Option<String>>,
+    progress: Mutex<Option<Counts>>,
+}
+
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Wire {
+    /// Greets the other end.
+    pub fn new(
+        name: impl Into<String>,
+        read: Box<dyn Read + Send>,
+        write: Box<dyn Write + Send>,
+    ) -> Result<Wire, TransferError> {
+        let wire = Wire {
+            name: name.into(),
+            read: Mutex::new(Box::new(io::BufReader::with_capacity(256 << 10, read))),
+            write: Mutex::new(Box::new(io::BufWriter::with_capacity(256 << 10, write))),
+            broken: Mutex::default(),
+            progress: Mutex::default(),
+        };
+        wire.send(Tag::Hello, format!("{MAGIC} {VERSION}\n").as_bytes())?;
+        wire.flush()?;
+        let mut greeting = [0; 5];
+        let mut reader = lock(&wire.read);
+        let read = reader.read_exact(&mut greeting);
+        let no = |detail: String| wire.fail(detail);
+        read.map_err(|e| no(closed(&e)))?;
+        let length = u32::from_le_bytes([greeting[1], greeting[2], greeting[3], greeting[4]]);
+        // Whatever a shell prints at login comes here instead.
+        if greeting[0] != Tag::Hello as u8 || length > 100 {
+            return Err(no(
+                "it does not answer as mstore does; if its shell prints \
+                 something for sessions without a terminal, make it stop"
+                    .into(),
+            ));
+        }
+        let mut text = vec![0; length as usize];
+        reader.read_exact(&mut text).map_err(|e| no(closed(&e)))?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let version = text.strip_prefix(MAGIC).map(|v| v.trim().parse::<u32>());
+        match version {
+            Some(Ok(VERSION)) => {}
+            Some(Ok(other)) => {
+                return Err(no(format!(
+                    "it speaks version {other} of the protocol, and this release {VERSION}"
+                )));
+            }
+            _ => return Err(no("it does not answer as mstore does".into())),
+        }
+        drop(reader);
+        Ok(wire)
+    }
+
+    /// Marks the connection as not to be used any more.
+    fn fail(&self, detail: impl Into<String>) -> TransferError {
+        let detail = detail.into();
+        lock(&self.broken).get_or_insert_with(|| detail.clone());
+        TransferError::peer(&self.name, detail)
+    }
+
+    fn usable(&self) -> Result<(), TransferError> {
+        match &*lock(&self.broken) {
+            None => Ok(()),
+            Some(detail) => Err(TransferError::peer(&self.name, detail.clone())),
+        }
+    }
+
+    fn send(&self, tag: Tag, payload: &[u8]) -> Result<(), TransferError> {
+        self.send_parts(tag, &[payload])
+    }
+
+    fn send_parts(&self, tag: Tag, parts: &[&[u8]]) -> Result<(), TransferError> {
+        let length: usize = parts.iter().map(|p| p.len()).sum();
+        let length = u32::try_from(length).map_err(|_| self.fail("a frame is too long"))?;
+        let mut write = lock(&self.write);
+        let mut all = || -> io::Result<()> {
+            write.write_all(&[tag as u8])?;
+            write.write_all(&length.to_le_bytes())?;
+            parts.iter().try_for_each(|part| write.write_all(part))
+        };
+        all().map_err(|e| self.fail(closed(&e)))
+    }
+
+    fn flush(&self) -> Result<(), TransferError> {
+        let flushed = lock(&self.write).flush();
+        flushed.map_err(|e| self.fail(closed(&e)))
+    }
+
+    /// Reads one frame; `None` at the end of the connection.
+    fn receive(&self) -> Result<Option<(Tag, Vec<u8>)>, TransferError> {
+        self.usable()?;
+        let mut read = lock(&self.read);
+        let mut head = [0; 5];
+        let mut have = 0;
+        while have < head.len() {
+            match read.read(&mut head[have..]) {
+                Ok(0) if have == 0 => return Ok(None),
+                Ok(0) => return Err(self.fail("the connection broke off")),
+                Ok(n) => have += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(self.fail(closed(&e))),
+            }
+        }
+        let tag = Tag::from_number(head[0]).ok_or_else(|| self.fail("it sent nonsense"))?;
+        let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        let mut payload = Vec::new();
+        if tag == Tag::Object {
+            // What the head says is bounded, so that nobody can make us allocate more.
+            payload.resize(Object::HEAD, 0);
+            let read = read.read_exact(&mut payload);
+            read.map_err(|e| self.fail(closed(&e)))?;
+            let fits = Object::stored_len(&payload)
+                .is_some_and(|stored| stored + Object::HEAD as u64 == length as u64);
+            if !fits {
+                return Err(self.fail("it sent an object that cannot be"));
+            }
+        } else if length > MAX_FRAME {
+            return Err(self.fail("it sent a frame that is too long"));
+        }
+        let from = payload.len();
+        // Grown as it comes: a length alone makes nobody allocate.
+        let mut rest = (&mut *read).take((length - from) as u64);
+        rest.read_to_end(&mut payload)
+            .map_err(|e| self.fail(closed(&e)))?;
+        if payload.len() != length {
+            return Err(self.fail("the connection broke off"));
+        }
+        Ok(Some((tag, payload)))
+    }
+
+    /// Reads a frame that must come.
+    fn expect(&self) -> Result<(Tag, Vec<u8>), TransferError> {
+        match self.receive()? {
+            Some((Tag::Error, text)) => Err(self.fail(clean(&text))),
+            Some(frame) => Ok(frame),
+            None => Err(self.fail("the connection broke off")),
+        }
+    }
+
+    fn nonsense(&self) -> TransferError {
+        self.fail("it sent what does not belong here")
+    }
+
+    /// Sends facts and trees, and answers the questions of the other end until it has them.
+    pub fn push(
+        &self,
+        from: &LocalPeer,
+        facts: &mut dyn Iterator<Item = &Fact>,
+        push: &Push,
+        progress: &mut dyn FnMut(Counts) -> bool,
+    ) -> Result<Counts, TransferError> {
+        self.usable()?;
+        for fact in facts {
+            self.send(Tag::Fact, &fact.encode())?;
+        }
+        let body = (&push.trees, &push.root, push.dry_run, push.blind);
+        self.send(Tag::Push, &codec::encode(&body))?;
+        self.flush()?;
+        loop {
+            match self.expect()? {
+                (Tag::Get, wanted) => self.answer_get(from, &wanted)?,
+                (Tag::Progress, counts) => {
+                    let counts = codec::decode(&counts, 100).map_err(|_| self.nonsense())?;
+                    if !progress(counts) {
+                        return Err(TransferError::Cancelled);
+                    }
+                }
+                (Tag::Done, counts) => {
+                    return codec::decode(&counts, 100).map_err(|_| self.nonsense());
+                }
+                _ => return Err(self.nonsense()),
+            }
+        }
+    }
+
+    fn answer_get(&self, from: &LocalPeer, wanted: &[u8]) -> Result<(), TransferError> {
+        if !wanted.len().is_multiple_of(32) || wanted.len() / 32 > MAX_WANTED {
+            return Err(self.nonsense());
+        }
+        let wanted: Vec<Hash> = wanted
+            .chunks_exact(32)
+            .filter_map(Hash::from_slice)
+            .collect();
+        from.source().each(&wanted, &mut |object| {
+            self.send_parts(Tag::Object, &[&object.head(), object.stored()])
+        })?;
+        self.send(Tag::End, &[])?;
+        self.flush()
+    }
+
+    /// Answers questions until the other end goes away. `receive` does what a push asks for.
+    pub fn serve(
+        &self,
+        from: &LocalPeer,
+        receive: &mut dyn FnMut(&Wire, Vec<Fact>, Push) -> Result<Counts, String>,
+    ) -> Result<(), TransferError> {
+        let mut facts = Vec::new();
+        let mut room = 0usize;
+        while let Some((tag, payload)) = self.receive()? {
+            match tag {
+                Tag::Ask => {
+                    let ask: (Vec<Hash>, Vec<Hash>) =
+                        codec::decode(&payload, MAX_FRAME).map_err(|_| self.nonsense())?;
+                    let ask = Ask {
+                        keys: ask.0,
+                        drvs: ask.1,
+                    };
+                    for fact in self.or_tell(from.facts(&ask))? {
+                        self.send(Tag::Fact, &fact.encode())?;
+                    }
+                    self.send(Tag::End, &[])?;
+                }
+                Tag::Offer => {
+                    let trees: Vec<TreeHash> =
+                        codec::decode(&payload, MAX_FRAME).map_err(|_| self.nonsense())?;
+                    let offers: Vec<bool> = self
+                        .or_tell(from.offer(&trees))?
+                        .iter()
+                        .map(Option::is_some)
+                        .collect();
+                    self.send(Tag::Offered, &codec::encode(&offers))?;
+                }
+                Tag::Get => {
+                    let done = self.answer_get(from, &payload);
+                    self.or_tell(done)?;
+                }
+                Tag::Fact => {
+                    room += payload.len();
+                    if room > 4 * MAX_FRAME {
+                        return Err(self.nonsense());
+                    }
+                    facts.push(Fact::decode(&payload).map_err(|_| self.nonsense())?);
+                }
+                Tag::Push => {
+                    type Body = (Vec<TreeHash>, Option<String>, bool, bool);
+                    let (trees, root, dry_run, blind): Body =
+                        codec::decode(&payload, MAX_FRAME).map_err(|_| self.nonsense())?;
+                    let push = Push {
+                        trees,
+                        root,
+                        dry_run,
+                        blind,
+                    };
+                    room = 0;
+                    match receive(self, std::mem::take(&mut facts), push) {
+                        Ok(counts) => self.send(Tag::Done, &codec::encode(&counts))?,
+                        Err(text) => {
+                            self.send(Tag::Error, text.as_bytes())?;
+                            self.flush()?;
+                            return Err(self.fail(text));
+                        }
+                    }
+                }
+                _ => return Err(self.nonsense()),
+            }
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Tells the other end why there is no answer.
+    fn or_tell<T>(&self, result: Result<T, TransferError>) -> Result<T, TransferError> {
+        if let Err(error) = &result
+            && self.usable().is_ok()
+        {
+            self.send(Tag::Error, error.to_string().as_bytes())?;
+            self.flush()?;
+        }
+        result
+    }
+
+    /// Tells the other end how far receiving is, together with the next question: whatever is sent
+    /// while nobody reads could end with both ends waiting for each other.
+    pub fn note_progress(&self, counts: Counts) {
+        *lock(&self.progress) = Some(counts);
+    }
+}
+
+/// What other people's programs say, fit to be printed.
+fn clean(text: &[u8]) -> String {
+    String::from_utf8_lossy(text)
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(1000)
+        .collect()
+}
+
+fn closed(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => {
+            "the connection broke off".into()
+        }
+        _ => error.to_string(),
+    }
+}
+
+impl Source for Wire {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn fetch(
+        &self,
+        wanted: &[Hash],
+        take: &mut dyn FnMut(Object) -> Result<(), TransferError>,
+    ) -> Result<(), TransferError> {
+        let mut batches = wanted.chunks(BATCH);
+        let mut open = 0;
+        loop {
+            while open < AHEAD
+                && let Some(batch) = batches.next()
+            {
+                if let Some(counts) = lock(&self.progress).take() {
+                    self.send(Tag::Progress, &codec::encode(&counts))?;
+                }
+                let hashes: Vec<u8> = batch.iter().flat_map(|h| *h.as_bytes()).collect();
+                self.send(Tag::Get, &hashes)?;
+                open += 1;
+            }
+            if open == 0 {
+                return Ok(());
+            }
+            self.flush()?;
+            loop {
+                match self.expect()? {
+                    (Tag::Object, record) => {
+                        let object = Object::from_record(&record).ok_or_else(|| self.nonsense())?;
+                        if let Err(error) = take(object) {
+                            // What was asked for would still come: nothing else can be asked.
+                            self.fail("the copy was broken off");
+                            return Err(error);
+                        }
+                    }
+                    (Tag::End, _) => break,
+                    _ => return Err(self.nonsense()),
+                }
+            }
+            open -= 1;
+        }
+    }
+}
+
+impl Peer for Wire {
+    fn facts(&self, ask: &Ask) -> Result<Vec<Fact>, TransferError> {
+        self.send(Tag::Ask, &codec::encode(&(&ask.keys, &ask.drvs)))?;
+        self.flush()?;
+        let mut facts = Vec::new();
+        loop {
+            match self.expect()? {
+                (Tag::Fact, bytes) => {
+                    if facts.len() > ask.keys.len() + ask.drvs.len() {
+                        return Err(self.nonsense());
+                    }
+                    facts.push(Fact::decode(&bytes).map_err(|e| self.fail(e.to_string()))?);
+                }
+                (Tag::End, _) => return Ok(facts),
+                _ => return Err(self.nonsense()),
+            }
+        }
+    }
+
+    fn offer(&self, trees: &[TreeHash]) -> Result<Vec<Option<Offer>>, TransferError> {
+        self.send(Tag::Offer, &codec::encode(&trees))?;
+        self.flush()?;
+        let (Tag::Offered, bytes) = self.expect()? else {
+            return Err(self.nonsense());
+        };
+        let offers: Vec<bool> = codec::decode(&bytes, MAX_FRAME).map_err(|_| self.nonsense())?;
+        if offers.len() != trees.len() {
+            return Err(self.nonsense());
+        }
+        let offers = offers.into_iter();
+        Ok(offers.map(|here| here.then(Offer::default)).collect())
+    }
+}
