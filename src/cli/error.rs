@@ -136,6 +136,12 @@ impl From<StoreError> for Failure {
         let text = chain(&e);
         match e.kind() {
             ErrorKind::Input => Self::usage(text),
+            ErrorKind::Interrupted => {
+                Self::interrupted().hint("what is done stays done; run it again to go on")
+            }
+            ErrorKind::Corrupt => Self::machine(text).hint(
+                "`mstore store verify` tells everything that is damaged, and with --repair forgets it, so that `mstore realise` builds it anew",
+            ),
             ErrorKind::NoSpace => Self::machine(text)
                 .hint("nothing in the store is lost; free some space (mstore gc), then try again"),
             ErrorKind::Owner => Self::machine(text).hint(

@@ -9,7 +9,7 @@ use mstore_store::compress::Compression;
 use mstore_store::{ExportOptions, TreeHash};
 
 use super::place::{Place, Session};
-use super::{Failure, output};
+use super::{Failure, object, output};
 use crate::plan::{Pins, Staleness};
 
 /// Write a target or tree to an archive
@@ -30,8 +30,8 @@ pub struct Args {
 
 /// Runs the command. The same tree gives the same bytes.
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
-    let session = Session::open(place)?;
-    let (tree, name) = find(&session, &args.what)?;
+    let store = place.store_to_read()?;
+    let (tree, name) = object::tree(place, &store, &args.what)?;
     let file = args
         .archive
         .unwrap_or_else(|| format!("{name}.tar.xz").into());
@@ -39,7 +39,7 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     let options = ExportOptions::new(compression);
     if file == Path::new("-") {
         let mut out = BufWriter::new(std::io::stdout().lock());
-        session.store.export_tar(tree, &mut out, &options)?;
+        store.export_tar(tree, &mut out, &options)?;
         return match out.flush() {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(e) => Err(Failure::machine(format!("cannot write to stdout: {e}"))),
@@ -50,7 +50,7 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     let partial = partial_name(&file);
     let written = File::create(&partial).map_err(failed).and_then(|f| {
         let mut out = BufWriter::new(f);
-        session.store.export_tar(tree, &mut out, &options)?;
+        store.export_tar(tree, &mut out, &options)?;
         let f = out.into_inner().map_err(|e| failed(e.into_error()))?;
         f.sync_all().map_err(failed)?;
         fs::rename(&partial, &file).map_err(failed)
@@ -71,17 +71,14 @@ fn partial_name(file: &Path) -> PathBuf {
     name.into()
 }
 
-/// The tree of a target or hash, and a name for its archive.
-pub fn find(session: &Session, what: &str) -> Result<(TreeHash, String), Failure> {
-    if let Ok(tree) = what.parse::<TreeHash>() {
-        return Ok((tree, what.to_owned()));
-    }
+/// The tree of a target that is built, and a name for its archive.
+pub fn target(session: &Session, what: &str) -> Result<(TreeHash, String), Failure> {
     let graph = session.graph(&[what.to_owned()], Pins::Optional)?;
     let staleness = Staleness::walk(&graph, &session.facts, &mut ())?;
     let mut requested = graph.requested();
     let (Some(target), None) = (requested.next(), requested.next()) else {
         return Err(Failure::usage(format!(
-            "`{what}` names several targets; export takes one"
+            "`{what}` names several targets; one is expected"
         )));
     };
     match staleness.target_tree(target, &session.facts)? {

@@ -1,24 +1,29 @@
 //! `mstore gc`
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 
-use mstore_store::{GcPolicy, Gone, Why};
+use mstore_lang::DiskFiles;
+use mstore_store::{GcPolicy, GcReport, Gone, RegisteredPin, Store, TreeHash, Why};
 
 use super::output::{self, Style};
 use super::place::Place;
-use super::realise::plural;
-use super::{Failure, provide};
+use super::realise::{Stop, plural};
+use super::{Failure, object, provide};
+use crate::config;
+use crate::plan::Lock;
+use crate::plan::name::glob;
+
+const DAY: i64 = 86_400;
+/// Caches of unchanged files go when nobody used them for so many days.
+const CACHE_DAYS: i64 = 60;
 
 /// Remove what nothing needs any more from the store
 #[derive(clap::Args)]
 pub struct Args {
-    /// Keep the newest so many trees of each target [default: gc/keep of the configuration file, else 3]
-    #[arg(long, value_name = "N")]
-    keep: Option<usize>,
-    /// Keep what was built in the last so many days as well [default: gc/keep-days of the
-    /// configuration file]
-    #[arg(long, value_name = "DAYS")]
-    keep_days: Option<u32>,
+    #[command(flatten)]
+    wishes: Wishes,
     /// Only show what would go, and why the rest lives
     #[arg(long, short = 'n')]
     dry_run: bool,
@@ -27,63 +32,163 @@ pub struct Args {
     json: bool,
 }
 
+/// What is to be kept; the configuration file has the same, and these win.
+#[derive(clap::Args, Default)]
+pub struct Wishes {
+    /// Keep the newest so many trees of each target [default: 3]
+    #[arg(long, value_name = "N")]
+    keep: Option<usize>,
+    /// Keep what was built in the last so many days as well
+    #[arg(long, value_name = "DAYS")]
+    keep_days: Option<u32>,
+    /// Make the store no larger than this, such as 500M or 20G: what was used longest ago goes first
+    #[arg(long, value_name = "SIZE", value_parser = config::size)]
+    max_size: Option<u64>,
+}
+
+impl Wishes {
+    /// The policy that follows from them and from the configuration file.
+    pub fn policy<'a>(
+        &self,
+        store: &Store,
+        config: &config::Gc,
+        stop: Option<&'a AtomicBool>,
+    ) -> Result<GcPolicy<'a>, Failure> {
+        let now = provide::now();
+        let before = |days: i64| Some(now - days * DAY);
+        let mut patterns = Vec::new();
+        let mut pins = Vec::new();
+        for root in &config.roots {
+            if object::is_prefix(root) {
+                let (hash, _) = object::one(store, root)?;
+                pins.push((format!("gc/roots: {root}"), TreeHash(hash)));
+            } else {
+                patterns.push(root.clone());
+            }
+        }
+        Ok(GcPolicy {
+            // Trees of steps serve only to resume; those of targets are the results.
+            group: Box::new(|r| (!r.name.contains(':')).then(|| r.name.clone())),
+            pins,
+            keep_since: self
+                .keep_days
+                .or(config.keep_days)
+                .map(|days| now - i64::from(days) * DAY),
+            always: Box::new(move |r| {
+                let pattern = patterns.iter().find(|p| glob(p, &r.name))?;
+                Some(format!("gc/roots: {pattern}"))
+            }),
+            max_size: self.max_size.or(config.max_size),
+            locks: locks(store)?,
+            locks_before: before(config.lock_days.into()),
+            failed_before: before(config.failed_days.into()),
+            logs_before: before(config.log_days.into()),
+            caches_before: before(CACHE_DAYS),
+            stop,
+            ..GcPolicy::newest(self.keep.unwrap_or(config.keep))
+        })
+    }
+}
+
+/// What the lock files that use this store pin now: one that was changed by hand or by git counts as
+/// it is. One that cannot be read counts as it was.
+fn locks(store: &Store) -> Result<Vec<(String, Vec<RegisteredPin>)>, Failure> {
+    let mut all = Vec::new();
+    for file in store.lock_files()? {
+        let path = Path::new(&file.path);
+        if !path.is_file() {
+            continue;
+        }
+        let Ok(lock) = Lock::read(&DiskFiles, path) else {
+            continue;
+        };
+        let pins = provide::pins_of(&lock)
+            .into_iter()
+            .map(|(kind, name, tree)| RegisteredPin {
+                path: file.path.clone(),
+                kind,
+                name,
+                tree,
+            });
+        all.push((file.path.clone(), pins.collect()));
+    }
+    Ok(all)
+}
+
 /// Runs the command.
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     let config = place.config()?.gc;
-    let session = provide::session(place)?;
-    // A lock file that was changed by hand or by git counts as it is now.
+    place.enter().map_err(Failure::machine)?;
+    // The lock file beside the specifications is looked after, if there are any that can be used.
+    let store = match place.store_path()?.join("format").is_file() {
+        true => match super::place::Session::open(place) {
+            Ok(session) if !args.dry_run => {
+                provide::keep_pins(&session)?;
+                session.store
+            }
+            Ok(session) => session.store,
+            Err(_) => place.store()?,
+        },
+        false => place.store_to_read()?,
+    };
+    let stop = Stop::install()?;
+    let policy = args.wishes.policy(&store, &config, Some(&stop.stopped))?;
+    let report = store.gc(&policy, args.dry_run)?;
     if !args.dry_run {
-        provide::keep_pins(&session)?;
-    }
-    let mut policy = GcPolicy::newest(args.keep.unwrap_or(config.keep));
-    // Trees of steps serve only to resume; those of targets are the results.
-    policy.group = Box::new(|r| (!r.name.contains(':')).then(|| r.name.clone()));
-    policy.pins = session
-        .lock
-        .roots()
-        .into_iter()
-        .map(|(name, tree)| (format!("lock file: {name}"), tree))
-        .collect();
-    policy.keep_since = args.keep_days.or(config.keep_days).map(|days| {
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |d| d.as_secs().cast_signed());
-        now - i64::from(days) * 86_400
-    });
-    let report = session.store.gc(&policy, args.dry_run)?;
-    if !args.dry_run {
-        session.store.forget_derivations()?;
+        store.forget_derivations()?;
     }
     if args.json {
-        let alive: Vec<_> = report
-            .alive
-            .iter()
-            .map(|s| {
-                let why: Vec<String> = s.why.iter().map(reason).collect();
-                serde_json::json!({ "tree": s.tree.to_string(), "why": why })
-            })
-            .collect();
-        let gone: Vec<String> = report.gone.iter().map(what).collect();
-        output::json_pretty(&serde_json::json!({
-            "dry_run": args.dry_run,
-            "alive": alive,
-            "gone": gone,
-            "freed": report.freed,
-            "objects_alive": report.objects_alive,
-            "objects_gone": report.objects_gone,
-        }))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let style = Style::stdout();
-    let verb = if args.dry_run {
-        "would remove"
+        print_json(&report, args.dry_run)?;
     } else {
-        "removed"
-    };
+        print(&report, args.dry_run)?;
+    }
+    let style = Style::stderr();
+    if report.over > 0 {
+        tell!(
+            "{} the store cannot be made that small: {} too much are roots, pins or in use",
+            style.note("note:"),
+            output::size(report.over)
+        );
+    }
+    for path in &report.missing_locks {
+        tell!(
+            "{} the lock file {path} is gone; what it pins is kept for {} days (gc/lock-days)",
+            style.note("note:"),
+            config.lock_days
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_json(report: &GcReport, dry_run: bool) -> Result<(), Failure> {
+    let alive: Vec<_> = report
+        .alive
+        .iter()
+        .map(|s| {
+            let why: Vec<String> = s.why.iter().map(reason).collect();
+            serde_json::json!({ "tree": s.tree.to_string(), "why": why })
+        })
+        .collect();
+    let gone: Vec<_> = report.gone.iter().map(json).collect();
+    output::json_pretty(&serde_json::json!({
+        "dry_run": dry_run,
+        "alive": alive,
+        "gone": gone,
+        "freed": report.freed,
+        "over": report.over,
+        "objects_alive": report.objects_alive,
+        "objects_gone": report.objects_gone,
+        "missing_locks": report.missing_locks,
+    }))
+}
+
+fn print(report: &GcReport, dry_run: bool) -> Result<(), Failure> {
+    let style = Style::stdout();
+    let verb = if dry_run { "would remove" } else { "removed" };
     for gone in &report.gone {
         output::line(format!("{} {}", style.error(verb), what(gone)))?;
     }
-    if args.dry_run {
+    if dry_run {
         for survivor in &report.alive {
             let why: Vec<String> = survivor.why.iter().map(reason).collect();
             output::line(format!(
@@ -97,31 +202,99 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     let n = usize::try_from(report.objects_gone).unwrap_or(usize::MAX);
     output::line(format!(
         "{} {}: {} {}",
-        if args.dry_run { "would free" } else { "freed" },
+        if dry_run { "would free" } else { "freed" },
         output::size(report.freed),
         report.objects_gone,
         plural(n, "object"),
-    ))?;
-    Ok(ExitCode::SUCCESS)
+    ))
+}
+
+fn json(gone: &Gone) -> serde_json::Value {
+    let kind = match gone {
+        Gone::Tree { .. } => "tree",
+        Gone::Pack { .. } => "pack",
+        Gone::Rewrite { .. } => "part of pack",
+        Gone::Checkout { .. } => "checkout",
+        Gone::Leftover { .. } => "leftover",
+        Gone::Failed { .. } => "failed root",
+        Gone::Log { .. } => "log",
+        Gone::Cache { .. } => "cache",
+        Gone::Lock { .. } => "lock file",
+        _ => "other",
+    };
+    let mut value = serde_json::json!({ "kind": kind, "bytes": gone.bytes() });
+    match gone {
+        Gone::Tree {
+            tree,
+            names,
+            for_size,
+        } => {
+            value["tree"] = tree.to_string().into();
+            value["names"] = names.clone().into();
+            value["for_size"] = (*for_size).into();
+        }
+        Gone::Checkout { tree, for_size, .. } => {
+            value["tree"] = tree.to_string().into();
+            value["for_size"] = (*for_size).into();
+        }
+        Gone::Pack { name, .. }
+        | Gone::Rewrite { name, .. }
+        | Gone::Leftover { name, .. }
+        | Gone::Failed { name, .. }
+        | Gone::Log { name, .. }
+        | Gone::Cache { name, .. } => value["name"] = name.clone().into(),
+        Gone::Lock { path } => value["name"] = path.clone().into(),
+        _ => {}
+    }
+    value
 }
 
 fn what(gone: &Gone) -> String {
+    let size = output::size(gone.bytes());
+    let for_size = |yes: &bool| if *yes { " for the size" } else { "" };
     match gone {
-        Gone::Tree { tree, names } if names.is_empty() => format!("tree {tree}"),
-        Gone::Tree { tree, names } => format!("tree {tree} ({})", names.join(", ")),
-        Gone::Pack { name, bytes } => format!("pack {name}, {}", output::size(*bytes)),
-        Gone::Rewrite { name, bytes } => {
-            format!("the dead part of pack {name}, {}", output::size(*bytes))
-        }
-        Gone::Checkout { tree, bytes } => format!("checkout {tree}, {}", output::size(*bytes)),
-        Gone::Leftover { name, bytes } => format!("{name}, {}", output::size(*bytes)),
+        Gone::Tree {
+            tree,
+            names,
+            for_size: yes,
+        } if names.is_empty() => format!("tree {tree}{}", for_size(yes)),
+        Gone::Tree {
+            tree,
+            names,
+            for_size: yes,
+        } => format!("tree {tree} ({}){}", names.join(", "), for_size(yes)),
+        Gone::Pack { name, .. } => format!("pack {name}, {size}"),
+        Gone::Rewrite { name, .. } => format!("the dead part of pack {name}, {size}"),
+        Gone::Checkout {
+            tree,
+            for_size: yes,
+            ..
+        } => format!("checkout {tree}, {size}{}", for_size(yes)),
+        Gone::Leftover { name, .. } => format!("{name}, {size}"),
+        Gone::Failed { name, .. } => format!("failed root {name}, {size}"),
+        Gone::Log { name, .. } => format!("log {name}, {size}"),
+        Gone::Cache { name, .. } => format!("unused {name}, {size}"),
+        Gone::Lock { path } => format!("pins of {path}, which is gone"),
         other => format!("{other:?}"),
     }
 }
 
-fn reason(why: &Why) -> String {
+/// A reason to live, for people.
+pub fn reason(why: &Why) -> String {
     match why {
         Why::Root(name) => format!("root {name}"),
+        Why::Lock {
+            path,
+            kind,
+            name,
+            missing,
+        } => format!(
+            "{kind} {name} of {path}{}",
+            match missing {
+                Some(since) => format!(" (gone since {})", provide::date(*since)),
+                None => String::new(),
+            }
+        ),
         Why::Newest { group, place } => format!("{group}, number {place} from the newest"),
         Why::Recent { name } => format!("{name}, built recently"),
         Why::Lease { pid, purpose } => format!("in use by process {pid} ({purpose})"),

@@ -23,9 +23,11 @@ mod key;
 mod lists;
 mod lock;
 mod log;
+mod look;
 #[cfg(feature = "lsp")]
 mod lsp;
 mod man;
+mod object;
 mod output;
 mod place;
 mod progress;

@@ -1,6 +1,5 @@
 //! Gets seeds and snapshots that the lock file lacks and that need no one's help.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
@@ -11,9 +10,6 @@ use super::{Failure, output};
 use crate::build::host;
 use crate::build::seed::{self, HostSeed, SeedEvent, SurveyOptions};
 use crate::plan::{How, Lock, Need, Pin, PinKind, Recipes, embedded};
-
-/// Longer names than this are not used for roots.
-const LONGEST_ROOT: usize = 180;
 
 /// Says what a real run would get first.
 pub fn announce(needs: &[Need]) {
@@ -143,36 +139,41 @@ pub fn set(
     Ok(before.map(|p| p.tree))
 }
 
-/// Makes every pin of the lock file a root of the store, so that a collection started with other
-/// specifications keeps it too.
+/// Registers the lock file with the store, so that a collection started with other specifications
+/// keeps what it pins too. Costs next to nothing when nothing changed.
 pub fn keep_pins(session: &Session) -> Result<(), Failure> {
-    let Some(path) = session.lock.path() else {
+    let Some(path) = session.lock.path().filter(|path| path.is_file()) else {
         return Ok(());
     };
-    // Paths may be longer than names of roots can be; their hash tells lock files apart as well.
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    // A name that is no text cannot be looked at again by its text.
+    let Some(name) = absolute.to_str() else {
+        return Ok(());
+    };
+    let store = &session.store;
+    store.register_pins(name, now(), &pins_of(&session.lock))?;
+    // Earlier releases made roots of pins.
     let prefix = format!("lock {:.16} ", short(path.as_os_str().as_bytes()));
-    let wanted: BTreeMap<String, TreeHash> = session
-        .lock
-        .pins()
-        .map(|(kind, name, pin)| {
-            let mut root = format!("{prefix}{kind} {name}");
-            if root.len() > LONGEST_ROOT {
-                root = format!("{prefix}{kind} {}", short(name.as_bytes()));
-            }
-            (root, pin.tree)
-        })
-        .collect();
-    for root in session.store.roots()? {
-        if root.name.starts_with(&prefix) && wanted.get(&root.name) != Some(&root.tree) {
-            session.store.remove_root(&root.name)?;
-        }
-    }
-    for (name, tree) in wanted {
-        if session.store.has_tree(tree)? {
-            session.store.add_root(&name, tree)?;
+    for root in store.roots()? {
+        if root.name.starts_with(&prefix) {
+            store.remove_root(&root.name)?;
         }
     }
     Ok(())
+}
+
+/// What a lock file pins, as the store registers it.
+pub fn pins_of(lock: &Lock) -> Vec<(String, String, TreeHash)> {
+    lock.pins()
+        .map(|(kind, name, pin)| (kind.to_string(), name.to_owned(), pin.tree))
+        .collect()
+}
+
+/// Seconds since 1970.
+pub fn now() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs().cast_signed())
 }
 
 fn short(bytes: &[u8]) -> String {
@@ -181,10 +182,7 @@ fn short(bytes: &[u8]) -> String {
 
 /// Today as `YYYY-MM-DD`, in UTC.
 pub fn today() -> String {
-    let seconds = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs().cast_signed());
-    date(seconds)
+    date(now())
 }
 
 /// The day of a second since 1970, as `YYYY-MM-DD`, in UTC.

@@ -101,6 +101,7 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         args: &args,
         started,
     };
+    provide::keep_pins(&session)?;
     let outcome = if todo.is_empty() {
         Outcome::default()
     } else {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use mstore_store::{Fault, VerifyOptions};
 
 use super::Failure;
+use super::look::{self, Find, Roots, Where};
 use super::output::{self, Style};
 use super::place::Place;
 
@@ -17,6 +18,37 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
+    /// List a directory of a tree
+    Ls {
+        #[command(flatten)]
+        at: Where,
+        /// List what is below as well
+        #[arg(long, short)]
+        recursive: bool,
+    },
+    /// Write a file of a tree to standard output
+    Cat {
+        /// A target, a root, or the hash of a tree or its beginning, and a path in it
+        #[arg(value_name = "TREE:PATH")]
+        at: String,
+    },
+    /// Tell everything about one entry of a tree
+    Stat(Where),
+    /// Tell what a tree takes in the store, and what it shares with other trees
+    Du(Where),
+    /// Name the folder in which a tree lies on disk; it is checked out if need be
+    Path(Where),
+    /// Tell which trees have a directory, a content or a name of a file
+    Find(Find),
+    /// Tell numbers about the store
+    Info {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look after named roots, which gc keeps
+    #[command(subcommand)]
+    Root(Roots),
     /// Read everything again and compare it with its name
     Verify {
         /// Check indexes and references only, not contents
@@ -31,13 +63,26 @@ enum Command {
     },
 }
 
-/// Runs the command. Exits with 1 when something is wrong.
+/// Runs the command. Exits with 1 when something is wrong or nothing was found.
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
-    let Command::Verify {
-        quick,
-        repair,
-        json,
-    } = args.command;
+    match args.command {
+        Command::Ls { at, recursive } => look::ls(place, &at, recursive),
+        Command::Cat { at } => look::cat(place, &at),
+        Command::Stat(at) => look::stat(place, &at),
+        Command::Du(at) => look::du(place, &at),
+        Command::Path(at) => look::path(place, &at),
+        Command::Find(what) => look::find(place, &what),
+        Command::Info { json } => look::info(place, json),
+        Command::Root(command) => look::roots(place, &command),
+        Command::Verify {
+            quick,
+            repair,
+            json,
+        } => verify(place, quick, repair, json),
+    }
+}
+
+fn verify(place: &Place, quick: bool, repair: bool, json: bool) -> Result<ExitCode, Failure> {
     if repair {
         place.enter().map_err(Failure::machine)?;
     }

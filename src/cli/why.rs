@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+use super::gc::{self, Wishes};
 use super::place::{Place, Session};
-use super::{Failure, eval, output};
+use super::{Failure, eval, object, output};
 use crate::plan::{Explainer, Pins, Staleness};
 
 /// Explain a decision
@@ -20,6 +21,17 @@ enum Question {
         /// Targets
         #[arg(required = true, value_name = "TARGET")]
         targets: Vec<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Why something in the store is kept by gc
+    Alive {
+        /// The hash of a tree, a directory or a content, its beginning, a root or a target
+        #[arg(value_name = "HASH|NAME")]
+        what: String,
+        #[command(flatten)]
+        wishes: Wishes,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -42,6 +54,7 @@ enum Question {
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     match args.question {
         Question::Rebuild { targets, json } => rebuild(place, &targets, json),
+        Question::Alive { what, wishes, json } => alive(place, &what, &wishes, json),
         Question::Value {
             key,
             definitions,
@@ -72,6 +85,70 @@ fn rebuild(place: &Place, targets: &[String], json: bool) -> Result<ExitCode, Fa
     }
     if explainer.reasons().is_empty() {
         tell!("nothing has to be built");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The walk of `mstore gc`, under the same policy, with another listener.
+fn alive(place: &Place, what: &str, wishes: &Wishes, json: bool) -> Result<ExitCode, Failure> {
+    let config = place.config()?.gc;
+    let store = place.store_to_read()?;
+    let hash = if object::is_prefix(what) && !store.objects_with_prefix(what)?.is_empty() {
+        object::one(&store, what)?.0
+    } else if let Ok(hash) = what.parse() {
+        // It may be gone already, which is an answer.
+        hash
+    } else {
+        object::tree(place, &store, what)?.0.0
+    };
+    let policy = wishes.policy(&store, &config, None)?;
+    let why = store.why_alive(&policy, &hash)?;
+    if json {
+        let keepers: Vec<_> = why
+            .keepers
+            .iter()
+            .map(|k| {
+                let reasons: Vec<String> = k.why.iter().map(gc::reason).collect();
+                serde_json::json!({
+                    "tree": k.tree.to_string(),
+                    "names": k.names,
+                    "path": k.path,
+                    "why": reasons,
+                })
+            })
+            .collect();
+        output::json_pretty(&serde_json::json!({
+            "hash": hash.to_string(),
+            "kind": why.kind.map(|k| k.word()),
+            "alive": !keepers.is_empty(),
+            "keepers": keepers,
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(kind) = why.kind else {
+        output::line(format!("{hash}: the store does not have it"))?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    output::line(format!("{} {hash}", kind.word()))?;
+    for keeper in &why.keepers {
+        let mut line = String::from("  is ");
+        if keeper.tree.0 != hash {
+            line.push_str(&match keeper.path.as_str() {
+                "" => "the root of ".to_owned(),
+                path => format!("{path} in "),
+            });
+        }
+        line.push_str(&format!("tree {}", keeper.tree));
+        if !keeper.names.is_empty() {
+            line.push_str(&format!(" ({})", keeper.names.join(", ")));
+        }
+        output::line(line)?;
+        for reason in &keeper.why {
+            output::line(format!("    kept as {}", gc::reason(reason)))?;
+        }
+    }
+    if why.keepers.is_empty() {
+        output::line("  nothing keeps it: the next gc removes it")?;
     }
     Ok(ExitCode::SUCCESS)
 }

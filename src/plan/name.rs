@@ -350,7 +350,7 @@ pub(crate) fn nearest(name: &str, all: impl Iterator<Item = String>) -> Vec<Stri
 }
 
 /// Whether `text` fits `pattern`, in which `*` stands for any run of characters and `?` for one.
-fn glob(pattern: &str, text: &str) -> bool {
+pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     let (p, t): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut i, mut j) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

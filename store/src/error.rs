@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Owner,
     /// What was given to be stored or asked for is not acceptable.
     Input,
+    /// The caller asked to stop.
+    Interrupted,
     /// The machine failed: input/output, database.
     Machine,
 }
@@ -69,6 +71,9 @@ pub enum StoreError {
         /// The newest format number that this release can read.
         known: u32,
     },
+    /// The caller asked to stop.
+    #[error("interrupted")]
+    Interrupted,
     /// A change was asked of a store opened read-only.
     #[error("store is open read-only, cannot {action}: {}", path.display())]
     ReadOnly {
@@ -232,6 +237,7 @@ impl StoreError {
             E::NoSpace { .. } => ErrorKind::NoSpace,
             E::Missing { .. } => ErrorKind::Missing,
             E::Corrupt { .. } | E::DamagedFile { .. } | E::Decode { .. } => ErrorKind::Corrupt,
+            E::Interrupted => ErrorKind::Interrupted,
             E::NotAStore { .. } | E::NewerFormat { .. } | E::ReadOnly { .. } => ErrorKind::Format,
             E::UnmappedOwner { .. } => ErrorKind::Owner,
             E::Tar(TarError::Read { .. }) | E::Git(GitError::NoProgram { .. }) => {

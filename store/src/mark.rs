@@ -5,8 +5,18 @@ use std::sync::Arc;
 
 use crate::manifest::{Kind, Manifest, Tree};
 use crate::objects::parse_chunks;
-use crate::pack::{Pack, PackSet, Place, Sort};
-use crate::{Hash, StoreError, TreeHash};
+use crate::pack::{ENTRY_LEN, Pack, PackSet, Place, Sort};
+use crate::{DirHash, Hash, StoreError, TreeHash};
+
+/// Hears who names whom while marks are made.
+pub(crate) trait Edges {
+    /// `from` names `to`, a tree its root directory and a list its chunks without a name.
+    fn edge(&mut self, from: &Hash, name: &[u8], to: &Hash, is_dir: bool);
+}
+
+impl Edges for () {
+    fn edge(&mut self, _: &Hash, _: &[u8], _: &Hash, _: bool) {}
+}
 
 /// Bits for all objects of a set of packs.
 #[derive(Debug)]
@@ -17,7 +27,18 @@ pub(crate) struct Marks {
     pub missing: Vec<Hash>,
     /// Packs that stay as they are, by name.
     held: BTreeSet<String>,
+    /// Bytes in packs of all that is marked.
+    pub bytes: u64,
+    /// Marks made since the trial began, and what `bytes` and `missing` were then.
+    trial: Option<Trial>,
     buffer: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct Trial {
+    made: Vec<(usize, usize)>,
+    bytes: u64,
+    missing: usize,
 }
 
 impl Marks {
@@ -32,21 +53,68 @@ impl Marks {
             bits,
             missing: Vec::new(),
             held: BTreeSet::new(),
+            bytes: 0,
+            trial: None,
             buffer: Vec::new(),
         }
     }
 
     /// Goes on with a newer set of packs, in which all packs with marks still are.
-    pub fn renew(self, packs: Arc<PackSet>) -> Marks {
+    pub fn renew(mut self, packs: Arc<PackSet>) -> Marks {
+        self.renew_in_place(packs);
+        self
+    }
+
+    /// The same; marks in packs that are gone go with them.
+    pub fn renew_in_place(&mut self, packs: Arc<PackSet>) {
         let mut new = Marks::new(packs);
-        new.held.clone_from(&self.held);
         for (number, pack) in new.packs.packs.iter().enumerate() {
             let old = &self.packs.packs;
             if let Ok(at) = old.binary_search_by(|p| p.name.cmp(&pack.name)) {
-                new.bits[number].clone_from(&self.bits[at]);
+                new.bits[number] = std::mem::take(&mut self.bits[at]);
             }
         }
-        new
+        self.packs = new.packs;
+        self.bits = new.bits;
+    }
+
+    /// Goes on with a set in which packs are new that hold nothing but copies of what is marked.
+    pub fn adopt(&mut self, packs: Arc<PackSet>, copies: &[String]) {
+        self.renew_in_place(packs);
+        for (number, pack) in self.packs.packs.iter().enumerate() {
+            if copies.contains(&pack.name) {
+                for at in 0..pack.count() {
+                    self.bits[number][at / 64] |= 1 << (at % 64);
+                }
+            }
+        }
+    }
+
+    /// From now on marks can be taken back.
+    pub fn begin_trial(&mut self) {
+        let mut made = self.trial.take().map(|t| t.made).unwrap_or_default();
+        made.clear();
+        self.trial = Some(Trial {
+            made,
+            bytes: self.bytes,
+            missing: self.missing.len(),
+        });
+    }
+
+    /// Takes back the marks made since the trial began.
+    pub fn undo_trial(&mut self) {
+        if let Some(trial) = self.trial.take() {
+            for (number, at) in trial.made {
+                self.bits[number][at / 64] &= !(1 << (at % 64));
+            }
+            self.bytes = trial.bytes;
+            self.missing.truncate(trial.missing);
+        }
+    }
+
+    /// Keeps them.
+    pub fn end_trial(&mut self) {
+        self.trial = None;
     }
 
     pub fn is_marked(&self, pack: usize, at: usize) -> bool {
@@ -72,7 +140,12 @@ impl Marks {
                 return Ok(None);
             }
             *word |= bit;
-            return Ok(Some((pack.clone(), pack.place(at)?)));
+            let place = pack.place(at)?;
+            self.bytes += place.record_len() + ENTRY_LEN as u64;
+            if let Some(trial) = &mut self.trial {
+                trial.made.push((number, at));
+            }
+            return Ok(Some((pack.clone(), place)));
         }
         self.missing.push(*hash);
         Ok(None)
@@ -111,7 +184,9 @@ impl Marks {
         else {
             return;
         };
-        self.held.insert(name.to_owned());
+        if self.held.insert(name.to_owned()) {
+            self.bytes += self.packs.packs[number].len();
+        }
         let count = self.packs.packs[number].count();
         for at in 0..count {
             self.bits[number][at / 64] |= 1 << (at % 64);
@@ -119,7 +194,7 @@ impl Marks {
     }
 
     /// Marks a tree with all that it needs.
-    pub fn mark_tree(&mut self, tree: TreeHash) -> Result<(), StoreError> {
+    pub fn mark_tree(&mut self, tree: TreeHash, edges: &mut impl Edges) -> Result<(), StoreError> {
         let Some((pack, place)) = self.mark(&tree.0)? else {
             return Ok(());
         };
@@ -129,7 +204,13 @@ impl Marks {
             hash: tree.0,
             source,
         })?;
-        let mut open = vec![top.dir];
+        edges.edge(&tree.0, b"", &top.dir.0, true);
+        self.mark_dir(top.dir, edges)
+    }
+
+    /// Marks a directory with all that it needs.
+    pub fn mark_dir(&mut self, dir: DirHash, edges: &mut impl Edges) -> Result<(), StoreError> {
+        let mut open = vec![dir];
         while let Some(dir) = open.pop() {
             let Some((pack, place)) = self.mark(&dir.0)? else {
                 continue;
@@ -142,8 +223,14 @@ impl Marks {
             })?;
             for entry in manifest.entries() {
                 match entry.kind {
-                    Kind::Dir { manifest } => open.push(manifest),
-                    Kind::File { blob, .. } => self.mark_blob(&blob.0)?,
+                    Kind::Dir { manifest } => {
+                        edges.edge(&dir.0, &entry.name, &manifest.0, true);
+                        open.push(manifest);
+                    }
+                    Kind::File { blob, .. } => {
+                        edges.edge(&dir.0, &entry.name, &blob.0, false);
+                        self.mark_blob(&blob.0, edges)?;
+                    }
                     _ => {}
                 }
             }
@@ -151,7 +238,7 @@ impl Marks {
         Ok(())
     }
 
-    fn mark_blob(&mut self, blob: &Hash) -> Result<(), StoreError> {
+    fn mark_blob(&mut self, blob: &Hash, edges: &mut impl Edges) -> Result<(), StoreError> {
         let Some((pack, place)) = self.mark(blob)? else {
             return Ok(());
         };
@@ -161,6 +248,7 @@ impl Marks {
         self.buffer.clear();
         pack.read_into(&place, &mut self.buffer)?;
         for (chunk, _) in parse_chunks(*blob, &self.buffer)? {
+            edges.edge(blob, b"", &chunk, false);
             self.mark(&chunk)?;
         }
         Ok(())

@@ -192,6 +192,7 @@ enum Op {
     Unroot(u8),
     Record(u8, u8),
     Collect(usize),
+    Shrink(u64),
     Reopen,
     Checkout(u8),
     Pick(u8),
@@ -204,6 +205,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..4u8).prop_map(Op::Unroot),
         2 => (0..3u8, 0..8u8).prop_map(|(n, t)| Op::Record(n, t)),
         3 => (0..3usize).prop_map(Op::Collect),
+        1 => (0..400_000u64).prop_map(Op::Shrink),
         2 => Just(Op::Reopen),
         2 => (0..8u8).prop_map(Op::Checkout),
         1 => (0..8u8).prop_map(Op::Pick),
@@ -298,6 +300,15 @@ proptest! {
                     let found: BTreeSet<_> = real.alive.iter().map(|s| s.tree).collect();
                     prop_assert_eq!(&found, &alive);
                     model.here = alive;
+                }
+                Op::Shrink(max) => {
+                    let policy = GcPolicy { max_size: Some(max), ..GcPolicy::newest(3) };
+                    let dry = store.gc(&policy, true).unwrap();
+                    let real = store.gc(&policy, false).unwrap();
+                    prop_assert_eq!(&dry, &real);
+                    let found: BTreeSet<_> = real.alive.iter().map(|s| s.tree).collect();
+                    prop_assert!(model.roots.values().chain(&model.held).all(|t| found.contains(t)));
+                    model.here = found;
                 }
                 Op::Reopen => {
                     drop(store);

@@ -1,0 +1,324 @@
+//! The collector: removes what nothing needs, and says why the rest lives.
+//!
+//! It runs beside everything else. First, without a lock, it marks what the roots need. Then it takes
+//! the store's lock alone, which waits for additions under way, marks what became needed meanwhile,
+//! and makes a plan. A dry run ends there and prints the plan; a real run carries it out: under the
+//! same lock it writes the packs of manifests anew, forgets and moves aside what is dead as a whole,
+//! and lets go of the lock. Half-dead packs of contents, which is where the copying is, follow in
+//! rounds of about a gigabyte: copied without the lock, looked at again under it, replaced. So a run
+//! that is interrupted has done what it did, and the next one goes on.
+//!
+//! A crash at any moment leaves whole packs only: a copy is durable and visible before the original
+//! goes, and an object that is in two packs for a while does no harm.
+//!
+//! What is read is the database, the indexes of the packs, trees and manifests; contents only where
+//! they are copied.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::lock::StoreLock;
+use crate::mark::Marks;
+use crate::pack::{Content, Pack};
+use crate::{Realisation, RegisteredPin, Store, StoreError, TreeHash};
+
+mod alive;
+mod plan;
+mod roots;
+mod work;
+
+pub use alive::{Keeper, ObjectKind, WhyAlive};
+use plan::{Plan, Victim, victims};
+use roots::{Dropped, Roots};
+
+/// Names the group that a realisation belongs to; `None` for one that is not worth keeping by itself.
+pub type GroupOf<'a> = dyn Fn(&Realisation) -> Option<String> + 'a;
+
+/// What is to be kept.
+pub struct GcPolicy<'a> {
+    /// The newest so many realisations of each group live.
+    pub keep: usize,
+    /// The group of a realisation. By default its name.
+    pub group: Box<GroupOf<'a>>,
+    /// Trees that live whatever else is true, with the reason to show.
+    pub pins: Vec<(String, TreeHash)>,
+    /// Realisations begun at or after this second live too.
+    pub keep_since: Option<i64>,
+    /// The newest tree of each name for which this gives a reason lives whatever else is true.
+    pub always: Box<GroupOf<'a>>,
+    /// The size in bytes that the store shall not exceed. What was used longest ago goes first:
+    /// checkouts, which can be made again, then trees that only `keep` and `keep_since` speak for.
+    pub max_size: Option<u64>,
+    /// What lock files pin at this moment, in place of what they pinned when they were registered.
+    pub locks: Vec<(String, Vec<RegisteredPin>)>,
+    /// The pins of a lock file that is missing since before this second count no more.
+    pub locks_before: Option<i64>,
+    /// Roots of failed builds kept before this second go.
+    pub failed_before: Option<i64>,
+    /// Logs written before this second go, except those of realisations whose trees are here.
+    pub logs_before: Option<i64>,
+    /// Caches of unchanged files that nobody used since this second go.
+    pub caches_before: Option<i64>,
+    /// Becomes true when the collection is to stop.
+    pub stop: Option<&'a AtomicBool>,
+}
+
+impl GcPolicy<'_> {
+    /// Keeps the newest `keep` realisations of each name, and nothing of no use to builds goes.
+    pub fn newest(keep: usize) -> Self {
+        GcPolicy {
+            keep,
+            group: Box::new(|r| Some(r.name.clone())),
+            pins: Vec::new(),
+            keep_since: None,
+            always: Box::new(|_| None),
+            max_size: None,
+            locks: Vec::new(),
+            locks_before: None,
+            failed_before: None,
+            logs_before: None,
+            caches_before: None,
+            stop: None,
+        }
+    }
+
+    fn go_on(&self) -> Result<(), StoreError> {
+        match self.stop {
+            Some(stop) if stop.load(Ordering::Relaxed) => Err(StoreError::Interrupted),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why a tree lives.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Why {
+    /// It is a named root.
+    Root(String),
+    /// A lock file that uses this store pins it.
+    Lock {
+        /// The lock file.
+        path: String,
+        /// `seed` or `snapshot`.
+        kind: String,
+        /// The name in it.
+        name: String,
+        /// Since when the lock file is missing.
+        missing: Option<i64>,
+    },
+    /// A living process uses it.
+    Lease {
+        /// The process.
+        pid: u32,
+        /// What it does.
+        purpose: String,
+    },
+    /// The caller pins it.
+    Pin(String),
+    /// It is among the newest of its group.
+    Newest {
+        /// The group.
+        group: String,
+        /// 1 is the newest.
+        place: usize,
+    },
+    /// It was built recently.
+    Recent {
+        /// The realisation's name.
+        name: String,
+    },
+}
+
+impl Why {
+    /// Whether the tree lives even when the store is too large.
+    fn is_must(&self) -> bool {
+        !matches!(self, Why::Newest { .. } | Why::Recent { .. })
+    }
+}
+
+/// A tree that stays, and all the reasons.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survivor {
+    /// The tree.
+    pub tree: TreeHash,
+    /// Why it lives.
+    pub why: Vec<Why>,
+}
+
+/// Something that goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Gone {
+    /// A tree, with the names of the realisations that made it.
+    Tree {
+        /// The tree.
+        tree: TreeHash,
+        /// Names of its realisations.
+        names: Vec<String>,
+        /// The policy would keep it if the store were not too large.
+        for_size: bool,
+    },
+    /// A pack file nothing in which is needed.
+    Pack {
+        /// Its name.
+        name: String,
+        /// Bytes freed.
+        bytes: u64,
+    },
+    /// A pack file whose living part moves to a new one.
+    Rewrite {
+        /// Its name.
+        name: String,
+        /// Bytes freed.
+        bytes: u64,
+    },
+    /// A checkout or cached layer.
+    Checkout {
+        /// The tree.
+        tree: TreeHash,
+        /// Bytes on disk.
+        bytes: u64,
+        /// Its tree stays.
+        for_size: bool,
+    },
+    /// A scratch folder whose owner is dead, or a left-over file.
+    Leftover {
+        /// Its path within the store.
+        name: String,
+        /// Bytes freed.
+        bytes: u64,
+    },
+    /// The root of a failed build.
+    Failed {
+        /// Its path within the store.
+        name: String,
+        /// Bytes freed.
+        bytes: u64,
+    },
+    /// A log.
+    Log {
+        /// Its path within the store.
+        name: String,
+        /// Bytes freed.
+        bytes: u64,
+    },
+    /// A cache of unchanged files.
+    Cache {
+        /// Its path within the store.
+        name: String,
+        /// Bytes freed.
+        bytes: u64,
+    },
+    /// The pins of a lock file that is missing for long.
+    Lock {
+        /// The lock file.
+        path: String,
+    },
+}
+
+impl Gone {
+    /// Bytes that this frees.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Gone::Tree { .. } | Gone::Lock { .. } => 0,
+            Gone::Pack { bytes, .. }
+            | Gone::Rewrite { bytes, .. }
+            | Gone::Checkout { bytes, .. }
+            | Gone::Leftover { bytes, .. }
+            | Gone::Failed { bytes, .. }
+            | Gone::Log { bytes, .. }
+            | Gone::Cache { bytes, .. } => *bytes,
+        }
+    }
+}
+
+/// What a collection did, or with `dry_run` would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GcReport {
+    /// Trees that stay, sorted, with the reasons.
+    pub alive: Vec<Survivor>,
+    /// What goes.
+    pub gone: Vec<Gone>,
+    /// Bytes freed in all.
+    pub freed: u64,
+    /// Objects that stay.
+    pub objects_alive: u64,
+    /// Objects that go.
+    pub objects_gone: u64,
+    /// By so many bytes that must stay the store exceeds the size that was wished.
+    pub over: u64,
+    /// Lock files that were found missing, or still are; their pins count for the time being.
+    pub missing_locks: Vec<String>,
+}
+
+/// So many bytes are copied at a time, about.
+const ROUND: u64 = 1 << 30;
+
+impl Store {
+    /// Removes what nothing needs; with `dry_run` only tells the plan, which is what a real run
+    /// carries out.
+    pub fn gc(&self, policy: &GcPolicy<'_>, dry_run: bool) -> Result<GcReport, StoreError> {
+        if !dry_run {
+            self.writable("collect garbage in it")?;
+        }
+        let _only = if dry_run {
+            None
+        } else {
+            let path = self.path().join("gc.lock");
+            Some(StoreLock::take_file(self.disk(), &path, true)?)
+        };
+        // Most of the marking, while others add.
+        let roots = self.gc_roots(policy, &Dropped::new())?;
+        let mut marks = Marks::new(self.refresh()?);
+        let dropped = self.choose(policy, &roots, &mut marks)?;
+        let lock = if dry_run {
+            self.lock_shared()?
+        } else {
+            self.lock_exclusive()?
+        };
+        // What became needed since, or is leased by work that ended just now.
+        let roots = self.gc_roots(policy, &dropped)?;
+        marks = marks.renew(self.refresh()?);
+        mark_all(policy, &roots, &mut marks)?;
+        let mut plan = self.plan(policy, roots, marks, &dropped)?;
+        if dry_run {
+            return Ok(plan.report);
+        }
+        policy.go_on()?;
+        self.remove_dead(&mut plan, lock)?;
+        self.rewrite(policy, &mut plan)?;
+        plan.report.freed = plan.report.gone.iter().map(Gone::bytes).sum();
+        Ok(plan.report)
+    }
+}
+
+/// Marks what all roots need. What cannot be marked whole must not be collected around: repair could
+/// still need the rest.
+fn mark_all(policy: &GcPolicy<'_>, roots: &Roots, marks: &mut Marks) -> Result<(), StoreError> {
+    for tree in roots.why.keys() {
+        policy.go_on()?;
+        marks.mark_tree(*tree, &mut ())?;
+    }
+    whole(marks)
+}
+
+fn whole(marks: &Marks) -> Result<(), StoreError> {
+    if let Some((name, detail)) = marks.packs.broken.first() {
+        return Err(StoreError::DamagedFile {
+            path: PathBuf::from(format!("packs/{name}.pack")),
+            detail: detail.clone(),
+        });
+    }
+    match marks.missing.first() {
+        Some(hash) => Err(StoreError::Corrupt {
+            what: "store",
+            hash: *hash,
+            detail: "a tree that lives needs this object, which is not there".into(),
+        }),
+        None => Ok(()),
+    }
+}

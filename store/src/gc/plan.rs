@@ -1,0 +1,431 @@
+//! What a collection will do, as data: a dry run prints it, a real one carries it out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::roots::{Dropped, Roots};
+use super::{GcPolicy, GcReport, Gone, Why};
+use crate::disk::Disk;
+use crate::facts::hash_at;
+use crate::mark::Marks;
+use crate::pack::{Content, EXTENSION, Pack, Sort};
+use crate::session;
+use crate::{Store, StoreError, TreeHash};
+
+/// Packs smaller than this are merged when there are many.
+const SMALL: u64 = 4 << 20;
+/// So many small packs are left alone.
+const SMALL_MANY: usize = 32;
+
+/// What will be done.
+pub(super) struct Plan {
+    pub report: GcReport,
+    pub marks: Marks,
+    /// Packs that go under the lock.
+    pub dead: Vec<Arc<Pack>>,
+    /// Packs of manifests, whose living part is copied under the lock.
+    pub meta: Vec<Victim>,
+    /// Packs of contents, whose living part is copied afterwards.
+    pub data: Vec<Victim>,
+    /// Checkouts and layers to be forgotten and removed.
+    pub layers: Vec<(Option<TreeHash>, PathBuf)>,
+    /// Files and folders to be removed.
+    pub paths: Vec<PathBuf>,
+    /// Lock files to be forgotten.
+    pub dead_locks: Vec<String>,
+    /// Lock files to be noted as missing.
+    pub missing_locks: Vec<String>,
+}
+
+/// A pack whose living objects are copied.
+#[derive(Clone)]
+pub(super) struct Victim {
+    pub pack: Arc<Pack>,
+    /// Living objects that the copy has.
+    pub copied: usize,
+    /// Bytes of them.
+    pub living: u64,
+    /// Bytes that go.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Makes the plan from marks that are complete. The caller holds the store's lock.
+    pub(super) fn plan(
+        &self,
+        policy: &GcPolicy<'_>,
+        roots: Roots,
+        marks: Marks,
+        dropped: &Dropped,
+    ) -> Result<Plan, StoreError> {
+        let mut report = GcReport {
+            alive: roots.survivors(),
+            missing_locks: roots.missing_locks.iter().map(|(p, _)| p.clone()).collect(),
+            ..GcReport::default()
+        };
+        let meta = victims(&marks, Content::Meta, false)?;
+        let mut data = victims(&marks, Content::Data, false)?;
+        let limit = match policy.max_size {
+            Some(max) => Some(max.saturating_sub(self.other_bytes(policy)?)),
+            None => None,
+        };
+        let mut size = size_after(&marks, &meta, &data);
+        if limit.is_some_and(|limit| size > limit) {
+            data = victims(&marks, Content::Data, true)?;
+            size = size_after(&marks, &meta, &data);
+        }
+        let all: Vec<&Victim> = meta.iter().chain(&data).collect();
+        let dead = judge_packs(&marks, &roots, &all, dropped, &mut report)?;
+        let room = limit.map(|limit| limit.saturating_sub(size));
+        let layers = self.judge_layers(&roots, room, &mut report)?;
+        let mut paths = self.judge_leftovers(&marks, &mut report)?;
+        paths.extend(self.judge_aids(policy, &roots, &mut report)?);
+        for path in &roots.dead_locks {
+            report.gone.push(Gone::Lock { path: path.clone() });
+        }
+        report.over = limit.map_or(0, |limit| size.saturating_sub(limit));
+        report.freed = report.gone.iter().map(Gone::bytes).sum();
+        Ok(Plan {
+            report,
+            marks,
+            dead,
+            meta,
+            data,
+            layers,
+            paths,
+            dead_locks: roots.dead_locks,
+            missing_locks: roots
+                .missing_locks
+                .into_iter()
+                .filter_map(|(path, new)| new.then_some(path))
+                .collect(),
+        })
+    }
+
+    /// Finds checkouts and layers that no living tree uses.
+    fn judge_layers(
+        &self,
+        roots: &Roots,
+        mut room: Option<u64>,
+        report: &mut GcReport,
+    ) -> Result<Vec<(Option<TreeHash>, PathBuf)>, StoreError> {
+        let boot = self.disk().boot();
+        let rows = self.database().read("list layers", |c| {
+            c.prepare("SELECT tree, base, boot FROM layer ORDER BY tree")?
+                .query_map([], |row| {
+                    let base: Option<String> = row.get(1)?;
+                    let base = match base {
+                        Some(_) => Some(TreeHash(hash_at(row, 1)?)),
+                        None => None,
+                    };
+                    Ok((TreeHash(hash_at(row, 0)?), (base, row.get::<_, String>(2)?)))
+                })?
+                .collect::<rusqlite::Result<BTreeMap<_, _>>>()
+        })?;
+        let mut kept = BTreeSet::new();
+        for top in roots.newest_first() {
+            if let Some(room) = &mut room {
+                let leased = roots.why[&top]
+                    .iter()
+                    .any(|why| matches!(why, Why::Lease { .. }));
+                let mut bytes = 0;
+                let mut at = Some(top);
+                while let Some((base, tree)) = at
+                    .filter(|tree| !kept.contains(tree))
+                    .and_then(|tree| Some((rows.get(&tree)?.0, tree)))
+                {
+                    let folder = if base.is_some() {
+                        "layers"
+                    } else {
+                        "checkouts"
+                    };
+                    bytes += disk_use(&self.path().join(folder).join(tree.to_string()));
+                    at = base;
+                }
+                if bytes > *room && !leased {
+                    continue;
+                }
+                *room = room.saturating_sub(bytes);
+            }
+            let mut at = Some(top);
+            while let Some(tree) = at {
+                let row = rows.get(&tree).filter(|(_, made)| *made == boot);
+                // A layer kept already was followed to its end already.
+                at = match row {
+                    Some((base, _)) if kept.insert(tree) => *base,
+                    _ => None,
+                };
+            }
+        }
+        let mut gone = Vec::new();
+        for (folder, whole) in [("checkouts", true), ("layers", false)] {
+            for (name, path) in list(self.disk(), &self.path().join(folder))? {
+                let tree: Option<TreeHash> = name.parse().ok();
+                let stays = tree.is_some_and(|tree| {
+                    kept.contains(&tree)
+                        && rows
+                            .get(&tree)
+                            .is_some_and(|(base, _)| base.is_none() == whole)
+                });
+                if stays {
+                    continue;
+                }
+                let bytes = disk_use(&path);
+                report.gone.push(match tree {
+                    Some(tree) => Gone::Checkout {
+                        tree,
+                        bytes,
+                        for_size: roots.why.contains_key(&tree),
+                    },
+                    None => Gone::Leftover {
+                        name: format!("{folder}/{name}"),
+                        bytes,
+                    },
+                });
+                gone.push((tree, path));
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Finds files that no crash-free run leaves behind.
+    fn judge_leftovers(
+        &self,
+        marks: &Marks,
+        report: &mut GcReport,
+    ) -> Result<Vec<PathBuf>, StoreError> {
+        let mut gone = Vec::new();
+        let living = session::living(self.disk(), self.path())?;
+        let mut leave = |folder: &str, name: &str, path: PathBuf| {
+            report.gone.push(Gone::Leftover {
+                name: format!("{folder}/{name}"),
+                bytes: disk_use(&path),
+            });
+            gone.push(path);
+        };
+        for (name, path) in list(self.disk(), &self.packs_dir())? {
+            // Packs are placed and named under the lock: one that has no name was left by a crash.
+            let named = name.strip_suffix(EXTENSION).is_some_and(|name| {
+                let broken = marks.packs.broken.iter().any(|(b, _)| b == name);
+                broken || marks.packs.packs.iter().any(|p| p.name == name)
+            });
+            if !named {
+                leave("packs", &name, path);
+            }
+        }
+        for (name, path) in list(self.disk(), &self.path().join("tmp"))? {
+            if living.binary_search(&name).is_err() {
+                leave("tmp", &name, path);
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Finds old things that help people and not builds.
+    fn judge_aids(
+        &self,
+        policy: &GcPolicy<'_>,
+        roots: &Roots,
+        report: &mut GcReport,
+    ) -> Result<Vec<PathBuf>, StoreError> {
+        let mut gone = Vec::new();
+        let logs: BTreeSet<&str> = roots
+            .logs
+            .iter()
+            .filter(|(_, tree)| roots.why.contains_key(tree))
+            .map(|(log, _)| log.as_str())
+            .collect();
+        type Make = fn(String, u64) -> Gone;
+        let kinds: [(&str, Option<i64>, Make); 3] = [
+            ("failed", policy.failed_before, |name, bytes| Gone::Failed {
+                name,
+                bytes,
+            }),
+            ("logs", policy.logs_before, |name, bytes| Gone::Log {
+                name,
+                bytes,
+            }),
+            ("cache", policy.caches_before, |name, bytes| Gone::Cache {
+                name,
+                bytes,
+            }),
+        ];
+        for (folder, before, make) in kinds {
+            let dir = self.path().join(folder);
+            let Some(before) = before.filter(|_| dir.is_dir()) else {
+                continue;
+            };
+            for (name, path) in list(self.disk(), &dir)? {
+                let old = fs::symlink_metadata(&path)
+                    .is_ok_and(|m| m.mtime() < before && (folder != "cache" || m.atime() < before));
+                if old && !(folder == "logs" && logs.contains(&*name)) {
+                    report
+                        .gone
+                        .push(make(format!("{folder}/{name}"), disk_use(&path)));
+                    gone.push(path);
+                }
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Bytes of the store that are neither in packs nor in checkouts, and stay.
+    pub(super) fn other_bytes(&self, policy: &GcPolicy<'_>) -> Result<u64, StoreError> {
+        let mut sum = 0;
+        for folder in ["db", "logs", "cache", "failed"] {
+            sum += disk_use(&self.path().join(folder));
+        }
+        let mut report = GcReport::default();
+        let roots = Roots::default();
+        let kept_logs = GcPolicy {
+            failed_before: policy.failed_before,
+            caches_before: policy.caches_before,
+            ..GcPolicy::newest(0)
+        };
+        self.judge_aids(&kept_logs, &roots, &mut report)?;
+        let gone: u64 = report.gone.iter().map(Gone::bytes).sum();
+        Ok(sum.saturating_sub(gone))
+    }
+}
+
+/// Bytes of all packs when the victims are written anew.
+fn size_after(marks: &Marks, meta: &[Victim], data: &[Victim]) -> u64 {
+    let mut sum = 0;
+    for (number, pack) in marks.packs.packs.iter().enumerate() {
+        if marks.count(number) > 0 {
+            let mut all = meta.iter().chain(data);
+            let victim = all.find(|v| v.pack.name == pack.name);
+            sum += victim.map_or(pack.len(), |v| v.living);
+        }
+    }
+    sum
+}
+
+/// Decides about every pack, names the trees that go, and returns the packs that go under the lock:
+/// the dead ones, and those of manifests that are written anew.
+fn judge_packs(
+    marks: &Marks,
+    roots: &Roots,
+    victims: &[&Victim],
+    dropped: &Dropped,
+    report: &mut GcReport,
+) -> Result<Vec<Arc<Pack>>, StoreError> {
+    let mut dead = Vec::new();
+    let mut trees = BTreeSet::new();
+    for (number, pack) in marks.packs.packs.iter().enumerate() {
+        let living = marks.count(number);
+        report.objects_alive += living as u64;
+        report.objects_gone += (pack.count() - living) as u64;
+        for at in 0..pack.count() {
+            if !marks.is_marked(number, at) {
+                let place = pack.place(at)?;
+                if place.sort == Sort::Tree {
+                    trees.insert(TreeHash(place.hash));
+                }
+            }
+        }
+        if living == 0 {
+            report.gone.push(Gone::Pack {
+                name: pack.name.clone(),
+                bytes: pack.len(),
+            });
+            dead.push(pack.clone());
+            continue;
+        }
+        if let Some(victim) = victims.iter().find(|v| v.pack.name == pack.name) {
+            report.gone.push(Gone::Rewrite {
+                name: pack.name.clone(),
+                bytes: victim.bytes,
+            });
+            if pack.is_meta() {
+                dead.push(pack.clone());
+            }
+        }
+    }
+    for tree in trees {
+        if !roots.why.contains_key(&tree) {
+            let names = roots.names.get(&tree).cloned().unwrap_or_default();
+            report.gone.push(Gone::Tree {
+                tree,
+                names,
+                for_size: dropped.contains_key(&tree),
+            });
+        }
+    }
+    Ok(dead)
+}
+
+/// Chooses packs to be copied. Of contents, those at least half dead; of what names other objects,
+/// all in which anything is dead; of both, the small ones when there are many. With `tight`, of
+/// contents too all in which anything is dead.
+pub(super) fn victims(
+    marks: &Marks,
+    content: Content,
+    tight: bool,
+) -> Result<Vec<Victim>, StoreError> {
+    let mut chosen = Vec::new();
+    let mut small = Vec::new();
+    for (number, pack) in marks.packs.packs.iter().enumerate() {
+        let copied = marks.count(number);
+        if copied == 0 || pack.is_meta() != (content == Content::Meta) {
+            continue;
+        }
+        let mut living = 0;
+        for at in 0..pack.count() {
+            if marks.is_marked(number, at) {
+                living += pack.place(at)?.record_len() + crate::pack::ENTRY_LEN as u64;
+            }
+        }
+        let victim = Victim {
+            pack: pack.clone(),
+            copied,
+            living,
+            bytes: pack.len().saturating_sub(living),
+        };
+        let half = content == Content::Meta || tight || living * 2 <= pack.len();
+        if half && copied < pack.count() {
+            chosen.push(victim);
+        } else if pack.len() < SMALL {
+            small.push(victim);
+        }
+    }
+    if small.len() > SMALL_MANY {
+        chosen.append(&mut small);
+    }
+    Ok(chosen)
+}
+
+/// What is in a folder, sorted by name.
+fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<(String, PathBuf)>, StoreError> {
+    let names = disk.list(dir).map_err(|e| StoreError::io("list", dir, e))?;
+    let found = names.into_iter().map(|name| {
+        let path = dir.join(&name);
+        (name.to_string_lossy().into_owned(), path)
+    });
+    Ok(found.collect())
+}
+
+/// Bytes on disk of a file, or of a folder with all in it. What cannot be looked at counts nothing.
+pub(crate) fn disk_use(path: &Path) -> u64 {
+    let mut sum = 0;
+    let mut open = vec![path.to_path_buf()];
+    let mut linked = BTreeSet::new();
+    while let Some(path) = open.pop() {
+        let Ok(meta) = fs::symlink_metadata(&path) else {
+            continue;
+        };
+        if meta.nlink() > 1 && !meta.is_dir() && !linked.insert(meta.ino()) {
+            continue;
+        }
+        sum += meta.blocks() * 512;
+        if meta.is_dir()
+            && let Ok(list) = fs::read_dir(&path)
+        {
+            open.extend(list.flatten().map(|entry| entry.path()));
+        }
+    }
+    sum
+}

@@ -1,0 +1,249 @@
+//! What makes trees live.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::{GcPolicy, Survivor, Why, whole};
+use crate::db::pins::pins_of;
+use crate::db::used::last_used;
+use crate::facts::{hash_at, realisation_at};
+use crate::mark::Marks;
+use crate::session;
+use crate::{Store, StoreError, TreeHash};
+
+/// Trees that go because the store is too large, with when they were last used.
+pub(super) type Dropped = BTreeMap<TreeHash, i64>;
+
+/// Everything that makes a tree live, and the names of what made each tree.
+#[derive(Default)]
+pub(super) struct Roots {
+    pub why: BTreeMap<TreeHash, Vec<Why>>,
+    pub names: BTreeMap<TreeHash, Vec<String>>,
+    /// When each tree was last used.
+    pub used: BTreeMap<TreeHash, i64>,
+    /// Logs of realisations, with their trees.
+    pub logs: Vec<(String, TreeHash)>,
+    /// Lock files that are missing for too long.
+    pub dead_locks: Vec<String>,
+    /// Lock files that are missing, and whether that is new.
+    pub missing_locks: Vec<(String, bool)>,
+}
+
+impl Roots {
+    pub fn survivors(&self) -> Vec<Survivor> {
+        let all = self.why.iter();
+        all.map(|(tree, why)| Survivor {
+            tree: *tree,
+            why: why.clone(),
+        })
+        .collect()
+    }
+
+    /// Trees that live, those used last first.
+    pub fn newest_first(&self) -> Vec<TreeHash> {
+        let mut all: Vec<TreeHash> = self.why.keys().copied().collect();
+        all.sort_by_key(|tree| (std::cmp::Reverse(self.used_at(tree)), *tree));
+        all
+    }
+
+    fn used_at(&self, tree: &TreeHash) -> i64 {
+        self.used.get(tree).copied().unwrap_or(0)
+    }
+
+    pub fn is_must(&self, tree: &TreeHash) -> bool {
+        self.why
+            .get(tree)
+            .is_some_and(|why| why.iter().any(Why::is_must))
+    }
+}
+
+/// Whether a lock file is gone for certain; one that cannot be looked at is not.
+fn is_missing(path: &str) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    let meta = std::fs::metadata(Path::new(path));
+    meta.is_err_and(|e| matches!(e.kind(), NotFound | NotADirectory))
+}
+
+impl Store {
+    /// Marks what the roots need; of trees that only the policy speaks for, those used last, as long
+    /// as the store is small enough. Returns the others.
+    pub(super) fn choose(
+        &self,
+        policy: &GcPolicy<'_>,
+        roots: &Roots,
+        marks: &mut Marks,
+    ) -> Result<Dropped, StoreError> {
+        let mut dropped = Dropped::new();
+        let limit = match policy.max_size {
+            Some(max) => max.saturating_sub(self.other_bytes(policy)?),
+            None => u64::MAX,
+        };
+        for tree in roots.why.keys().filter(|tree| roots.is_must(tree)) {
+            policy.go_on()?;
+            marks.mark_tree(*tree, &mut ())?;
+        }
+        for tree in roots.newest_first() {
+            if roots.is_must(&tree) {
+                continue;
+            }
+            policy.go_on()?;
+            marks.begin_trial();
+            marks.mark_tree(tree, &mut ())?;
+            // What is older than the first that does not fit goes too.
+            if !dropped.is_empty() || marks.bytes > limit {
+                marks.undo_trial();
+                dropped.insert(tree, roots.used_at(&tree));
+            }
+        }
+        marks.end_trial();
+        whole(marks)?;
+        Ok(dropped)
+    }
+
+    /// Gathers the roots from one state of the database.
+    pub(super) fn gc_roots(
+        &self,
+        policy: &GcPolicy<'_>,
+        dropped: &Dropped,
+    ) -> Result<Roots, StoreError> {
+        let living = session::living(self.disk(), self.path())?;
+        let (realisations, named, leased, locks, pins, used) =
+            self.database().read_together("gather roots", |c| {
+                let realisations = c
+                    .prepare(
+                        "SELECT key, drv, name, tree, started, seconds, host, log \
+                         FROM realisation ORDER BY started DESC, key",
+                    )?
+                    .query_map([], realisation_at)?
+                    .collect::<rusqlite::Result<Vec<_>>>()?;
+                let named = c
+                    .prepare("SELECT tree, name FROM root ORDER BY name")?
+                    .query_map([], |row| {
+                        Ok((TreeHash(hash_at(row, 0)?), row.get::<_, String>(1)?))
+                    })?
+                    .collect::<rusqlite::Result<Vec<_>>>()?;
+                let leased = c
+                    .prepare(
+                        "SELECT lease_tree.tree, lease.session, lease.pid, lease.purpose \
+                         FROM lease_tree JOIN lease ON lease.id = lease_tree.lease",
+                    )?
+                    .query_map([], |row| {
+                        Ok((
+                            TreeHash(hash_at(row, 0)?),
+                            row.get::<_, String>(1)?,
+                            row.get::<_, u32>(2)?,
+                            row.get::<_, String>(3)?,
+                        ))
+                    })?
+                    .collect::<rusqlite::Result<Vec<_>>>()?;
+                let locks = c
+                    .prepare("SELECT path, missing FROM lock_file ORDER BY path")?
+                    .query_map([], |row| {
+                        Ok((row.get::<_, String>(0)?, row.get::<_, Option<i64>>(1)?))
+                    })?
+                    .collect::<rusqlite::Result<Vec<_>>>()?;
+                let pins = pins_of(c, None)?;
+                Ok((realisations, named, leased, locks, pins, last_used(c)?))
+            })?;
+        let mut roots = Roots {
+            used,
+            ..Roots::default()
+        };
+        roots.logs = realisations
+            .iter()
+            .filter_map(|r| Some((r.log.clone()?, r.tree)))
+            .collect();
+        let mut add = |tree: TreeHash, why: Why| roots.why.entry(tree).or_default().push(why);
+        for (tree, name) in named {
+            add(tree, Why::Root(name));
+        }
+        for (tree, session, pid, purpose) in leased {
+            if living.binary_search(&session).is_ok() {
+                add(tree, Why::Lease { pid, purpose });
+            }
+        }
+        for (path, noted) in locks {
+            let now = policy.locks.iter().find(|(p, _)| *p == path);
+            let missing = match now {
+                Some(_) => None,
+                None if is_missing(&path) => Some(noted),
+                None => None,
+            };
+            if let Some(noted) = missing {
+                let old = |since: i64| policy.locks_before.is_some_and(|before| since < before);
+                if noted.is_some_and(old) {
+                    roots.dead_locks.push(path);
+                    continue;
+                }
+                roots.missing_locks.push((path.clone(), noted.is_none()));
+            }
+            let pins = match now {
+                Some((_, pins)) => pins,
+                None => &pins,
+            };
+            for pin in pins.iter().filter(|pin| pin.path == path) {
+                add(
+                    pin.tree,
+                    Why::Lock {
+                        path: path.clone(),
+                        kind: pin.kind.clone(),
+                        name: pin.name.clone(),
+                        missing: missing.flatten(),
+                    },
+                );
+            }
+        }
+        for (name, tree) in &policy.pins {
+            add(*tree, Why::Pin(name.clone()));
+        }
+        // The newest of each group, counting trees that are still here, each once.
+        let mut groups: BTreeMap<String, Vec<TreeHash>> = BTreeMap::new();
+        let mut always: BTreeSet<&str> = BTreeSet::new();
+        for r in &realisations {
+            let names = roots.names.entry(r.tree).or_default();
+            if !names.contains(&r.name) {
+                names.push(r.name.clone());
+            }
+            if policy.keep_since.is_some_and(|since| r.started >= since) {
+                add(
+                    r.tree,
+                    Why::Recent {
+                        name: r.name.clone(),
+                    },
+                );
+            }
+            if let Some(why) = (policy.always)(r)
+                && !always.contains(&*r.name)
+                && self.has_tree(r.tree)?
+            {
+                always.insert(&r.name);
+                add(r.tree, Why::Pin(why));
+            }
+            let Some(group) = (policy.group)(r) else {
+                continue;
+            };
+            let kept = groups.entry(group.clone()).or_default();
+            if kept.len() < policy.keep && !kept.contains(&r.tree) && self.has_tree(r.tree)? {
+                kept.push(r.tree);
+                let place = kept.len();
+                add(r.tree, Why::Newest { group, place });
+            }
+        }
+        // Trees that are named but not here are no roots.
+        let mut here = BTreeMap::new();
+        for (tree, mut why) in std::mem::take(&mut roots.why) {
+            // One that was used meanwhile is not the one that was judged.
+            let kept = why.iter().any(Why::is_must)
+                || dropped
+                    .get(&tree)
+                    .is_none_or(|at| roots.used_at(&tree) > *at);
+            if kept && self.has_tree(tree)? {
+                why.sort_unstable();
+                why.dedup();
+                here.insert(tree, why);
+            }
+        }
+        roots.why = here;
+        Ok(roots)
+    }
+}

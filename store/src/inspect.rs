@@ -1,0 +1,391 @@
+//! Looking around: what is in the store, where something is, what it costs.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::error::show;
+use crate::manifest::{Entry, Kind, Manifest, Meta};
+use crate::mark::Marks;
+use crate::pack::Sort;
+use crate::{DirHash, Hash, ObjectKind, Store, StoreError, TreeHash};
+
+/// More links than this on one way are a circle.
+const MAX_LINKS: usize = 40;
+
+/// What a path in a tree leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The path without links, from the root; empty for the root itself.
+    pub path: Vec<u8>,
+    /// Metadata.
+    pub meta: Meta,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// Where something was found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The tree.
+    pub tree: TreeHash,
+    /// The path from its root; empty for the root itself.
+    pub path: String,
+}
+
+/// What to look for in trees.
+pub enum Wanted<'a> {
+    /// Everything that is this object: a directory, or the content of a file.
+    Object(Hash),
+    /// Entries of such a name.
+    Name(&'a dyn Fn(&[u8]) -> bool),
+}
+
+/// What a tree takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Entries, the root not counted.
+    pub entries: u64,
+    /// Bytes of file content, as a plain copy would have them (hard links counted once each name).
+    pub bytes: u64,
+    /// Objects that it needs.
+    pub objects: u64,
+    /// Bytes of them in packs.
+    pub stored: u64,
+    /// Bytes of them that no other tree needs.
+    pub unique: u64,
+}
+
+/// Numbers about a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreInfo {
+    /// Packs.
+    pub packs: u64,
+    /// Bytes of all packs.
+    pub pack_bytes: u64,
+    /// Trees.
+    pub trees: u64,
+    /// Directories, each once.
+    pub manifests: u64,
+    /// Contents of files, and parts of long ones, each once.
+    pub blobs: u64,
+    /// Bytes of content, each once.
+    pub blob_bytes: u64,
+    /// Bytes of content as stored.
+    pub stored_bytes: u64,
+    /// Entries of all trees together.
+    pub tree_entries: u64,
+    /// Bytes of content of all trees together, as plain copies would have them.
+    pub tree_bytes: u64,
+    /// Realisations.
+    pub realisations: u64,
+    /// Attempts in the history.
+    pub attempts: u64,
+    /// Named roots.
+    pub roots: u64,
+    /// Checkouts and layers on disk.
+    pub checkouts: u64,
+}
+
+impl Store {
+    /// All trees that are here, sorted.
+    pub fn trees(&self) -> Result<Vec<TreeHash>, StoreError> {
+        let found = self.objects_with_prefix("")?;
+        let trees = found.into_iter().filter(|(_, k)| *k == ObjectKind::Tree);
+        Ok(trees.map(|(hash, _)| TreeHash(hash)).collect())
+    }
+
+    /// The objects whose hashes begin so, sorted.
+    pub fn objects_with_prefix(&self, prefix: &str) -> Result<Vec<(Hash, ObjectKind)>, StoreError> {
+        let mut found = BTreeSet::new();
+        for pack in &self.refresh()?.packs {
+            for at in 0..pack.count() {
+                let place = pack.place(at)?;
+                if place.hash.has_prefix(prefix) {
+                    found.insert((place.hash, ObjectKind::of(place.sort)));
+                }
+            }
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    /// Finds what a path leads to. Links on the way are followed inside the tree, whose root is also
+    /// what an absolute link starts from and what `..` does not leave; a link at the end only with
+    /// `follow`.
+    pub fn look_up(&self, tree: TreeHash, path: &str, follow: bool) -> Result<Found, StoreError> {
+        let top = self.tree(tree)?;
+        let missing = |what, at: &[Vec<u8>]| StoreError::NoSuchPath {
+            tree,
+            what,
+            path: show(&at.join(&b'/')),
+        };
+        let names = |path: &[u8]| -> Vec<Vec<u8>> {
+            let names = path.split(|b| *b == b'/');
+            let mut names: Vec<_> = names
+                .filter(|name| !name.is_empty() && *name != b".")
+                .map(<[u8]>::to_vec)
+                .collect();
+            names.reverse();
+            names
+        };
+        let mut todo = names(path.as_bytes());
+        let mut dirs = vec![(top.dir, top.root.clone())];
+        let mut done: Vec<Vec<u8>> = Vec::new();
+        let mut links = 0;
+        while let Some(name) = todo.pop() {
+            if name == b".." {
+                if done.pop().is_some() {
+                    dirs.pop();
+                }
+                continue;
+            }
+            // The root is always there.
+            let Some((dir, _)) = dirs.last() else { break };
+            let manifest = self.manifest(*dir)?;
+            let entry = match manifest.get(&name) {
+                Some(entry) => entry.clone(),
+                None => {
+                    done.push(name);
+                    return Err(missing("entry", &done));
+                }
+            };
+            match entry.kind {
+                Kind::Dir { manifest } => {
+                    done.push(name);
+                    dirs.push((manifest, entry.meta));
+                }
+                Kind::Symlink { ref target } if follow || !todo.is_empty() => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        done.push(name);
+                        return Err(missing("end of links", &done));
+                    }
+                    if target.starts_with(b"/") {
+                        dirs.truncate(1);
+                        done.clear();
+                    }
+                    todo.extend(names(target));
+                }
+                kind => {
+                    done.push(name);
+                    if !todo.is_empty() {
+                        return Err(missing("directory", &done));
+                    }
+                    return Ok(Found {
+                        path: done.join(&b'/'),
+                        meta: entry.meta,
+                        kind,
+                    });
+                }
+            }
+        }
+        let (manifest, meta) = dirs.pop().unwrap_or((top.dir, top.root));
+        Ok(Found {
+            path: done.join(&b'/'),
+            meta,
+            kind: Kind::Dir { manifest },
+        })
+    }
+
+    /// Looks for something in trees, and hands each place on until `take` returns false. Directories
+    /// without anything wanted are read once, however many trees have them.
+    pub fn find_in_trees(
+        &self,
+        trees: &[TreeHash],
+        wanted: &Wanted<'_>,
+        take: &mut dyn FnMut(Place) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut barren: BTreeSet<DirHash> = BTreeSet::new();
+        for tree in trees {
+            let top = self.tree(*tree)?;
+            let own = match wanted {
+                Wanted::Object(hash) => *hash == tree.0 || *hash == top.dir.0,
+                Wanted::Name(_) => false,
+            };
+            if own
+                && !take(Place {
+                    tree: *tree,
+                    path: String::new(),
+                })
+            {
+                return Ok(());
+            }
+            let mut hand = |path: &[u8]| {
+                take(Place {
+                    tree: *tree,
+                    path: show(path),
+                })
+            };
+            if self.find_below(top.dir, &mut Vec::new(), wanted, &mut barren, &mut hand)?
+                == Step::End
+            {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Trees nest no deeper than manifests may, so that this may call itself.
+    fn find_below(
+        &self,
+        dir: DirHash,
+        path: &mut Vec<u8>,
+        wanted: &Wanted<'_>,
+        barren: &mut BTreeSet<DirHash>,
+        take: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<Step, StoreError> {
+        if barren.contains(&dir) {
+            return Ok(Step::Nothing);
+        }
+        let mut found = Step::Nothing;
+        for entry in self.manifest(dir)?.entries() {
+            let length = path.len();
+            if length > 0 {
+                path.push(b'/');
+            }
+            path.extend_from_slice(&entry.name);
+            if is_wanted(entry, wanted) {
+                found = Step::Found;
+                if !take(path) {
+                    return Ok(Step::End);
+                }
+            }
+            if let Kind::Dir { manifest } = entry.kind {
+                match self.find_below(manifest, path, wanted, barren, take)? {
+                    Step::End => return Ok(Step::End),
+                    Step::Found => found = Step::Found,
+                    Step::Nothing => {}
+                }
+            }
+            path.truncate(length);
+        }
+        if found == Step::Nothing {
+            barren.insert(dir);
+        }
+        Ok(found)
+    }
+
+    /// What a tree takes, or a directory in it, and how much of that no other tree needs.
+    pub fn usage(&self, tree: TreeHash, path: &str) -> Result<Usage, StoreError> {
+        let found = self.look_up(tree, path, true)?;
+        let Kind::Dir { manifest: dir } = found.kind else {
+            return Err(StoreError::NoSuchPath {
+                tree,
+                what: "directory",
+                path: path.to_owned(),
+            });
+        };
+        let (entries, bytes) = self.size_of_dir(dir, &mut HashMap::new())?;
+        let packs = self.refresh()?;
+        let whole = found.path.is_empty();
+        let mark = |marks: &mut Marks| match whole {
+            true => marks.mark_tree(tree, &mut ()),
+            false => marks.mark_dir(dir, &mut ()),
+        };
+        let mut alone = Marks::new(packs.clone());
+        mark(&mut alone)?;
+        let numbers = 0..packs.packs.len();
+        let objects = numbers.map(|n| alone.count(n) as u64).sum();
+        let mut marks = Marks::new(packs);
+        for other in self.trees()? {
+            if other != tree {
+                marks.mark_tree(other, &mut ())?;
+            }
+        }
+        let before = marks.bytes;
+        mark(&mut marks)?;
+        Ok(Usage {
+            entries,
+            bytes,
+            objects,
+            stored: alone.bytes,
+            unique: marks.bytes - before,
+        })
+    }
+
+    /// Entries below a directory, and bytes of file content.
+    fn size_of_dir(
+        &self,
+        dir: DirHash,
+        known: &mut HashMap<DirHash, (u64, u64)>,
+    ) -> Result<(u64, u64), StoreError> {
+        if let Some(size) = known.get(&dir) {
+            return Ok(*size);
+        }
+        let manifest: Manifest = self.manifest(dir)?;
+        let (mut entries, mut bytes) = (0u64, 0u64);
+        for entry in manifest.entries() {
+            entries += 1;
+            match entry.kind {
+                Kind::Dir { manifest } => {
+                    let (e, b) = self.size_of_dir(manifest, known)?;
+                    entries = entries.saturating_add(e);
+                    bytes = bytes.saturating_add(b);
+                }
+                Kind::File { size, .. } => bytes = bytes.saturating_add(size),
+                _ => {}
+            }
+        }
+        known.insert(dir, (entries, bytes));
+        Ok((entries, bytes))
+    }
+
+    /// Numbers about the whole store.
+    pub fn info(&self) -> Result<StoreInfo, StoreError> {
+        let mut info = StoreInfo::default();
+        let mut seen: BTreeSet<Hash> = BTreeSet::new();
+        for pack in &self.refresh()?.packs {
+            info.packs += 1;
+            info.pack_bytes += pack.len();
+            for at in 0..pack.count() {
+                let place = pack.place(at)?;
+                // Contents may be many: only what several packs could have is remembered.
+                match place.sort {
+                    Sort::Blob => {
+                        info.blobs += 1;
+                        info.blob_bytes += place.raw;
+                        info.stored_bytes += place.stored;
+                    }
+                    Sort::Manifest if seen.insert(place.hash) => info.manifests += 1,
+                    Sort::Tree if seen.insert(place.hash) => info.trees += 1,
+                    _ => {}
+                }
+            }
+        }
+        let mut sizes = HashMap::new();
+        for tree in self.trees()? {
+            let (entries, bytes) = self.size_of_dir(self.tree(tree)?.dir, &mut sizes)?;
+            info.tree_entries = info.tree_entries.saturating_add(entries);
+            info.tree_bytes = info.tree_bytes.saturating_add(bytes);
+        }
+        let count = |table: &str| -> Result<u64, StoreError> {
+            self.database().read("count rows", |c| {
+                let sql = format!("SELECT count(*) FROM {table}");
+                c.query_row(&sql, [], |row| row.get::<_, i64>(0))
+                    .map(i64::unsigned_abs)
+            })
+        };
+        info.realisations = count("realisation")?;
+        info.attempts = count("history")?;
+        info.roots = count("root")?;
+        info.checkouts = count("layer")?;
+        Ok(info)
+    }
+}
+
+/// What a search of a directory came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Nothing,
+    Found,
+    End,
+}
+
+fn is_wanted(entry: &Entry, wanted: &Wanted<'_>) -> bool {
+    match wanted {
+        Wanted::Name(fits) => fits(&entry.name),
+        Wanted::Object(hash) => match entry.kind {
+            Kind::Dir { manifest } => manifest.0 == *hash,
+            Kind::File { blob, .. } => blob.0 == *hash,
+            _ => false,
+        },
+    }
+}
