@@ -150,6 +150,14 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
             output::size(report.over)
         );
     }
+    if !report.postponed.is_empty() {
+        tell!(
+            "{} {} half-dead {} could not be written anew for lack of room, or because something in it was needed again; the next run tries again",
+            style.note("note:"),
+            report.postponed.len(),
+            plural(report.postponed.len(), "pack")
+        );
+    }
     for path in &report.missing_locks {
         tell!(
             "{} the lock file {path} is gone; what it pins is kept for {} days (gc/lock-days)",
@@ -178,6 +186,7 @@ fn print_json(report: &GcReport, dry_run: bool) -> Result<(), Failure> {
         "over": report.over,
         "objects_alive": report.objects_alive,
         "objects_gone": report.objects_gone,
+        "postponed": report.postponed,
         "missing_locks": report.missing_locks,
     }))
 }

@@ -108,7 +108,13 @@ impl<'a> Run<'a> {
         let policy = GcPolicy::newest(1);
         let dry = self.store().gc(&policy, true)?;
         let report = self.store().gc(&policy, false)?;
-        assert_eq!(dry, report);
+        if report.postponed.is_empty() {
+            assert_eq!(dry, report);
+        } else {
+            // Only on a full disk, and then only what needs room.
+            assert_eq!(dry.alive, report.alive);
+            assert!(report.gone.iter().all(|gone| dry.gone.contains(gone)));
+        }
         self.model.gone.extend(before.difference(&self.model.trees));
         Ok(())
     }

@@ -251,6 +251,9 @@ pub struct GcReport {
     pub objects_gone: u64,
     /// By so many bytes that must stay the store exceeds the size that was wished.
     pub over: u64,
+    /// Packs that could not be written anew, because the disk is full or because something in them
+    /// became needed; the next run tries again. Always empty in a dry run.
+    pub postponed: Vec<String>,
     /// Lock files that were found missing, or still are; their pins count for the time being.
     pub missing_locks: Vec<String>,
 }
@@ -302,6 +305,9 @@ fn mark_all(policy: &GcPolicy<'_>, roots: &Roots, marks: &mut Marks) -> Result<(
     for tree in roots.why.keys() {
         policy.go_on()?;
         marks.mark_tree(*tree, &mut ())?;
+    }
+    for pack in &roots.packs {
+        marks.mark_pack(pack);
     }
     whole(marks)
 }

@@ -370,7 +370,8 @@ pub(super) fn victims(
     let mut small = Vec::new();
     for (number, pack) in marks.packs.packs.iter().enumerate() {
         let copied = marks.count(number);
-        if copied == 0 || pack.is_meta() != (content == Content::Meta) {
+        if copied == 0 || marks.is_held(&pack.name) || pack.is_meta() != (content == Content::Meta)
+        {
             continue;
         }
         let mut living = 0;

@@ -27,6 +27,8 @@ pub(super) struct Roots {
     pub dead_locks: Vec<String>,
     /// Lock files that are missing, and whether that is new.
     pub missing_locks: Vec<(String, bool)>,
+    /// Packs of contents that are arriving, which no tree names yet.
+    pub packs: Vec<String>,
 }
 
 impl Roots {
@@ -78,6 +80,9 @@ impl Store {
             Some(max) => max.saturating_sub(self.other_bytes(policy)?),
             None => u64::MAX,
         };
+        for pack in &roots.packs {
+            marks.mark_pack(pack);
+        }
         for tree in roots.why.keys().filter(|tree| roots.is_must(tree)) {
             policy.go_on()?;
             marks.mark_tree(*tree, &mut ())?;
@@ -107,7 +112,7 @@ impl Store {
         dropped: &Dropped,
     ) -> Result<Roots, StoreError> {
         let living = session::living(self.disk(), self.path())?;
-        let (realisations, named, leased, locks, pins, used) =
+        let (realisations, named, leased, locks, pins, used, packs) =
             self.database().read_together("gather roots", |c| {
                 let realisations = c
                     .prepare(
@@ -143,10 +148,25 @@ impl Store {
                     })?
                     .collect::<rusqlite::Result<Vec<_>>>()?;
                 let pins = pins_of(c, None)?;
-                Ok((realisations, named, leased, locks, pins, last_used(c)?))
+                let packs = c
+                    .prepare(
+                        "SELECT lease_pack.pack, lease.session \
+                         FROM lease_pack JOIN lease ON lease.id = lease_pack.lease",
+                    )?
+                    .query_map([], |row| {
+                        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+                    })?
+                    .collect::<rusqlite::Result<Vec<_>>>()?;
+                let used = last_used(c)?;
+                Ok((realisations, named, leased, locks, pins, used, packs))
             })?;
         let mut roots = Roots {
             used,
+            packs: packs
+                .into_iter()
+                .filter(|(_, session)| living.binary_search(session).is_ok())
+                .map(|(pack, _)| pack)
+                .collect(),
             ..Roots::default()
         };
         roots.logs = realisations

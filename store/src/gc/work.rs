@@ -92,6 +92,7 @@ impl Store {
             Gone::Rewrite { name, .. } => !undone.contains(name),
             _ => true,
         });
+        plan.report.postponed = undone;
         Ok(())
     }
 
