@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use mstore_store::compress::Compression;
-use mstore_store::{ExportOptions, TreeHash};
+use mstore_store::{ExportOptions, Placing, TreeHash};
 
 use super::place::{Place, Session};
 use super::{Failure, object, output};
 use crate::plan::{Pins, Staleness};
 
-/// Write a target or tree to an archive
+/// Write a target or tree to an archive or a folder
 #[derive(clap::Args)]
 pub struct Args {
     /// A target that is built, or the hash of a tree
@@ -26,12 +26,49 @@ pub struct Args {
     /// zst, 0 to 9 for xz, 1 to 9 for gz
     #[arg(long, value_name = "N")]
     level: Option<u32>,
+    /// Folder to write instead of an archive: it must not exist, or be empty
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["archive", "level"])]
+    to: Option<PathBuf>,
+    /// How files come to the folder. Nobody may write to files that are linked: they are the store's
+    #[arg(long, value_enum, default_value_t = Mode::Copy, requires = "to")]
+    mode: Mode,
+}
+
+/// How files come to a folder.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Files of their own
+    Copy,
+    /// Files that share their blocks with the store where the file system can, else copies
+    Reflink,
+    /// Further names of files of the store; copies on another file system
+    Link,
 }
 
 /// Runs the command. The same tree gives the same bytes.
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
+    if args.to.is_some() {
+        // Files of many owners are written.
+        place.enter().map_err(Failure::machine)?;
+    }
     let store = place.store_to_read()?;
     let (tree, name) = object::tree(place, &store, &args.what)?;
+    if let Some(folder) = args.to {
+        let how = match args.mode {
+            Mode::Copy => Placing::Copy,
+            Mode::Reflink => Placing::Reflink,
+            Mode::Link => Placing::Link,
+        };
+        let placed = store.place(tree, &folder, how)?;
+        tell!(
+            "{}: {} files linked, {} cloned, {} copied",
+            folder.display(),
+            placed.linked,
+            placed.cloned,
+            placed.copied
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
     let file = args
         .archive
         .unwrap_or_else(|| format!("{name}.tar.xz").into());

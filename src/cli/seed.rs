@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use mstore_store::{ErrorKind, StoreError, TarOptions};
+use mstore_store::{ErrorKind, ImportOptions, StoreError, TarOptions};
 
 use super::place::{Place, Session};
 use super::{Failure, output, provide};
@@ -19,9 +19,9 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Import a root file system from an archive (plain, .gz, .bz2, .xz or .zst)
+    /// Import a root file system from an archive (plain, .gz, .bz2, .xz or .zst) or a folder
     Import {
-        /// The archive; - for standard input
+        /// The archive, or a folder; - for an archive on standard input
         #[arg(value_name = "FILE")]
         archive: PathBuf,
         /// Name in the lock file [default: the file's name without its endings]
@@ -75,6 +75,8 @@ fn import(
     let options = TarOptions::default();
     let imported = if file == Path::new("-") {
         session.store.import_tar(std::io::stdin(), &options)
+    } else if file.is_dir() {
+        session.store.import_dir(file, &ImportOptions::default())
     } else {
         let input = File::open(file)
             .map_err(|e| Failure::usage(format!("cannot open {}: {e}", file.display())))?;

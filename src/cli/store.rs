@@ -57,6 +57,15 @@ enum Command {
         /// Forget what is damaged, so that it is built anew
         #[arg(long)]
         repair: bool,
+        /// Compare what was written out with its trees too: checkouts, and files that farms link to
+        #[arg(long)]
+        checkouts: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compress well what imports and builds compressed fast; may be interrupted at any time
+    Repack {
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -77,18 +86,27 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         Command::Verify {
             quick,
             repair,
+            checkouts,
             json,
-        } => verify(place, quick, repair, json),
+        } => {
+            let options = VerifyOptions {
+                quick,
+                repair,
+                checkouts,
+            };
+            verify(place, &options, json)
+        }
+        Command::Repack { json } => repack(place, json),
     }
 }
 
-fn verify(place: &Place, quick: bool, repair: bool, json: bool) -> Result<ExitCode, Failure> {
-    if repair {
+fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode, Failure> {
+    if options.repair {
         place.enter().map_err(Failure::machine)?;
     }
     let store = place.store_to_read()?;
     let style = Style::stderr();
-    let report = store.verify(&VerifyOptions { quick, repair }, &mut |fault: &Fault| {
+    let report = store.verify(options, &mut |fault: &Fault| {
         if !json {
             tell!("{} {}", style.error("fault:"), describe(fault));
         }
@@ -129,7 +147,7 @@ fn verify(place: &Place, quick: bool, repair: bool, json: bool) -> Result<ExitCo
                 "forgot {} realisations; realise builds them anew",
                 report.forgotten.len()
             ))?;
-        } else if !report.faults.is_empty() && !repair {
+        } else if !report.faults.is_empty() && !options.repair {
             tell!(
                 "hint: `mstore store verify --repair` forgets what is damaged, so that it is built anew"
             );
@@ -140,6 +158,28 @@ fn verify(place: &Place, quick: bool, repair: bool, json: bool) -> Result<ExitCo
     } else {
         ExitCode::from(super::error::FOUND)
     })
+}
+
+fn repack(place: &Place, json: bool) -> Result<ExitCode, Failure> {
+    place.enter().map_err(Failure::machine)?;
+    let store = place.store()?;
+    let done = store.repack(&|_, _| true)?;
+    if json {
+        output::json_pretty(&serde_json::json!({
+            "packs": done.packs,
+            "before": done.before,
+            "after": done.after,
+            "complete": done.complete,
+        }))?;
+    } else {
+        output::line(format!(
+            "{} packs: {} became {}",
+            done.packs,
+            output::size(done.before),
+            output::size(done.after)
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn describe(fault: &Fault) -> String {

@@ -1,7 +1,7 @@
 //! One operation of the store in one process, for measurements: `benches/store` calls it.
 //!
 //! `store-tool STORE import DIR ROOT | again DIR ROOT | drop ROOT | gc | verify | repack | out ROOT DIR |
-//! checkout ROOT | tar ROOT FILE LEVEL`
+//! checkout ROOT | link ROOT DIR | reflink ROOT DIR | checkouts | tar ROOT FILE LEVEL`
 
 use std::fs::File;
 use std::path::Path;
@@ -44,11 +44,31 @@ fn main() -> Outcome<()> {
             let report = store.gc(&GcPolicy::newest(0), false)?;
             println!("{} bytes freed", report.freed);
         }
+        ["repack"] => {
+            let done = store.repack(&|_, _| true)?;
+            println!("{} bytes are now {}", done.before, done.after);
+        }
         ["verify"] => {
             let report = store.verify(&VerifyOptions::default(), &mut |f| println!("{f:?}"))?;
             println!("{} objects, {} bytes", report.objects, report.bytes);
         }
         ["out", name, dir] => store.copy_out(root(&store, name)?, Path::new(dir))?,
+        ["link", name, dir] => {
+            let placed = store.place(root(&store, name)?, Path::new(dir), Placing::Link)?;
+            println!("{placed:?}");
+        }
+        ["reflink", name, dir] => {
+            let placed = store.place(root(&store, name)?, Path::new(dir), Placing::Reflink)?;
+            println!("{placed:?}");
+        }
+        ["checkouts"] => {
+            let options = VerifyOptions {
+                checkouts: true,
+                ..VerifyOptions::default()
+            };
+            let report = store.verify(&options, &mut |f| println!("{f:?}"))?;
+            println!("{} objects, {} faults", report.objects, report.faults.len());
+        }
         ["checkout", name] => {
             let checkout = store.checkout(root(&store, name)?)?;
             println!("{}", checkout.layers()[0].display());

@@ -225,7 +225,9 @@ impl TreeBuilder {
             length
         } else {
             let mut rest = buffer.as_slice().chain(content);
-            let (hash, length) = self.ingest.put_stream(&mut rest, &name)?;
+            let (hash, length) = self
+                .ingest
+                .put_stream(&mut rest, &name, Some(&self.batch))?;
             let _ = blob.set(hash);
             length
         };

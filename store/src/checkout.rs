@@ -17,7 +17,10 @@ use crate::facts::Lease;
 use crate::session::random_name;
 use crate::{Store, StoreError, TreeHash};
 
+mod check;
 mod write;
+
+use write::{Source, Take};
 
 /// More layers than this on top of each other, and a fresh whole checkout is made: overlayfs gets
 /// slow with many, and takes 500 at most.
@@ -134,7 +137,7 @@ impl Store {
         self.writable("check out a tree")?;
         let scratch = self.scratch("checkout")?;
         let new = scratch.path().join("root");
-        write::write_tree(self, tree, &new, Spelling::Overlay)?;
+        write::write_tree(self, tree, &new, Spelling::Overlay, None)?;
         let path = self.whole_path(tree);
         self.publish(tree, None, 1, &new, &path)?;
         Ok(path)
@@ -219,8 +222,125 @@ impl Store {
 
     /// Writes a plain copy of a tree for users; `target` must not exist, or be an empty directory.
     pub fn copy_out(&self, tree: TreeHash, target: &Path) -> Result<(), StoreError> {
+        self.place(tree, target, Placing::Copy).map(drop)
+    }
+
+    /// Writes a tree for users; `target` must not exist, or be an empty directory.
+    ///
+    /// For [`Placing::Link`] and [`Placing::Reflink`] the store keeps a folder of its own with the
+    /// files of the tree, which is written when it is first needed. Builds never see those files.
+    pub fn place(&self, tree: TreeHash, target: &Path, how: Placing) -> Result<Placed, StoreError> {
         let lease = self.lease("copy")?;
         lease.protect(tree)?;
-        write::write_tree(self, tree, target, Spelling::Plain)
+        let near = how != Placing::Copy && !self.is_read_only() && self.is_near(target);
+        let from = if near {
+            Some(self.links_source(tree)?)
+        } else {
+            self.whole_on_disk(tree)?
+        };
+        let source = from.as_deref().map(|path| Source {
+            path,
+            take: match how {
+                Placing::Reflink if near => Take::Clone,
+                Placing::Link if near => Take::Link,
+                _ => Take::Copy,
+            },
+        });
+        let counts = write::write_tree(self, tree, target, Spelling::Plain, source)?;
+        Ok(Placed {
+            linked: counts.linked.into_inner(),
+            cloned: counts.cloned.into_inner(),
+            copied: counts.copied.into_inner(),
+        })
     }
+
+    /// Tells whether a folder is, or will be, on the file system of the store.
+    fn is_near(&self, target: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let parent = match target.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+            Some(parent) => parent,
+            None => target,
+        };
+        let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev());
+        match (
+            device(target).or_else(|_| device(parent)),
+            device(self.path()),
+        ) {
+            (Ok(a), Ok(b)) => a == b,
+            _ => false,
+        }
+    }
+
+    /// A folder that holds the whole tree already, if there is one.
+    fn whole_on_disk(&self, tree: TreeHash) -> Result<Option<PathBuf>, StoreError> {
+        let links = self.links_path(tree);
+        if links.is_dir() {
+            return Ok(Some(links));
+        }
+        Ok(match self.present_layers(tree)? {
+            Some(layers) if layers.len() == 1 => layers.into_iter().next(),
+            _ => None,
+        })
+    }
+
+    /// Where the files of a tree are that farms link to. Made on another boot, it may be damaged.
+    fn links_path(&self, tree: TreeHash) -> PathBuf {
+        let name = format!("{tree}-{}", self.disk().boot());
+        self.path().join(LINKS).join(name)
+    }
+
+    /// Brings the files of a tree to disk for farms, or finds them there already.
+    fn links_source(&self, tree: TreeHash) -> Result<PathBuf, StoreError> {
+        let path = self.links_path(tree);
+        if path.is_dir() {
+            return Ok(path);
+        }
+        let folder = self.path().join(LINKS);
+        self.disk()
+            .create_dir(&folder, 0o755)
+            .map_err(|e| StoreError::io("create folder", &folder, e))?;
+        let scratch = self.scratch("links")?;
+        let new = scratch.path().join("root");
+        let from = self.whole_on_disk(tree)?;
+        let source = from.as_deref().map(|path| Source {
+            path,
+            take: Take::Clone,
+        });
+        write::write_tree(self, tree, &new, Spelling::Plain, source)?;
+        match self.disk().rename(&new, &path) {
+            // Another process was faster.
+            Err(_) if path.is_dir() => {}
+            other => other.map_err(|e| StoreError::io("move checkout to", &path, e))?,
+        }
+        Ok(path)
+    }
+}
+
+/// Folder of the store with the files that farms link to.
+pub(crate) const LINKS: &str = "links";
+
+/// How the files of a tree come to a folder of the user's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Placing {
+    /// As files of their own.
+    #[default]
+    Copy,
+    /// As files of their own that share their blocks with the store, where the file system can (XFS,
+    /// btrfs); as copies elsewhere.
+    Reflink,
+    /// As further names of the store's files: nobody may write to them. Copies where that cannot be,
+    /// as on another file system. Files of their own in the tree never become one.
+    Link,
+}
+
+/// How many files came to a folder how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Placed {
+    /// As further names of files of the store.
+    pub linked: u64,
+    /// As clones.
+    pub cloned: u64,
+    /// As copies.
+    pub copied: u64,
 }

@@ -13,7 +13,10 @@ use std::sync::{Arc, Mutex};
 
 use crate::lock::StoreLock;
 use crate::manifest::{Manifest, Tree};
-use crate::pack::{Content, PackSet, PackWriter, Sort};
+use crate::pack::{
+    Content, Effort, LEVEL_FAST, LEVEL_FIRST, PackSet, PackWriter, Sort, with_packed,
+};
+use crate::workers::Batch;
 use crate::{BlobHash, DirHash, Hash, Store, StoreError, TreeHash};
 
 /// Files longer than this are stored as chunks.
@@ -25,6 +28,10 @@ pub(crate) const CHUNK_MAX: usize = 4 << 20;
 /// A pack is closed when it is longer than this, so that the collector never rewrites huge files.
 pub(crate) const PACK_LIMIT: u64 = 1 << 30;
 const SHARDS: usize = 16;
+/// Buffers kept for the next chunk.
+const SPARE: usize = 8;
+/// So many bytes of an addition are compressed well at once.
+const WELL: u64 = 8 << 20;
 
 /// An addition under way. Shared by threads.
 #[derive(Debug)]
@@ -35,7 +42,9 @@ pub(crate) struct Ingest {
     packs: Arc<PackSet>,
     seen: [Mutex<HashSet<Hash>>; SHARDS],
     state: Mutex<Writing>,
-    new_bytes: AtomicU64,
+    spare: Mutex<Vec<Vec<u8>>>,
+    /// Bytes written, before compression.
+    written: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +76,8 @@ impl Ingest {
             packs,
             seen: Default::default(),
             state: Mutex::default(),
-            new_bytes: AtomicU64::new(0),
+            spare: Mutex::default(),
+            written: AtomicU64::new(0),
         })
     }
 
@@ -102,7 +112,7 @@ impl Ingest {
             .tmp
             .join(crate::session::random_name()?);
         state.paths.push(path.clone());
-        let writer = Arc::new(PackWriter::create(self.store.disk(), &path)?);
+        let writer = Arc::new(PackWriter::create(self.store.disk(), &path, Effort::Quick)?);
         *state.slot(content) = Some(writer.clone());
         Ok(writer)
     }
@@ -112,6 +122,22 @@ impl Ingest {
         if self.known(&hash) {
             return Ok(());
         }
+        self.write(sort, hash, raw)
+    }
+
+    /// The level at which to compress: small additions are compressed well at once, the rest of
+    /// large ones by a later repack.
+    fn level(&self, raw: &[u8]) -> i32 {
+        let before = self.written.fetch_add(raw.len() as u64, Ordering::Relaxed);
+        if before < WELL {
+            LEVEL_FIRST
+        } else {
+            LEVEL_FAST
+        }
+    }
+
+    /// Writes an object that is claimed.
+    fn write(&self, sort: Sort, hash: Hash, raw: &[u8]) -> Result<(), StoreError> {
         if raw.len() as u64 > crate::pack::MAX_RAW {
             return Err(StoreError::BadEntry {
                 path: hash.to_string(),
@@ -119,9 +145,7 @@ impl Ingest {
             });
         }
         let writer = self.writer(sort.content())?;
-        let end = crate::pack::with_packed(hash, sort, raw, |packed| {
-            let grown = packed.stored.len() + crate::pack::RECORD_HEAD + crate::pack::ENTRY_LEN;
-            self.new_bytes.fetch_add(grown as u64, Ordering::Relaxed);
+        let end = with_packed(self.level(raw), hash, sort, raw, |packed| {
             writer.append(&packed)
         })
         .map_err(|e| StoreError::io("compress", self.store.path(), e))??;
@@ -138,20 +162,63 @@ impl Ingest {
     /// Adds content that is in memory.
     pub fn put_blob(&self, raw: &[u8]) -> Result<BlobHash, StoreError> {
         if raw.len() > CHUNK_ABOVE {
-            return Ok(self.put_stream(&mut &*raw, self.store.path())?.0);
+            let put = |hash, chunk: &[u8]| self.put(Sort::Blob, hash, chunk);
+            return Ok(self.chunks(&mut &*raw, self.store.path(), put)?.0);
         }
         let hash = Hash::of(raw);
         self.put(Sort::Blob, hash, raw)?;
         Ok(BlobHash(hash))
     }
 
-    /// Adds content of unknown length. `name` is for messages.
+    /// Adds content of unknown length. `name` is for messages. With `batch`, which only who is no
+    /// job of it may give, chunks are compressed by its workers while this reads on.
     pub fn put_stream(
+        self: &Arc<Self>,
+        content: &mut dyn Read,
+        name: &std::path::Path,
+        batch: Option<&Batch>,
+    ) -> Result<(BlobHash, u64), StoreError> {
+        self.chunks(content, name, |hash, chunk| {
+            let Some(batch) = batch else {
+                return self.put(Sort::Blob, hash, chunk);
+            };
+            if self.known(&hash) {
+                return Ok(());
+            }
+            let mut own = self.buffer();
+            own.extend_from_slice(chunk);
+            let ingest = self.clone();
+            batch.spawn(own.capacity(), move || {
+                ingest.write(Sort::Blob, hash, &own)?;
+                ingest.give_back(own);
+                Ok(())
+            })
+        })
+    }
+
+    /// A buffer that was used before, if there is one.
+    fn buffer(&self) -> Vec<u8> {
+        let mut spare = self.spare.lock().unwrap_or_else(|e| e.into_inner());
+        spare.pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        let mut spare = self.spare.lock().unwrap_or_else(|e| e.into_inner());
+        if spare.len() < SPARE {
+            spare.push(buffer);
+        }
+    }
+
+    /// Cuts content into chunks, hands each on with its hash, and adds the list of them. Short
+    /// content is a blob by itself.
+    fn chunks(
         &self,
         content: &mut dyn Read,
         name: &std::path::Path,
+        mut put: impl FnMut(Hash, &[u8]) -> Result<(), StoreError>,
     ) -> Result<(BlobHash, u64), StoreError> {
-        let mut buffer = Vec::new();
+        let mut buffer = self.buffer();
         let mut fill = |buffer: &mut Vec<u8>, upto: usize| -> Result<bool, StoreError> {
             let want = upto.saturating_sub(buffer.len()) as u64;
             let got = (&mut *content)
@@ -184,12 +251,13 @@ impl Ingest {
             let chunk = &rest[..cut(rest)];
             whole.update(chunk);
             let hash = Hash::of(chunk);
-            self.put(Sort::Blob, hash, chunk)?;
+            put(hash, chunk)?;
             list.extend_from_slice(hash.as_bytes());
             list.extend_from_slice(&(chunk.len() as u32).to_le_bytes());
             size += chunk.len() as u64;
             at += chunk.len();
         }
+        self.give_back(buffer);
         let hash = Hash::from_bytes(*whole.finalize().as_bytes());
         self.put(Sort::Chunks, hash, &list)?;
         Ok((BlobHash(hash), size))

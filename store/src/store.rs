@@ -19,13 +19,14 @@ const FORMAT: u32 = 1;
 const FORMAT_TEXT: &str = "mstore store\nformat 1\n\
     chunks fastcdc-2020 above 4194304 min 262144 average 1048576 max 4194304 level 1 seed 0\n";
 const LOCKS: [&str; 2] = ["lock", "gc.lock"];
-const FOLDERS: [&str; 8] = [
+const FOLDERS: [&str; 9] = [
     "packs",
     "db",
     "sessions",
     "tmp",
     "checkouts",
     "layers",
+    "links",
     "logs",
     "cache",
 ];

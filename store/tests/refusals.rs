@@ -108,6 +108,7 @@ fn a_lost_or_cut_pack_is_told_and_repaired() {
         let repair = VerifyOptions {
             repair: true,
             quick: false,
+            ..VerifyOptions::default()
         };
         let report = store.verify(&repair, &mut |_| ()).unwrap();
         assert_eq!(report.forgotten_roots, ["root"]);

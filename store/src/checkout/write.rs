@@ -2,7 +2,11 @@
 //!
 //! Everything is created through open directories. A directory gets its metadata when the last thing
 //! in it is there, since each creation changes its time.
+//!
+//! Files may come from a folder that holds the same tree already: linked, cloned or copied. A copy is
+//! compared with its hash on the way; what does not fit comes from the packs instead.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::File;
@@ -12,11 +16,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fchmod, fchown, futimens,
-    linkat, makedev, mkdirat, mknodat, openat, symlinkat, utimensat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fchmod, fchown, fstat,
+    futimens, ioctl_ficlone, linkat, makedev, mkdirat, mknodat, openat, statat, symlinkat,
+    utimensat,
 };
 use rustix::io::Errno;
 
@@ -24,11 +29,48 @@ use crate::attributes::{Place, Spelling};
 use crate::error::show;
 use crate::manifest::{Entry, Kind, MAX_DEPTH, Meta};
 use crate::scan::times;
-use crate::workers::Batch;
+use crate::workers::{Batch, sole_owner};
 use crate::{BlobHash, DirHash, Store, StoreError, TreeHash};
 
 /// Runs of zeros at least this long, and aligned to it, become holes.
 const HOLE: usize = 64 << 10;
+
+/// Files of one directory that one job writes.
+const BUNDLE: usize = 32;
+/// Bytes that make a bundle complete.
+const BUNDLE_BYTES: usize = 1 << 20;
+/// What the smallest bundle counts: it keeps its directory open.
+const BUNDLE_WEIGHT: usize = 256 << 10;
+
+thread_local! {
+    static CONTENT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What to do with the files of a folder that holds the same tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Take {
+    /// Gives them a second name.
+    Link,
+    /// Shares their blocks, where the file system can.
+    Clone,
+    /// Copies them.
+    Copy,
+}
+
+/// How many files came how.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub linked: AtomicU64,
+    pub cloned: AtomicU64,
+    pub copied: AtomicU64,
+}
+
+/// A folder with the same tree, and what to do with its files.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source<'a> {
+    pub path: &'a Path,
+    pub take: Take,
+}
 
 /// State shared by the walk and its workers.
 #[derive(Debug)]
@@ -36,17 +78,30 @@ struct Writing {
     store: Store,
     target: PathBuf,
     spelling: Spelling,
+    take: Take,
+    counts: Counts,
 }
 
 /// A directory that is being filled.
 #[derive(Debug)]
 struct Frame {
     fd: OwnedFd,
+    /// The same directory in the folder that files are taken from.
+    source: Option<OwnedFd>,
     meta: Meta,
     path: Vec<u8>,
     /// Things still to come in it, and one for the walk itself.
     left: AtomicUsize,
     parent: Option<Arc<Frame>>,
+}
+
+/// A file to be written.
+#[derive(Debug)]
+struct NewFile {
+    name: CString,
+    meta: Meta,
+    blob: BlobHash,
+    size: u64,
 }
 
 /// Writes the tree; `target` must not exist or be an empty directory.
@@ -55,13 +110,16 @@ pub(crate) fn write_tree(
     tree: TreeHash,
     target: &Path,
     spelling: Spelling,
-) -> Result<(), StoreError> {
+    source: Option<Source<'_>>,
+) -> Result<Counts, StoreError> {
     let tree = store.tree(tree)?;
     let top = make_root(target)?;
     let writing = Arc::new(Writing {
         store: store.clone(),
         target: target.to_path_buf(),
         spelling,
+        take: source.map_or(Take::Copy, |source| source.take),
+        counts: Counts::default(),
     });
     // Every member of a group but the first is linked to the first, once that is written.
     let mut firsts = BTreeMap::new();
@@ -73,6 +131,7 @@ pub(crate) fn write_tree(
     }
     let frame = Arc::new(Frame {
         fd: top,
+        source: source.and_then(|source| open_dir(CWD, source.path).ok()),
         meta: tree.root.clone(),
         path: Vec::new(),
         left: AtomicUsize::new(1),
@@ -112,7 +171,13 @@ pub(crate) fn write_tree(
         writing.release(link.dir)?;
     }
     drop(originals);
-    writing.release(frame)
+    writing.release(frame)?;
+    Ok(sole_owner(writing, || ())?.counts)
+}
+
+fn open_dir(at: impl AsFd, name: impl rustix::path::Arg) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+    openat(at, name, flags, Mode::empty())
 }
 
 /// Makes an empty directory with the given metadata.
@@ -134,9 +199,7 @@ fn make_root(target: &Path) -> Result<OwnedFd, StoreError> {
         }
         Err(error) => return Err(StoreError::io("create directory", target, error)),
     }
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-    openat(CWD, target, flags, Mode::empty())
-        .map_err(|e| StoreError::io("open directory", target, e))
+    open_dir(CWD, target).map_err(|e| StoreError::io("open directory", target, e))
 }
 
 fn mode(meta: &Meta) -> Mode {
@@ -203,26 +266,95 @@ impl Writing {
         Ok(())
     }
 
-    /// A worker's job: writes one file.
-    fn file(
-        &self,
-        dir: &Frame,
-        name: &CString,
-        meta: &Meta,
-        blob: BlobHash,
-        size: u64,
-    ) -> Result<(), StoreError> {
-        let path = || join(&dir.path, name);
+    /// A worker's job: writes files of one directory.
+    fn files(&self, dir: Arc<Frame>, files: Vec<NewFile>) -> Result<(), StoreError> {
+        for file in files {
+            self.file(&dir, &file)?;
+        }
+        self.release(dir)
+    }
+
+    fn file(&self, dir: &Frame, new: &NewFile) -> Result<(), StoreError> {
+        let path = || join(&dir.path, &new.name);
+        if self.take == Take::Link && self.link(dir, new) {
+            self.counts.linked.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = openat(&dir.fd, name, flags, Mode::RUSR | Mode::WUSR)
+        let fd = openat(&dir.fd, &new.name, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|e| self.io("create", &path(), e))?;
         let file = File::from(fd);
-        if size > 0 {
-            let mut buffer = Vec::new();
+        if new.size > 0 && !self.take_content(dir, new, &file) {
+            self.content(new, &file, &path)?;
+        }
+        apply(&file, &new.meta, self.spelling)
+            .map_err(|e| explain("set metadata of", &self.full(&path()), &new.meta, e))
+    }
+
+    /// Gives a file that is there already a second name, if it looks as it should.
+    fn link(&self, dir: &Frame, new: &NewFile) -> bool {
+        let Some(source) = &dir.source else {
+            return false;
+        };
+        let Ok(stat) = statat(source, &new.name, AtFlags::SYMLINK_NOFOLLOW) else {
+            return false;
+        };
+        let same = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && stat.st_size.unsigned_abs() == new.size
+            && (stat.st_mode & 0o7777) as u16 == new.meta.mode
+            && (stat.st_uid, stat.st_gid) == (new.meta.uid, new.meta.gid)
+            && crate::scan::mtime_of(&stat) == new.meta.mtime;
+        // Too many names, another file system, not allowed: then it is copied.
+        same && linkat(source, &new.name, &dir.fd, &new.name, AtFlags::empty()).is_ok()
+    }
+
+    /// Clones or copies content from a file that is there already. Tells whether that worked.
+    fn take_content(&self, dir: &Frame, new: &NewFile, file: &File) -> bool {
+        let Some(source) = &dir.source else {
+            return false;
+        };
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::RDONLY;
+        let Ok(old) = openat(source, &new.name, flags, Mode::empty()) else {
+            return false;
+        };
+        let fits = fstat(&old).is_ok_and(|stat| {
+            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+                && stat.st_size.unsigned_abs() == new.size
+        });
+        if !fits {
+            return false;
+        }
+        if self.take == Take::Clone && ioctl_ficlone(file, &old).is_ok() {
+            self.counts.cloned.fetch_add(1, Ordering::Relaxed);
+            return true;
+        }
+        let done = copy(&File::from(old), new, file).unwrap_or(false);
+        if done {
+            self.counts.copied.fetch_add(1, Ordering::Relaxed);
+        } else {
+            // The content from the packs is written over it, and may have holes.
+            let _ = file.set_len(0);
+        }
+        done
+    }
+
+    /// Writes content from the packs.
+    fn content(
+        &self,
+        new: &NewFile,
+        file: &File,
+        path: &dyn Fn() -> Vec<u8>,
+    ) -> Result<(), StoreError> {
+        self.counts.copied.fetch_add(1, Ordering::Relaxed);
+        let (blob, size) = (new.blob, new.size);
+        CONTENT.with_borrow_mut(|buffer| {
             let mut at = 0;
-            self.store.each_part(blob, &mut buffer, |part| {
-                write_sparse(&file, part, at).map_err(|e| self.io("write", &path(), e))?;
+            let mut end = 0;
+            self.store.each_part(blob, buffer, |part| {
+                end = write_sparse(file, part, at)
+                    .map_err(|e| self.io("write", &path(), e))?
+                    .unwrap_or(end);
                 at += part.len() as u64;
                 Ok(())
             })?;
@@ -234,38 +366,67 @@ impl Writing {
                 });
             }
             // Where the end is a hole, nothing was written.
-            if size >= HOLE as u64 {
+            if end != size {
                 file.set_len(size)
                     .map_err(|e| self.io("set length of", &path(), e))?;
             }
-        }
-        apply(&file, meta, self.spelling)
-            .map_err(|e| explain("set metadata of", &self.full(&path()), meta, e))
+            Ok(())
+        })
     }
 }
 
-/// Writes `part` at `at`, leaving out aligned runs of zeros.
-fn write_sparse(file: &File, part: &[u8], at: u64) -> io::Result<()> {
+/// Copies a file, and tells whether what was copied has the hash that it should have.
+fn copy(old: &File, new: &NewFile, file: &File) -> io::Result<bool> {
+    CONTENT.with_borrow_mut(|buffer| {
+        let room = (new.size as usize).clamp(1, 1 << 20);
+        if buffer.len() < room {
+            buffer.resize(room, 0);
+        }
+        let mut hasher = blake3::Hasher::new();
+        let (mut at, mut end) = (0, 0);
+        while at < new.size {
+            let most = room.min((new.size - at) as usize);
+            // Whole blocks, so that holes are found.
+            old.read_exact_at(&mut buffer[..most], at)?;
+            hasher.update(&buffer[..most]);
+            end = write_sparse(file, &buffer[..most], at)?.unwrap_or(end);
+            at += most as u64;
+        }
+        if end != new.size {
+            file.set_len(new.size)?;
+        }
+        Ok(hasher.finalize().as_bytes() == new.blob.0.as_bytes())
+    })
+}
+
+/// Writes `part` at `at`, leaving out aligned runs of zeros. Tells where the last write ended.
+fn write_sparse(file: &File, part: &[u8], at: u64) -> io::Result<Option<u64>> {
     if part.len() < HOLE {
-        return file.write_all_at(part, at);
+        file.write_all_at(part, at)?;
+        return Ok(Some(at + part.len() as u64));
     }
     let is_zero = |block: &[u8]| block.iter().all(|b| *b == 0);
+    let mut end = None;
+    let mut write = |from: usize, to: usize| {
+        end = Some(at + to as u64);
+        file.write_all_at(&part[from..to], at + from as u64)
+    };
     // Blocks are aligned in the file, so that parts of any length make the same holes.
     let mut from = 0;
     let mut next = ((HOLE as u64 - at % HOLE as u64) % HOLE as u64) as usize;
     while next + HOLE <= part.len() {
         if is_zero(&part[next..next + HOLE]) {
             if from < next {
-                file.write_all_at(&part[from..next], at + from as u64)?;
+                write(from, next)?;
             }
             from = next + HOLE;
         }
         next += HOLE;
     }
     if from < part.len() {
-        file.write_all_at(&part[from..], at + from as u64)?;
+        write(from, part.len())?;
     }
-    Ok(())
+    Ok(end)
 }
 
 /// One more name to be made at the end.
@@ -295,6 +456,8 @@ impl Walk<'_> {
                 path: show(&self.path[..self.path.len().min(200)]),
             });
         }
+        let mut files = Vec::new();
+        let mut bytes = 0;
         for entry in self.writing.store.manifest(dir)?.into_entries() {
             let before = self.path.len();
             if before > 0 {
@@ -303,7 +466,17 @@ impl Walk<'_> {
             self.path.extend_from_slice(&entry.name);
             let result = self.entry(frame, entry, depth);
             self.path.truncate(before);
-            result?;
+            if let Some(file) = result? {
+                bytes += file.size;
+                files.push(file);
+            }
+            if files.len() == BUNDLE || bytes > BUNDLE_BYTES as u64 {
+                self.write_files(frame, std::mem::take(&mut files), bytes)?;
+                bytes = 0;
+            }
+        }
+        if !files.is_empty() {
+            self.write_files(frame, files, bytes)?;
         }
         if depth > 0 {
             self.writing.release(frame.clone())?;
@@ -311,7 +484,27 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn entry(&mut self, frame: &Arc<Frame>, entry: Entry, depth: usize) -> Result<(), StoreError> {
+    /// Gives files to a worker.
+    fn write_files(
+        &self,
+        frame: &Arc<Frame>,
+        files: Vec<NewFile>,
+        bytes: u64,
+    ) -> Result<(), StoreError> {
+        frame.left.fetch_add(1, Ordering::AcqRel);
+        let weight = (bytes as usize).clamp(BUNDLE_WEIGHT, 4 << 20);
+        let (writing, frame) = (self.writing.clone(), frame.clone());
+        self.batch
+            .spawn(weight, move || writing.files(frame, files))
+    }
+
+    /// Makes an entry; a file is given back, to be written with others.
+    fn entry(
+        &mut self,
+        frame: &Arc<Frame>,
+        entry: Entry,
+        depth: usize,
+    ) -> Result<Option<NewFile>, StoreError> {
         let Entry { name, meta, kind } = entry;
         let name = CString::new(name).map_err(|_| StoreError::BadEntry {
             path: show(&self.path),
@@ -326,7 +519,7 @@ impl Walk<'_> {
                     first: first.to_vec(),
                     may_lack: matches!(kind, Kind::Char { .. } | Kind::Block { .. }),
                 });
-                return Ok(());
+                return Ok(None);
             }
             frame.left.fetch_sub(1, Ordering::AcqRel);
             let place = (frame.clone(), name.clone());
@@ -335,32 +528,33 @@ impl Walk<'_> {
         let writing = self.writing;
         match kind {
             Kind::File { blob, size } => {
-                frame.left.fetch_add(1, Ordering::AcqRel);
-                let (writing, frame) = (writing.clone(), frame.clone());
-                let weight = (size as usize).clamp(256 << 10, 4 << 20);
-                self.batch.spawn(weight, move || {
-                    writing.file(&frame, &name, &meta, blob, size)?;
-                    writing.release(frame)
-                })
+                return Ok(Some(NewFile {
+                    name,
+                    meta,
+                    blob,
+                    size,
+                }));
             }
             Kind::Dir { manifest } => {
                 let fail = |action, e: Errno| writing.io(action, &self.path, e);
                 mkdirat(&frame.fd, &name, Mode::RWXU).map_err(|e| fail("create directory", e))?;
-                let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-                let fd = openat(&frame.fd, &name, flags, Mode::empty())
-                    .map_err(|e| fail("open directory", e))?;
+                let fd = open_dir(&frame.fd, &name).map_err(|e| fail("open directory", e))?;
+                let source = frame.source.as_ref();
+                let source = source.and_then(|source| open_dir(source, &name).ok());
                 frame.left.fetch_add(1, Ordering::AcqRel);
                 let child = Arc::new(Frame {
                     fd,
+                    source,
                     meta,
                     path: self.path.clone(),
                     left: AtomicUsize::new(1),
                     parent: Some(frame.clone()),
                 });
-                self.dir(&child, manifest, depth + 1)
+                self.dir(&child, manifest, depth + 1)?;
             }
-            other => self.special(frame, &name, &meta, &other),
+            other => self.special(frame, &name, &meta, &other)?,
         }
+        Ok(None)
     }
 
     fn special(
@@ -371,6 +565,15 @@ impl Walk<'_> {
         kind: &Kind,
     ) -> Result<(), StoreError> {
         let writing = self.writing;
+        if writing.take == Take::Link
+            && let Kind::Symlink { target } = kind
+            && let Some(source) = &frame.source
+            && rustix::fs::readlinkat(source, name, Vec::new())
+                .is_ok_and(|found| found.as_bytes() == &target[..])
+            && linkat(source, name, &frame.fd, name, AtFlags::empty()).is_ok()
+        {
+            return Ok(());
+        }
         let node = |kind, major, minor| {
             mknodat(
                 &frame.fd,

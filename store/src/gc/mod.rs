@@ -262,18 +262,18 @@ pub struct GcReport {
 const ROUND: u64 = 1 << 30;
 
 impl Store {
+    /// Waits until nobody else rewrites packs.
+    pub(crate) fn gc_lock(&self) -> Result<StoreLock, StoreError> {
+        StoreLock::take_file(self.disk(), &self.path().join("gc.lock"), true)
+    }
+
     /// Removes what nothing needs; with `dry_run` only tells the plan, which is what a real run
     /// carries out.
     pub fn gc(&self, policy: &GcPolicy<'_>, dry_run: bool) -> Result<GcReport, StoreError> {
         if !dry_run {
             self.writable("collect garbage in it")?;
         }
-        let _only = if dry_run {
-            None
-        } else {
-            let path = self.path().join("gc.lock");
-            Some(StoreLock::take_file(self.disk(), &path, true)?)
-        };
+        let _only = if dry_run { None } else { Some(self.gc_lock()?) };
         // Most of the marking, while others add.
         let roots = self.gc_roots(policy, &Dropped::new())?;
         let mut marks = Marks::new(self.refresh()?);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::roots::{Dropped, Roots};
 use super::{GcPolicy, GcReport, Gone, Why};
+use crate::checkout::LINKS;
 use crate::disk::Disk;
 use crate::facts::hash_at;
 use crate::mark::Marks;
@@ -161,6 +162,34 @@ impl Store {
             }
         }
         let mut gone = Vec::new();
+        for (name, path) in list_if_there(self.disk(), &self.path().join(LINKS))? {
+            let parts = name.split_once('-');
+            let tree = parts.and_then(|(tree, _)| tree.parse::<TreeHash>().ok());
+            let made_now = parts.is_some_and(|(_, made)| made == boot);
+            let why = tree
+                .and_then(|tree| roots.why.get(&tree))
+                .filter(|_| made_now);
+            let leased =
+                why.is_some_and(|why| why.iter().any(|why| matches!(why, Why::Lease { .. })));
+            let bytes = disk_use(&path);
+            if why.is_some() && (leased || room.is_none_or(|room| bytes <= room)) {
+                room = room.map(|room| room.saturating_sub(bytes));
+                continue;
+            }
+            report.gone.push(match tree {
+                Some(tree) => Gone::Checkout {
+                    tree,
+                    bytes,
+                    for_size: why.is_some(),
+                },
+                None => Gone::Leftover {
+                    name: format!("{LINKS}/{name}"),
+                    bytes,
+                },
+            });
+            // No row of the table of layers speaks of it.
+            gone.push((None, path));
+        }
         for (folder, whole) in [("checkouts", true), ("layers", false)] {
             for (name, path) in list(self.disk(), &self.path().join(folder))? {
                 let tree: Option<TreeHash> = name.parse().ok();
@@ -397,6 +426,15 @@ pub(super) fn victims(
         chosen.append(&mut small);
     }
     Ok(chosen)
+}
+
+/// What is in a folder that stores of earlier releases do not have.
+fn list_if_there(disk: &dyn Disk, dir: &Path) -> Result<Vec<(String, PathBuf)>, StoreError> {
+    if dir.is_dir() {
+        list(disk, dir)
+    } else {
+        Ok(Vec::new())
+    }
 }
 
 /// What is in a folder, sorted by name.

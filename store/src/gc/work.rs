@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::db::{Durable, add_pack, used};
-use crate::pack::{PackWriter, Packed, RECORD_HEAD, SealedPack};
+use crate::pack::{Effort, PackWriter, Packed, RECORD_HEAD, SealedPack};
 use crate::session::random_name;
 
 impl Store {
@@ -144,6 +144,8 @@ impl Store {
         go_on: &dyn Fn() -> Result<(), StoreError>,
     ) -> Result<Vec<(Content, SealedPack)>, StoreError> {
         let session = self.session()?;
+        let effort = victims.iter().map(|v| v.pack.effort()).min();
+        let effort = effort.unwrap_or(Effort::Quick);
         let mut sealed = Vec::new();
         let mut writer: Option<PackWriter> = None;
         for victim in victims {
@@ -164,7 +166,7 @@ impl Store {
                         Some(writer) => writer,
                         None => {
                             let path = session.tmp.join(random_name()?);
-                            PackWriter::create(self.disk(), &path)?
+                            PackWriter::create(self.disk(), &path, effort)?
                         }
                     };
                     let end = current.append(&Packed {
@@ -190,7 +192,7 @@ impl Store {
 
     /// Makes the copies part of the store in place of what they were copied from, and does
     /// more in the same step: whatever happens, nobody finds a tree of which a part is gone.
-    fn replace(
+    pub(crate) fn replace(
         &self,
         copies: &[(Content, SealedPack)],
         dead: &[Arc<Pack>],
@@ -212,7 +214,7 @@ impl Store {
     }
 
     /// Removes the files of packs that the store does not name any more.
-    fn unlink_packs(&self, dead: &[Arc<Pack>]) -> Result<(), StoreError> {
+    pub(crate) fn unlink_packs(&self, dead: &[Arc<Pack>]) -> Result<(), StoreError> {
         for pack in dead {
             match self.disk().remove(&pack.path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -8,7 +8,10 @@ mod write;
 
 pub(crate) use read::{Pack, Room, unzip};
 pub(crate) use set::{EXTENSION, PackSet};
-pub(crate) use write::{MAX_RAW, PackWriter, Packed, SealedPack, with_packed};
+pub(crate) use write::{
+    Effort, LEVEL_FAST, LEVEL_FIRST, LEVEL_THOROUGH, MAX_RAW, PackWriter, Packed, SealedPack,
+    with_packed,
+};
 
 use crate::Hash;
 

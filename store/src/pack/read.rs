@@ -101,6 +101,14 @@ impl Pack {
                 .is_ok_and(|place| place.sort.content() == Content::Meta)
     }
 
+    /// How hard what is in it was compressed.
+    pub fn effort(&self) -> Effort {
+        match u32_at(&self.map, 12) {
+            Some(0) | None => Effort::Quick,
+            Some(_) => Effort::Thorough,
+        }
+    }
+
     /// Objects in this pack.
     pub fn count(&self) -> usize {
         self.count

@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use super::*;
 use crate::StoreError;
@@ -14,8 +15,26 @@ const BATCH: usize = 1 << 20;
 /// No record is larger than this when decompressed: larger files are cut into chunks, and larger
 /// manifests are refused.
 pub(crate) const MAX_RAW: u64 = 1 << 30;
-/// Level of zstd. Chosen by measurement: see `benches/store`.
-const LEVEL: i32 = 1;
+/// So many bytes are written before the disk is made to take them, while we go on: the sync at the
+/// end then finds little to do.
+const BEHIND: u64 = 32 << 20;
+
+/// How much time compression took. The head of a pack tells the least of what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Effort {
+    /// Little, because somebody waited.
+    Quick = 0,
+    /// Much, because nobody did.
+    Thorough = 1,
+}
+
+/// Level of zstd when much is added and somebody waits. Levels here were chosen by measurement: see
+/// `benches/store`.
+pub(crate) const LEVEL_FAST: i32 = -7;
+/// Level of zstd for the first megabytes of an addition, which take no time worth saving.
+pub(crate) const LEVEL_FIRST: i32 = 3;
+/// Level of zstd when nobody waits.
+pub(crate) const LEVEL_THOROUGH: i32 = 6;
 
 /// An object ready to be appended.
 pub(crate) struct Packed<'a> {
@@ -27,6 +46,7 @@ pub(crate) struct Packed<'a> {
 }
 
 struct Zip {
+    level: i32,
     zip: zstd::bulk::Compressor<'static>,
     out: Vec<u8>,
 }
@@ -37,6 +57,7 @@ thread_local! {
 
 /// Compresses `raw` where it pays and hands the result on.
 pub(crate) fn with_packed<R>(
+    level: i32,
     hash: Hash,
     sort: Sort,
     raw: &[u8],
@@ -54,12 +75,19 @@ pub(crate) fn with_packed<R>(
     }
     ZIP.with_borrow_mut(|slot| {
         let zip = match slot {
-            Some(zip) => zip,
+            Some(zip) => {
+                if zip.level != level {
+                    zip.zip.set_compression_level(level)?;
+                    zip.level = level;
+                }
+                zip
+            }
             None => {
-                let mut zip = zstd::bulk::Compressor::new(LEVEL)?;
+                let mut zip = zstd::bulk::Compressor::new(level)?;
                 // The checksum finds damage while reading, for far less than a hash costs.
                 zip.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))?;
                 slot.insert(Zip {
+                    level,
                     zip,
                     out: Vec::new(),
                 })
@@ -101,7 +129,7 @@ impl Zip {
 #[derive(Debug)]
 pub(crate) struct PackWriter {
     path: PathBuf,
-    file: Box<dyn DiskFile>,
+    file: Arc<dyn DiskFile>,
     state: Mutex<State>,
 }
 
@@ -110,26 +138,30 @@ struct State {
     /// Offset at which `batch` belongs.
     start: u64,
     batch: Vec<u8>,
+    /// Batches written and used again.
+    spare: Vec<Vec<u8>>,
     places: Vec<Place>,
+    /// Offset up to which a sync was begun.
+    behind: u64,
+    syncing: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl PackWriter {
     /// Begins a pack in a file that must not exist.
-    pub fn create(disk: &dyn Disk, path: &Path) -> Result<PackWriter, StoreError> {
+    pub fn create(disk: &dyn Disk, path: &Path, effort: Effort) -> Result<PackWriter, StoreError> {
         let file = disk
             .create(path)
             .map_err(|e| StoreError::io("create pack", path, e))?;
         let mut batch = Vec::with_capacity(BATCH + BATCH / 4);
         batch.extend_from_slice(HEAD_MAGIC);
         batch.extend_from_slice(&VERSION.to_le_bytes());
-        batch.extend_from_slice(&[0; 4]);
+        batch.extend_from_slice(&(effort as u32).to_le_bytes());
         Ok(PackWriter {
             path: path.to_path_buf(),
-            file,
+            file: file.into(),
             state: Mutex::new(State {
-                start: 0,
                 batch,
-                places: Vec::new(),
+                ..State::default()
             }),
         })
     }
@@ -169,7 +201,8 @@ impl PackWriter {
             state.batch.extend_from_slice(object.stored);
             state.places.push(place);
             if state.batch.len() >= BATCH {
-                let next = Vec::with_capacity(BATCH + BATCH / 4);
+                let next = state.spare.pop();
+                let next = next.unwrap_or_else(|| Vec::with_capacity(BATCH + BATCH / 4));
                 let batch = std::mem::replace(&mut state.batch, next);
                 let at = state.start;
                 state.start += batch.len() as u64;
@@ -178,18 +211,39 @@ impl PackWriter {
             state.start + state.batch.len() as u64
         };
         // Outside the lock: other threads go on compressing and appending meanwhile.
-        if let Some((batch, at)) = full {
+        if let Some((mut batch, at)) = full {
             self.write(&batch, at)?;
+            batch.clear();
+            let mut state = self.lock();
+            state.spare.push(batch);
+            if at > state.behind + BEHIND && state.syncing.as_ref().is_none_or(|s| s.is_finished())
+            {
+                state.behind = at;
+                if let Some(done) = state.syncing.take() {
+                    self.synced(done)?;
+                }
+                let file = self.file.clone();
+                state.syncing = std::thread::Builder::new()
+                    .name("mstore-sync".into())
+                    .spawn(move || file.sync())
+                    .ok();
+            }
         }
         Ok(end)
     }
 
+    /// Takes the result of a sync that went on beside us: an error is told once only.
+    fn synced(&self, done: JoinHandle<io::Result<()>>) -> Result<(), StoreError> {
+        let result = done
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread that syncs panicked")));
+        result.map_err(|e| StoreError::io("sync pack", &self.path, e))
+    }
+
     /// Writes the index and makes all of it durable under the temporary name.
     pub fn seal(self) -> Result<SealedPack, StoreError> {
-        let mut state = self
-            .state
-            .into_inner()
-            .unwrap_or_else(|error| error.into_inner());
+        let mut state = std::mem::take(&mut *self.lock());
+        let behind = state.syncing.take();
         state.places.sort_unstable_by_key(|place| place.hash);
         let index_at = state.start + state.batch.len() as u64;
         let mut tail = std::mem::take(&mut state.batch);
@@ -220,6 +274,9 @@ impl PackWriter {
         self.file
             .write_at(&tail, state.start)
             .map_err(io("write pack"))?;
+        if let Some(done) = behind {
+            self.synced(done)?;
+        }
         self.file.sync().map_err(io("sync pack"))?;
         Ok(SealedPack {
             len: state.start + tail.len() as u64,

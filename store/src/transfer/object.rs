@@ -170,7 +170,7 @@ mod tests {
     use crate::pack::with_packed;
 
     fn made(sort: Sort, hash: Hash, raw: &[u8]) -> Object {
-        with_packed(hash, sort, raw, |p| {
+        with_packed(crate::pack::LEVEL_FIRST, hash, sort, raw, |p| {
             let place = Place {
                 hash: p.hash,
                 offset: 0,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::{Object, Source, TransferError};
 use crate::manifest::{Kind, MAX_DEPTH, Manifest, Tree};
 use crate::objects::parse_chunks;
-use crate::pack::{Content, PackWriter, SealedPack, Sort};
+use crate::pack::{Content, Effort, PackWriter, SealedPack, Sort};
 use crate::session::{self, random_name};
 use crate::workers::{Batch, sole_owner};
 use crate::{Hash, Lease, Store, StoreError, TreeHash};
@@ -470,7 +470,12 @@ impl<'a> Incoming<'a> {
     fn create(&mut self) -> Result<Arc<PackWriter>, TransferError> {
         let path = self.store.session()?.tmp.join(random_name()?);
         self.temporary.push(path.clone());
-        Ok(Arc::new(PackWriter::create(self.store.disk(), &path)?))
+        Ok(Arc::new(PackWriter::create(
+            self.store.disk(),
+            &path,
+            // How hard the other store compressed is not told with each object.
+            Effort::Quick,
+        )?))
     }
 
     fn data_writer(&mut self) -> Result<Arc<PackWriter>, TransferError> {

@@ -240,7 +240,7 @@ fn hostile_objects_are_refused_and_leave_nothing() {
     let from = place.store("from");
     let tree = place.import(&from, sample);
     let remade = |sort, hash, raw: &[u8]| {
-        with_packed(hash, sort, raw, |p| {
+        with_packed(crate::pack::LEVEL_FIRST, hash, sort, raw, |p| {
             let place = Place {
                 hash: p.hash,
                 offset: 0,

@@ -27,6 +27,8 @@ pub struct VerifyOptions {
     pub repair: bool,
     /// Checks indexes and references only, not contents.
     pub quick: bool,
+    /// Compares what was written out to `checkouts` and `links` with its trees too.
+    pub checkouts: bool,
 }
 
 /// One thing found wrong.
@@ -108,6 +110,20 @@ impl Store {
             let place = packs.find(&root.tree.0).ok().flatten();
             roots_here &= place.is_some_and(|(_, place)| place.sort == Sort::Tree);
         }
+        let folders = if options.checkouts {
+            self.check_checkouts(!options.quick)?
+        } else {
+            Vec::new()
+        };
+        files.extend(folders.iter().map(|fault| Fault {
+            file: Some(fault.file.clone()),
+            object: None,
+            detail: fault.detail.clone(),
+            affects: Vec::new(),
+        }));
+        if options.repair {
+            self.forget_checkouts(&folders)?;
+        }
         if files.is_empty() && found.is_clean() && roots_here {
             return Ok(report);
         }
@@ -166,7 +182,7 @@ impl Store {
         for fault in &report.faults {
             visitor(fault);
         }
-        if options.repair && !report.faults.is_empty() {
+        if options.repair && report.faults.len() > folders.len() {
             let bad: Vec<&Realisation> = realisations
                 .iter()
                 .filter(|r| bad_trees.contains_key(&r.tree) || damage.contains_key(&r.tree.0))
@@ -222,7 +238,7 @@ impl Store {
                     continue;
                 }
                 let path = session.tmp.join(random_name()?);
-                let writer = PackWriter::create(self.disk(), &path)?;
+                let writer = PackWriter::create(self.disk(), &path, pack.effort())?;
                 for place in places {
                     writer.append(&Packed {
                         hash: place.hash,

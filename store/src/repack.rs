@@ -1,0 +1,182 @@
+//! Compresses well what additions compressed fast.
+//!
+//! An addition is waited for, so it compresses at the speed of the disk. A repack writes the same
+//! objects again at a level that takes its time, at low priority and beside everything else. It works
+//! in steps of some packs each, and each step is durable by itself: one that is interrupted loses
+//! that step alone, and the next repack goes on where it stopped. Heads of packs tell what is done.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rayon::prelude::*;
+
+use crate::pack::{
+    Content, Effort, LEVEL_THOROUGH, Pack, PackWriter, Packed, Place, RECORD_HEAD, Room,
+    SealedPack, with_packed,
+};
+use crate::session::random_name;
+use crate::{Hash, Store, StoreError};
+
+/// Bytes of packs that one step takes, or one pack if it is larger.
+const STEP: u64 = 256 << 20;
+/// How much lower than others the priority of the threads is.
+const NICE: i32 = 10;
+
+/// What a repack did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repacked {
+    /// Packs that were written again.
+    pub packs: u64,
+    /// Bytes that they had.
+    pub before: u64,
+    /// Bytes that they have now.
+    pub after: u64,
+    /// Nothing is left to do.
+    pub complete: bool,
+}
+
+impl Store {
+    /// Compresses well what additions compressed fast. Readers, additions and builds go on beside it.
+    ///
+    /// `go_on` is asked again and again, with the bytes of packs done and to be done in all; when it
+    /// says no, the step under way is given up.
+    pub fn repack(
+        &self,
+        go_on: &(dyn Fn(u64, u64) -> bool + Sync),
+    ) -> Result<Repacked, StoreError> {
+        self.writable("repack it")?;
+        let _only = self.gc_lock()?;
+        let packs = self.refresh()?;
+        let todo: Vec<&Arc<Pack>> = packs
+            .packs
+            .iter()
+            .filter(|pack| !pack.is_meta() && pack.effort() < Effort::Thorough)
+            .collect();
+        let total = todo.iter().map(|pack| pack.len()).sum();
+        let mut report = Repacked {
+            complete: true,
+            ..Repacked::default()
+        };
+        let mut rest = &todo[..];
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = rest.iter().take_while(|pack| {
+                bytes += pack.len();
+                bytes <= STEP
+            });
+            let (step, later) = rest.split_at(fits.count().max(1));
+            rest = later;
+            let done = report.before;
+            let Some(new) = self.repack_step(step, &|now| go_on(done + now, total))? else {
+                report.complete = false;
+                break;
+            };
+            let old = step.iter().map(|pack| pack.len()).sum::<u64>();
+            let new_bytes = new.len;
+            let olds: Vec<Arc<Pack>> = step.iter().map(|pack| (*pack).clone()).collect();
+            // Waits for additions under way: nobody who relies on the old packs looks for them now.
+            let lock = self.lock_exclusive()?;
+            let now = self.refresh()?;
+            let here = |pack: &Arc<Pack>| now.packs.iter().any(|p| p.name == pack.name);
+            if !olds.iter().all(here) {
+                // A repair took a pack away, and what is copied may be what it removed.
+                let _ = self.disk().remove(&new.path);
+                report.complete = false;
+                continue;
+            }
+            self.replace(&[(Content::Data, new)], &olds, |_| Ok(()))?;
+            self.unlink_packs(&olds)?;
+            drop(lock);
+            report.packs += step.len() as u64;
+            report.before += old;
+            report.after += new_bytes;
+        }
+        Ok(report)
+    }
+
+    /// Writes the objects of some packs into a new one, not yet visible; `None` when told to stop.
+    fn repack_step(
+        &self,
+        packs: &[&Arc<Pack>],
+        go_on: &(dyn Fn(u64) -> bool + Sync),
+    ) -> Result<Option<SealedPack>, StoreError> {
+        let session = self.session()?;
+        let mut seen: HashSet<Hash> = HashSet::new();
+        let mut objects: Vec<(&Pack, Place)> = Vec::new();
+        for pack in packs {
+            let mut places = Vec::with_capacity(pack.count());
+            for at in 0..pack.count() {
+                places.push(pack.place(at)?);
+            }
+            places.sort_unstable_by_key(|place| place.offset);
+            places.retain(|place| seen.insert(place.hash));
+            objects.extend(places.into_iter().map(|place| (&***pack, place)));
+        }
+        drop(seen);
+        let path = session.tmp.join(random_name()?);
+        let writer = PackWriter::create(self.disk(), &path, Effort::Thorough)?;
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get().clamp(1, 16));
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|n| format!("mstore-repack-{n}"))
+            .start_handler(|_| {
+                // Where it is not allowed, it goes at the usual priority.
+                let _ = rustix::process::nice(NICE);
+            })
+            .build()
+            .map_err(|e| StoreError::io("start threads", "", std::io::Error::other(e)))?;
+        let stopped = AtomicBool::new(false);
+        let done = AtomicU64::new(0);
+        let result = pool.install(|| {
+            objects.par_iter().with_max_len(8).try_for_each_init(
+                Room::default,
+                |room, (pack, place)| {
+                    let read = done.fetch_add(place.record_len(), Ordering::Relaxed);
+                    if stopped.load(Ordering::Relaxed) || !go_on(read) {
+                        stopped.store(true, Ordering::Relaxed);
+                        return Ok(());
+                    }
+                    rewrite(pack, place, &writer, room)
+                },
+            )
+        });
+        if result.is_err() || stopped.into_inner() {
+            drop(writer);
+            let _ = self.disk().remove(&path);
+            return result.map(|()| None);
+        }
+        Ok(Some(writer.seal()?))
+    }
+}
+
+/// Writes one object, in the smaller of its old form and its new one.
+fn rewrite(
+    pack: &Pack,
+    place: &Place,
+    writer: &PackWriter,
+    room: &mut Room,
+) -> Result<(), StoreError> {
+    let record = pack.record(place)?;
+    let raw = pack.open_record(place, record, &mut room.raw)?;
+    if Hash::of(raw) != place.hash {
+        return Err(StoreError::Corrupt {
+            what: place.sort.word(),
+            hash: place.hash,
+            detail: format!("content does not have this hash (in {})", pack.name),
+        });
+    }
+    let append = |new: Packed<'_>| {
+        if new.stored.len() as u64 <= place.stored {
+            return writer.append(&new);
+        }
+        writer.append(&Packed {
+            flags: place.flags,
+            stored: &record[RECORD_HEAD..],
+            ..new
+        })
+    };
+    with_packed(LEVEL_THOROUGH, place.hash, place.sort, raw, append)
+        .map_err(|e| StoreError::io("compress", &pack.path, e))?
+        .map(drop)
+}

@@ -1,0 +1,178 @@
+//! Trees for users, repacking, and stores that earlier releases wrote.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use mstore_store::*;
+
+fn open(path: &Path) -> Store {
+    Store::open(path, &OpenOptions::create()).unwrap()
+}
+
+/// Files with equal content, a hard link, one long file, one link.
+fn sample(dir: &Path) {
+    fs::create_dir_all(dir.join("a/b")).unwrap();
+    fs::write(dir.join("a/one"), "same").unwrap();
+    fs::write(dir.join("a/b/two"), "same").unwrap();
+    fs::hard_link(dir.join("a/one"), dir.join("a/b/name")).unwrap();
+    std::os::unix::fs::symlink("one", dir.join("a/link")).unwrap();
+    let long: String = (0..900_000).map(|n| format!("{n}\n")).collect();
+    fs::write(dir.join("long"), &long).unwrap();
+    fs::write(dir.join("short"), &long[..100_000]).unwrap();
+}
+
+fn faults(store: &Store, repair: bool) -> Vec<String> {
+    let options = VerifyOptions {
+        checkouts: true,
+        repair,
+        ..VerifyOptions::default()
+    };
+    let report = store.verify(&options, &mut |_| ()).unwrap();
+    let files = report.faults.into_iter();
+    files
+        .map(|f| format!("{}: {}", f.file.unwrap_or_default(), f.detail))
+        .collect()
+}
+
+fn import(store: &Store, dir: &Path) -> TreeHash {
+    let options = ImportOptions {
+        no_cache: true,
+        ..ImportOptions::default()
+    };
+    store.import_dir(dir, &options).unwrap().tree
+}
+
+#[test]
+fn farms_share_files_with_the_store_and_nothing_else() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (src, store) = (tmp.path().join("src"), open(&tmp.path().join("s")));
+    sample(&src);
+    let tree = import(&store, &src);
+    let inode = |path: &str| fs::symlink_metadata(tmp.path().join(path)).unwrap().ino();
+    let first = store
+        .place(tree, &tmp.path().join("x"), Placing::Link)
+        .unwrap();
+    // One of the five names is a second name of another.
+    assert_eq!((first.linked, first.copied), (4, 0));
+    store
+        .place(tree, &tmp.path().join("y"), Placing::Link)
+        .unwrap();
+    for name in ["a/one", "a/b/two", "long", "short", "a/link"] {
+        assert_eq!(inode(&format!("x/{name}")), inode(&format!("y/{name}")));
+    }
+    assert_ne!(inode("x/a/one"), inode("x/a/b/two"));
+    assert_eq!(inode("x/a/one"), inode("x/a/b/name"));
+    assert_eq!(import(&store, &tmp.path().join("y")), tree);
+    // What builds see has no second name.
+    let layer = store.checkout(tree).unwrap().layers()[0].join("long");
+    assert_eq!(fs::metadata(layer).unwrap().nlink(), 1);
+    let copy = |name: &str, how| {
+        let path = tmp.path().join(name);
+        store.place(tree, &path, how).unwrap();
+        assert_eq!(import(&store, &path), tree);
+        assert_eq!(fs::metadata(path.join("long")).unwrap().nlink(), 1);
+    };
+    copy("copy", Placing::Copy);
+    copy("clone", Placing::Reflink);
+}
+
+#[test]
+fn what_was_written_to_a_checkout_is_found_and_not_handed_on() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (src, store) = (tmp.path().join("src"), open(&tmp.path().join("s")));
+    sample(&src);
+    let tree = import(&store, &src);
+    let layer = store.checkout(tree).unwrap().layers()[0].clone();
+    store
+        .place(tree, &tmp.path().join("x"), Placing::Link)
+        .unwrap();
+    assert!(faults(&store, false).is_empty());
+    // Same length and time: only the content tells.
+    for path in [layer.join("short"), tmp.path().join("x/short")] {
+        let time = fs::metadata(&path).unwrap().modified().unwrap();
+        fs::write(&path, vec![b'x'; 100_000]).unwrap();
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(time).unwrap();
+    }
+    fs::write(layer.join("more"), "").unwrap();
+    let found = faults(&store, false);
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(
+        found
+            .iter()
+            .all(|f| f.contains("checkouts/") || f.contains("links/"))
+    );
+    // A copy is compared on the way.
+    store.copy_out(tree, &tmp.path().join("copy")).unwrap();
+    assert_eq!(import(&store, &tmp.path().join("copy")), tree);
+    assert_eq!(faults(&store, true).len(), 3);
+    assert!(faults(&store, false).is_empty());
+    let layer = store.checkout(tree).unwrap().layers()[0].clone();
+    assert_eq!(import(&store, &layer), tree);
+    store
+        .place(tree, &tmp.path().join("z"), Placing::Link)
+        .unwrap();
+    assert_eq!(import(&store, &tmp.path().join("z")), tree);
+}
+
+#[test]
+fn a_repack_changes_bytes_only() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (src, store) = (tmp.path().join("src"), open(&tmp.path().join("s")));
+    sample(&src);
+    // More than the first megabytes, which are compressed well at once.
+    let text = |n: u32| {
+        (n..n + 500_000)
+            .map(|n| format!("{n:x} "))
+            .collect::<String>()
+    };
+    for n in 0..6 {
+        fs::write(src.join(format!("t{n}")), text(n * 7_000_000)).unwrap();
+    }
+    let tree = import(&store, &src);
+    store.add_root("r", tree).unwrap();
+    let stopped = store.repack(&|_, _| false).unwrap();
+    assert!(!stopped.complete && stopped.packs == 0);
+    let done = store.repack(&|done, all| done <= all).unwrap();
+    assert!(done.complete && done.packs == 1, "{done:?}");
+    assert!(done.after < done.before, "{done:?}");
+    assert_eq!(store.repack(&|_, _| true).unwrap().packs, 0);
+    assert!(faults(&store, false).is_empty());
+    let copy = tmp.path().join("copy");
+    store.copy_out(tree, &copy).unwrap();
+    assert_eq!(import(&store, &copy), tree);
+    let report = store.gc(&GcPolicy::newest(0), false).unwrap();
+    assert_eq!(report.objects_gone, 0);
+    // What is copied from packs of both kinds counts as compressed fast.
+    assert_eq!(open(store.path()).repack(&|_, _| true).unwrap().packs, 0);
+}
+
+#[test]
+fn a_store_that_the_first_release_wrote_is_read() {
+    let tmp = tempfile::tempdir().unwrap();
+    let helper = open(&tmp.path().join("helper"));
+    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1.tar.zst");
+    let archive = fs::File::open(archive).unwrap();
+    let unpacked = helper.import_tar(archive, &TarOptions::default()).unwrap();
+    let path = tmp.path().join("golden");
+    helper.copy_out(unpacked.tree, &path).unwrap();
+    let store = open(&path);
+    let roots = store.roots().unwrap();
+    assert_eq!(roots.len(), 1);
+    let tree = roots[0].tree;
+    assert_eq!(tree.to_string(), GOLDEN);
+    assert!(faults(&store, false).is_empty());
+    let copy = tmp.path().join("copy");
+    // Elsewhere than as root the owners cannot be set.
+    if fs::metadata("/proc/self").unwrap().uid() == 0 {
+        store.copy_out(tree, &copy).unwrap();
+        assert_eq!(import(&store, &copy), tree);
+    }
+    store.repack(&|_, _| true).unwrap();
+    store.gc(&GcPolicy::newest(0), false).unwrap();
+    assert!(store.has_tree(tree).unwrap());
+    assert!(faults(&store, false).is_empty());
+}
+
+const GOLDEN: &str = "227dkkth76uhbyn6kjhjqclsg7aojwug6fravfvquncogrgpxnyq";
