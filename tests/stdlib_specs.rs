@@ -131,7 +131,6 @@ fn only_stage3_is_made_for_the_subarch() {
 fn a_pure64_subarch_is_the_subarch_itself() {
     let pure = target("seedling", "pure64", "amd64-k8-pure64", "stage3", &[]);
     assert_eq!(text(&pure, "subarch/CFLAGS"), "-march=k8 -O2 -pipe");
-    assert_eq!(text(&pure, "arch/multilib"), "no");
 }
 
 #[test]

@@ -110,7 +110,9 @@ impl Diagnostic {
         }
     }
 
-    pub(crate) fn primary(mut self, label: Label) -> Self {
+    /// The place that is wrong.
+    #[must_use]
+    pub fn primary(mut self, label: Label) -> Self {
         self.primary = Some(label);
         self
     }
@@ -120,17 +122,23 @@ impl Diagnostic {
         self
     }
 
-    pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
+    /// More to know.
+    #[must_use]
+    pub fn note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(shorten(note));
         self
     }
 
-    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+    /// What to do about it.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help.push(shorten(help));
         self
     }
 
-    pub(crate) fn at_path(mut self, path: &Path) -> Self {
+    /// The file it is about, if there is no place in one.
+    #[must_use]
+    pub fn at_path(mut self, path: &Path) -> Self {
         self.path = Some(path.to_owned());
         self
     }

@@ -1,24 +1,26 @@
 //! `mstore check`
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use mstore_lang::lint::{Finding, Lint, Severity, Sighting, Survey};
-use mstore_lang::{Definition, DiskFiles, Files, Session};
+use mstore_lang::{Class, Definition, Diagnostic, DiskFiles, Files, Session};
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::place::{Place, current_dir};
-use super::{Failure, definitions, error, output};
+use super::{Failure, definitions, error, guess, output};
 use crate::plan::distribution::{ENTRY_NAME, SHADOW_NAME};
 use crate::plan::embedded::{BUILTIN_ENTRY, VIRTUAL_SPECS};
-use crate::plan::{Distribution, Lock, PlanError, SpecFiles};
+use crate::plan::{Asked, Distribution, Elements, Lock, PlanError, Recipe, SpecFiles, TargetId};
 
 /// Check specifications: errors in any target, and what is probably not meant
 ///
-/// Looks at every target of every build and subarchitecture that the specifications list, or, if
-/// they list none, at the entry file as it is. Exit status: 0 if nothing was found, 1 if something
-/// was, 2 if specifications cannot be loaded.
+/// Looks at every target of every build and subarchitecture that the specifications list. If they
+/// list none, as those written for Metro do, the targets are those that the collects could name:
+/// with `[collect builds/$[target/build].conf]`, each file in that folder is a build. Exit status: 0
+/// if nothing was found, 1 if something was, 2 if specifications cannot be loaded.
 #[derive(clap::Args)]
 pub struct Args {
     /// Definitions that replace those of the entry file: NAME=VALUE or 'NAME: VALUE'
@@ -35,33 +37,21 @@ pub struct Args {
     json: bool,
 }
 
-/// Elements that mstore asks for by these names.
-const ASKED: [&str; 9] = [
-    "target",
-    "source",
-    "snapshot",
-    "portage/ROOT",
-    "steps/chroot",
-    "default/build",
-    "seed/kind",
-    "policy/network",
-    "policy/timeout",
+/// What Metro reads of a specification: these elements and all below them. Where no targets are listed, there is
+/// nothing that mstore would read instead.
+const METRO_READS: [&str; 22] = [
+    "emerge", "env", "files", "freshen", "list", "metro", "mirror", "multi", "owner", "path",
+    "policy", "portage", "probe", "profile", "reads", "release", "snapshot", "source", "steps",
+    "strategy", "target", "trigger",
 ];
 
-/// Elements that mstore asks for if their names begin so.
-const ASKED_BELOW: [&str; 7] = [
-    "target/",
-    "source/",
-    "snapshot/",
-    "steps/chroot/",
-    "reads/",
-    "env/",
-    "list/",
-];
-
-fn asked(name: &str) -> bool {
-    ASKED.contains(&name) || ASKED_BELOW.iter().any(|prefix| name.starts_with(prefix))
+fn metro_reads(name: &str) -> bool {
+    let section = name.split('/').next().unwrap_or(name);
+    METRO_READS.contains(&section)
 }
+
+/// Targets looked at where none are listed.
+const MOST_GUESSED: usize = 20_000;
 
 /// Checks, and prints what is found.
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
@@ -72,7 +62,7 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         Ok(distribution) => matrix(&distribution, &args)?,
         // Without lists, or if they cannot be read, the entry file is all there is to look at.
         Err(PlanError::NoIndex { .. } | PlanError::Spec(_)) if args.target.is_empty() => {
-            single(&entry(place, &cwd), &given)
+            guessed(&entry(place, &cwd), &given)
         }
         Err(error) => return Err(error.into()),
     };
@@ -101,14 +91,19 @@ fn matrix(distribution: &Distribution, args: &Args) -> Result<Report, Failure> {
     };
     // Only dates come from the lock file, and no check depends on them.
     let lock = Lock::in_memory();
-    let sightings: Vec<Result<Sighting, PlanError>> = ids
+    let session = Session::new(distribution.files());
+    let looks: Vec<Result<(Sighting, Asked), PlanError>> = ids
         .par_iter()
-        .map(|id| match distribution.elements(id, &lock) {
-            Ok(elements) => Ok(Sighting::new(Ok(elements.spec()))),
-            Err(PlanError::Spec(error)) => Ok(Sighting::failed(&error.diagnostics)),
-            Err(error) => Err(error),
-        })
+        .map(|id| look(distribution, &session, id, &lock))
         .collect();
+    let mut asked = distribution.asked().clone();
+    let mut sightings = Vec::with_capacity(looks.len());
+    for look in looks {
+        let (sighting, more) = look?;
+        asked.extend(more);
+        sightings.push(sighting);
+    }
+    let asked = |name: &str| asked.has(name);
     // What a part of the targets does not use, the others may.
     let root: Option<&dyn Fn(&str) -> bool> = match args.target.is_empty() {
         true => Some(&asked),
@@ -116,20 +111,110 @@ fn matrix(distribution: &Distribution, args: &Args) -> Result<Report, Failure> {
     };
     let mut survey = Survey::new(root);
     for (id, sighting) in ids.iter().zip(sightings) {
-        survey.add(&index.display_name(id), sighting?);
+        survey.add(&index.display_name(id), sighting);
     }
     Ok(Report::new(survey, distribution.entry(), true))
 }
 
-/// Looks at the entry file alone.
-fn single(entry: &Path, given: &[Definition]) -> Report {
+/// Looks at one target: as a specification, and as what a build is planned from.
+fn look(
+    distribution: &Distribution,
+    session: &Session<'_>,
+    id: &TargetId,
+    lock: &Lock,
+) -> Result<(Sighting, Asked), PlanError> {
+    let elements = match distribution.elements_in(session, id, lock) {
+        Ok(elements) => elements,
+        Err(PlanError::Spec(error)) => {
+            return Ok((Sighting::failed(&error.diagnostics), Asked::default()));
+        }
+        Err(error) => return Err(error),
+    };
+    let mut sighting = Sighting::new(Ok(elements.spec()));
+    match Recipe::read(&elements, id, distribution.index()) {
+        Ok(_) => {}
+        Err(PlanError::Value {
+            element,
+            message,
+            help,
+            ..
+        }) => sighting.unusable(unusable(
+            &elements,
+            distribution.entry(),
+            &element,
+            format!("`{element}`: {message}"),
+            help,
+        )),
+        Err(PlanError::Missing { element, help, .. }) => sighting.unusable(unusable(
+            &elements,
+            distribution.entry(),
+            &element,
+            format!("there is no `{element}`"),
+            help,
+        )),
+        Err(PlanError::NoSteps { .. }) => sighting.unusable(unusable(
+            &elements,
+            distribution.entry(),
+            "steps/chroot",
+            "there are no steps".to_owned(),
+            "define `steps/chroot/run`, or name the steps in `steps/chroot`".to_owned(),
+        )),
+        // The specification's own errors have been noted already, the others are none of it.
+        Err(_) => sighting.set_incomplete(),
+    }
+    Ok((sighting, elements.asked()))
+}
+
+/// What is wrong with the value of an element, at the place where that is defined.
+fn unusable(
+    elements: &Elements,
+    entry: &Path,
+    element: &str,
+    message: String,
+    help: String,
+) -> Diagnostic {
+    // The class is that of the language's errors, and not shown.
+    let found = Diagnostic::new(Class::Undefined, message);
+    let found = match elements.spec().definitions(element).into_iter().next() {
+        Some(place) => found.primary(place),
+        None => found.at_path(entry),
+    };
+    match help.is_empty() {
+        true => found,
+        false => found.help(help),
+    }
+}
+
+/// Looks at what the entry file could be loaded for, by the files that its collects could name.
+fn guessed(entry: &Path, given: &[Definition]) -> Report {
     let builtin = entry.starts_with(VIRTUAL_SPECS);
     let shadow = entry.parent().map(|folder| folder.join(SHADOW_NAME));
     let files = SpecFiles::new(Box::new(DiskFiles), shadow.filter(|_| !builtin));
-    let loaded = Session::new(&files).load(entry, given);
-    let mut survey = Survey::new(None);
-    survey.add(&entry.display().to_string(), Sighting::new(loaded.as_ref()));
-    Report::new(survey, entry, false)
+    let (found, cut) = guess::each_target(&files, entry, given, MOST_GUESSED, &Sighting::new);
+    let alone = matches!(found.as_slice(), [one] if one.definitions.is_empty());
+    let mut survey = match alone {
+        true => Survey::new(None),
+        false => Survey::new(Some(&metro_reads)),
+    };
+    let mut assumed: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for one in found {
+        let mut words = Vec::new();
+        for definition in one.definitions {
+            words.push(format!("{}={}", definition.name, definition.value));
+            let values = assumed.entry(definition.name).or_default();
+            values.insert(definition.value);
+        }
+        let name = match alone {
+            true => entry.display().to_string(),
+            false => words.join(" "),
+        };
+        survey.add(&name, one.result);
+    }
+    Report {
+        assumed,
+        cut,
+        ..Report::new(survey, entry, !alone)
+    }
 }
 
 /// Whether a finding is about an element that the standard specifications leave to the user.
@@ -149,6 +234,10 @@ struct Report {
     matrix: bool,
     /// The folder whose `specs` shadow the standard ones; none for the standard ones themselves.
     folder: Option<PathBuf>,
+    /// The values that elements were given to make targets where none are listed.
+    assumed: BTreeMap<String, BTreeSet<String>>,
+    /// Whether there would have been more of these targets.
+    cut: bool,
 }
 
 #[derive(Serialize)]
@@ -180,6 +269,8 @@ impl Report {
             findings: survey.findings(),
             matrix,
             folder: entry.parent().filter(|_| !builtin).map(Path::to_owned),
+            assumed: BTreeMap::new(),
+            cut: false,
         }
     }
 
@@ -213,6 +304,7 @@ impl Report {
                 "findings": shown.iter().map(|f| self.json(f)).collect::<Vec<_>>(),
                 "targets": self.targets,
                 "failed": self.failed,
+                "assumed": self.assumed,
             }))?;
             return Ok(status);
         }
@@ -221,6 +313,20 @@ impl Report {
             output::bytes(format!("{}\n", finding.render(colour)).as_bytes())?;
         }
         tell!("{}", self.summary(&shown));
+        if !self.assumed.is_empty() {
+            let assumed: Vec<String> = self
+                .assumed
+                .iter()
+                .map(|(name, values)| format!("{name} ({})", values.len()))
+                .collect();
+            tell!(
+                "no targets are listed, so these are all that files to collect are there for: {}",
+                assumed.join(", ")
+            );
+        }
+        if self.cut {
+            tell!("there are more, which were not looked at: give some definitions to have others");
+        }
         Ok(status)
     }
 

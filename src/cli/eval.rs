@@ -54,7 +54,7 @@ fn each_line<S: Serializer>(lines: &Lines, to: S) -> Result<S::Ok, S::Error> {
 }
 
 #[derive(Serialize)]
-struct ErrorLine {
+pub(super) struct ErrorLine {
     class: &'static str,
     message: String,
     file: Option<String>,
@@ -129,7 +129,12 @@ pub fn specification(place: &Place) -> Result<(SpecFiles, PathBuf), Failure> {
     Ok((SpecFiles::new(Box::new(DiskFiles), shadow), entry))
 }
 
-fn load_failed(errors: &LoadErrors, place: &Place, json: bool) -> Result<ExitCode, Failure> {
+/// Reports that nothing could be loaded.
+pub(super) fn load_failed(
+    errors: &LoadErrors,
+    place: &Place,
+    json: bool,
+) -> Result<ExitCode, Failure> {
     if json {
         let line = errors.first().map(ErrorLine::from);
         output::json(&serde_json::json!({ "load_error": line }))?;

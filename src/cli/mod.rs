@@ -20,6 +20,7 @@ mod fmt;
 mod gc;
 mod graph;
 mod key;
+mod guess;
 mod lists;
 mod lock;
 mod log;
@@ -41,6 +42,7 @@ mod snapshot;
 mod store;
 mod transfer;
 mod why;
+mod why_value;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;

@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use super::gc::{self, Wishes};
 use super::place::{Place, Session};
 use super::{Failure, eval, object, output};
+use super::error::USAGE;
+use super::place::{Place, Session};
+use super::{Failure, eval, output, why_value};
 use crate::plan::{Explainer, Pins, Staleness};
 
 /// Explain a decision
@@ -47,6 +50,9 @@ enum Question {
         /// Evaluate as for building this target
         #[arg(long, short, value_name = "TARGET")]
         target: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -59,7 +65,8 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
             key,
             definitions,
             target,
-        } => value(place, &key, &definitions, target.as_deref()),
+            json,
+        } => value(place, &key, &definitions, target.as_deref(), json),
     }
 }
 
@@ -158,21 +165,31 @@ fn value(
     key: &str,
     definitions: &[String],
     target: Option<&str>,
+    json: bool,
 ) -> Result<ExitCode, Failure> {
     let explain = |spec: &mstore_lang::Spec| match spec.provenance(key) {
-        Ok(provenance) => output::bytes(provenance.render().as_bytes()),
+        Ok(provenance) if json => {
+            output::json(&why_value::explanation(&provenance))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(provenance) => {
+            output::bytes(provenance.render().as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(e) if json => {
+            let error = eval::ErrorLine::from(&*e.diagnostic);
+            output::json(&serde_json::json!({ "element": key, "error": error }))?;
+            Ok(ExitCode::from(USAGE))
+        }
         Err(e) => Err(Failure::rendered(
             e.diagnostic.render(output::stderr_colour()),
         )),
     };
     match target {
-        Some(target) => eval::target(place, target, |spec| explain(spec))?,
+        Some(target) => eval::target(place, target, explain),
         None => match eval::load(place, definitions)? {
-            Ok(spec) => explain(&spec)?,
-            Err(errors) => {
-                return Err(Failure::rendered(errors.render(output::stderr_colour())));
-            }
+            Ok(spec) => explain(&spec),
+            Err(errors) => eval::load_failed(&errors, place, json),
         },
     }
-    Ok(ExitCode::SUCCESS)
 }

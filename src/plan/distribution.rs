@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use mstore_lang::{Definition, DiskFiles, Files, Session};
 use rayon::prelude::*;
 
-use super::elements::Elements;
+use super::elements::{Asked, Elements};
 use super::embedded::{BUILTIN_ENTRY, VIRTUAL_SPECS};
 use super::error::{PlanError, SpecError};
 use super::files::SpecFiles;
@@ -38,6 +38,8 @@ pub struct Distribution {
     likely_snapshot: Option<String>,
     /// Whether the specification itself says what `target/version` is.
     own_version: bool,
+    /// The elements that tell what there is.
+    asked: Asked,
 }
 
 impl Distribution {
@@ -94,6 +96,7 @@ impl Distribution {
         Ok(Distribution {
             likely_snapshot: elements.line(Recipe::SNAPSHOT).ok().flatten(),
             own_version: elements.is_defined("target/version"),
+            asked: elements.asked(),
             files,
             entry,
             definitions,
@@ -114,6 +117,11 @@ impl Distribution {
     /// The files the specification is read from.
     pub fn files(&self) -> &dyn Files {
         &self.files
+    }
+
+    /// What was asked for to find out what there is.
+    pub fn asked(&self) -> &Asked {
+        &self.asked
     }
 
     /// What can be built.
@@ -143,7 +151,8 @@ impl Distribution {
         self.elements_in(&Session::new(&self.files), id, lock)
     }
 
-    fn elements_in(
+    /// The settings of one target, with files shared by all of the session.
+    pub fn elements_in(
         &self,
         session: &Session<'_>,
         id: &TargetId,

@@ -1,6 +1,8 @@
 //! The settings of one evaluation, as plan asks for them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use mstore_lang::{Definition, Files, Session, Spec, Value};
 
@@ -10,6 +12,28 @@ use super::error::{Place, SpecError};
 #[derive(Debug)]
 pub struct Elements {
     spec: Spec,
+    asked: Mutex<Asked>,
+}
+
+/// What was asked for, written down by the asking itself: so a check of what is never used needs no list of
+/// the names that mstore reads, which would be one more thing to keep true.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    names: BTreeSet<String>,
+    below: BTreeSet<String>,
+}
+
+impl Asked {
+    /// Whether it was asked for `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.names.contains(name) || self.below.iter().any(|prefix| name.starts_with(prefix))
+    }
+
+    /// Takes in what another has.
+    pub fn extend(&mut self, other: Asked) {
+        self.names.extend(other.names);
+        self.below.extend(other.below);
+    }
 }
 
 impl Elements {
@@ -29,7 +53,10 @@ impl Elements {
         definitions: &[Definition],
     ) -> Result<Elements, SpecError> {
         match session.load(entry, definitions) {
-            Ok(spec) => Ok(Elements { spec }),
+            Ok(spec) => Ok(Elements {
+                spec,
+                asked: Mutex::default(),
+            }),
             Err(errors) => Err(SpecError {
                 target: None,
                 diagnostics: errors.all().to_vec(),
@@ -43,6 +70,27 @@ impl Elements {
         &self.spec
     }
 
+    /// What was asked for so far.
+    pub fn asked(&self) -> Asked {
+        self.asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn note(&self, name: &str) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if !asked.names.contains(name) {
+            asked.names.insert(name.to_owned());
+        }
+    }
+
+    /// Notes that names below `prefix` are made from values, so that another value would ask for others.
+    pub(super) fn asks_below(&self, prefix: &str) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.below.insert(prefix.to_owned());
+    }
+
     /// The names of all elements, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.spec.names().iter().map(String::as_str)
@@ -50,11 +98,13 @@ impl Elements {
 
     /// The names of all elements that begin with `prefix`, sorted.
     pub(super) fn names_below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+        self.asks_below(prefix);
         self.names().filter(move |n| n.starts_with(prefix))
     }
 
     /// Whether `name` is defined, blank or not.
     pub fn is_defined(&self, name: &str) -> bool {
+        self.note(name);
         self.spec.is_defined(name)
     }
 

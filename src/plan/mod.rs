@@ -33,7 +33,7 @@ pub use compare::Reason;
 pub use derivation::{Derivation, DrvHash, Key, Resolved, Role, target_key};
 pub use diff::{Pairing, PlanDiff, diff};
 pub use distribution::Distribution;
-pub use elements::Elements;
+pub use elements::{Asked, Elements};
 pub use error::{LockError, PlanError, SpecError};
 pub use explain::Explainer;
 pub use facts::{Facts, FactsError, NoFacts, Trees};

@@ -374,6 +374,8 @@ impl Reader<'_> {
 
     fn steps(&self) -> Result<Vec<Step>, PlanError> {
         const LIST: &str = "steps/chroot";
+        self.elements.asks_below("steps/chroot/");
+        self.elements.asks_below("reads/");
         let listed = match self.elements.is_defined(LIST) {
             true => Some(self.words(LIST)?),
             false => None,

@@ -11,6 +11,8 @@ use crate::diagnostics::{Diagnostic, Label};
 pub enum Lint {
     /// An error of loading or evaluation.
     Error(Class),
+    /// A value that the program asking for it cannot use, or one that it needs and that is missing.
+    UnusableValue,
     /// A collect that no target takes.
     UntakenCollect,
     /// An element that no target uses.
@@ -28,6 +30,7 @@ impl Lint {
     pub fn as_str(self) -> &'static str {
         match self {
             Lint::Error(class) => class.as_str(),
+            Lint::UnusableValue => "unusable-value",
             Lint::UntakenCollect => "untaken-collect",
             Lint::UnusedElement => "unused-element",
             Lint::LaxBlank => "lax-blank",
@@ -39,7 +42,7 @@ impl Lint {
     /// How bad it is.
     pub fn severity(self) -> Severity {
         match self {
-            Lint::Error(_) => Severity::Error,
+            Lint::Error(_) | Lint::UnusableValue => Severity::Error,
             _ => Severity::Warning,
         }
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use super::finding::{Finding, Hits, Lint};
 use super::text::check_file;
-use crate::class::Class;
 use crate::diagnostics::{Diagnostic, Label};
 use crate::mentions::{Mention, Place, Role, mentions};
 use crate::spec::{LoadErrors, Spec, Value};
@@ -19,8 +18,10 @@ const NAMED: usize = 3;
 #[derive(Debug, Default)]
 pub struct Sighting {
     /// Each error, with how many of the elements fail by it and the first of these.
-    errors: Vec<(Diagnostic, Vec<String>, usize)>,
+    errors: Vec<(Lint, Diagnostic, Vec<String>, usize)>,
     failed_to_load: bool,
+    /// Whether it is known what is asked for.
+    incomplete: bool,
     files: Vec<Arc<File>>,
     defined: Vec<String>,
     untaken: Vec<Untaken>,
@@ -46,13 +47,27 @@ impl Sighting {
     pub fn failed(errors: &[Diagnostic]) -> Self {
         let errors = errors
             .iter()
-            .map(|error| (error.clone(), Vec::new(), 0))
+            .map(|error| (Lint::Error(error.class), error.clone(), Vec::new(), 0))
             .collect();
         Sighting {
             errors,
             failed_to_load: true,
+            incomplete: true,
             ..Sighting::default()
         }
+    }
+
+    /// Adds what the program that asks for elements has against a value; it then did not ask for all that it
+    /// else would.
+    pub fn unusable(&mut self, problem: Diagnostic) {
+        self.errors
+            .push((Lint::UnusableValue, problem, Vec::new(), 0));
+        self.incomplete = true;
+    }
+
+    /// Notes that not all that would be asked for is known, so that nothing counts as unused.
+    pub fn set_incomplete(&mut self) {
+        self.incomplete = true;
     }
 
     /// Whether the target could not be loaded.
@@ -62,7 +77,10 @@ impl Sighting {
 
     fn of_spec(spec: &Spec) -> Self {
         let mut found = Sighting {
-            errors: errors_by_cause(spec),
+            errors: errors_by_cause(spec)
+                .into_iter()
+                .map(|(error, names, count)| (Lint::Error(error.class), error, names, count))
+                .collect(),
             ..Sighting::default()
         };
         let names = spec.names().iter();
@@ -182,7 +200,7 @@ fn shown(value: &Value) -> String {
 }
 
 /// Something that several targets may share: its class, message and place.
-type ErrorKey = (Option<PathBuf>, u32, Class, String);
+type ErrorKey = (Option<PathBuf>, u32, Lint, String);
 
 struct ErrorGroup {
     diagnostic: Diagnostic,
@@ -229,6 +247,7 @@ pub struct Survey<'a> {
     root: Option<&'a dyn Fn(&str) -> bool>,
     targets: usize,
     failed: usize,
+    incomplete: bool,
     errors: BTreeMap<ErrorKey, ErrorGroup>,
     /// Each file with the number of targets that read it.
     files: BTreeMap<PathBuf, (Arc<File>, usize)>,
@@ -250,14 +269,10 @@ impl<'a> Survey<'a> {
     pub fn add(&mut self, target: &str, sighting: Sighting) {
         self.targets += 1;
         self.failed += usize::from(sighting.failed_to_load);
-        for (diagnostic, elements, count) in sighting.errors {
+        self.incomplete |= sighting.incomplete;
+        for (lint, diagnostic, elements, count) in sighting.errors {
             let path = diagnostic.path().map(Path::to_owned);
-            let key = (
-                path,
-                diagnostic.offset(),
-                diagnostic.class,
-                diagnostic.message.clone(),
-            );
+            let key = (path, diagnostic.offset(), lint, diagnostic.message.clone());
             let group = self.errors.entry(key).or_insert_with(|| ErrorGroup {
                 diagnostic,
                 elements: BTreeSet::new(),
@@ -303,12 +318,14 @@ impl<'a> Survey<'a> {
         if self.failed == 0 {
             self.untaken(&mut findings);
             self.lax_blanks(&mut findings);
+        }
+        if !self.incomplete {
             self.unused(&mut findings);
         }
         let of = self.targets;
-        for group in self.errors.into_values() {
+        for ((_, _, lint, _), group) in self.errors {
             let mut finding = Finding {
-                lint: Lint::Error(group.diagnostic.class),
+                lint,
                 diagnostic: group.diagnostic,
                 hits: None,
             };
