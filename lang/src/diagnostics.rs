@@ -43,9 +43,9 @@ impl Label {
         &self.file
     }
 
-    /// The path of that file.
+    /// Where that file lies.
     pub fn path(&self) -> &Path {
-        self.file.path()
+        self.file.origin()
     }
 
     /// The number of its first line, from 1.
@@ -264,7 +264,7 @@ fn snippet<'a>(
         let text = source[cut..stop].replace('\n', " ");
         let place = format!(
             "{}:{}:{}",
-            file.path().display(),
+            file.origin().display(),
             label.line(),
             label.column()
         );
@@ -278,7 +278,7 @@ fn snippet<'a>(
     let text = source[start..end].trim_end_matches('\n');
     let mut snippet = Snippet::source(text)
         .line_start(from)
-        .path(file.path().display().to_string());
+        .path(file.origin().display().to_string());
     for (index, label) in labels {
         let kind = if *index == 0 {
             AnnotationKind::Primary
@@ -325,7 +325,9 @@ pub(crate) fn explain_cause(table: &Table, memo: &Memo, cause: u32) -> Diagnosti
                 "`{name}` is undefined: none of its conditions is true"
             ));
             let found = found.primary(label(table, *at, "undefined here"));
-            conditions(table, *element, found)
+            conditions(table, *element, found).help(
+                "add a definition whose condition is true here, or refer to it with `:zap` or `:lax`",
+            )
         }
         Cause::Circular { links, .. } => circular(table, links),
         Cause::BadModifier { at, modifier } => {
@@ -383,6 +385,16 @@ pub(crate) fn explain_cause(table: &Table, memo: &Memo, cause: u32) -> Diagnosti
                 *at,
                 "named here",
             ));
+            let found = match why.as_str() {
+                "is a directory" => found.help("name a file in it"),
+                why if why.ends_with("not a regular file") => {
+                    found.help("only regular files are read: copy what it gives into one")
+                }
+                "no such file" => {
+                    found.help("write the file, or give the value on the command line")
+                }
+                _ => found,
+            };
             match path.starts_with('/') {
                 true => found,
                 false => found.note(format!(
@@ -470,7 +482,8 @@ fn circular(table: &Table, links: &[(u32, Loc)]) -> Diagnostic {
     }
     way.push(name(0));
     let message = format!("`{}` depends on itself: {}", name(0), way.join(" -> "));
-    let mut found = Diagnostic::new(Class::Circular, message);
+    let mut found = Diagnostic::new(Class::Circular, message)
+        .help("one of them has to do without the next; `$[name?]` asks for no value");
     for (index, (_, at)) in links.iter().enumerate().take(SHOWN) {
         let next = name((index + 1) % links.len());
         let place = label(table, *at, format!("`{}` needs `{next}`", name(index)));

@@ -29,6 +29,11 @@ pub trait Files: Sync {
     /// Whether a regular file lies at the path; links are followed.
     fn is_file(&self, path: &Path) -> io::Result<bool>;
 
+    /// Where the file at a path really lies, if that is elsewhere; what is wrong with it is then shown there.
+    fn origin(&self, _path: &Path) -> Option<PathBuf> {
+        None
+    }
+
     /// Makes a path absolute. The default takes relative ones from the process's directory.
     fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
         std::path::absolute(path)
@@ -115,6 +120,25 @@ pub(crate) fn explain(error: &io::Error) -> String {
                 None => text,
             }
         }
+    }
+}
+
+/// Advice that goes with [`explain`].
+pub(crate) fn advice(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
+        io::ErrorKind::IsADirectory => Some("name a file in it"),
+        io::ErrorKind::InvalidInput => match error.to_string().as_str() {
+            "is a directory" => Some("name a file in it"),
+            text if text.ends_with("not a regular file") => {
+                Some("only regular files are read: copy what it gives into one")
+            }
+            _ => None,
+        },
+        io::ErrorKind::PermissionDenied => Some("make it readable for the user who runs this"),
+        _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            Some("a symbolic link leads back to itself: replace it")
+        }
+        _ => None,
     }
 }
 

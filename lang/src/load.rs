@@ -15,7 +15,7 @@ use hashbrown::{HashMap, HashSet, HashTable};
 use crate::class::Class;
 use crate::diagnostics::{Diagnostic, Label, explain_cause};
 use crate::eval::{Collected, Flags, Machine, Memo, Silent, Visitor};
-use crate::files::{explain, resolve, too_large};
+use crate::files::{advice, explain, resolve, too_large};
 use crate::limits::Limits;
 use crate::span::Loc;
 use crate::syntax::{File, FullName, hash_name, is_valid_name};
@@ -222,7 +222,11 @@ impl Load<'_> {
                     entry.display(),
                     explain(&error)
                 );
-                self.error(Diagnostic::new(Class::CannotOpen, message).at_path(&entry));
+                let found = Diagnostic::new(Class::CannotOpen, message).at_path(&entry);
+                self.error(match advice(&error) {
+                    Some(advice) => found.help(advice),
+                    None => found,
+                });
                 return;
             }
         }
@@ -394,7 +398,9 @@ impl Load<'_> {
             (true, _) => error.help("the command line replaces definitions of the main file only"),
             (_, true) => error
                 .help("an element with an unconditional definition may have no conditional one"),
-            _ => error,
+            _ => error.help(
+                "remove one of them, or make them exclude each other by conditions: `[when ELEMENT is WORD]`",
+            ),
         }
     }
 
@@ -510,7 +516,8 @@ impl Load<'_> {
                 Class::Duplicate,
                 format!("{} is collected twice", full.display()),
             )
-            .primary(label("collected again".to_owned()));
+            .primary(label("collected again".to_owned()))
+            .help("remove one of them: an element is there for all files wherever its file is collected");
             let error = match self.table.sources[*first as usize].brought_by {
                 None => error.note("it is the main file"),
                 Some((by, index)) => {
@@ -542,6 +549,13 @@ impl Load<'_> {
                 let found = match written.contains("$[") {
                     true => found.note(format!("the path `{written}` came to `{path}`")),
                     false => found,
+                };
+                let found = match advice(&error) {
+                    Some(advice) => found.help(advice),
+                    None if error.kind() == std::io::ErrorKind::NotFound => found.help(
+                        "correct the path, or collect it under a condition: `[collect PATH when ELEMENT]`",
+                    ),
+                    None => found,
                 };
                 self.error(found);
                 self.unreadable.insert(full.into_os_string());

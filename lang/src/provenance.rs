@@ -316,7 +316,7 @@ impl Writer<'_> {
     fn place(&self, loc: Loc) -> Place {
         let file = self.table.file(loc.file);
         Place {
-            path: file.path().to_owned(),
+            path: file.origin().to_owned(),
             line: file.line(loc.span.start),
             column: file.column(loc.span.start),
         }

@@ -106,7 +106,9 @@ impl Loader for Session<'_> {
         }
         // Not under the lock: two threads may read a file at the same time, but none waits for the other.
         let bytes = self.files.read_limited(path, limit)?;
-        let file = Arc::new(File::parse_bytes(path.to_owned(), bytes, max_errors));
+        let mut file = File::parse_bytes(path.to_owned(), bytes, max_errors);
+        file.set_origin(self.files.origin(path));
+        let file = Arc::new(file);
         let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Arc::clone(
             parsed.entry(path.as_os_str().to_owned()).or_insert(file),

@@ -418,7 +418,8 @@ impl Spec {
             self.table.name_loc(element),
             "defined under a condition",
         ));
-        let diagnostic = conditions(&self.table, element, diagnostic);
+        let diagnostic = conditions(&self.table, element, diagnostic)
+            .help("add a definition whose condition is true here");
         EvalError {
             element: name.to_owned(),
             cause: usize::MAX - 1 - element as usize,

@@ -27,7 +27,7 @@ pub struct Args {
     /// Change nothing: print what would change as a unified diff
     #[arg(long)]
     diff: bool,
-    /// Files, folders (all *.conf files in them, but no links and nothing hidden), or - for
+    /// Files, folders (all *.conf and *.spec files in them, but no links and nothing hidden), or - for
     /// stdin to stdout [default: the folder of the entry file]
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
@@ -124,8 +124,12 @@ impl Job<'_> {
         let original = match Original::look(path) {
             Ok(original) => original,
             Err(e) => {
+                let why = match e.kind() {
+                    std::io::ErrorKind::NotFound => "no such file".to_owned(),
+                    _ => e.to_string(),
+                };
                 self.failed(Failure::usage(format!(
-                    "cannot read {}: {e}",
+                    "cannot read {}: {why}",
                     path.display()
                 )));
                 return Ok(());
@@ -230,7 +234,7 @@ fn colour_diff(diff: &str) -> String {
     out
 }
 
-/// All `*.conf` files under a folder, in order of their names. Links are not followed, and what
+/// All `*.conf` and `*.spec` files under a folder, in order of their names. Links are not followed, and what
 /// is hidden is left out.
 fn conf_files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
@@ -246,7 +250,8 @@ fn conf_files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
             let path = entry.path();
             if kind.is_dir() {
                 folders.push(path);
-            } else if kind.is_file() && path.extension().is_some_and(|e| e == "conf") {
+            } else if kind.is_file() && path.extension().is_some_and(|e| e == "conf" || e == "spec")
+            {
                 files.push(path);
             }
         }

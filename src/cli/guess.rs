@@ -350,6 +350,10 @@ impl Files for Probe<'_> {
         self.files.is_file(path)
     }
 
+    fn origin(&self, path: &Path) -> Option<PathBuf> {
+        self.files.origin(path)
+    }
+
     fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
         self.files.absolute(path)
     }

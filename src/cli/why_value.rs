@@ -28,7 +28,9 @@ impl Writer<'_> {
         });
         let (state, more) = match &node.answer {
             Answer::Value(Value::Line(text)) => ("value", vec![("value", json!(text))]),
-            Answer::Value(Value::Block(lines)) => ("value", vec![("value", json!(lines))]),
+            Answer::Value(Value::Block(lines)) => {
+                ("value", vec![("value", lines.iter().collect())])
+            }
             Answer::Removed => ("removed", vec![("value", json!(""))]),
             Answer::Undefined => ("undefined", Vec::new()),
             Answer::Failed { class, message } => (

@@ -62,6 +62,13 @@ impl Files for SpecFiles {
         }
     }
 
+    fn origin(&self, path: &Path) -> Option<PathBuf> {
+        let Ok(rel) = path.strip_prefix(VIRTUAL_SPECS) else {
+            return self.base.origin(path);
+        };
+        self.shadowing(rel).ok().flatten()
+    }
+
     fn is_file(&self, path: &Path) -> io::Result<bool> {
         let Ok(rel) = path.strip_prefix(VIRTUAL_SPECS) else {
             return self.base.is_file(path);

@@ -99,7 +99,12 @@ impl Workspace {
         spec.taken().into_iter().find_map(|(label, file)| {
             let same = self.host.real(&entry, label.path()).as_deref() == Some(path);
             // The specification may be older than the document, so places are compared by their text.
-            (same && label.file().text(label.span) == text).then(|| self.host.real(&entry, file))?
+            let lies = || {
+                self.host
+                    .real(&entry, file)
+                    .or_else(|| self.host.copy(file))
+            };
+            (same && label.file().text(label.span) == text).then(lies)?
         })
     }
 
@@ -205,13 +210,16 @@ impl Workspace {
     ) -> Vec<Location> {
         let mut found = Vec::new();
         for (path, document) in self.documents(path, wide) {
-            if !self.is_real(&path) {
-                continue;
-            }
+            let mut shown = self.is_real(&path).then(|| path.clone());
             for mention in document.mentions() {
                 if wanted(mention, document.file()) {
+                    // Copies are made when there is something to see in them.
+                    let Some(path) = shown.take().or_else(|| self.host.copy(&path)) else {
+                        break;
+                    };
+                    shown = Some(path.clone());
                     found.push(Location {
-                        path: path.clone(),
+                        path,
                         range: document.range(mention.shown()),
                     });
                 }
@@ -246,7 +254,9 @@ impl Workspace {
         let documents = self.documents(path, true);
         // A file is edited where it lies, which is not where the specification read it from.
         let documents: Vec<(PathBuf, Arc<Document>)> = documents.into_iter().collect();
-        rename(&documents, &old, new, |path| self.is_real(path))
+        rename(&documents, &old, new, |path| {
+            self.is_real(path) && self.host.is_writable(path)
+        })
     }
 
     /// What could be written at a place.

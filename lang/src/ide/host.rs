@@ -37,6 +37,16 @@ pub trait Host {
     fn real(&self, _entry: &Path, path: &Path) -> Option<PathBuf> {
         Some(path.to_owned())
     }
+
+    /// A copy that an editor can show of a file that is built in.
+    fn copy(&self, _path: &Path) -> Option<PathBuf> {
+        None
+    }
+
+    /// Whether a file may be changed.
+    fn is_writable(&self, _path: &Path) -> bool {
+        true
+    }
 }
 
 /// The documents that are open in the editor.
@@ -92,6 +102,10 @@ impl Files for Overlay {
             return Ok(true);
         }
         self.base.is_file(path)
+    }
+
+    fn origin(&self, path: &Path) -> Option<PathBuf> {
+        self.base.origin(path)
     }
 
     fn absolute(&self, path: &Path) -> io::Result<PathBuf> {

@@ -93,7 +93,7 @@ impl Sighting {
             let Some(file) = found
                 .files
                 .iter()
-                .find(|file| file.path() == untaken.at.path())
+                .find(|file| std::ptr::eq(&***file, untaken.at.file()))
             else {
                 continue;
             };

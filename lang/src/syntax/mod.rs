@@ -143,12 +143,22 @@ pub struct File {
     /// How many more errors there are than `errors` holds.
     pub more_errors: usize,
     line_starts: OnceLock<Vec<u32>>,
+    origin: Option<PathBuf>,
 }
 
 impl File {
     /// The absolute path it was read from.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where it really lies: mostly the path that it was read from, which is what its relative paths start at.
+    pub fn origin(&self) -> &Path {
+        self.origin.as_deref().unwrap_or(&self.path)
+    }
+
+    pub(crate) fn set_origin(&mut self, origin: Option<PathBuf>) {
+        self.origin = origin;
     }
 
     /// Its text.

@@ -121,6 +121,7 @@ impl File {
             errors,
             more_errors,
             line_starts: OnceLock::new(),
+            origin: None,
         }
     }
 

@@ -1,13 +1,16 @@
 //! The files of this machine and the standard specifications, for the language server.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mstore_lang::ide::Host;
 use mstore_lang::{Definition, DiskFiles, Files, Spec};
+use mstore_store::Hash;
 
+use crate::cli::guess;
 use crate::plan::distribution::{ENTRY_NAME, SHADOW_NAME};
-use crate::plan::embedded::VIRTUAL_SPECS;
+use crate::plan::embedded::{self, VIRTUAL_SPECS};
 use crate::plan::{Distribution, SpecFiles};
 
 /// Files listed in one folder tree.
@@ -16,6 +19,51 @@ const MOST_FILES: usize = 10_000;
 const MOST_ENTRIES: usize = 100_000;
 
 pub(super) struct Disk;
+
+/// Targets tried where none are listed.
+const MOST_GUESSED: usize = 400;
+
+/// The folder of copies of the standard specifications, one for every edition of them. They are there to be
+/// read: an editor can only open what is a file.
+fn copies() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    let mut text = Vec::new();
+    for file in embedded::standard_specs() {
+        text.extend_from_slice(file.path.as_bytes());
+        text.push(0);
+        text.extend_from_slice(Hash::of(file.data).as_bytes());
+    }
+    let edition = Hash::of(&text).to_string();
+    Some(cache.join("mstore").join(format!("specs-{edition:.16}")))
+}
+
+/// Writes the copies unless they are there.
+fn write_copies(folder: &Path) -> std::io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().unwrap_or(folder);
+    std::fs::create_dir_all(parent)?;
+    // Whoever sees the folder sees all of it.
+    let half = parent.join(format!(".specs-{}", std::process::id()));
+    let written = embedded::standard_specs().iter().try_for_each(|file| {
+        let path = half.join(file.path);
+        std::fs::create_dir_all(path.parent().unwrap_or(&half))?;
+        std::fs::write(&path, file.data)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o444))
+    });
+    match written.and_then(|()| std::fs::rename(&half, folder)) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            let _ = std::fs::remove_dir_all(&half);
+            // Another server may have been faster.
+            if folder.is_dir() { Ok(()) } else { Err(error) }
+        }
+    }
+}
 
 impl Host for Disk {
     fn base(&self) -> Arc<dyn Files + Send> {
@@ -32,8 +80,11 @@ impl Host for Disk {
 
     fn definition_sets(&self, entry: &Path, base: Box<dyn Files + Send>) -> Vec<Vec<Definition>> {
         let plain = vec![Vec::new()];
-        let Ok(distribution) = Distribution::with_files(base, entry.to_owned(), Vec::new()) else {
-            return plain;
+        let base: Arc<dyn Files + Send> = Arc::from(base);
+        let shared = || Box::new(Shared(Arc::clone(&base)));
+        let Ok(distribution) = Distribution::with_files(shared(), entry.to_owned(), Vec::new())
+        else {
+            return guessed(&*self.files(entry, shared()), entry).unwrap_or(plain);
         };
         let version = Spec::load(distribution.files(), entry, &[])
             .is_ok_and(|spec| !spec.is_defined("target/version"));
@@ -82,7 +133,9 @@ impl Host for Disk {
                 let path = entry.path();
                 if kind.is_dir() {
                     folders.push(path);
-                } else if kind.is_file() && path.extension().is_some_and(|e| e == "conf") {
+                } else if kind.is_file()
+                    && path.extension().is_some_and(|e| e == "conf" || e == "spec")
+                {
                     files.push(path);
                 }
             }
@@ -97,6 +150,64 @@ impl Host for Disk {
         };
         let own = shadow(entry)?.join(inner);
         own.is_file().then_some(own)
+    }
+
+    fn copy(&self, path: &Path) -> Option<PathBuf> {
+        let inner = path.strip_prefix(VIRTUAL_SPECS).ok()?;
+        embedded::standard_spec(inner.to_str()?)?;
+        let folder = copies()?;
+        write_copies(&folder).ok()?;
+        Some(folder.join(inner))
+    }
+
+    fn is_writable(&self, path: &Path) -> bool {
+        // Of a copy, whichever program wrote it, only the folder's name tells.
+        let inside = copies().and_then(|folder| Some(path.starts_with(folder.parent()?)));
+        !inside.unwrap_or(false)
+    }
+}
+
+/// What the entry could be loaded for, by the files that its collects could name.
+fn guessed(files: &dyn Files, entry: &Path) -> Option<Vec<Vec<Definition>>> {
+    let (found, _) = guess::each_target(files, entry, &[], MOST_GUESSED, &|loaded| {
+        loaded.is_ok_and(|spec| !spec.is_defined("target/version"))
+    });
+    let sets: Vec<Vec<Definition>> = found
+        .into_iter()
+        .filter(|one| !one.definitions.is_empty())
+        .map(|one| {
+            let mut set = one.definitions;
+            if one.result {
+                set.push(Definition::new("target/version", "1980-01-01"));
+            }
+            set
+        })
+        .collect();
+    (!sets.is_empty()).then_some(sets)
+}
+
+/// The same files for two readers.
+struct Shared(Arc<dyn Files + Send>);
+
+impl Files for Shared {
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        self.0.read(path)
+    }
+
+    fn read_limited(&self, path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
+        self.0.read_limited(path, limit)
+    }
+
+    fn is_file(&self, path: &Path) -> std::io::Result<bool> {
+        self.0.is_file(path)
+    }
+
+    fn origin(&self, path: &Path) -> Option<PathBuf> {
+        self.0.origin(path)
+    }
+
+    fn absolute(&self, path: &Path) -> std::io::Result<PathBuf> {
+        self.0.absolute(path)
     }
 }
 
