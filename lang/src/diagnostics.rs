@@ -390,6 +390,9 @@ pub(crate) fn explain_cause(table: &Table, memo: &Memo, cause: u32) -> Diagnosti
                 why if why.ends_with("not a regular file") => {
                     found.help("only regular files are read: copy what it gives into one")
                 }
+                why if why.starts_with("too many levels of symbolic links") => {
+                    found.help("a symbolic link leads back to itself: replace it")
+                }
                 "no such file" => {
                     found.help("write the file, or give the value on the command line")
                 }

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use super::output;
 use super::place::{Place, current_dir};
 use super::{Failure, definitions};
+use crate::plan::distribution::ENTRY_NAME;
 use crate::plan::embedded::BUILTIN_ENTRY;
 use crate::plan::{Lock, SpecFiles};
 
@@ -112,9 +113,11 @@ pub fn load(place: &Place, words: &[String]) -> Result<Result<Spec, LoadErrors>,
 pub fn specification(place: &Place) -> Result<(SpecFiles, PathBuf), Failure> {
     let cwd = current_dir()?;
     let entry = match place.entry() {
+        // As other commands take a folder.
+        Some(file) if cwd.join(file).join(ENTRY_NAME).is_file() => cwd.join(file).join(ENTRY_NAME),
         Some(file) => cwd.join(file),
         None => {
-            let here = cwd.join(crate::plan::distribution::ENTRY_NAME);
+            let here = cwd.join(ENTRY_NAME);
             if here.exists() {
                 here
             } else {

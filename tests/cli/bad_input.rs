@@ -240,6 +240,8 @@ fn one_element_defined_twice() {
     2 | b: 2
     3 | [collect more.conf]
       | ------------------- the file is collected here
+      |
+      = help: remove one of them, or make them exclude each other by conditions: `[when ELEMENT is WORD]`
     ");
     assert_snapshot!(env.run(&["realise", "stage3-corei7"]).fails(2), @"
     error[duplicate]: `a` is defined twice
@@ -255,6 +257,8 @@ fn one_element_defined_twice() {
     2 | b: 2
     3 | [collect more.conf]
       | ------------------- the file is collected here
+      |
+      = help: remove one of them, or make them exclude each other by conditions: `[when ELEMENT is WORD]`
     ");
     assert!(!env.store().exists());
 }
@@ -266,6 +270,7 @@ fn a_folder_in_place_of_a_specification() {
     assert_snapshot!(env.run(&["--file", "folder", "eval"]).fails(2), @"
     error[cannot-open]: cannot read the main file $TEST/work/folder: is a directory
     --> $TEST/work/folder
+     = help: name a file in it
     ");
     env.write("metro.conf", "[collect folder]\n");
     assert_snapshot!(env.run(&["realise", "stage3-corei7"]).fails(2), @"
@@ -274,6 +279,8 @@ fn a_folder_in_place_of_a_specification() {
       |
     1 | [collect folder]
       |          ^^^^^^ is a directory
+      |
+      = help: name a file in it
     ");
 }
 
@@ -286,6 +293,7 @@ fn a_fifo_in_place_of_a_specification() {
     assert_snapshot!(env.run(&["--file", "pipe", "eval"]).fails(2), @"
     error[cannot-open]: cannot read the main file $TEST/work/pipe: is a FIFO, not a regular file
     --> $TEST/work/pipe
+     = help: only regular files are read: copy what it gives into one
     ");
     env.write("metro.conf", "a: 1\n[collect pipe]\n");
     assert_snapshot!(env.run(&["realise", "stage3-corei7"]).fails(2), @"
@@ -294,6 +302,8 @@ fn a_fifo_in_place_of_a_specification() {
       |
     2 | [collect pipe]
       |          ^^^^ is a FIFO, not a regular file
+      |
+      = help: only regular files are read: copy what it gives into one
     ");
 }
 

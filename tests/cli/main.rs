@@ -1,6 +1,10 @@
 //! The command line, tested by reading it: every test runs the real binary in a home of its own.
 
 mod bad_input;
+mod check;
 mod environment;
 mod eval;
+mod fmt;
+mod hostile;
 mod lock;
+mod why;
