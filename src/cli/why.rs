@@ -2,12 +2,10 @@
 
 use std::process::ExitCode;
 
+use super::error::USAGE;
 use super::gc::{self, Wishes};
 use super::place::{Place, Session};
-use super::{Failure, eval, object, output};
-use super::error::USAGE;
-use super::place::{Place, Session};
-use super::{Failure, eval, output, why_value};
+use super::{Failure, eval, object, output, why_value};
 use crate::plan::{Explainer, Pins, Staleness};
 
 /// Explain a decision
