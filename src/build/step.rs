@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mstore_store::{CaptureOptions, Checkout, ErrorKind, Realisation, Store, StoreError, TreeHash};
+use mstore_store::{
+    Attempt, CaptureOptions, Checkout, ErrorKind, Outcome, Realisation, Store, StoreError, TreeHash,
+};
 
 use super::cancel::CancelToken;
 use super::failed::{self, FailedRoot};
@@ -236,8 +238,15 @@ impl Builder<'_> {
         let began = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| d.as_secs().cast_signed());
-        let (tree, changed, log) = self.make(name, step, began, true, output)?;
+        let made = self.make(name, step, began, true, output);
         let seconds = started.elapsed().as_secs_f64();
+        let (tree, changed, log) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                self.note_failure(name, step, began, seconds, &error);
+                return Err(error);
+            }
+        };
         let Key(key) = step.key();
         // Before the realisation, so that whatever is known can be explained.
         self.facts.remember(step)?;
@@ -257,6 +266,39 @@ impl Builder<'_> {
             changed,
             seconds,
         })
+    }
+
+    /// Adds a failed attempt to the history. Failing to must not hide the failure itself.
+    fn note_failure(
+        &self,
+        name: &str,
+        step: &Resolved,
+        began: i64,
+        seconds: f64,
+        error: &StepError,
+    ) {
+        let (outcome, detail, log) = match error {
+            StepError::Failed(failure) => {
+                let log = failure.log.file_name();
+                let log = log.map(|l| l.to_string_lossy().into_owned());
+                (Outcome::Failed, failure.how.clone(), log)
+            }
+            StepError::Infrastructure(error) => (Outcome::Infrastructure, error.to_string(), None),
+            StepError::Cancelled => return,
+        };
+        let _ = self.store.note_attempt(&Attempt {
+            key: step.key().0,
+            drv: step.derivation().hash().0,
+            name: name.to_owned(),
+            tree: None,
+            started: began,
+            seconds,
+            host: self.host.clone(),
+            outcome,
+            phase: name.rsplit_once(':').map(|(_, step)| step.to_owned()),
+            detail: Some(detail),
+            log,
+        });
     }
 
     /// Builds `step` once more and gives the tree, which is not recorded.

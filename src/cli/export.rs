@@ -6,28 +6,47 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use mstore_store::compress::Compression;
-use mstore_store::{ExportOptions, Placing, TreeHash};
+use mstore_store::{ExportOptions, ImageKind, ImageOptions, OciOptions, Placing, Store, TreeHash};
 
+use super::object::Named;
 use super::place::{Place, Session};
 use super::{Failure, object, output};
+use crate::build::host;
 use crate::plan::{Pins, Staleness};
 
-/// Write a target or tree to an archive or a folder
+/// Write a target or tree to an archive, an image or a folder
 #[derive(clap::Args)]
 pub struct Args {
-    /// A target that is built, or the hash of a tree
+    /// A target that is built, a root, or the hash of a tree or its beginning
     #[arg(value_name = "TARGET|TREE")]
     what: String,
-    /// File to write: .tar, .tar.gz, .tar.xz or .tar.zst; - for standard output [default: the target's
-    /// name and version with .tar.xz]
-    #[arg(value_name = "FILE")]
+    /// File to write; its name tells the form: .tar, .tar.gz, .tar.xz, .tar.zst, .squashfs, .erofs, or
+    /// .oci for a folder; - for a plain archive on standard output [default: the target's name and
+    /// version with .tar.xz, or with the end that goes with --format]
+    #[arg(value_name = "FILE", conflicts_with = "output")]
     archive: Option<PathBuf>,
+    /// The same
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The form, whatever the file's name
+    #[arg(long, value_name = "FORM")]
+    format: Option<Format>,
     /// Level of compression, which is part of what makes the bytes: 1 to 19 for
     /// zst, 0 to 9 for xz, 1 to 9 for gz
     #[arg(long, value_name = "N")]
     level: Option<u32>,
+    /// For oci: the machine that can run it, by the name that `uname -m` has [default: that of the
+    /// target, else this one]
+    #[arg(long, value_name = "MACHINE")]
+    machine: Option<String>,
+    /// For oci: the name under which tools find the image in the folder
+    #[arg(long, value_name = "NAME", default_value = "latest")]
+    tag: String,
+    /// For oci: compression of the layer: gz, zst or none
+    #[arg(long, value_name = "FORM", default_value = "gz")]
+    layer: Layer,
     /// Folder to write instead of an archive: it must not exist, or be empty
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["archive", "level"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["archive", "output", "format", "level"])]
     to: Option<PathBuf>,
     /// How files come to the folder. Nobody may write to files that are linked: they are the store's
     #[arg(long, value_enum, default_value_t = Mode::Copy, requires = "to")]
@@ -45,34 +64,175 @@ enum Mode {
     Link,
 }
 
+/// A form of export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// A plain archive
+    Tar,
+    /// An archive compressed by gzip
+    #[value(name = "tar.gz")]
+    TarGz,
+    /// An archive compressed by xz
+    #[value(name = "tar.xz")]
+    TarXz,
+    /// An archive compressed by zstd
+    #[value(name = "tar.zst")]
+    TarZst,
+    /// A folder in the OCI image layout
+    Oci,
+    /// A squashfs image, made by mksquashfs
+    Squashfs,
+    /// An erofs image, made by mkfs.erofs
+    Erofs,
+}
+
+/// Compression of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Layer {
+    /// gzip, which everything reads
+    Gz,
+    /// zstd
+    Zst,
+    /// None
+    None,
+}
+
+impl Format {
+    fn of_name(name: &str) -> Option<Format> {
+        let lower = name.to_ascii_lowercase();
+        let ends = |all: &[&str]| all.iter().any(|end| lower.ends_with(end));
+        Some(match Compression::from_name(name) {
+            Some(Compression::None) => Format::Tar,
+            Some(Compression::Gzip(_)) => Format::TarGz,
+            Some(Compression::Xz(_)) => Format::TarXz,
+            Some(Compression::Zstd(_)) => Format::TarZst,
+            None if name == "-" => Format::Tar,
+            None if ends(&[".oci"]) => Format::Oci,
+            None if ends(&[".squashfs", ".sqfs"]) => Format::Squashfs,
+            None if ends(&[".erofs"]) => Format::Erofs,
+            None => return None,
+        })
+    }
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Format::Tar => "tar",
+            Format::TarGz => "tar.gz",
+            Format::TarXz => "tar.xz",
+            Format::TarZst => "tar.zst",
+            Format::Oci => "oci",
+            Format::Squashfs => "squashfs",
+            Format::Erofs => "erofs",
+        }
+    }
+
+    fn compression(self) -> Option<Compression> {
+        Compression::from_name(&format!("x.{}", self.suffix()))
+    }
+}
+
 /// Runs the command. The same tree gives the same bytes.
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
-    if args.to.is_some() {
-        // Files of many owners are written.
+    if let Some(to) = &args.to {
+        return folder(place, &args.what, to, args.mode);
+    }
+    let named = args.output.clone().or_else(|| args.archive.clone());
+    let format = match (args.format, &named) {
+        (Some(format), _) => format,
+        (None, None) => Format::TarXz,
+        (None, Some(file)) => {
+            let name = file.to_string_lossy();
+            Format::of_name(&name).ok_or_else(|| {
+                Failure::usage(format!(
+                    "{name}: cannot tell the form of archive from this name"
+                ))
+                .hint(
+                    "use .tar, .tar.gz, .tar.xz, .tar.zst, .oci, .squashfs or .erofs, or --format",
+                )
+            })?
+        }
+    };
+    let image = match format {
+        Format::Squashfs => Some(ImageKind::Squashfs),
+        Format::Erofs => Some(ImageKind::Erofs),
+        _ => None,
+    };
+    if image.is_some() {
+        // These tools read a plain copy of the tree, with its owners.
         place.enter().map_err(Failure::machine)?;
     }
     let store = place.store_to_read()?;
-    let (tree, name) = object::tree(place, &store, &args.what)?;
-    if let Some(folder) = args.to {
-        let how = match args.mode {
-            Mode::Copy => Placing::Copy,
-            Mode::Reflink => Placing::Reflink,
-            Mode::Link => Placing::Link,
-        };
-        let placed = store.place(tree, &folder, how)?;
-        tell!(
-            "{}: {} files linked, {} cloned, {} copied",
-            folder.display(),
-            placed.linked,
-            placed.cloned,
-            placed.copied
-        );
+    let found = object::tree(place, &store, &args.what)?;
+    let file = named.unwrap_or_else(|| format!("{}.{}", found.name, format.suffix()).into());
+    if file == Path::new("-") && format.compression().is_none() {
+        return Err(Failure::usage("an image cannot go to standard output"));
+    }
+    if let Some(compression) = format.compression() {
+        let compression = levelled(compression, args.level)?;
+        return archive(&store, found.tree, &file, compression);
+    }
+    if let Some(kind) = image {
+        if args.level.is_some() {
+            return Err(Failure::usage("--level: images have none"));
+        }
+        store.export_image(found.tree, &file, &ImageOptions::new(kind))?;
+        let size = fs::metadata(&file).map_or(0, |m| m.len());
+        tell!("{}: {}", file.display(), output::size(size));
         return Ok(ExitCode::SUCCESS);
     }
-    let file = args
-        .archive
-        .unwrap_or_else(|| format!("{name}.tar.xz").into());
-    let compression = compression(&file, args.level)?;
+    let machine = args
+        .machine
+        .or(found.platform)
+        .unwrap_or_else(host::machine);
+    let layer = match args.layer {
+        Layer::Gz => Compression::Gzip(Compression::GZIP),
+        Layer::Zst => Compression::Zstd(Compression::ZSTD),
+        Layer::None => Compression::None,
+    };
+    let options = OciOptions {
+        compression: levelled(layer, args.level)?,
+        tag: Some(args.tag),
+        ..OciOptions::for_machine(&machine)
+    };
+    let image = store.export_oci(found.tree, &file, &options)?;
+    // What it is pinned by is data.
+    output::line(&image.digest)?;
+    tell!(
+        "{}: {} for {}",
+        file.display(),
+        output::size(image.layer_bytes),
+        options.architecture
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn folder(place: &Place, what: &str, to: &Path, mode: Mode) -> Result<ExitCode, Failure> {
+    // Files of many owners are written.
+    place.enter().map_err(Failure::machine)?;
+    let store = place.store_to_read()?;
+    let tree = object::tree(place, &store, what)?.tree;
+    let how = match mode {
+        Mode::Copy => Placing::Copy,
+        Mode::Reflink => Placing::Reflink,
+        Mode::Link => Placing::Link,
+    };
+    let placed = store.place(tree, to, how)?;
+    tell!(
+        "{}: {} files linked, {} cloned, {} copied",
+        to.display(),
+        placed.linked,
+        placed.cloned,
+        placed.copied
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn archive(
+    store: &Store,
+    tree: TreeHash,
+    file: &Path,
+    compression: Compression,
+) -> Result<ExitCode, Failure> {
     let options = ExportOptions::new(compression);
     if file == Path::new("-") {
         let mut out = BufWriter::new(std::io::stdout().lock());
@@ -84,20 +244,20 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     }
     let failed =
         |e: std::io::Error| Failure::machine(format!("cannot write {}: {e}", file.display()));
-    let partial = partial_name(&file);
+    let partial = partial_name(file);
     let written = File::create(&partial).map_err(failed).and_then(|f| {
         let mut out = BufWriter::new(f);
         store.export_tar(tree, &mut out, &options)?;
         let f = out.into_inner().map_err(|e| failed(e.into_error()))?;
         f.sync_all().map_err(failed)?;
-        fs::rename(&partial, &file).map_err(failed)
+        fs::rename(&partial, file).map_err(failed)
     });
     if let Err(e) = written {
         // Never a half-written archive under the final name.
         let _ = fs::remove_file(&partial);
         return Err(e);
     }
-    let size = fs::metadata(&file).map_err(failed)?.len();
+    let size = fs::metadata(file).map_err(failed)?.len();
     tell!("{}: {}", file.display(), output::size(size));
     Ok(ExitCode::SUCCESS)
 }
@@ -109,7 +269,7 @@ fn partial_name(file: &Path) -> PathBuf {
 }
 
 /// The tree of a target that is built, and a name for its archive.
-pub fn target(session: &Session, what: &str) -> Result<(TreeHash, String), Failure> {
+pub fn target(session: &Session, what: &str) -> Result<Named, Failure> {
     let graph = session.graph(&[what.to_owned()], Pins::Optional)?;
     let staleness = Staleness::walk(&graph, &session.facts, &mut ())?;
     let mut requested = graph.requested();
@@ -119,10 +279,11 @@ pub fn target(session: &Session, what: &str) -> Result<(TreeHash, String), Failu
         )));
     };
     match staleness.target_tree(target, &session.facts)? {
-        Some(tree) => Ok((
+        Some(tree) => Ok(Named {
             tree,
-            format!("{}-{}", target.name.replace('/', "-"), target.version),
-        )),
+            name: format!("{}-{}", target.name.replace('/', "-"), target.version),
+            platform: Some(target.platform.clone()),
+        }),
         None => Err(
             Failure::usage(format!("{what} is not built, or not up to date"))
                 .hint(format!("build it first: mstore realise {what}")),
@@ -130,22 +291,13 @@ pub fn target(session: &Session, what: &str) -> Result<(TreeHash, String), Failu
     }
 }
 
-fn compression(file: &Path, level: Option<u32>) -> Result<Compression, Failure> {
-    let name = file.to_string_lossy();
-    if name == "-" {
-        return Ok(Compression::None);
-    }
-    let usual = Compression::from_name(&name).ok_or_else(|| {
-        Failure::usage(format!(
-            "{name}: cannot tell the form of archive from this name"
-        ))
-        .hint("use .tar, .tar.gz, .tar.xz or .tar.zst")
-    })?;
+/// The compression that a name asks for, with the level that was wished.
+fn levelled(usual: Compression, level: Option<u32>) -> Result<Compression, Failure> {
     let Some(level) = level else {
         return Ok(usual);
     };
     let (chosen, range) = match usual {
-        Compression::None => return Err(Failure::usage("--level: a plain .tar is not compressed")),
+        Compression::None => return Err(Failure::usage("--level: this form is not compressed")),
         Compression::Gzip(_) => (Compression::Gzip(level), 1..=9),
         Compression::Xz(_) => (Compression::Xz(level), 0..=9),
         Compression::Zstd(_) => (Compression::Zstd(level.cast_signed()), 1..=19),

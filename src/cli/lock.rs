@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use mstore_store::TreeHash;
 
 use super::place::{Place, Session};
-use super::{Failure, output, provide};
+use super::{Failure, object, output, provide};
 use crate::plan::{How, Lock, Pin, PinKind};
 
 /// Show or change metro.lock
@@ -67,9 +67,11 @@ fn parse<'a>(session: &Session, pin: &'a str) -> Result<(&'a str, TreeHash), Fai
     let (name, tree) = pin
         .split_once('=')
         .ok_or_else(|| Failure::usage(format!("`{pin}` is not of the form NAME=TREE")))?;
-    let tree: TreeHash = tree
-        .parse()
-        .map_err(|e| Failure::usage(format!("`{tree}` is no tree: {e}")))?;
+    let tree: TreeHash = match tree.parse() {
+        Ok(tree) => tree,
+        Err(_) if object::is_prefix(tree) => object::one_tree(&session.store, tree)?,
+        Err(e) => return Err(Failure::usage(format!("`{tree}` is no tree: {e}"))),
+    };
     if session.store.has_tree(tree)? {
         Ok((name, tree))
     } else {

@@ -26,7 +26,7 @@ impl Where {
     fn find<'a>(&'a self, place: &Place) -> Result<(Store, TreeHash, &'a str), Failure> {
         let store = place.store_to_read()?;
         let (what, path) = object::split(&self.place);
-        let (tree, _) = object::tree(place, &store, what)?;
+        let tree = object::tree(place, &store, what)?.tree;
         Ok((store, tree, path))
     }
 }
@@ -95,7 +95,7 @@ fn list(
 pub fn cat(place: &Place, at: &str) -> Result<ExitCode, Failure> {
     let store = place.store_to_read()?;
     let (what, path) = object::split(at);
-    let (tree, _) = object::tree(place, &store, what)?;
+    let tree = object::tree(place, &store, what)?.tree;
     let found = store.look_up(tree, path, true)?;
     let Kind::File { blob, .. } = found.kind else {
         return Err(Failure::usage(format!(
@@ -236,7 +236,7 @@ pub fn find(place: &Place, args: &Find) -> Result<ExitCode, Failure> {
     let store = place.store_to_read()?;
     let mut trees = Vec::new();
     for tree in &args.within {
-        trees.push(object::tree(place, &store, tree)?.0);
+        trees.push(object::tree(place, &store, tree)?.tree);
     }
     if args.within.is_empty() {
         trees = store.trees()?;
@@ -404,7 +404,7 @@ pub fn roots(place: &Place, command: &Roots) -> Result<ExitCode, Failure> {
         }
         Roots::Add { name, tree } => {
             let store = place.store_to_read()?;
-            let (tree, _) = object::tree(place, &store, tree)?;
+            let tree = object::tree(place, &store, tree)?.tree;
             store.add_root(name, tree)?;
         }
         Roots::Remove { name } => {
@@ -490,7 +490,7 @@ fn size_text(found: &Found) -> String {
 }
 
 /// `2026-11-21 03:04:05`, in UTC.
-fn time(seconds: i64) -> String {
+pub fn time(seconds: i64) -> String {
     let of_day = seconds.rem_euclid(86_400);
     format!(
         "{} {:02}:{:02}:{:02}",

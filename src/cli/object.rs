@@ -51,23 +51,47 @@ fn find(
     }
 }
 
-/// The tree of a hash, of the beginning of one, of a root or of a target, and a name for it.
-pub fn tree(place: &Place, store: &Store, word: &str) -> Result<(TreeHash, String), Failure> {
+/// The tree that the beginning of a hash names.
+pub fn one_tree(store: &Store, word: &str) -> Result<TreeHash, Failure> {
+    match find(store, word, |kind| kind == ObjectKind::Tree)? {
+        Some((hash, _)) => Ok(TreeHash(hash)),
+        None => Err(Failure::usage(format!(
+            "the store has no tree whose hash begins with {word}"
+        ))),
+    }
+}
+
+/// A tree that somebody named.
+pub struct Named {
+    /// The tree.
+    pub tree: TreeHash,
+    /// A name for files made of it.
+    pub name: String,
+    /// The machine that it is for, if that is known.
+    pub platform: Option<String>,
+}
+
+/// The tree of a hash, of the beginning of one, of a root or of a target.
+pub fn tree(place: &Place, store: &Store, word: &str) -> Result<Named, Failure> {
+    let named = |tree, name| Named {
+        tree,
+        name,
+        platform: None,
+    };
     if is_prefix(word)
         && let Some((hash, _)) = find(store, word, |kind| kind == ObjectKind::Tree)?
     {
-        return Ok((TreeHash(hash), hash.to_string()));
+        return Ok(named(TreeHash(hash), hash.to_string()));
     }
     if let Some(root) = store.roots()?.into_iter().find(|root| root.name == word) {
-        return Ok((root.tree, root.name.replace('/', "-")));
+        return Ok(named(root.tree, root.name.replace('/', "-")));
     }
     if is_prefix(word) {
         return Err(Failure::usage(format!(
             "the store has no tree whose hash begins with {word}"
         )));
     }
-    let session = Session::open(place)?;
-    export::target(&session, word)
+    export::target(&Session::open(place)?, word)
 }
 
 /// `WHAT:PATH` in its two parts; without a path it is the root.

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use mstore_store::TreeHash;
+use mstore_store::{Store, TreeHash};
 
-use super::Failure;
 use super::place::{Place, Session};
 use super::show::split;
+use super::{Failure, object};
 use crate::build::cancel::CancelToken;
 use crate::build::failed::FailedRoot;
 use crate::build::sandbox::{Job, Sandbox, Status};
@@ -18,7 +18,7 @@ use crate::plan::{Pins, Staleness};
 /// Open a shell in a root
 #[derive(clap::Args)]
 pub struct Args {
-    /// A target, or one of its steps as TARGET:STEP
+    /// A target, one of its steps as TARGET:STEP, or the hash of a tree or its beginning
     #[arg(value_name = "TARGET")]
     target: String,
     /// Enter the finished root even if the last build failed
@@ -32,6 +32,11 @@ pub struct Args {
 /// Runs the command. What is changed inside is lost.
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     place.enter().map_err(Failure::machine)?;
+    if object::is_prefix(&args.target) {
+        let store = place.store_to_read()?;
+        let tree = object::tree(place, &store, &args.target)?.tree;
+        return enter_tree(&store, tree, &host::machine(), &args.command);
+    }
     let session = Session::open(place)?;
     let (name, step) = split(&args.target);
     let graph = session.graph(&[name.to_owned()], Pins::Optional)?;
@@ -93,7 +98,21 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
             .hint(format!("build it first: mstore realise {name}")));
     };
     host::runs(&target.platform).map_err(Failure::machine)?;
-    let checkout = session.store.checkout(tree)?;
+    enter_tree(&session.store, tree, &target.platform, &args.command)
+}
+
+/// Enters a tree as it is.
+fn enter_tree(
+    store: &Store,
+    tree: TreeHash,
+    platform: &str,
+    command: &[String],
+) -> Result<ExitCode, Failure> {
+    let scratch = store.scratch("shell")?;
+    let work = scratch.path().join("work");
+    std::fs::create_dir(&work)
+        .map_err(|e| Failure::machine(format!("cannot make {}: {e}", work.display())))?;
+    let checkout = store.checkout(tree)?;
     let job = Job {
         layers: checkout.layers().to_vec(),
         upper: None,
@@ -101,11 +120,13 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         binds: Vec::new(),
         script: Vec::new(),
         env: environment(DEFAULT_EPOCH, 1),
-        platform: target.platform.clone(),
+        platform: platform.to_owned(),
         tmp_on_root: false,
         timeout: None,
     };
-    enter(&sandbox, &job, &args.command, &cancel)
+    let cancel = CancelToken::new()
+        .map_err(|e| Failure::machine(format!("cannot make a cancel token: {e}")))?;
+    enter(&Sandbox::new(), &job, command, &cancel)
 }
 
 fn enter(

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use super::error::USAGE;
 use super::gc::{self, Wishes};
+use mstore_store::{HistoryFilter, Outcome};
+
 use super::place::{Place, Session};
 use super::{Failure, eval, object, output, why_value};
 use crate::plan::{Explainer, Pins, Staleness};
@@ -83,9 +85,22 @@ fn rebuild(place: &Place, targets: &[String], json: bool) -> Result<ExitCode, Fa
         return Ok(ExitCode::SUCCESS);
     }
     for (&node, reasons) in explainer.reasons() {
+        let filter = HistoryFilter {
+            name: Some(&graph.nodes()[node].full_name),
+            limit: Some(1),
+            ..HistoryFilter::default()
+        };
+        let last = session.store.history(&filter)?.pop();
         output::line(&graph.nodes()[node].name)?;
         for reason in reasons {
             output::line(format!("  {}", reason.to_string().replace('\n', "\n  ")))?;
+        }
+        if let Some(last) = last.filter(|a| a.outcome != Outcome::Ok) {
+            output::line(format!(
+                "  the last attempt, {}, failed: {}",
+                super::look::time(last.started),
+                last.detail.unwrap_or_default()
+            ))?;
         }
     }
     if explainer.reasons().is_empty() {
@@ -104,7 +119,7 @@ fn alive(place: &Place, what: &str, wishes: &Wishes, json: bool) -> Result<ExitC
         // It may be gone already, which is an answer.
         hash
     } else {
-        object::tree(place, &store, what)?.0.0
+        object::tree(place, &store, what)?.tree.0
     };
     let policy = wishes.policy(&store, &config, None)?;
     let why = store.why_alive(&policy, &hash)?;

@@ -7,4 +7,5 @@ mod eval;
 mod fmt;
 mod hostile;
 mod lock;
+mod looking;
 mod why;
