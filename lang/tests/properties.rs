@@ -1,6 +1,7 @@
 //! What must hold for every specification, tried on made-up ones.
 
 mod common;
+mod naive;
 
 use std::collections::BTreeMap;
 
@@ -224,6 +225,15 @@ proptest! {
             .collect();
         prop_assert_eq!(&forward, &backward);
         prop_assert_eq!(&forward, &all);
+    }
+
+    /// The rules, followed one by one without any memory, come to the same.
+    #[test]
+    fn the_naive_evaluator_agrees(files in repository()) {
+        let memory = write(&files);
+        let disk = memory.0.iter().map(|(path, text)| (path.display().to_string(), text.clone()));
+        let compared = naive::compare::compare(&memory, disk.collect(), "/spec/main.conf", &[]);
+        prop_assert!(compared.is_ok(), "{}", compared.unwrap_err());
     }
 
     /// Any text at all ends in values and errors, within the limits.
