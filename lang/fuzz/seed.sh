@@ -24,4 +24,6 @@ for case in */; do
     for target in format differential lsp; do
         cp "$corpus/evaluate/$case" "$corpus/$target/$case"
     done
+    # Opens the first document, types into it, and asks about it.
+    printf '\0@\n%s' @00000H00007I00010P00005p000a0q00500r00500s05000t00100u00500v00000w00000x00000y00000 >> "$corpus/lsp/$case"
 done

@@ -47,17 +47,26 @@ fn formatted(source: &[u8]) -> Option<String> {
     Some(once.text)
 }
 
+/// A message without the numbers of lines, which formatting may change.
+fn numberless(message: &str) -> String {
+    let mut out = message.replace(|c: char| c.is_ascii_digit(), "#");
+    while out.contains("##") {
+        out = out.replace("##", "#");
+    }
+    out
+}
+
 fn outcome(loaded: Result<Spec, LoadErrors>) -> Vec<String> {
     match loaded {
         Err(errors) => {
             let errors = errors.all().iter();
-            errors.map(|error| format!("{} {}", error.class, error.message)).collect()
+            errors.map(|error| format!("{} {}", error.class, numberless(&error.message))).collect()
         }
         Ok(spec) => {
             let values = spec.evaluate_all().into_iter();
             let values = values.map(|(name, value)| match value {
                 Ok(value) => format!("{name} {value:?}"),
-                Err(error) => format!("{name} {} {error}", error.class()),
+                Err(error) => format!("{name} {} {}", error.class(), numberless(&error.to_string())),
             });
             values.collect()
         }

@@ -193,7 +193,7 @@ pub fn parse(text: &str, errors: &mut BTreeSet<Class>) -> File {
         let result = if line.starts_with('[') {
             annotation(line, &mut state, &mut file)
         } else {
-            element(line, &mut lines, &state, &mut file)
+            element(line, &mut lines, &state, &mut file, errors)
         };
         if let Err(class) = result {
             errors.insert(class);
@@ -207,6 +207,7 @@ fn element<'a>(
     lines: &mut impl Iterator<Item = &'a str>,
     state: &State,
     file: &mut File,
+    errors: &mut BTreeSet<Class>,
 ) -> Result<(), Class> {
     let end = line.find([' ', '\t']).unwrap_or(line.len());
     let (word, value) = (&line[..end], trim(&line[end..]));
@@ -224,11 +225,11 @@ fn element<'a>(
             }
             block.push(line.to_owned());
         }
-        body = if closed {
-            Ok(Body::Block(block))
-        } else {
-            Err("unterminated")
-        };
+        // One that is never closed is a definition nevertheless.
+        if !closed {
+            errors.insert("unterminated");
+        }
+        body = Ok(Body::Block(block));
     } else if own.is_some() {
         body = line_body(value);
     }
