@@ -15,6 +15,7 @@ use super::place::{Place, Session};
 use super::realise::{Stop, plural};
 use super::transfer::{self, Bar, Folder, ReachArgs, TrustArgs};
 use super::{Failure, provide};
+use crate::plan::derivation::Source;
 use crate::plan::{Graph, Pins, Staleness};
 use crate::serve::parcel::Recorder;
 use crate::serve::wire::Push;
@@ -47,6 +48,9 @@ pub struct Args {
     /// Copy the trees of all steps too, not only those of targets
     #[arg(long)]
     steps: bool,
+    /// With --to: copy the seeds and snapshots too that the targets are built from
+    #[arg(long, requires = "to")]
+    inputs: bool,
     /// Keep the trees at the place that they are copied to, under this name
     #[arg(long, value_name = "NAME")]
     root: Option<String>,
@@ -213,7 +217,13 @@ fn copy_to(place: &Place, args: &Args, to: &Remote) -> Result<Done, Failure> {
                 received
             }
             (Folder::Cache, _) | (Folder::Empty, true) => {
-                return Err(Failure::usage("caches cannot be written yet"));
+                let mut facts = parcel.facts.values();
+                let written =
+                    transfer::with_progress(&bar, "copying", &stop.stopped, args.dry_run, |o| {
+                        store.write_cache(path, &trees, &mut facts, o)
+                    });
+                bar.clear();
+                written?
             }
         },
         Remote::Ssh(remote) => {
@@ -312,6 +322,19 @@ fn pack_targets(
         };
         parcel.trees.insert(tree);
     }
+    if args.inputs {
+        let inputs = graph.nodes().iter().flat_map(|n| &n.derivation.inputs);
+        let pinned = inputs.filter_map(|input| match input.source {
+            Source::Tree(tree) => Some(tree),
+            _ => None,
+        });
+        let lock = session.lock.pins().map(|(_, _, pin)| pin.tree);
+        for tree in pinned.chain(lock) {
+            if session.store.has_tree(tree)? {
+                parcel.trees.insert(tree);
+            }
+        }
+    }
     if args.steps {
         for node in 0..graph.nodes().len() {
             if let Some(tree) = staleness.state(node).tree()
@@ -356,16 +379,18 @@ fn copy_from(place: &Place, args: &Args, from: &Remote) -> Result<Done, Failure>
     let bar = Bar::new(args.quiet || args.json);
     let mut trees = hashes;
     let mut facts = 0;
-    let peer = transfer::open(from, &args.reach)?;
-    let store = if names.is_empty() {
-        place.store()?
+    let (store, session) = if names.is_empty() {
+        (place.store()?, None)
     } else {
         let session = Session::open(place)?;
-        let found = find_targets(&session, &names, args, peer.clone(), trust, &bar)?;
+        (session.store.clone(), Some(session))
+    };
+    let peer = transfer::open(from, &args.reach, &store)?;
+    if let Some(session) = &session {
+        let found = find_targets(session, &names, args, peer.clone(), trust, &bar)?;
         facts = found.1;
         trees.extend(found.0);
-        session.store
-    };
+    }
     trees.sort_unstable();
     trees.dedup();
     let missing: Vec<TreeHash> = trees

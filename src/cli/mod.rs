@@ -8,6 +8,7 @@ macro_rules! tell {
     ($($part:tt)*) => { $crate::cli::output::tell(&format!($($part)*)) };
 }
 
+mod caches;
 mod check;
 mod completions;
 mod copy;

@@ -6,19 +6,26 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use mstore_store::transfer::ReceiveOptions;
 use mstore_store::{Realisation, TreeHash};
 use serde::Serialize;
 
+use super::caches::{self, Caches};
 use super::output::{self, Style};
 use super::place::{Place, Session};
 use super::progress::Display;
+use super::transfer::{self, Bar, TrustArgs};
 use super::{Failure, provide};
 use crate::build::cancel::CancelToken;
 use crate::build::sandbox::Sandbox;
 use crate::build::step::{Builder, Infrastructure, StepError};
 use crate::build::userns::UsernsError;
-use crate::plan::{Graph, Pins, Staleness, Target, Todo, target_key, tree_changes};
+use crate::plan::{
+    Graph, Pins, PlanError, Recipes, Staleness, Target, Todo, Trees as _, target_key, tree_changes,
+};
 use crate::schedule::realise::{self, Checked, Options, Outcome, Tools};
+use crate::serve::parcel::Recorder;
+use crate::serve::{Parcel, Substitute};
 
 /// How many steps that were not tried are named.
 const SKIPPED_SHOWN: usize = 6;
@@ -44,6 +51,9 @@ pub struct Args {
     /// Build up-to-date targets a second time and compare
     #[arg(long, conflicts_with = "dry_run")]
     check: bool,
+    /// Do not ask the caches of the configuration file
+    #[arg(long)]
+    no_substitute: bool,
     /// Print only errors and results
     #[arg(long, short)]
     quiet: bool,
@@ -57,6 +67,7 @@ struct Line<'a> {
     tree: Option<String>,
     built: usize,
     reused: usize,
+    substituted: usize,
     seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
@@ -65,6 +76,12 @@ struct Line<'a> {
 /// Runs the command.
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     let started = Instant::now();
+    let config = place.config()?;
+    let caches = match args.no_substitute {
+        true => Caches::default(),
+        false => Caches::start(&config)?,
+    };
+    let key = transfer::signing_key(&config, None)?;
     // Must come before the first thread. That it failed matters only if something is to be built.
     let entered = place.enter();
     let mut session = Session::open(place)?;
@@ -82,11 +99,47 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         provide::provide(&mut session, &recipes, &needs, args.quiet)?;
         recipes = session.recipes(&targets)?;
     }
-    let graph = Graph::build(&recipes, &session.lock, &session.facts, Pins::Required)?;
-    let mut staleness = Staleness::walk(&graph, &session.facts, &mut ())?;
-    let todo = staleness.todo(&session.facts)?;
+    let trust = transfer::trust(&config, &TrustArgs::default())?;
+    let openers = if caches.is_empty() {
+        Vec::new()
+    } else if trust.is_empty() {
+        tell!(
+            "caches are not used: {}",
+            "no key is trusted here (trust/keys of the configuration file)"
+        );
+        Vec::new()
+    } else {
+        caches.openers(&session.store)
+    };
+    let facts = Substitute::new(
+        session.facts.clone(),
+        session.store.clone(),
+        openers,
+        trust,
+        args.dry_run,
+        |notice| tell!("{notice}"),
+    );
+    let stop = Stop::install()?;
+    let bar = Bar::new(args.quiet || args.json);
+    let Some(graph) = with_pins(&recipes, &session, &facts, &bar, &stop, args.dry_run)? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    facts.prepare(&graph)?;
+    let mut staleness = Staleness::walk(&graph, &&facts, &mut ())?;
+    let mut todo = staleness.todo(&&facts)?;
     if args.dry_run {
-        return dry_run(&session, &graph, &todo, args.json);
+        return dry_run(&facts, &graph, &todo, args.json);
+    }
+    // A tree that cannot be had after all is built, and then more may be needed.
+    while !todo.fetch.is_empty() {
+        if !args.quiet {
+            tell!("{}", announce(&facts, &todo));
+        }
+        let fetched = caches::fetch(&facts, &todo.fetch, &bar, &stop.stopped);
+        bar.clear();
+        fetched?;
+        staleness = Staleness::walk(&graph, &&facts, &mut ())?;
+        todo = staleness.todo(&&facts)?;
     }
     if let Err(e) = &entered
         && (!todo.is_empty() || args.check)
@@ -94,9 +147,11 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         return Err(no_namespace(e));
     }
     let wanted = todo.build.iter().chain(&todo.maybe).copied();
-    graph.require_inputs(wanted, &session.facts)?;
+    graph.require_inputs(wanted, &&facts)?;
     let run = Run {
         session: &session,
+        facts: &facts,
+        stop: &stop,
         graph: &graph,
         args: &args,
         started,
@@ -107,7 +162,62 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     } else {
         run.build(&mut staleness, &todo)?
     };
-    run.finish(&staleness, &todo, outcome)
+    let built = !outcome.built.is_empty();
+    let code = run.finish(&staleness, &todo, outcome)?;
+    if let Some(key) = key.filter(|_| built) {
+        let recorder = Recorder::new(&session.facts);
+        let graph = Graph::build(&recipes, &session.lock, &recorder, Pins::Required)?;
+        let staleness = Staleness::walk(&graph, &recorder, &mut ())?;
+        let mut parcel = Parcel::default();
+        parcel.add_graph(&session.store, &staleness, &recorder)?;
+        parcel.sign(&session.store, &key)?;
+    }
+    Ok(code)
+}
+
+/// The graph; what a lock file pins and the store lacks is fetched where it must be looked into.
+fn with_pins(
+    recipes: &Recipes,
+    session: &Session,
+    facts: &Substitute<'_>,
+    bar: &Bar,
+    stop: &Stop,
+    dry_run: bool,
+) -> Result<Option<Graph>, Failure> {
+    let mut last = None;
+    loop {
+        match Graph::build(recipes, &session.lock, &facts, Pins::Required) {
+            Err(PlanError::AbsentPin { tree, .. })
+                if !dry_run && last != Some(tree) && facts.fetchable(tree)? =>
+            {
+                caches::fetch(facts, &[tree].into(), bar, &stop.stopped)?;
+                last = Some(tree);
+            }
+            Err(PlanError::AbsentPin {
+                kind, name, tree, ..
+            }) if dry_run && facts.fetchable(tree)? => {
+                tell!("{kind} {name} would be fetched: tree {tree}");
+                tell!("after that, --dry-run can tell what is to be built");
+                return Ok(None);
+            }
+            other => return Ok(Some(other?)),
+        }
+    }
+}
+
+/// What is about to be fetched.
+fn announce(facts: &Substitute<'_>, todo: &Todo) -> String {
+    let sizes = todo.fetch.iter().filter_map(|tree| facts.size(*tree));
+    let sum: u64 = sizes.sum();
+    let n = todo.fetch.len();
+    match sum {
+        0 => format!("fetching {n} {}", plural(n, "tree")),
+        _ => format!(
+            "fetching {n} {}, at most {}",
+            plural(n, "tree"),
+            output::size(sum)
+        ),
+    }
 }
 
 fn no_namespace(error: &UsernsError) -> Failure {
@@ -117,6 +227,8 @@ fn no_namespace(error: &UsernsError) -> Failure {
 /// One run over a graph that is known.
 struct Run<'a> {
     session: &'a Session,
+    facts: &'a Substitute<'a>,
+    stop: &'a Stop,
     graph: &'a Graph,
     args: &'a Args,
     started: Instant,
@@ -142,7 +254,7 @@ impl Run<'_> {
     }
 
     fn build(&self, staleness: &mut Staleness<'_>, todo: &Todo) -> Result<Outcome, Failure> {
-        let stop = Stop::install()?;
+        let stop = self.stop;
         let mut display = Display::new(self.args.quiet);
         if !self.args.quiet {
             display.say(&format!(
@@ -161,9 +273,19 @@ impl Run<'_> {
             let all = store.realisations(Some(name)).ok()?;
             all.first().map(|r| r.seconds)
         };
+        let fetch = |tree: TreeHash| {
+            let options = ReceiveOptions {
+                cancel: &stop.stopped,
+                progress: &|_| (),
+                dry_run: false,
+            };
+            // What cannot be fetched is built.
+            matches!(self.facts.fetch(tree, &options), Ok(Some(_)))
+        };
         let tools = Tools {
             builder: &self.builder(&stop.cancel),
-            facts: &self.session.facts,
+            facts: &self.facts,
+            fetch: &fetch,
             seconds: &seconds,
             cancelled: &stop.stopped,
         };
@@ -185,17 +307,24 @@ impl Run<'_> {
         report(&outcome);
         let mut missing = 0;
         // Not simply the rest: after Ctrl-C or a full disk some steps are neither.
+        let taken = self.facts.taken();
+        let substituted = |n: &usize| {
+            let key = staleness.state(*n).key();
+            key.is_some_and(|key| taken.contains(&key.0)) && !outcome.built.contains(n)
+        };
+        let substituted = (0..self.graph.nodes().len()).filter(substituted).count();
         let reused = (0..self.graph.nodes().len())
             .filter(|n| staleness.state(*n).tree().is_some() && !outcome.built.contains(n))
-            .count();
+            .count()
+            - substituted;
         for target in self.graph.targets().iter().filter(|t| !t.requested) {
             // What others start from is kept too: a change to them must not start from nothing.
-            if let Some(tree) = staleness.target_tree(target, &self.session.facts)? {
+            if let Some(tree) = staleness.target_tree(target, &self.facts)? {
                 self.remember(target, tree)?;
             }
         }
         for target in self.graph.requested() {
-            let tree = staleness.target_tree(target, &self.session.facts)?;
+            let tree = staleness.target_tree(target, &self.facts)?;
             let path = match tree {
                 Some(tree) => {
                     self.remember(target, tree)?;
@@ -207,7 +336,13 @@ impl Run<'_> {
                 }
             };
             let path = path.as_ref().and_then(|p| p.layers().first());
-            self.print(target, tree, path.map(PathBuf::as_path), &outcome, reused)?;
+            self.print(
+                target,
+                tree,
+                path.map(PathBuf::as_path),
+                &outcome,
+                (reused, substituted),
+            )?;
         }
         if outcome.cancelled {
             return Err(
@@ -225,9 +360,13 @@ impl Run<'_> {
         }
         if todo.is_empty() && !self.args.quiet && !self.args.json {
             tell!(
-                "nothing to do: {} {} up to date ({})",
+                "nothing to do: {} {} up to date{} ({})",
                 todo.reuse.len(),
                 plural(todo.reuse.len(), "step"),
+                match substituted {
+                    0 => String::new(),
+                    n => format!(", {n} of them substituted"),
+                },
                 output::duration(self.started.elapsed().as_secs_f64())
             );
         }
@@ -264,7 +403,7 @@ impl Run<'_> {
         tree: Option<TreeHash>,
         path: Option<&std::path::Path>,
         outcome: &Outcome,
-        reused: usize,
+        (reused, substituted): (usize, usize),
     ) -> Result<(), Failure> {
         let path = path.map(|p| p.display().to_string());
         if self.args.json {
@@ -274,6 +413,7 @@ impl Run<'_> {
                 tree: tree.map(|t| t.to_string()),
                 built: outcome.built.len(),
                 reused,
+                substituted,
                 seconds: (self.started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
                 path,
             });
@@ -285,7 +425,7 @@ impl Run<'_> {
     }
 
     fn check(&self, staleness: &Staleness<'_>) -> Result<ExitCode, Failure> {
-        let stop = Stop::install()?;
+        let stop = self.stop;
         let builder = self.builder(&stop.cancel);
         let style = Style::stderr();
         let mut differing = 0;
@@ -374,29 +514,56 @@ fn report(outcome: &Outcome) {
 }
 
 #[derive(Serialize)]
+struct Fetched {
+    tree: String,
+    bytes: Option<u64>,
+}
+
+#[derive(Serialize)]
 struct Planned<'a> {
     build: Vec<&'a str>,
     maybe: Vec<&'a str>,
     reuse: Vec<&'a str>,
+    substituted: Vec<&'a str>,
+    fetch: Vec<Fetched>,
 }
 
-fn dry_run(session: &Session, graph: &Graph, todo: &Todo, json: bool) -> Result<ExitCode, Failure> {
+fn dry_run(
+    facts: &Substitute<'_>,
+    graph: &Graph,
+    todo: &Todo,
+    json: bool,
+) -> Result<ExitCode, Failure> {
     let names = |list: &[usize]| -> Vec<&str> {
         list.iter()
             .map(|&n| graph.nodes()[n].name.as_str())
             .collect()
     };
+    let mut explainer = crate::plan::Explainer::only(todo.build.iter().copied());
+    let staleness = Staleness::walk(graph, &facts, &mut explainer)?;
+    let taken = facts.taken();
+    let (substituted, reuse): (Vec<usize>, Vec<usize>) = todo.reuse.iter().partition(|&&n| {
+        let key = staleness.state(n).key();
+        key.is_some_and(|key| taken.contains(&key.0))
+    });
     let planned = Planned {
         build: names(&todo.build),
         maybe: names(&todo.maybe),
-        reuse: names(&todo.reuse),
+        reuse: names(&reuse),
+        substituted: names(&substituted),
+        fetch: todo
+            .fetch
+            .iter()
+            .map(|tree| Fetched {
+                tree: tree.to_string(),
+                bytes: facts.size(*tree),
+            })
+            .collect(),
     };
     if json {
         output::json(&planned)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut explainer = crate::plan::Explainer::only(todo.build.iter().copied());
-    Staleness::walk(graph, &session.facts, &mut explainer)?;
     for (&node, name) in todo.build.iter().zip(&planned.build) {
         let why: Vec<String> = explainer
             .of(node)
@@ -408,6 +575,23 @@ fn dry_run(session: &Session, graph: &Graph, todo: &Todo, json: bool) -> Result<
     for name in &planned.maybe {
         output::line(format!(
             "would build {name} if its inputs come out different"
+        ))?;
+    }
+    for fetch in &planned.fetch {
+        let size = fetch
+            .bytes
+            .map(|b| format!(", at most {}", output::size(b)));
+        output::line(format!(
+            "would fetch tree {}{}",
+            fetch.tree,
+            size.unwrap_or_default()
+        ))?;
+    }
+    if !planned.substituted.is_empty() {
+        output::line(format!(
+            "would substitute {} {}",
+            planned.substituted.len(),
+            plural(planned.substituted.len(), "step")
         ))?;
     }
     output::line(format!(

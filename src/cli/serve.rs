@@ -15,9 +15,15 @@ use crate::serve::{LocalPeer, Parcel, Trust};
 /// Let others copy from this store
 #[derive(clap::Args)]
 pub struct Args {
+    /// Address and port to listen at; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8787")]
+    listen: String,
     /// Speak with one other mstore over stdin and stdout, as over ssh; it may also copy to this store
-    #[arg(long)]
+    #[arg(long, conflicts_with = "listen")]
     stdio: bool,
+    /// Print one line of JSON when it listens, and one when it ends
+    #[arg(long, conflicts_with = "stdio")]
+    json: bool,
     #[command(flatten)]
     trust: TrustArgs,
 }
@@ -25,7 +31,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     if !args.stdio {
-        return Err(Failure::usage("only --stdio is there"));
+        return web(place, &args);
     }
     let config = place.config()?;
     let trust = transfer::trust(&config, &args.trust)?;
@@ -45,6 +51,58 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         Err(TransferError::Peer { .. }) => Ok(ExitCode::from(super::error::MACHINE)),
         Err(error) => Err(error.into()),
     }
+}
+
+#[cfg(not(feature = "http"))]
+fn web(_: &Place, _: &Args) -> Result<ExitCode, Failure> {
+    Err(Failure::usage(
+        "this mstore was built without the feature `http`",
+    ))
+}
+
+/// Serves the store as a cache, read-only, until it is told to stop.
+#[cfg(feature = "http")]
+fn web(place: &Place, args: &Args) -> Result<ExitCode, Failure> {
+    use std::sync::atomic::Ordering;
+
+    use super::output;
+
+    let store = place.store_to_read()?;
+    let stop = super::realise::Stop::install()?;
+    let failed =
+        |e: std::io::Error| Failure::machine(format!("cannot listen at {}: {e}", args.listen));
+    let server = crate::serve::web::WebServer::bind(&store, &args.listen).map_err(failed)?;
+    let address = server.address().map_err(failed)?;
+    if args.json {
+        output::json(&serde_json::json!({
+            "listening": address.to_string(),
+            "url": format!("http://{address}"),
+            "store": store.path().display().to_string(),
+        }))?;
+    } else {
+        tell!(
+            "serving {} at http://{address}; Ctrl-C ends it",
+            store.path().display()
+        );
+    }
+    server.run(&stop.stopped).map_err(failed)?;
+    let counters = server.counters();
+    let get = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
+    let (connections, requests, bytes) = (
+        get(&counters.connections),
+        get(&counters.requests),
+        get(&counters.bytes),
+    );
+    if args.json {
+        output::json(&serde_json::json!({
+            "connections": connections,
+            "requests": requests,
+            "bytes": bytes,
+        }))?;
+    } else {
+        tell!("answered {requests} requests, {}", output::size(bytes));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A store that may be written is, and is made if it is absent.

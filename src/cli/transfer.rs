@@ -7,12 +7,16 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mstore_store::transfer::cache::{CacheReader, Fetch, FolderFetch};
 use mstore_store::transfer::{Progress, ReceiveOptions, TransferError};
 use mstore_store::{OpenOptions, Store};
 
 use super::place::Place;
 use super::{Failure, output};
 use crate::config::Config;
+use crate::serve::cache::CachePeer;
+#[cfg(feature = "http")]
+use crate::serve::http::{HttpFetch, HttpOptions};
 use crate::serve::parcel::ParcelError;
 use crate::serve::place::SshPlace;
 use crate::serve::ssh::{self, SshOptions, SshPeer};
@@ -121,20 +125,77 @@ pub fn open_store_to_read(path: &Path) -> Result<Store, Failure> {
     Ok(Store::open(path, &options)?)
 }
 
-/// Opens a place to copy from.
-pub fn open(remote: &Remote, reach: &ReachArgs) -> Result<Arc<dyn Peer>, Failure> {
+/// Opens a place to copy from; `store` has room for temporary files.
+pub fn open(remote: &Remote, reach: &ReachArgs, store: &Store) -> Result<Arc<dyn Peer>, Failure> {
     match remote {
         Remote::Folder(path) => match look(path)? {
             Folder::Store => Ok(Arc::new(LocalPeer::new(&open_store_to_read(path)?)?)),
-            Folder::Cache => Err(Failure::usage("caches cannot be read yet")),
+            Folder::Cache => Ok(Arc::new(folder_cache(path, reach.jobs.into(), store)?)),
             Folder::Empty => Err(Failure::usage(format!(
                 "{}: there is no store and no cache",
                 path.display()
             ))),
         },
         Remote::Ssh(place) => Ok(Arc::new(ssh(place, reach)?)),
-        Remote::Http(_) => Err(Failure::usage("web servers cannot be read yet")),
+        Remote::Http(address) => Ok(Arc::new(web(
+            address,
+            Duration::from_secs(reach.timeout.into()),
+            reach.ca_file.as_deref(),
+            reach.jobs.into(),
+            store,
+        )?)),
     }
+}
+
+fn cache(fetch: Box<dyn Fetch>, jobs: usize, store: &Store) -> Result<CachePeer, TransferError> {
+    let scratch = match store.is_read_only() {
+        true => None,
+        false => Some(store.scratch("cache")?),
+    };
+    let spool = match &scratch {
+        Some(scratch) => scratch.path().to_owned(),
+        None => std::env::temp_dir(),
+    };
+    Ok(CachePeer::new(
+        CacheReader::open(fetch, jobs, spool)?,
+        scratch,
+    ))
+}
+
+/// Opens a cache in a folder.
+pub fn folder_cache(path: &Path, jobs: usize, store: &Store) -> Result<CachePeer, TransferError> {
+    cache(Box::new(FolderFetch::new(path)), jobs, store)
+}
+
+/// Opens a cache on a web server.
+#[cfg(feature = "http")]
+pub fn web(
+    address: &str,
+    timeout: Duration,
+    ca_file: Option<&Path>,
+    jobs: usize,
+    store: &Store,
+) -> Result<CachePeer, TransferError> {
+    let options = HttpOptions {
+        timeout,
+        ca_file: ca_file.map(Path::to_owned),
+    };
+    cache(Box::new(HttpFetch::new(address, &options)?), jobs, store)
+}
+
+/// Says that this program was built without it.
+#[cfg(not(feature = "http"))]
+pub fn web(
+    address: &str,
+    _timeout: Duration,
+    _ca_file: Option<&Path>,
+    _jobs: usize,
+    _store: &Store,
+) -> Result<CachePeer, TransferError> {
+    Err(TransferError::peer(
+        address,
+        "this mstore was built without the feature `http`",
+    ))
 }
 
 /// Connects to another machine; ssh may ask for what it needs.

@@ -119,12 +119,14 @@ pub struct Todo {
     pub maybe: Vec<usize>,
     /// Nodes whose results serve as they are.
     pub reuse: Vec<usize>,
+    /// Trees that are known and not here, and that can be fetched in place of being built.
+    pub fetch: BTreeSet<TreeHash>,
 }
 
 impl Todo {
     /// Whether everything asked for is there.
     pub fn is_empty(&self) -> bool {
-        self.build.is_empty() && self.maybe.is_empty()
+        self.build.is_empty() && self.maybe.is_empty() && self.fetch.is_empty()
     }
 }
 
@@ -246,12 +248,11 @@ impl<'g> Staleness<'g> {
         let nodes = self.graph.nodes();
         // Whether the content of a node's result is needed.
         let mut needed = vec![false; nodes.len()];
-        for target in self.graph.requested() {
-            if self.target_tree(target, facts)?.is_none() {
-                needed[target.last] = true;
-            }
-        }
         let (mut todo, mut build) = (Todo::default(), vec![false; nodes.len()]);
+        for target in self.graph.requested() {
+            needed[target.last] |=
+                !self.obtainable(target.last, &target.root, facts, &mut todo.fetch)?;
+        }
         for at in (0..nodes.len()).rev() {
             let serves = matches!(self.states[at], State::Known { present: true, .. });
             build[at] = needed[at] && !serves;
@@ -259,15 +260,18 @@ impl<'g> Staleness<'g> {
                 continue;
             }
             for (input, producer) in nodes[at].derivation.inputs.iter().zip(&nodes[at].producers) {
-                let (Some(producer), Source::Derivation { path, .. }) = (producer, &input.source)
-                else {
-                    continue;
-                };
-                let there = match self.output(*producer, path, facts)? {
-                    Some(tree) => self.usable(*producer, path, tree, facts)?,
-                    None => false,
-                };
-                needed[*producer] |= !there;
+                match (producer, &input.source) {
+                    (Some(producer), Source::Derivation { path, .. }) => {
+                        needed[*producer] |=
+                            !self.obtainable(*producer, path, facts, &mut todo.fetch)?;
+                    }
+                    (_, Source::Tree(tree))
+                        if !facts.present(*tree)? && facts.fetchable(*tree)? =>
+                    {
+                        todo.fetch.insert(*tree);
+                    }
+                    _ => {}
+                }
             }
         }
         for (at, state) in self.states.iter().enumerate() {
@@ -282,6 +286,27 @@ impl<'g> Staleness<'g> {
             }
         }
         Ok(todo)
+    }
+
+    /// Whether a node's result, or the part of it that is used, is here or can be fetched.
+    fn obtainable(
+        &self,
+        node: usize,
+        path: &str,
+        facts: &dyn Facts,
+        fetch: &mut BTreeSet<TreeHash>,
+    ) -> Result<bool, WalkError> {
+        let Some(tree) = self.output(node, path, facts)? else {
+            return Ok(false);
+        };
+        if self.usable(node, path, tree, facts)? {
+            return Ok(true);
+        }
+        let can = facts.fetchable(tree)?;
+        if can {
+            fetch.insert(tree);
+        }
+        Ok(can)
     }
 
     fn decide(&mut self, node: usize, facts: &dyn Facts) -> Result<(), WalkError> {

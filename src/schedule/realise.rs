@@ -47,6 +47,7 @@ pub struct Outcome {
 struct Steps<'a, 'g> {
     builder: &'a Builder<'a>,
     facts: &'a (dyn Facts + Sync),
+    fetch: &'a (dyn Fn(TreeHash) -> bool + Sync),
     graph: &'g Graph,
     /// Index in the graph of each node of the run.
     nodes: Vec<usize>,
@@ -81,6 +82,21 @@ impl Work for Steps<'_, '_> {
         output: &mut dyn FnMut(&str),
     ) -> Result<Built, NodeError<Failure, Infrastructure>> {
         let at = self.nodes[node];
+        let known = match lock(&self.staleness).state(at) {
+            State::Known {
+                tree,
+                present: false,
+                ..
+            } => Some(*tree),
+            _ => None,
+        };
+        // What others turned out to be may have made it something that a cache has.
+        if let Some(tree) = known.filter(|tree| (self.fetch)(*tree)) {
+            lock(&self.staleness)
+                .built(at, tree, self.facts, &mut ())
+                .map_err(|e: WalkError| NodeError::Infrastructure(e.into()))?;
+            return Ok(Built { changed: 0 });
+        }
         let resolved = lock(&self.staleness).resolved(at);
         let name = &self.graph.nodes()[at].full_name;
         let Some(step) = resolved else {
@@ -119,6 +135,8 @@ pub struct Tools<'a> {
     pub builder: &'a Builder<'a>,
     /// Tells what was built before.
     pub facts: &'a (dyn Facts + Sync),
+    /// Fetches a tree that is known and not here; tells whether it is here now.
+    pub fetch: &'a (dyn Fn(TreeHash) -> bool + Sync),
     /// Tells how many seconds the last build of a step of that name took.
     pub seconds: &'a dyn Fn(&str) -> Option<f64>,
     /// Ends the run when it becomes true.
@@ -136,6 +154,7 @@ pub fn realise(
     let Tools {
         builder,
         facts,
+        fetch,
         seconds,
         cancelled,
     } = *tools;
@@ -171,6 +190,7 @@ pub fn realise(
     let steps = Steps {
         builder,
         facts,
+        fetch,
         graph,
         nodes,
         staleness: Mutex::new(staleness),

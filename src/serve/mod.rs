@@ -1,11 +1,16 @@
 //! Moving results between stores: peers, trust, substitution.
 
+pub mod cache;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod parcel;
 pub mod peer;
 pub mod place;
 pub mod ssh;
 pub mod substitute;
 pub mod trust;
+#[cfg(feature = "http")]
+pub mod web;
 pub mod wire;
 
 pub use parcel::Parcel;

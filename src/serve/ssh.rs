@@ -105,10 +105,8 @@ impl Started {
                 child: Mutex::new(self.child),
             }),
             Err(error) => {
-                // Our ends of the pipes are closed: it ends if it has not yet.
-                let _ = self.child.kill();
-                let status = self.child.wait();
-                let detail = match status.ok().and_then(|s| s.code()) {
+                // Our ends of the pipes are closed: it ends, and says how.
+                let detail = match end(&mut self.child) {
                     Some(255) => "ssh could not connect".to_owned(),
                     Some(127) => "mstore is not installed there, or not in its PATH (--remote-program names it)".to_owned(),
                     _ => return Err(error),
@@ -117,6 +115,20 @@ impl Started {
             }
         }
     }
+}
+
+/// Gives a process whose pipes are closed a moment to end by itself. Returns its exit status.
+fn end(child: &mut Child) -> Option<i32> {
+    for _ in 0..100 {
+        match child.try_wait() {
+            Ok(None) => std::thread::sleep(std::time::Duration::from_millis(20)),
+            Ok(Some(status)) => return status.code(),
+            Err(_) => return None,
+        }
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    None
 }
 
 impl SshPeer {
@@ -132,15 +144,7 @@ impl Drop for SshPeer {
     fn drop(&mut self) {
         // Closes the pipes, upon which the other end ends by itself.
         self.wire = None;
-        let child = self.child.get_mut().unwrap_or_else(|e| e.into_inner());
-        for _ in 0..100 {
-            match child.try_wait() {
-                Ok(None) => std::thread::sleep(std::time::Duration::from_millis(20)),
-                _ => return,
-            }
-        }
-        let _ = child.kill();
-        let _ = child.wait();
+        end(self.child.get_mut().unwrap_or_else(|e| e.into_inner()));
     }
 }
 

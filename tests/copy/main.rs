@@ -1,7 +1,9 @@
 //! Copies through the real binary: folders, ssh, caches on web servers, signatures, substitution.
 
+mod caches;
 #[path = "../cli/environment.rs"]
 mod environment;
 mod folders;
 mod ssh;
+mod substitution;
 mod support;

@@ -106,7 +106,12 @@ pub(crate) struct Place {
 impl Place {
     /// Bytes that the record takes in the pack.
     pub fn record_len(&self) -> u64 {
-        RECORD_HEAD as u64 + self.stored
+        Place::record_len_of(self.stored)
+    }
+
+    /// Bytes that a record with so many stored bytes takes. Does not overflow: such a record is none.
+    pub fn record_len_of(stored: u64) -> u64 {
+        stored.saturating_add(RECORD_HEAD as u64)
     }
 
     pub fn index_bytes(&self) -> [u8; ENTRY_LEN] {

@@ -114,6 +114,16 @@ impl Pack {
         self.count
     }
 
+    /// Where the index begins.
+    pub fn index_at(&self) -> u64 {
+        self.index as u64
+    }
+
+    /// The file from its index on.
+    pub fn index_bytes(&self) -> &[u8] {
+        &self.map[self.index..]
+    }
+
     /// Length of the file.
     pub fn len(&self) -> u64 {
         self.map.len() as u64

@@ -9,6 +9,7 @@
 //! where it stopped; manifests and the tree itself become visible last and together, when all that
 //! they need is there.
 
+pub mod cache;
 mod error;
 mod fact;
 mod known;

@@ -1,0 +1,185 @@
+//! Caches on web servers: the client's side.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mstore_store::transfer::TransferError;
+use mstore_store::transfer::cache::{Body, Fetch};
+use ureq::http::StatusCode;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Error, ResponseExt as _};
+
+/// A body must come at least this fast, in bytes a second, measured over all of it.
+const SLOWEST: u64 = 16 << 10;
+/// A request that failed before anything came is tried so often.
+const TRIES: usize = 2;
+
+/// How to reach a web server.
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    /// Time to connect, and to wait for anything to come.
+    pub timeout: Duration,
+    /// Certificates to believe besides those of the system.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A cache at an address.
+#[derive(Debug)]
+pub struct HttpFetch {
+    agent: Agent,
+    base: String,
+    timeout: Duration,
+}
+
+impl HttpFetch {
+    /// Prepares to fetch from `base`; nothing is sent yet.
+    pub fn new(base: &str, options: &HttpOptions) -> Result<HttpFetch, TransferError> {
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(5)
+            .timeout_resolve(Some(options.timeout))
+            .timeout_connect(Some(options.timeout))
+            .timeout_send_request(Some(options.timeout))
+            .timeout_recv_response(Some(options.timeout))
+            .timeout_per_read(Some(options.timeout))
+            .user_agent(concat!("mstore/", env!("CARGO_PKG_VERSION")));
+        if base.to_ascii_lowercase().starts_with("https:") {
+            config = config.tls_config(tls(base, options)?);
+        }
+        Ok(HttpFetch {
+            agent: config.build().into(),
+            base: base.trim_end_matches('/').to_owned(),
+            timeout: options.timeout,
+        })
+    }
+
+    fn wrong(&self, detail: impl Into<String>) -> TransferError {
+        TransferError::peer(&self.base, detail)
+    }
+
+    /// Sends a request for a file of about `len` bytes.
+    fn send(
+        &self,
+        path: &str,
+        range: Option<(u64, u64)>,
+        len: u64,
+    ) -> Result<ureq::http::Response<ureq::Body>, TransferError> {
+        let url = format!("{}/{path}", self.base);
+        let patience = self.timeout + Duration::from_secs(len / SLOWEST);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut request = self.agent.get(&url);
+            if let Some((from, to)) = range {
+                request = request.header("Range", format!("bytes={from}-{}", to.saturating_sub(1)));
+            }
+            let sent = request
+                .config()
+                .timeout_recv_body(Some(patience))
+                .build()
+                .call();
+            match sent {
+                Ok(response) => return Ok(response),
+                // A connection kept from an earlier request may have been closed meanwhile.
+                Err(Error::Io(_) | Error::Protocol(_)) if tries < TRIES => {}
+                Err(error) => return Err(self.wrong(reason(&error))),
+            }
+        }
+    }
+}
+
+/// An error in few words.
+fn reason(error: &Error) -> String {
+    match error {
+        Error::Timeout(_) => "it does not answer in time".into(),
+        Error::HostNotFound => "there is no such host".into(),
+        Error::Io(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => {
+            "nobody answers there".into()
+        }
+        Error::Io(e) => e.to_string(),
+        other => other.to_string(),
+    }
+}
+
+fn tls(base: &str, options: &HttpOptions) -> Result<TlsConfig, TransferError> {
+    let wrong = |detail: String| TransferError::peer(base, detail);
+    // What cannot be loaded of many certificates is no reason to stop: the rest may do.
+    let system = rustls_native_certs::load_native_certs().certs;
+    let mut roots: Vec<Certificate<'static>> = system
+        .iter()
+        .map(|cert| Certificate::from_der(cert).to_owned())
+        .collect();
+    if let Some(path) = &options.ca_file {
+        let text = std::fs::read(path)
+            .map_err(|e| wrong(format!("cannot read {}: {e}", path.display())))?;
+        let before = roots.len();
+        for item in parse_pem(&text) {
+            match item {
+                Ok(PemItem::Certificate(cert)) => roots.push(cert),
+                Ok(_) => {}
+                Err(e) => return Err(wrong(format!("{}: {e}", path.display()))),
+            }
+        }
+        if roots.len() == before {
+            return Err(wrong(format!("{} has no certificate", path.display())));
+        }
+    }
+    let provider = rustls::crypto::ring::default_provider();
+    Ok(TlsConfig::builder()
+        .root_certs(RootCerts::Specific(Arc::new(roots)))
+        .unversioned_rustls_crypto_provider(Arc::new(provider))
+        .build())
+}
+
+impl Fetch for HttpFetch {
+    fn name(&self) -> String {
+        self.base.clone()
+    }
+
+    fn get(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, TransferError> {
+        let mut response = self.send(path, None, limit.min(1 << 20))?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
+            other => return Err(self.wrong(format!("it answers {other} for {path}"))),
+        }
+        let mut bytes = Vec::new();
+        let mut body = response.body_mut().as_reader().take(limit + 1);
+        body.read_to_end(&mut bytes)
+            .map_err(|e| self.wrong(format!("{path}: {}", e_text(&e))))?;
+        if bytes.len() as u64 > limit {
+            return Err(self.wrong(format!("{path} is too long")));
+        }
+        Ok(Some(bytes))
+    }
+
+    fn stretch(&self, path: &str, from: u64, to: u64) -> Result<Body, TransferError> {
+        // Where the server knows no ranges, all of a pack comes.
+        let response = self.send(path, Some((from, to)), (to - from).max(64 << 20))?;
+        let _ = response.get_uri();
+        match response.status() {
+            StatusCode::PARTIAL_CONTENT => {
+                let range = response.headers().get("content-range");
+                let range = range.and_then(|r| r.to_str().ok()).unwrap_or_default();
+                let expected = format!("bytes {from}-{}/", to.saturating_sub(1));
+                if !range.starts_with(&expected) {
+                    return Err(self.wrong(format!("it sends another part of {path}")));
+                }
+                Ok(Body::Stretch(Box::new(response.into_body().into_reader())))
+            }
+            StatusCode::OK => Ok(Body::Whole(Box::new(response.into_body().into_reader()))),
+            other => Err(self.wrong(format!("it answers {other} for {path}"))),
+        }
+    }
+}
+
+fn e_text(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock => {
+            "it does not go on in time".into()
+        }
+        _ => error.to_string(),
+    }
+}

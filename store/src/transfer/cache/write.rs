@@ -1,0 +1,364 @@
+//! Writing a cache: everything is added whole, and named only by what comes after it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::super::{Fact, FactKind, Object, Progress, ReceiveOptions, Received, TransferError};
+use super::listing::Listing;
+use super::{CACHE_FILE, CACHE_TEXT, check_cache_text};
+use crate::lock::StoreLock;
+use crate::mark::Marks;
+use crate::pack::{Content, EXTENSION, PackSet, PackWriter, RECORD_HEAD};
+use crate::session::random_name;
+use crate::workers::{Batch, sole_owner};
+use crate::{Hash, Store, StoreError, TreeHash};
+
+/// A pack is closed when it is longer than this: what an interruption can cost, and what a client of a
+/// server without ranges fetches for nothing.
+const PART: u64 = 64 << 20;
+const FOLDERS: [&str; 4] = ["packs", "trees", "realisations", "derivations"];
+
+/// What was added to a cache.
+pub type CacheWritten = Received;
+
+impl Store {
+    /// Adds trees and facts to the cache in `folder`, which is made if there is none. Only objects that
+    /// it lacks are written.
+    pub fn write_cache(
+        &self,
+        folder: &Path,
+        trees: &[TreeHash],
+        facts: &mut dyn Iterator<Item = &Fact>,
+        options: &ReceiveOptions<'_>,
+    ) -> Result<CacheWritten, TransferError> {
+        let lease = self.lease("copied from")?;
+        for tree in trees {
+            lease.protect(*tree)?;
+        }
+        let cache = match Folder::open(self, folder, !options.dry_run)? {
+            Some(cache) => cache,
+            None => Folder::absent(self, folder),
+        };
+        let written = cache.add_trees(trees, options)?;
+        if !options.dry_run {
+            for fact in facts {
+                cache.add_fact(fact)?;
+            }
+            cache.sync_folders()?;
+        }
+        Ok(written)
+    }
+}
+
+/// A cache in a folder.
+struct Folder<'a> {
+    store: &'a Store,
+    path: PathBuf,
+    packs: Arc<PackSet>,
+    /// Two processes must not add the same at once.
+    _lock: Option<StoreLock>,
+}
+
+fn put(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let failed = |e: io::Error| StoreError::io("write", path, e);
+    if fs::read(path).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let new = folder.join(format!(".new-{}", random_name()?));
+    let write = || {
+        let mut file = File::create_new(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    };
+    write().map_err(|e| {
+        let _ = fs::remove_file(&new);
+        failed(e)
+    })
+}
+
+impl<'a> Folder<'a> {
+    fn absent(store: &'a Store, folder: &Path) -> Self {
+        Folder {
+            store,
+            path: folder.to_path_buf(),
+            packs: Arc::default(),
+            _lock: None,
+        }
+    }
+
+    fn open(store: &'a Store, folder: &Path, write: bool) -> Result<Option<Self>, TransferError> {
+        let io = |action, path: &Path, e| TransferError::from(StoreError::io(action, path, e));
+        let marker = folder.join(CACHE_FILE);
+        match fs::read(&marker) {
+            Ok(text) => check_cache_text(&text)
+                .map_err(|why| TransferError::peer(folder.display().to_string(), why))?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound && write => {
+                for name in FOLDERS {
+                    let path = folder.join(name);
+                    fs::create_dir_all(&path).map_err(|e| io("create", &path, e))?;
+                }
+                put(&marker, CACHE_TEXT.as_bytes())?;
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(io("read", &marker, e)),
+        }
+        let mut lock = None;
+        if write {
+            for name in FOLDERS {
+                let path = folder.join(name);
+                fs::create_dir_all(&path).map_err(|e| io("create", &path, e))?;
+            }
+            lock = Some(StoreLock::take_file(store.disk(), &marker, true)?);
+        }
+        let mut cache = Folder {
+            store,
+            path: folder.to_path_buf(),
+            packs: Arc::default(),
+            _lock: lock,
+        };
+        if write {
+            cache.sweep()?;
+        }
+        cache.packs = Arc::new(cache.load()?);
+        Ok(Some(cache))
+    }
+
+    fn packs_dir(&self) -> PathBuf {
+        self.path.join("packs")
+    }
+
+    fn names(&self) -> Result<Vec<String>, StoreError> {
+        let dir = self.packs_dir();
+        let list = fs::read_dir(&dir).map_err(|e| StoreError::io("list", &dir, e))?;
+        let mut names = Vec::new();
+        for entry in list {
+            let entry = entry.map_err(|e| StoreError::io("list", &dir, e))?;
+            names.extend(entry.file_name().into_string());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Removes what interrupted additions left. Nobody else writes: the cache is locked.
+    fn sweep(&self) -> Result<(), StoreError> {
+        for name in self.names()? {
+            if name.starts_with(".new-") {
+                let _ = fs::remove_file(self.packs_dir().join(name));
+            }
+        }
+        Ok(())
+    }
+
+    /// The packs that are complete.
+    fn load(&self) -> Result<PackSet, StoreError> {
+        let all: BTreeSet<String> = self.names()?.into_iter().collect();
+        let names: Vec<String> = all
+            .iter()
+            .filter_map(|name| name.strip_suffix(EXTENSION))
+            .filter(|name| all.contains(&format!("{name}.index")))
+            .map(str::to_owned)
+            .collect();
+        PackSet::load(self.store.disk(), &self.packs_dir(), &names, &self.packs)
+    }
+
+    fn add_trees(
+        &self,
+        trees: &[TreeHash],
+        options: &ReceiveOptions<'_>,
+    ) -> Result<CacheWritten, TransferError> {
+        let mut marks = Marks::new(self.store.refresh()?);
+        for tree in trees {
+            marks.mark_tree(*tree)?;
+        }
+        if let Some(hash) = marks.missing.first() {
+            return Err(StoreError::Missing {
+                what: "object",
+                hash: *hash,
+            }
+            .into());
+        }
+        let mut wanted = Vec::new();
+        let mut progress = Progress::default();
+        for (number, pack) in marks.packs.packs.iter().enumerate() {
+            for at in (0..pack.count()).filter(|at| marks.is_marked(number, *at)) {
+                let place = pack.place(at)?;
+                if !self.packs.contains(&place.hash) {
+                    progress.objects_wanted += 1;
+                    if pack.is_meta() {
+                        wanted.push((Content::Meta, number, place));
+                    } else {
+                        progress.content_wanted += place.raw;
+                        wanted.push((Content::Data, number, place));
+                    }
+                }
+            }
+        }
+        if options.dry_run {
+            return Ok(Received {
+                objects: progress.objects_wanted,
+                bytes: wanted.iter().map(|(_, _, p)| p.record_len()).sum(),
+                content: progress.content_wanted,
+            });
+        }
+        // Contents first, in the order in which they lie here.
+        wanted.sort_by_key(|(content, number, place)| (*content, *number, place.offset));
+        let mut parts = Parts {
+            folder: self,
+            batch: Batch::new()?,
+            open: BTreeMap::new(),
+            bytes: Arc::default(),
+        };
+        for (content, number, place) in wanted {
+            if options.cancel.load(Ordering::Relaxed) {
+                return Err(TransferError::Cancelled);
+            }
+            let pack = &marks.packs.packs[number];
+            let object = Object::new(place, &pack.record(&place)?[RECORD_HEAD..]);
+            progress.objects += 1;
+            progress.bytes += object.record_len();
+            if content == Content::Data {
+                progress.content += place.raw;
+            }
+            parts.add(content, object)?;
+            (options.progress)(&progress);
+        }
+        parts.finish()?;
+        let packs = Arc::new(self.load()?);
+        for tree in trees {
+            let listing = Listing::of(&packs, *tree)?.map_err(|hash| {
+                let name = self.path.display().to_string();
+                TransferError::peer(name, format!("object {hash} is not in the cache after all"))
+            })?;
+            put(
+                &self.path.join("trees").join(tree.to_string()),
+                &listing.encode(),
+            )?;
+        }
+        Ok(Received {
+            objects: progress.objects,
+            bytes: progress.bytes,
+            content: progress.content,
+        })
+    }
+
+    fn add_fact(&self, fact: &Fact) -> Result<(), TransferError> {
+        let path = self
+            .path
+            .join("realisations")
+            .join(fact.realisation.key.to_string());
+        let mut fact = fact.clone();
+        // Others may have signed the same.
+        if let Ok(bytes) = fs::read(&path)
+            && let Ok(old) = Fact::decode(&bytes)
+            && old.signed_bytes() == fact.signed_bytes()
+        {
+            fact.signatures.extend(old.signatures);
+            fact.signatures.sort();
+            fact.signatures.dedup();
+        }
+        let bytes = fact.encode();
+        put(&path, &bytes)?;
+        if fact.kind == FactKind::Step {
+            let drv = fact.realisation.drv.to_string();
+            put(&self.path.join("derivations").join(drv), &bytes)?;
+        }
+        Ok(())
+    }
+
+    fn sync_folders(&self) -> Result<(), StoreError> {
+        for path in FOLDERS
+            .iter()
+            .map(|name| self.path.join(name))
+            .chain([self.path.clone()])
+        {
+            let synced = File::open(&path).and_then(|dir| dir.sync_all());
+            synced.map_err(|e| StoreError::io("sync", &path, e))?;
+        }
+        Ok(())
+    }
+}
+
+/// Packs that are being written, one of each content.
+struct Parts<'a> {
+    folder: &'a Folder<'a>,
+    batch: Batch,
+    open: BTreeMap<Content, (PathBuf, Arc<PackWriter>)>,
+    bytes: Arc<AtomicU64>,
+}
+
+impl Parts<'_> {
+    fn add(&mut self, content: Content, object: Object) -> Result<(), TransferError> {
+        let writer = match self.open.get(&content) {
+            Some((_, writer)) => writer.clone(),
+            None => {
+                let name = format!(".new-{}", random_name()?);
+                let path = self.folder.packs_dir().join(name);
+                let writer = PackWriter::create(self.folder.store.disk(), &path)?;
+                let writer = Arc::new(writer);
+                self.open.insert(content, (path, writer.clone()));
+                writer
+            }
+        };
+        let weight = object.record_len().saturating_add(object.raw_len());
+        let bytes = self.bytes.clone();
+        bytes.fetch_add(object.record_len(), Ordering::Relaxed);
+        self.batch
+            .spawn(usize::try_from(weight).unwrap_or(usize::MAX), move || {
+                // What is damaged here must not be passed on.
+                let mut room = Vec::new();
+                object
+                    .open(&mut room)
+                    .map_err(|detail| StoreError::Corrupt {
+                        what: object.sort().word(),
+                        hash: object.hash(),
+                        detail,
+                    })?;
+                writer.append(&object.packed()).map(|_| ())
+            })?;
+        if self.bytes.load(Ordering::Relaxed) > PART {
+            self.close()?;
+        }
+        Ok(())
+    }
+
+    /// Completes the packs that are open.
+    fn close(&mut self) -> Result<(), TransferError> {
+        self.batch.wait()?;
+        self.batch = Batch::new()?;
+        self.bytes.store(0, Ordering::Relaxed);
+        for (_, (path, writer)) in std::mem::take(&mut self.open) {
+            let sealed = sole_owner(writer, || ())?.seal()?;
+            let disk = self.folder.store.disk();
+            let pack = crate::pack::Pack::open(disk, "new", &path)?;
+            let index = pack.index_bytes().to_vec();
+            debug_assert_eq!(sealed.len, pack.len());
+            drop(pack);
+            // Equal packs have equal names, whoever writes them.
+            let name = Hash::of(&index).to_string();
+            let dir = self.folder.packs_dir();
+            put(&dir.join(format!("{name}.index")), &index)?;
+            let to = dir.join(format!("{name}{EXTENSION}"));
+            fs::rename(&path, &to).map_err(|e| StoreError::io("add pack", &to, e))?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), TransferError> {
+        self.close()
+    }
+}
+
+impl Drop for Parts<'_> {
+    fn drop(&mut self) {
+        for (path, _) in std::mem::take(&mut self.open).into_values() {
+            // What stays is swept by the next addition.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
