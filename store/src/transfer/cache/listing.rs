@@ -46,7 +46,7 @@ impl Listing {
     /// Finds out where a tree is in a set of packs; the error is an object that none of them has.
     pub fn of(packs: &Arc<PackSet>, tree: TreeHash) -> Result<Result<Listing, Hash>, StoreError> {
         let mut marks = Marks::new(packs.clone());
-        marks.mark_tree(tree)?;
+        marks.mark_tree(tree, &mut ())?;
         if let Some(missing) = marks.missing.first() {
             return Ok(Err(*missing));
         }

@@ -12,7 +12,7 @@ use super::listing::Listing;
 use super::{CACHE_FILE, CACHE_TEXT, check_cache_text};
 use crate::lock::StoreLock;
 use crate::mark::Marks;
-use crate::pack::{Content, EXTENSION, PackSet, PackWriter, RECORD_HEAD};
+use crate::pack::{Content, EXTENSION, Effort, PackSet, PackWriter, RECORD_HEAD};
 use crate::session::random_name;
 use crate::workers::{Batch, sole_owner};
 use crate::{Hash, Store, StoreError, TreeHash};
@@ -174,7 +174,7 @@ impl<'a> Folder<'a> {
     ) -> Result<CacheWritten, TransferError> {
         let mut marks = Marks::new(self.store.refresh()?);
         for tree in trees {
-            marks.mark_tree(*tree)?;
+            marks.mark_tree(*tree, &mut ())?;
         }
         if let Some(hash) = marks.missing.first() {
             return Err(StoreError::Missing {
@@ -299,7 +299,8 @@ impl Parts<'_> {
             None => {
                 let name = format!(".new-{}", random_name()?);
                 let path = self.folder.packs_dir().join(name);
-                let writer = PackWriter::create(self.folder.store.disk(), &path)?;
+                let disk = self.folder.store.disk();
+                let writer = PackWriter::create(disk, &path, Effort::Quick)?;
                 let writer = Arc::new(writer);
                 self.open.insert(content, (path, writer.clone()));
                 writer
