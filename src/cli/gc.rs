@@ -27,6 +27,9 @@ pub struct Args {
     /// Only show what would go, and why the rest lives
     #[arg(long, short = 'n')]
     dry_run: bool,
+    /// Compress well what stays and was compressed fast, as `mstore store repack` does
+    #[arg(long, conflicts_with = "dry_run")]
+    repack: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -164,6 +167,9 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
             style.note("note:"),
             config.lock_days
         );
+    }
+    if args.repack {
+        tell!("{}", super::store::repacked(&store, &stop.stopped)?.1);
     }
     Ok(ExitCode::SUCCESS)
 }

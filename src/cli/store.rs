@@ -1,8 +1,9 @@
 //! `mstore store`
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use mstore_store::{Fault, VerifyOptions};
+use mstore_store::{Fault, Repacked, Store, VerifyOptions};
 
 use super::Failure;
 use super::look::{self, Find, Roots, Where};
@@ -163,7 +164,8 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
 fn repack(place: &Place, json: bool) -> Result<ExitCode, Failure> {
     place.enter().map_err(Failure::machine)?;
     let store = place.store()?;
-    let done = store.repack(&|_, _| true)?;
+    let stop = super::realise::Stop::install()?;
+    let (done, text) = repacked(&store, &stop.stopped)?;
     if json {
         output::json_pretty(&serde_json::json!({
             "packs": done.packs,
@@ -172,14 +174,26 @@ fn repack(place: &Place, json: bool) -> Result<ExitCode, Failure> {
             "complete": done.complete,
         }))?;
     } else {
-        output::line(format!(
-            "{} packs: {} became {}",
-            done.packs,
-            output::size(done.before),
-            output::size(done.after)
-        ))?;
+        output::line(text)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Repacks until it is done or told to stop, and tells how it went.
+pub(super) fn repacked(store: &Store, stopped: &AtomicBool) -> Result<(Repacked, String), Failure> {
+    let done = store.repack(&|_, _| !stopped.load(Ordering::Relaxed))?;
+    let packs = usize::try_from(done.packs).unwrap_or(usize::MAX);
+    let mut text = format!(
+        "repacked {} {}: {} became {}",
+        done.packs,
+        super::realise::plural(packs, "pack"),
+        output::size(done.before),
+        output::size(done.after)
+    );
+    if !done.complete {
+        text.push_str("; stopped, the next one goes on");
+    }
+    Ok((done, text))
 }
 
 fn describe(fault: &Fault) -> String {

@@ -142,10 +142,18 @@ impl Store {
         }
         let _lock = self.lock_shared()?;
         self.need_tree(tree)?;
+        let text = tree.to_string();
+        let known = self.database().read("look up a root", |c| {
+            c.prepare_cached("SELECT 1 FROM root WHERE name = ?1 AND tree = ?2")?
+                .exists([name, &text])
+        })?;
+        if known {
+            return Ok(());
+        }
         self.database().write(Durable::Yes, "add a root", |t| {
             t.execute(
                 "INSERT OR REPLACE INTO root (name, tree) VALUES (?1, ?2)",
-                params![name, tree.to_string()],
+                params![name, text],
             )?;
             Ok(())
         })

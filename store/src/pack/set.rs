@@ -11,6 +11,8 @@ use crate::disk::Disk;
 #[derive(Debug, Default)]
 pub(crate) struct PackSet {
     pub packs: Vec<Arc<Pack>>,
+    /// Numbers of packs, those with most objects first: what is looked for is most likely there.
+    pub order: Vec<usize>,
     /// Packs that cannot be opened, with the reason; their objects count as missing.
     pub broken: Vec<(String, String)>,
 }
@@ -45,12 +47,15 @@ impl PackSet {
             }
         }
         set.packs.sort_by(|a, b| a.name.cmp(&b.name));
+        set.order = (0..set.packs.len()).collect();
+        set.order
+            .sort_by_key(|at| std::cmp::Reverse(set.packs[*at].count()));
         Ok(set)
     }
 
     /// Finds an object.
     pub fn find(&self, hash: &Hash) -> Result<Option<(&Arc<Pack>, Place)>, StoreError> {
-        for pack in &self.packs {
+        for pack in self.order.iter().map(|at| &self.packs[*at]) {
             if let Some(place) = pack.find(hash)? {
                 return Ok(Some((pack, place)));
             }
@@ -60,12 +65,12 @@ impl PackSet {
 
     /// Finds the numbers of an object's pack, and of the object in it.
     pub fn locate(&self, hash: &Hash) -> Option<(usize, usize)> {
-        let mut packs = self.packs.iter().enumerate();
-        packs.find_map(|(number, pack)| Some((number, pack.position(hash)?)))
+        let mut packs = self.order.iter();
+        packs.find_map(|at| Some((*at, self.packs[*at].position(hash)?)))
     }
 
     /// Tells whether an object is here, without looking at it.
     pub fn contains(&self, hash: &Hash) -> bool {
-        self.packs.iter().any(|pack| pack.position(hash).is_some())
+        self.locate(hash).is_some()
     }
 }

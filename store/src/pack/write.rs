@@ -17,7 +17,7 @@ const BATCH: usize = 1 << 20;
 pub(crate) const MAX_RAW: u64 = 1 << 30;
 /// So many bytes are written before the disk is made to take them, while we go on: the sync at the
 /// end then finds little to do.
-const BEHIND: u64 = 32 << 20;
+const BEHIND: u64 = 16 << 20;
 
 /// How much time compression took. The head of a pack tells the least of what is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +30,7 @@ pub(crate) enum Effort {
 
 /// Level of zstd when much is added and somebody waits. Levels here were chosen by measurement: see
 /// `benches/store`.
-pub(crate) const LEVEL_FAST: i32 = -7;
+pub(crate) const LEVEL_FAST: i32 = -10;
 /// Level of zstd for the first megabytes of an addition, which take no time worth saving.
 pub(crate) const LEVEL_FIRST: i32 = 3;
 /// Level of zstd when nobody waits.
@@ -93,8 +93,8 @@ pub(crate) fn with_packed<R>(
                 })
             }
         };
-        const SAMPLE: usize = 32 << 10;
-        if raw.len() > 4 * SAMPLE {
+        const SAMPLE: usize = 16 << 10;
+        if raw.len() > 16 * SAMPLE {
             // A sample of the middle tells whether the whole is worth the time.
             let middle = raw.len() / 2;
             let sample = &raw[middle..middle + SAMPLE];
