@@ -48,10 +48,17 @@ impl Store {
         self.writable("repack it")?;
         let _only = self.gc_lock()?;
         let packs = self.refresh()?;
+        // Packs of a transfer under way are kept by name. None that is here already is leased later.
+        let leased = self.database().read("list leased packs", |c| {
+            c.prepare("SELECT pack FROM lease_pack")?
+                .query_map([], |row| row.get::<_, String>(0))?
+                .collect::<rusqlite::Result<HashSet<_>>>()
+        })?;
         let todo: Vec<&Arc<Pack>> = packs
             .packs
             .iter()
             .filter(|pack| !pack.is_meta() && pack.effort() < Effort::Thorough)
+            .filter(|pack| !leased.contains(&pack.name))
             .collect();
         let total = todo.iter().map(|pack| pack.len()).sum();
         let mut report = Repacked {
