@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mstore_store::{Fault, Repacked, Store, VerifyOptions};
+use mstore_store::{Fault, OpenOptions, Repacked, Store, StoreError, VerifyOptions};
 
 use super::Failure;
 use super::look::{self, Find, Roots, Where};
@@ -105,8 +105,43 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
     if options.repair {
         place.enter().map_err(Failure::machine)?;
     }
-    let store = place.store_to_read()?;
     let style = Style::stderr();
+    let path = place.store_path()?;
+    let mut opened = place.store_to_read();
+    let mut rescued = None;
+    if path.join("format").is_file() {
+        // A damaged database cannot be repaired while it is in use, nor always be opened.
+        let damaged = match &opened {
+            Ok(store) => {
+                let said = store.check_database(options.quick);
+                (!said.is_empty()).then(|| said.join("; "))
+            }
+            Err(_) => Store::open(&path, &OpenOptions::read_only())
+                .err()
+                .filter(|e| matches!(e, StoreError::Database { .. }))
+                .map(|e| e.to_string()),
+        };
+        if let Some(detail) = damaged {
+            if options.repair {
+                drop(opened);
+                tell!("{} db/mstore.sqlite: {detail}", style.error("fault:"));
+                let saved = Store::rescue_database(&path)?;
+                tell!(
+                    "the database was written anew: {} rows, {} packs that are there; the damaged one is {}",
+                    saved.rows.iter().map(|(_, n)| n).sum::<u64>(),
+                    saved.packs,
+                    path.join(&saved.kept).display()
+                );
+                rescued = Some(saved);
+                opened = place.store_to_read();
+            } else if opened.is_err() {
+                return Err(Failure::found(format!("db/mstore.sqlite: {detail}")).hint(
+                    "`mstore store verify --repair` writes it anew from what can still be read, and from the packs",
+                ));
+            }
+        }
+    }
+    let store = opened?;
     let report = store.verify(options, &mut |fault: &Fault| {
         if !json {
             tell!("{} {}", style.error("fault:"), describe(fault));
@@ -131,6 +166,9 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
             "bytes": report.bytes,
             "faults": faults,
             "forgotten": forgotten,
+            "forgotten_roots": report.forgotten_roots,
+            "rebuilt": report.rebuilt,
+            "database_rebuilt": rescued.is_some(),
         }))?;
     } else {
         output::line(format!(
@@ -143,6 +181,14 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
                 n => format!("{n} faults"),
             }
         ))?;
+        for name in &report.rebuilt {
+            output::line(format!(
+                "packs/{name}.pack was written anew from its records"
+            ))?;
+        }
+        for name in &report.forgotten_roots {
+            output::line(format!("forgot root {name}"))?;
+        }
         if !report.forgotten.is_empty() {
             output::line(format!(
                 "forgot {} realisations; realise builds them anew",
@@ -154,7 +200,7 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
             );
         }
     }
-    Ok(if report.faults.is_empty() {
+    Ok(if report.faults.is_empty() && rescued.is_none() {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(super::error::FOUND)

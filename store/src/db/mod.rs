@@ -16,6 +16,7 @@ pub(crate) mod history;
 mod migrate;
 pub(crate) mod pins;
 pub(crate) mod records;
+pub(crate) mod rescue;
 pub(crate) mod signatures;
 pub(crate) mod used;
 

@@ -285,6 +285,9 @@ impl Pack {
         if blake3::hash(&self.map[self.index..end]).as_bytes()[..] != foot[32..64] {
             return Err(self.damaged("checksum of the index is wrong"));
         }
+        if foot[12..16] != [0; 4] {
+            return Err(self.damaged("foot has bytes that mean nothing"));
+        }
         let mut last: Option<Hash> = None;
         for at in 0..self.count {
             let place = self.place(at)?;

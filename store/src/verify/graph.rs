@@ -17,6 +17,8 @@ pub(super) struct Graph {
     /// Chunks of large blobs.
     chunks: HashMap<Hash, Vec<Hash>>,
     pub faults: Vec<(Hash, String)>,
+    /// What is named and not here.
+    pub missing: BTreeSet<Hash>,
 }
 
 #[derive(Default)]
@@ -112,7 +114,9 @@ impl Graph {
         files: &HashMap<DirHash, Vec<(Hash, u64)>>,
     ) {
         let mut faults = Vec::new();
+        let mut missing = BTreeSet::new();
         let mut lacks = |who: Hash, what: &str, whom: Hash| {
+            missing.insert(whom);
             faults.push((
                 who,
                 format!("it needs a {what} that is not in the store: {whom}"),
@@ -150,6 +154,7 @@ impl Graph {
                 }
             }
         }
+        self.missing = missing;
         // One fault an object is enough to name it.
         faults.sort_unstable();
         faults.dedup_by_key(|(hash, _)| *hash);

@@ -12,12 +12,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::db::{Durable, add_pack};
 use crate::pack::{Content, PackSet, PackWriter, Packed, Place, RECORD_HEAD, Sort};
 use crate::session::random_name;
-use crate::{Hash, Realisation, Store, StoreError, TreeHash};
+use crate::{Hash, Realisation, RegisteredPin, Root, Store, StoreError, TreeHash};
 
 mod graph;
+mod mend;
 mod read;
 
 use graph::Graph;
+pub use mend::Refetch;
 use read::{check_record, has_good_copy};
 
 /// What to check.
@@ -57,16 +59,143 @@ pub struct VerifyReport {
     pub forgotten: Vec<Hash>,
     /// Names of roots that were forgotten.
     pub forgotten_roots: Vec<String>,
+    /// Names of packs with a damaged index that were written anew from their records.
+    pub rebuilt: Vec<String>,
+    /// Objects that were got again from somebody else.
+    pub refetched: Vec<Hash>,
+}
+
+impl Fault {
+    fn of_file(file: impl Into<String>, detail: impl ToString) -> Fault {
+        Fault {
+            file: Some(file.into()),
+            object: None,
+            detail: detail.to_string(),
+            affects: Vec::new(),
+        }
+    }
+}
+
+/// Who may need what is damaged.
+struct Users {
+    realisations: Vec<Realisation>,
+    roots: Vec<Root>,
+    pins: Vec<RegisteredPin>,
+}
+
+impl Users {
+    fn roots_are_here(&self, packs: &PackSet) -> bool {
+        self.roots.iter().all(|root| {
+            let place = packs.find(&root.tree.0).ok().flatten();
+            place.is_some_and(|(_, place)| place.sort == Sort::Tree)
+        })
+    }
+
+    /// Names of those that use any of some trees.
+    fn of(&self, is_hit: impl Fn(&TreeHash) -> bool) -> Vec<String> {
+        let realisations = self.realisations.iter().filter(|r| is_hit(&r.tree));
+        let mut names: Vec<String> = realisations.map(|r| r.name.clone()).collect();
+        let roots = self.roots.iter().filter(|r| is_hit(&r.tree));
+        names.extend(roots.map(|r| format!("root {}", r.name)));
+        let pins = self.pins.iter().filter(|p| is_hit(&p.tree));
+        names.extend(pins.map(|p| format!("{} {} of {}", p.kind, p.name, p.path)));
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
+/// What is wrong, and with whom.
+struct Judged {
+    faults: Vec<Fault>,
+    damage: Damage,
+    /// Damaged objects of which another copy is good.
+    spoiled: BTreeSet<Hash>,
+    graph: Graph,
+    bad_trees: BTreeMap<TreeHash, BTreeSet<Hash>>,
+    /// Objects that would mend something.
+    wanted: BTreeSet<Hash>,
+}
+
+impl Judged {
+    fn is_bad(&self) -> bool {
+        !self.damage.is_empty() || !self.spoiled.is_empty()
+    }
+}
+
+fn judge(packs: &PackSet, found: read::Found, users: &Users) -> Judged {
+    let mut faults = Vec::new();
+    let mut damage = found.damage;
+    // A good copy in another pack makes a damaged one a fault of that pack alone.
+    let mut spoiled = BTreeSet::new();
+    damage.retain(|hash, (file, detail)| {
+        if !has_good_copy(packs, hash) {
+            return true;
+        }
+        spoiled.insert(*hash);
+        faults.push(Fault {
+            file: file.clone(),
+            object: Some(*hash),
+            detail: format!("{detail}; another copy is good"),
+            affects: Vec::new(),
+        });
+        false
+    });
+    let graph = Graph::read(packs, &damage);
+    let mut wanted: BTreeSet<Hash> = damage.keys().copied().collect();
+    wanted.extend(&graph.missing);
+    for (hash, detail) in found.wholes.iter().chain(&graph.faults) {
+        damage.entry(*hash).or_insert((None, detail.clone()));
+    }
+    let bad_trees = graph.bad_trees(&damage);
+    for root in &users.roots {
+        if !graph.trees.contains_key(&root.tree) {
+            wanted.insert(root.tree.0);
+            damage
+                .entry(root.tree.0)
+                .or_insert((None, "tree of a root is not in the store".into()));
+        }
+    }
+    for (hash, (file, detail)) in &damage {
+        let hit = |tree: &TreeHash| {
+            tree.0 == *hash || bad_trees.get(tree).is_some_and(|d| d.contains(hash))
+        };
+        faults.push(Fault {
+            file: file.clone(),
+            object: Some(*hash),
+            detail: detail.clone(),
+            affects: users.of(hit),
+        });
+    }
+    Judged {
+        faults,
+        damage,
+        spoiled,
+        graph,
+        bad_trees,
+        wanted,
+    }
 }
 
 /// An object that is damaged or lacks something, and why.
 type Damage = BTreeMap<Hash, (Option<String>, String)>;
 
 impl Store {
-    /// Checks the whole store, going on after each fault; `visitor` sees each as it is found.
+    /// Checks the whole store, going on after each fault; `visitor` sees each when all are known.
     pub fn verify(
         &self,
         options: &VerifyOptions,
+        visitor: &mut dyn FnMut(&Fault),
+    ) -> Result<VerifyReport, StoreError> {
+        self.verify_with(options, &mut |_| None, visitor)
+    }
+
+    /// Like [`Store::verify`]; a repair first asks `refetch` for every object that is damaged or
+    /// missing.
+    pub fn verify_with(
+        &self,
+        options: &VerifyOptions,
+        refetch: &mut Refetch<'_>,
         visitor: &mut dyn FnMut(&Fault),
     ) -> Result<VerifyReport, StoreError> {
         if options.repair {
@@ -79,124 +208,103 @@ impl Store {
         } else {
             self.lock_shared()?
         };
-        let packs = self.refresh()?;
+        let mut packs = self.refresh()?;
         let mut report = VerifyReport::default();
-        let mut files: Vec<Fault> = Vec::new();
+        let mut files: Vec<Fault> = self
+            .check_database(options.quick)
+            .into_iter()
+            .map(|detail| Fault::of_file("db/mstore.sqlite", detail))
+            .collect();
+        let before_packs = files.len();
         for (name, reason) in &packs.broken {
-            files.push(Fault {
-                file: Some(format!("packs/{name}.pack")),
-                object: None,
-                detail: reason.clone(),
-                affects: Vec::new(),
-            });
+            files.push(Fault::of_file(format!("packs/{name}.pack"), reason));
         }
         for pack in &packs.packs {
             if let Err(error) = pack.check_index() {
-                files.push(Fault {
-                    file: Some(format!("packs/{}.pack", pack.name)),
-                    object: None,
-                    detail: error.to_string(),
-                    affects: Vec::new(),
-                });
+                files.push(Fault::of_file(format!("packs/{}.pack", pack.name), error));
             }
             report.objects += pack.count() as u64;
         }
-        let found = read::read_all(&packs, options.quick)?;
-        report.bytes = found.bytes;
-        let realisations = self.realisations(None)?;
-        let roots = self.roots()?;
-        let mut roots_here = true;
-        for root in &roots {
-            let place = packs.find(&root.tree.0).ok().flatten();
-            roots_here &= place.is_some_and(|(_, place)| place.sort == Sort::Tree);
+        let broken = files.len() > before_packs;
+        for name in self.strange_files(&packs, options.repair)? {
+            let file = format!("packs/{name}");
+            files.push(Fault::of_file(&file, "it is no pack of this store"));
+            if options.repair {
+                let path = self.path().join(&file);
+                let gone = self.disk().remove_tree(&path);
+                gone.map_err(|e| StoreError::io("remove", path, e))?;
+            }
+        }
+        if options.repair && broken {
+            report.rebuilt = self.salvage(&packs)?;
+            packs = self.refresh()?;
         }
         let folders = if options.checkouts {
             self.check_checkouts(!options.quick)?
         } else {
             Vec::new()
         };
-        files.extend(folders.iter().map(|fault| Fault {
-            file: Some(fault.file.clone()),
-            object: None,
-            detail: fault.detail.clone(),
-            affects: Vec::new(),
-        }));
+        files.extend(
+            folders
+                .iter()
+                .map(|fault| Fault::of_file(&fault.file, &fault.detail)),
+        );
         if options.repair {
             self.forget_checkouts(&folders)?;
         }
-        if files.is_empty() && found.is_clean() && roots_here {
+        let users = Users {
+            realisations: self.realisations(None)?,
+            roots: self.roots()?,
+            pins: self.pins()?,
+        };
+        let found = read::read_all(&packs, options.quick)?;
+        report.bytes = found.bytes;
+        if files.is_empty() && found.is_clean() && users.roots_are_here(&packs) {
             return Ok(report);
         }
-        let mut damage = found.damage;
-        // A good copy in another pack makes a damaged one a fault of that pack alone.
-        let mut spoiled = BTreeSet::new();
-        damage.retain(|hash, (file, detail)| {
-            if !has_good_copy(&packs, hash) {
-                return true;
-            }
-            spoiled.insert(*hash);
-            files.push(Fault {
-                file: file.clone(),
-                object: Some(*hash),
-                detail: format!("{detail}; another copy is good"),
-                affects: Vec::new(),
-            });
-            false
-        });
-        let graph = Graph::read(&packs, &damage);
-        for (hash, detail) in found.wholes.iter().chain(&graph.faults) {
-            damage.entry(*hash).or_insert((None, detail.clone()));
-        }
-        let bad_trees = graph.bad_trees(&damage);
-        // A realisation whose tree was collected is in order; a root must be here.
-        let bad_root =
-            |tree: &TreeHash| bad_trees.contains_key(tree) || !graph.trees.contains_key(tree);
-        for root in roots.iter().filter(|r| !graph.trees.contains_key(&r.tree)) {
-            damage
-                .entry(root.tree.0)
-                .or_insert((None, "tree of a root is not in the store".into()));
-        }
+        let mut judged = judge(&packs, found, &users);
         report.faults = files;
-        for (hash, (file, detail)) in &damage {
-            let mut affects = Vec::new();
-            for r in &realisations {
-                if r.tree.0 == *hash || bad_trees.get(&r.tree).is_some_and(|d| d.contains(hash)) {
-                    affects.push(r.name.clone());
-                }
-            }
-            for root in &roots {
-                let tree = &root.tree;
-                if tree.0 == *hash || bad_trees.get(tree).is_some_and(|d| d.contains(hash)) {
-                    affects.push(format!("root {}", root.name));
-                }
-            }
-            affects.sort_unstable();
-            affects.dedup();
-            report.faults.push(Fault {
-                file: file.clone(),
-                object: Some(*hash),
-                detail: detail.clone(),
-                affects,
-            });
-        }
+        report.faults.append(&mut judged.faults);
         for fault in &report.faults {
             visitor(fault);
         }
-        if options.repair && report.faults.len() > folders.len() {
-            let bad: Vec<&Realisation> = realisations
+        if !options.repair {
+            return Ok(report);
+        }
+        let mut asked = BTreeSet::new();
+        loop {
+            let wanted: Vec<Hash> = judged
+                .wanted
                 .iter()
-                .filter(|r| bad_trees.contains_key(&r.tree) || damage.contains_key(&r.tree.0))
+                .filter(|hash| asked.insert(**hash))
+                .copied()
                 .collect();
-            report.forgotten = bad.iter().map(|r| r.key).collect();
-            report.forgotten_roots = roots
+            let mut came = self.refetch(&wanted, refetch)?;
+            if came.is_empty() {
+                break;
+            }
+            report.refetched.append(&mut came);
+            // What came may name more that is missing.
+            packs = self.refresh()?;
+            judged = judge(&packs, read::read_all(&packs, options.quick)?, &users);
+        }
+        if broken || judged.is_bad() {
+            let bad = |tree: &TreeHash| {
+                judged.bad_trees.contains_key(tree) || judged.damage.contains_key(&tree.0)
+            };
+            let all = users.realisations.iter();
+            report.forgotten = all.filter(|r| bad(&r.tree)).map(|r| r.key).collect();
+            // A realisation whose tree was collected is in order; a root must be here.
+            report.forgotten_roots = users
+                .roots
                 .iter()
-                .filter(|r| bad_root(&r.tree))
+                .filter(|r| bad(&r.tree) || !judged.graph.trees.contains_key(&r.tree))
                 .map(|r| r.name.clone())
                 .collect();
-            let mut gone = graph.needing(&damage);
-            gone.extend(damage.keys());
-            gone.extend(bad_trees.keys().map(|tree| tree.0));
-            self.rewrite_without(&packs, &gone, &spoiled, &report)?;
+            let mut gone = judged.graph.needing(&judged.damage);
+            gone.extend(judged.damage.keys());
+            gone.extend(judged.bad_trees.keys().map(|tree| tree.0));
+            self.rewrite_without(&packs, &gone, &judged.spoiled, &report)?;
         }
         drop(lock);
         Ok(report)

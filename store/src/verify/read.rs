@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::Damage;
 use crate::manifest::{Kind, Manifest, Tree};
 use crate::objects::parse_chunks;
-use crate::pack::{Pack, PackSet, Place, Room, Sort};
+use crate::pack::{Pack, PackSet, Place, Room, Sort, ZSTD, unzip};
 use crate::{Hash, StoreError};
 
 /// Bytes that one job reads at once.
@@ -330,6 +330,21 @@ pub(super) fn check_record(pack: &Pack, place: &Place) -> Result<(), StoreError>
         Sort::Tree => Tree::decode(bytes).map(drop).map_err(|e| corrupt(&e)),
         Sort::Blob | Sort::Chunks => Ok(()),
     }
+}
+
+/// Tells whether the stored bytes of a record have the hash that its head tells.
+pub(super) fn check_record_bytes(place: &Place, stored: &[u8]) -> bool {
+    let mut raw = Vec::new();
+    let bytes = if place.flags & ZSTD == 0 {
+        stored
+    } else {
+        raw.reserve(place.raw as usize);
+        match unzip(stored, &mut raw) {
+            Ok(_) => &raw[..],
+            Err(_) => return false,
+        }
+    };
+    bytes.len() as u64 == place.raw && check_bytes(place, bytes).is_ok()
 }
 
 fn wrong_hash(place: &Place) -> StoreError {
