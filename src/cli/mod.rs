@@ -35,6 +35,7 @@ mod place;
 mod progress;
 mod provide;
 mod realise;
+mod refetch;
 mod seed;
 mod serve;
 mod shell;

@@ -6,9 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use mstore_store::{Fault, OpenOptions, Repacked, Store, StoreError, VerifyOptions};
 
 use super::Failure;
+use super::caches::Caches;
 use super::look::{self, Find, Roots, Where};
 use super::output::{self, Style};
 use super::place::Place;
+use super::realise::plural;
+use super::refetch::Before;
 
 /// Look after the store
 #[derive(clap::Args)]
@@ -55,7 +58,8 @@ enum Command {
         /// Check indexes and references only, not contents
         #[arg(long)]
         quick: bool,
-        /// Forget what is damaged, so that it is built anew
+        /// Fetch what is damaged again from the caches of the configuration file, else forget it, so
+        /// that it is built anew
         #[arg(long)]
         repair: bool,
         /// Compare what was written out with its trees too: checkouts, and files that farms link to
@@ -102,7 +106,9 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
 }
 
 fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode, Failure> {
+    let mut caches = Caches::default();
     if options.repair {
+        caches = Caches::start(&place.config()?)?;
         place.enter().map_err(Failure::machine)?;
     }
     let style = Style::stderr();
@@ -142,11 +148,19 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
         }
     }
     let store = opened?;
-    let report = store.verify(options, &mut |fault: &Fault| {
+    let before = match options.repair {
+        true => Some(Before::note(&store)?),
+        false => None,
+    };
+    let mut report = store.verify(options, &mut |fault: &Fault| {
         if !json {
             tell!("{} {}", style.error("fault:"), describe(fault));
         }
     })?;
+    let refetched = match before {
+        Some(before) => before.refetch(&store, &caches, &mut report, json)?,
+        None => Vec::new(),
+    };
     if json {
         let faults: Vec<_> = report
             .faults
@@ -160,6 +174,7 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
                 })
             })
             .collect();
+        let refetched: Vec<String> = refetched.iter().map(ToString::to_string).collect();
         let forgotten: Vec<String> = report.forgotten.iter().map(ToString::to_string).collect();
         output::json_pretty(&serde_json::json!({
             "objects": report.objects,
@@ -169,6 +184,7 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
             "forgotten_roots": report.forgotten_roots,
             "rebuilt": report.rebuilt,
             "database_rebuilt": rescued.is_some(),
+            "refetched": refetched,
         }))?;
     } else {
         output::line(format!(
@@ -188,6 +204,10 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
         }
         for name in &report.forgotten_roots {
             output::line(format!("forgot root {name}"))?;
+        }
+        if !refetched.is_empty() {
+            let n = refetched.len();
+            output::line(format!("fetched {n} {} again", plural(n, "tree")))?;
         }
         if !report.forgotten.is_empty() {
             output::line(format!(

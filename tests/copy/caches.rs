@@ -551,3 +551,49 @@ fn an_interrupted_copy_fetches_the_rest() {
     assert!(number(&rest, "bytes") < 6_400_000, "{rest}");
     verify(&env);
 }
+
+#[test]
+fn a_repair_fetches_again_what_is_damaged_and_no_more() {
+    let env = Environment::new();
+    let (folder, tree) = cache(&env, 1);
+    let text = tree.to_string();
+    env.run(&["copy", "--from", "cache", &text, "--root", "kept"])
+        .ok();
+    let damage = || {
+        for entry in fs::read_dir(env.store().join("packs")).unwrap() {
+            let path = entry.unwrap().path();
+            let mut bytes = fs::read(&path).unwrap();
+            if bytes.len() > 1 << 20 {
+                bytes[5000..5100].fill(0);
+                fs::write(path, bytes).unwrap();
+            }
+        }
+    };
+    damage();
+    let config = format!(
+        "caches: main\n[section cache/main]\nurl: {}\n",
+        folder.display()
+    );
+    env.write("mstore.conf", config);
+    let repair = [
+        "store",
+        "verify",
+        "--repair",
+        "--json",
+        "--config",
+        "mstore.conf",
+    ];
+    let ran = env.run(&repair);
+    assert_eq!(ran.status, Some(1), "{}", ran.all());
+    let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(report["refetched"][0], text, "{}", ran.all());
+    verify(&env);
+    assert!(has(&env.store(), tree));
+    env.run(&["gc"]).ok();
+    assert!(has(&env.store(), tree), "its root is there again");
+    // Without a cache it is forgotten.
+    damage();
+    let _ = env.run(&["store", "verify", "--repair"]).fails(1);
+    assert!(!has(&env.store(), tree));
+    verify(&env);
+}

@@ -103,7 +103,7 @@ impl Store {
                         r.started,
                         r.seconds,
                         r.host,
-                        None::<String>,
+                        r.log,
                     ];
                     t.prepare_cached(&format!(
                         "INSERT OR IGNORE INTO realisation ({COLUMNS}) \
