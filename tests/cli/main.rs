@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod check;
+mod damage;
 mod environment;
 mod eval;
 mod fmt;
