@@ -233,6 +233,8 @@ fn element<'a>(
     } else if own.is_some() {
         body = line_body(value);
     }
+    // Two mistakes in one line are two errors.
+    let body = body.map_err(|class| errors.insert(class)).ok();
     let own = own.ok_or("bad-line")?;
     let name = match &state.section {
         None if own.is_empty() => return Err("no-section"),
@@ -240,13 +242,16 @@ fn element<'a>(
         Some(section) if own.is_empty() => section.clone(),
         Some(section) => format!("{section}/{own}"),
     };
+    let Some(body) = body else {
+        return Ok(());
+    };
     let (section, when) = (state.section.clone(), state.when.clone());
     file.definitions.push(Definition {
         name,
         section,
         when,
         lax: state.lax,
-        body: body?,
+        body,
     });
     Ok(())
 }
