@@ -425,3 +425,36 @@ fn links_stay_inside_the_tree() {
     );
     assert_eq!(look("usr/no/x", true), "tree TREE has no entry: usr/no");
 }
+
+/// The manual's queries work, on a store that has something to answer.
+#[test]
+fn the_manual_s_queries_are_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, trees) = sample(dir.path());
+    let pin = ("seed".to_owned(), "s".to_owned(), trees[0]);
+    store
+        .register_pins("/nowhere/metro.lock", 1, &[pin])
+        .unwrap();
+    drop(store.checkout(trees[0]).unwrap());
+    let manual = include_str!("../../doc/store.md");
+    let (_, manual) = manual.split_once("## Asking the database").unwrap();
+    let sql: String = manual
+        .lines()
+        .filter_map(|line| line.strip_prefix("    "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let path = store.path().join("db/mstore.sqlite");
+    let c = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .unwrap();
+    let mut answers = Vec::new();
+    for query in sql.split_inclusive(';').filter(|q| !q.trim().is_empty()) {
+        let mut statement = c.prepare(query).unwrap_or_else(|e| panic!("{query}: {e}"));
+        let mut rows = statement.query([]).unwrap();
+        let mut count = 0;
+        while rows.next().unwrap().is_some() {
+            count += 1;
+        }
+        answers.push(count);
+    }
+    assert_eq!(answers, [6, 3, 0, 0, 1, 0, 2, 0]);
+}
