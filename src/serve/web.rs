@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::FileExt as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mstore_store::transfer::cache::CacheFile;
@@ -23,6 +23,8 @@ const IDLE_TIME: Duration = Duration::from_secs(20);
 const WRITE_TIME: Duration = Duration::from_secs(30);
 /// How often waiting threads look whether to stop.
 const POLL: Duration = Duration::from_millis(100);
+/// A tree that was asked for stays at least so long.
+const LEASE_TIME: Duration = Duration::from_secs(3600);
 /// Time that transfers under way get when the server stops.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -45,9 +47,30 @@ pub struct WebServer {
 
 struct Site {
     store: Store,
-    lease: Lease,
+    leases: Mutex<Leases>,
     counters: Counters,
     open: AtomicUsize,
+}
+
+/// What keeps the trees that clients asked for lately: a server that runs for months must not keep
+/// everything that was ever asked for.
+struct Leases {
+    now: Arc<Lease>,
+    /// The one before, until the next.
+    _before: Option<Arc<Lease>>,
+    since: Instant,
+}
+
+impl Site {
+    fn lease(&self) -> Result<Arc<Lease>, StoreError> {
+        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        if leases.since.elapsed() > LEASE_TIME {
+            let new = Arc::new(self.store.lease("serve")?);
+            leases._before = Some(std::mem::replace(&mut leases.now, new));
+            leases.since = Instant::now();
+        }
+        Ok(leases.now.clone())
+    }
 }
 
 impl WebServer {
@@ -60,7 +83,11 @@ impl WebServer {
             listener,
             site: Arc::new(Site {
                 store: store.clone(),
-                lease,
+                leases: Mutex::new(Leases {
+                    now: Arc::new(lease),
+                    _before: None,
+                    since: Instant::now(),
+                }),
                 counters: Counters::default(),
                 open: AtomicUsize::new(0),
             }),
@@ -284,7 +311,8 @@ fn plain(stream: &mut TcpStream, status: u16, reason: &str, keep_alive: bool) ->
 
 fn answer(site: &Site, stream: &mut TcpStream, request: &Request) -> io::Result<()> {
     let path = request.path.strip_prefix('/').unwrap_or_default();
-    let found = match site.store.cache_file(path, &site.lease) {
+    let lease = site.lease();
+    let found = match lease.and_then(|lease| site.store.cache_file(path, &lease)) {
         Ok(Some(found)) => found,
         Ok(None) => return plain(stream, 404, "Not Found", request.keep_alive),
         Err(StoreError::Missing { .. }) => {

@@ -218,6 +218,20 @@ fn a_store_served_live_gives_ranges_and_nothing_else() {
     assert!(range("bytes=0-3").contains("206"));
     assert!(range("bytes=5-3").contains("200"));
     assert!(range("bytes=99999-").contains("416"));
+    // Those who say nothing, or stop in the middle, are in nobody's way.
+    let _lazy: Vec<TcpStream> = (0..20)
+        .map(|at| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            let half = if at % 2 == 0 {
+                ""
+            } else {
+                "GET /packs/x HTTP/1.1\r\nX:"
+            };
+            stream.write_all(half.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    assert!(range("bytes=0-3").contains("206"));
     // It ends on a signal, and says what it did.
     let pid = rustix::process::Pid::from_child(&server.0);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();

@@ -132,6 +132,31 @@ fn what_a_cache_has_is_not_built() {
     assert!(!shown.contains("not built"), "{shown}");
     env.run(&["why", "rebuild", "--store", "one", TARGET]).ok();
 
+    // A copy without building asks for the same trust.
+    let copy = |more: &[&str]| {
+        let all = [
+            &["copy", "--store", "six", "--from", "cache", TARGET][..],
+            more,
+        ]
+        .concat();
+        env.run(&all)
+    };
+    seeds(&env, "six");
+    let refused = copy(&[]).fails(3);
+    assert!(refused.contains("no key is trusted here"), "{refused}");
+    let strange = format!("release:{}", other.split_once(':').unwrap().1);
+    let wrong = copy(&["--trust", &strange]).fails(3);
+    assert!(wrong.contains("wrong signature of release"), "{wrong}");
+    let copied = copy(&["--trust", &release]).ok();
+    assert!(copied.contains("copied 1 tree"), "{copied}");
+    let known = env
+        .run(&["realise", "--store", "six", "--json", TARGET])
+        .ok();
+    assert_eq!(
+        (number(&known, "built"), number(&known, "reused")),
+        (0, steps)
+    );
+
     // One signature of two, a stranger's, none: everything is built.
     let key = |name: &str| {
         env.run(&["key", "generate", name, "--out", &format!("{name}.key")])

@@ -12,7 +12,10 @@ use super::listing::Listing;
 use super::{CACHE_FILE, CACHE_TEXT, check_cache_text};
 use crate::lock::StoreLock;
 use crate::mark::Marks;
-use crate::pack::{Content, EXTENSION, Effort, PackSet, PackWriter, RECORD_HEAD};
+use crate::pack::{
+    Content, EXTENSION, Effort, LEVEL_THOROUGH, PackSet, PackWriter, Packed, RECORD_HEAD,
+    with_packed,
+};
 use crate::session::random_name;
 use crate::workers::{Batch, sole_owner};
 use crate::{Hash, Store, StoreError, TreeHash};
@@ -212,7 +215,8 @@ impl<'a> Folder<'a> {
             folder: self,
             batch: Batch::new()?,
             open: BTreeMap::new(),
-            bytes: Arc::default(),
+            bytes: 0,
+            written: Arc::default(),
         };
         for (content, number, place) in wanted {
             if options.cancel.load(Ordering::Relaxed) {
@@ -221,13 +225,14 @@ impl<'a> Folder<'a> {
             let pack = &marks.packs.packs[number];
             let object = Object::new(place, &pack.record(&place)?[RECORD_HEAD..]);
             progress.objects += 1;
-            progress.bytes += object.record_len();
             if content == Content::Data {
                 progress.content += place.raw;
             }
-            parts.add(content, object)?;
+            parts.add(content, object, pack.effort() < Effort::Thorough)?;
+            progress.bytes = parts.written.load(Ordering::Relaxed);
             (options.progress)(&progress);
         }
+        let bytes = parts.written.clone();
         parts.finish()?;
         let packs = Arc::new(self.load()?);
         for tree in trees {
@@ -242,7 +247,7 @@ impl<'a> Folder<'a> {
         }
         Ok(Received {
             objects: progress.objects,
-            bytes: progress.bytes,
+            bytes: bytes.load(Ordering::Relaxed),
             content: progress.content,
         })
     }
@@ -289,26 +294,31 @@ struct Parts<'a> {
     folder: &'a Folder<'a>,
     batch: Batch,
     open: BTreeMap<Content, (PathBuf, Arc<PackWriter>)>,
-    bytes: Arc<AtomicU64>,
+    /// Bytes of records in them, as they were before.
+    bytes: u64,
+    /// Bytes of all records written.
+    written: Arc<AtomicU64>,
 }
 
 impl Parts<'_> {
-    fn add(&mut self, content: Content, object: Object) -> Result<(), TransferError> {
+    /// Adds an object; with `quick` it was compressed in haste, and is compressed well here: it is written
+    /// once, and read often.
+    fn add(&mut self, content: Content, object: Object, quick: bool) -> Result<(), TransferError> {
         let writer = match self.open.get(&content) {
             Some((_, writer)) => writer.clone(),
             None => {
                 let name = format!(".new-{}", random_name()?);
                 let path = self.folder.packs_dir().join(name);
                 let disk = self.folder.store.disk();
-                let writer = PackWriter::create(disk, &path, Effort::Quick)?;
+                let writer = PackWriter::create(disk, &path, Effort::Thorough)?;
                 let writer = Arc::new(writer);
                 self.open.insert(content, (path, writer.clone()));
                 writer
             }
         };
         let weight = object.record_len().saturating_add(object.raw_len());
-        let bytes = self.bytes.clone();
-        bytes.fetch_add(object.record_len(), Ordering::Relaxed);
+        let written = self.written.clone();
+        self.bytes += object.record_len();
         self.batch
             .spawn(usize::try_from(weight).unwrap_or(usize::MAX), move || {
                 // What is damaged here must not be passed on.
@@ -320,9 +330,18 @@ impl Parts<'_> {
                         hash: object.hash(),
                         detail,
                     })?;
-                writer.append(&object.packed()).map(|_| ())
+                let append = |packed: Packed<'_>| {
+                    let bytes = (packed.stored.len() + RECORD_HEAD) as u64;
+                    written.fetch_add(bytes, Ordering::Relaxed);
+                    writer.append(&packed).map(|_| ())
+                };
+                if !quick {
+                    return append(object.packed());
+                }
+                with_packed(LEVEL_THOROUGH, object.hash(), object.sort(), &room, append)
+                    .map_err(|e| StoreError::io("compress", "", e))?
             })?;
-        if self.bytes.load(Ordering::Relaxed) > PART {
+        if self.bytes > PART {
             self.close()?;
         }
         Ok(())
@@ -332,7 +351,7 @@ impl Parts<'_> {
     fn close(&mut self) -> Result<(), TransferError> {
         self.batch.wait()?;
         self.batch = Batch::new()?;
-        self.bytes.store(0, Ordering::Relaxed);
+        self.bytes = 0;
         for (_, (path, writer)) in std::mem::take(&mut self.open) {
             let sealed = sole_owner(writer, || ())?.seal()?;
             let disk = self.folder.store.disk();
