@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 /// A small editor.
 struct Editor {
     folder: tempfile::TempDir,
+    cache: tempfile::TempDir,
     server: Child,
     stdin: Option<ChildStdin>,
     messages: Receiver<Value>,
@@ -28,6 +29,7 @@ impl Editor {
     /// Starts a server for a folder with these files.
     fn start(files: &[(&str, &str)]) -> Editor {
         let folder = tempfile::tempdir().expect("a folder");
+        let cache = tempfile::tempdir().expect("a folder");
         for (name, text) in files {
             let path = folder.path().join(name);
             fs::create_dir_all(path.parent().expect("a parent")).expect("made");
@@ -36,6 +38,7 @@ impl Editor {
         let mut server = Command::new(env!("CARGO_BIN_EXE_mstore"))
             .args(["lsp", "--stdio"])
             .current_dir(folder.path())
+            .env("XDG_CACHE_HOME", cache.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -53,6 +56,7 @@ impl Editor {
         let problems = Default::default();
         Editor {
             folder,
+            cache,
             server,
             stdin,
             messages,
@@ -409,6 +413,77 @@ default/build: b
         let text = hover["result"]["contents"]["value"].as_str().expect("text");
         assert!(text.contains(&format!("\n{name}\n")), "{text}");
     }
+    assert!(editor.end().success());
+}
+
+#[test]
+fn a_repository_that_lists_no_targets_is_seen_under_one_that_its_files_make() {
+    let files = [
+        (
+            "metro.conf",
+            "[collect ./builds/$[target/build].conf]\n[collect ./targets/$[target].spec]\n",
+        ),
+        ("builds/alpha.conf", "name: $[target/build]-$[target]\n"),
+        ("builds/beta.conf", "name: $[target/build]-$[target]\n"),
+        (
+            "targets/stage3.spec",
+            "class: stage\nat: $[target/version]\n",
+        ),
+    ];
+    let mut editor = Editor::open(&files, Value::Null);
+    editor.edit("builds/beta.conf");
+    editor.shows("builds/beta.conf", &[]);
+    let hover = editor.ask("hover", "builds/beta.conf", 0, 1, json!({}));
+    let text = hover["result"]["contents"]["value"].as_str().expect("text");
+    assert!(text.contains("\nbeta-stage3\n"), "{text}");
+    editor.edit("targets/stage3.spec");
+    editor.shows("targets/stage3.spec", &[]);
+    assert!(editor.end().success());
+}
+
+#[test]
+fn built_in_files_are_shown_as_copies_and_not_changed() {
+    use std::os::unix::fs::PermissionsExt;
+    let main = "[collect /usr/share/mstore/specs/metro.conf]\nmine: $[policy/network]\n";
+    let mut editor = Editor::open(&[("metro.conf", main)], Value::Null);
+    editor.edit("metro.conf");
+    let found = editor.ask("definition", "metro.conf", 1, 10, json!({}));
+    let uri = found["result"][0]["uri"]
+        .as_str()
+        .expect("a place")
+        .to_owned();
+    let copy = PathBuf::from(uri.strip_prefix("file://").expect("a file"));
+    assert!(copy.starts_with(editor.cache.path()), "{uri}");
+    assert!(copy.ends_with("target.conf"), "{uri}");
+    let mode = fs::metadata(&copy).expect("the copy").permissions().mode();
+    assert_eq!(mode & 0o777, 0o444);
+    let line = found["result"][0]["range"]["start"]["line"]
+        .as_u64()
+        .expect("a line");
+    let text = fs::read_to_string(&copy).expect("the copy");
+    assert_eq!(text.lines().nth(line as usize), Some("network: none"));
+    let found = editor.ask("definition", "metro.conf", 0, 20, json!({}));
+    let uri_of_main = found["result"][0]["uri"].as_str().expect("a place");
+    assert!(uri_of_main.ends_with("/metro.conf") && uri_of_main.contains("/mstore/specs-"));
+    // Neither from outside nor from within the copy.
+    let new = json!({"newName": "policy/net"});
+    let refused = editor.ask("rename", "metro.conf", 1, 10, new.clone());
+    let message = refused["error"]["message"].as_str().expect("a reason");
+    assert!(message.contains("built in"), "{refused}");
+    editor.notify(
+        "textDocument/didOpen",
+        json!({"textDocument": {"uri": uri, "languageId": "metro", "version": 1, "text": text}}),
+    );
+    let refused = editor.request(
+        "textDocument/rename",
+        json!({
+            "textDocument": {"uri": uri},
+            "position": {"line": line, "character": 2},
+            "newName": "policy/net",
+        }),
+    );
+    let message = refused["error"]["message"].as_str().expect("a reason");
+    assert!(message.contains("built in"), "{refused}");
     assert!(editor.end().success());
 }
 

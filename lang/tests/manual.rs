@@ -11,6 +11,7 @@ use mstore_lang::Value;
 
 struct Example {
     line: usize,
+    checked: bool,
     files: Vec<(String, String)>,
     given: Vec<(String, String)>,
 }
@@ -73,6 +74,15 @@ impl Example {
     }
 }
 
+/// The complaint about an example that no result follows: nothing of it would be tested.
+fn unchecked(example: &Option<Example>) -> Option<String> {
+    let example = example.as_ref().filter(|example| !example.checked)?;
+    Some(format!(
+        "line {}: an example without a result",
+        example.line
+    ))
+}
+
 #[test]
 fn every_example_is_true() {
     let manual = include_str!("../../doc/language.md");
@@ -96,8 +106,10 @@ fn every_example_is_true() {
                     words.partition(|word| word.contains('='));
                 let file = names.first().copied().unwrap_or("main.conf");
                 if file == "main.conf" || example.is_none() {
+                    failures.extend(unchecked(&example));
                     example = Some(Example {
                         line: number + 1,
+                        checked: false,
                         files: Vec::new(),
                         given: Vec::new(),
                     });
@@ -112,18 +124,20 @@ fn every_example_is_true() {
             }
             Some("result") => {
                 checked += 1;
-                match &example {
+                match &mut example {
                     None => failures.push(format!("line {}: a result of nothing", number + 1)),
                     Some(example) => {
+                        example.checked = true;
                         if let Err(why) = example.check(&text) {
                             failures.push(format!("example of line {}: {why}", example.line));
                         }
                     }
                 }
             }
-            _ => {}
+            other => failures.push(format!("line {}: what is {other:?}?", number + 1)),
         }
     }
+    failures.extend(unchecked(&example));
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert!(checked >= 17, "only {checked} examples were checked");
 }

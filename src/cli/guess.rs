@@ -26,6 +26,8 @@ const VERSION: &str = "target/version";
 pub struct Guessed<R> {
     /// The definitions that name it.
     pub definitions: Vec<Definition>,
+    /// A definition that it needs besides: a version, if it has none.
+    pub version: Option<Definition>,
     /// What became of it.
     pub result: R,
 }
@@ -145,12 +147,13 @@ impl<R: Send> Search<'_, R> {
                 return Look::Open(name, values);
             }
         }
-        let result = match version {
+        let (result, version) = match version {
             Some(known) => self.with_version(session, &mut all, loaded, known),
-            None => (self.each)(loaded.as_ref()),
+            None => ((self.each)(loaded.as_ref()), None),
         };
         Look::Target(Box::new(Guessed {
             definitions: chosen.to_vec(),
+            version,
             result,
         }))
     }
@@ -162,7 +165,7 @@ impl<R: Send> Search<'_, R> {
         all: &mut Vec<Definition>,
         loaded: Result<Spec, LoadErrors>,
         known: &mut Option<bool>,
-    ) -> R {
+    ) -> (R, Option<Definition>) {
         let given = all.iter().any(|d| d.name == VERSION);
         if let Ok(spec) = &loaded {
             let lacks = *known.get_or_insert_with(|| !given && !spec.is_defined(VERSION));
@@ -170,11 +173,11 @@ impl<R: Send> Search<'_, R> {
                 all.push(Definition::new(VERSION, "1980-01-01"));
                 let again = session.load(self.entry, all);
                 if again.is_ok() {
-                    return (self.each)(again.as_ref());
+                    return ((self.each)(again.as_ref()), all.pop());
                 }
             }
         }
-        (self.each)(loaded.as_ref())
+        ((self.each)(loaded.as_ref()), None)
     }
 
     /// The first of the elements for which there are files, with the values that these give.
@@ -198,8 +201,11 @@ impl<R: Send> Search<'_, R> {
         let patterns = probe.take();
         for (number, name) in wanted.iter().enumerate() {
             let mark = format!("{MARK}{number}{MARK}");
+            // Any file beside the entry would fit a path that is nothing but the mark.
+            let any = self.entry.with_file_name(&mark);
             let sets = patterns
                 .iter()
+                .filter(|pattern| **pattern != any)
                 .filter_map(|pattern| fitting(self.files, pattern, &mark));
             let both = |a: BTreeSet<String>, b: BTreeSet<String>| {
                 let common: BTreeSet<String> = a.intersection(&b).cloned().collect();

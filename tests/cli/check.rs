@@ -218,6 +218,22 @@ fn targets_that_nothing_lists_are_found() {
 }
 
 #[test]
+fn what_no_file_tells_is_not_guessed() {
+    let env = Environment::new();
+    env.write("metro.conf", "[collect $[file]]\n");
+    env.write("other.conf", "a: 1\n");
+    let ran = env.run(&["check"]);
+    assert_eq!(ran.status, Some(2), "{}", ran.all());
+    assert!(
+        ran.stdout
+            .starts_with("error[undefined]: `file` is not defined\n"),
+        "{}",
+        ran.all()
+    );
+    assert_eq!(ran.stderr, "1 error\n");
+}
+
+#[test]
 fn mistakes_are_found_in_whichever_target_they_are() {
     let env = Environment::new();
     repository(&env);
@@ -358,6 +374,48 @@ fn a_target_that_does_not_load_is_exit_status_2() {
       |
       = note: in 6 of 48 targets: target/arch_desc=arm-32bit target/subarch=rv64gc, target/arch_desc=arm-64bit target/subarch=rv64gc, target/arch_desc=pure64 target/subarch=rv64gc, ...
       = help: a colon is missing: `CFLAGS: -O2`
+    ");
+}
+
+#[test]
+fn errors_in_a_file_that_replaces_a_standard_one_name_that_file() {
+    let env = Environment::new();
+    env.write(
+        "metro.conf",
+        "[collect /usr/share/mstore/specs/metro.conf]\n",
+    );
+    env.write(
+        "specs/subarch/corei7.conf",
+        "[section subarch]\nmachine x86_64\n",
+    );
+    let ran = env.run(&["check", "--target", "stage3-corei7"]);
+    assert_eq!(ran.status, Some(2), "{}", ran.all());
+    assert_snapshot!(ran.stdout, @"
+    error[bad-line]: neither element nor annotation
+      --> $TEST/work/specs/subarch/corei7.conf:2:1
+       |
+     2 | machine x86_64
+       | ^^^^^^^^^^^^^^
+       |
+      ::: /usr/share/mstore/specs/metro.conf:44:1
+       |
+    44 | [collect ./subarch/$[target/subarch:zap].conf]
+       | ---------------------------------------------- the file is collected here
+       |
+       = help: a colon is missing: `machine: x86_64`
+    ");
+    env.write(
+        "specs/subarch/corei7.conf",
+        "[section subarch]\nmachine: $[subarch/none]\nprofile: x\nCHOST: c\nCFLAGS: x\nCPU_FLAGS: x\n",
+    );
+    let ran = env.run(&["why", "value", "target/platform", "-t", "stage3-corei7"]);
+    assert_snapshot!(ran.ok(), @"
+    target/platform fails: undefined: `subarch/none` is not defined
+      defined at /usr/share/mstore/specs/target.conf:6: $[subarch/machine]
+      $[subarch/machine] fails
+        subarch/machine fails: undefined: `subarch/none` is not defined
+          defined at specs/subarch/corei7.conf:2: $[subarch/none]
+          $[subarch/none] fails
     ");
 }
 

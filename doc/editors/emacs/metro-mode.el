@@ -1,7 +1,7 @@
 ;;; metro-mode.el --- Metro specifications -*- lexical-binding: t -*-
 
 ;; Version: 0.1.0
-;; Package-Requires: ((emacs "29.1"))
+;; Package-Requires: ((emacs "28.1") (eglot "1.9"))
 
 ;;; Commentary:
 
@@ -48,13 +48,15 @@ Without any, those of a target that has the document are used."
 (defun metro-is-specification ()
   "Whether the buffer's file lies in or below a folder with a metro.conf."
   (and buffer-file-name
-       (string-suffix-p ".conf" buffer-file-name)
+       (string-match-p "\\.\\(?:conf\\|spec\\)\\'" buffer-file-name)
        (locate-dominating-file buffer-file-name "metro.conf")))
 
 ;;;###autoload
 (add-to-list 'auto-mode-alist '("/metro\\.\\(?:conf\\|lock\\)\\'" . metro-mode))
 ;;;###autoload
 (add-to-list 'magic-mode-alist '(metro-is-specification . metro-mode))
+
+(defvar eglot-server-programs)
 
 (defun metro-eglot-contact (&rest _)
   "The language server and its settings."

@@ -1,34 +1,50 @@
--- Metro specifications in Neovim 0.11 and later.
+-- Metro specifications in Neovim 0.7 and later.
 -- Put this file into ~/.config/nvim/plugin/, and `mstore` on the PATH.
+
+-- The nearest metro.conf in the folder of a file or above.
+local function entry(path)
+  local found = vim.fn.findfile("metro.conf", vim.fn.fnamemodify(path, ":p:h") .. ";")
+  return found ~= "" and vim.fn.fnamemodify(found, ":p") or nil
+end
 
 -- A file is a specification if there is a metro.conf in its folder or above. Other .conf files stay what
 -- Neovim takes them for.
-vim.filetype.add({
-  filename = { ["metro.conf"] = "metro", ["metro.lock"] = "metro" },
-  pattern = {
-    [".*%.conf"] = {
-      function(path)
-        if vim.fs.root(path, "metro.conf") then
-          return "metro"
-        end
-      end,
-      { priority = 10 },
-    },
-  },
+vim.api.nvim_create_autocmd({ "BufRead", "BufNewFile" }, {
+  pattern = { "*.conf", "*.spec", "metro.lock" },
+  callback = function(event)
+    if entry(event.match) then
+      vim.bo[event.buf].filetype = "metro"
+    end
+  end,
 })
 
-vim.lsp.config("metro", {
+local server = {
+  name = "metro",
   cmd = { "mstore", "lsp" },
-  filetypes = { "metro" },
-  root_markers = { "metro.conf", ".git" },
   -- The target to look at; without it one that has the document is chosen.
   -- init_options = { definitions = { ["target"] = "stage3", ["target/subarch"] = "corei7" } },
-})
-vim.lsp.enable("metro")
+}
+
+-- All files of one folder share a server.
+local clients = {}
+local function start(buffer)
+  local main = entry(vim.api.nvim_buf_get_name(buffer))
+  local root = main and vim.fn.fnamemodify(main, ":h") or vim.fn.getcwd()
+  local config = vim.tbl_extend("force", server, { root_dir = root })
+  if vim.lsp.start then
+    vim.lsp.start(config, { bufnr = buffer })
+    return
+  end
+  clients[root] = clients[root] or vim.lsp.start_client(config)
+  if clients[root] then
+    vim.lsp.buf_attach_client(buffer, clients[root])
+  end
+end
 
 vim.api.nvim_create_autocmd("FileType", {
   pattern = "metro",
   callback = function(event)
+    start(event.buf)
     vim.bo[event.buf].commentstring = "# %s"
     -- The syntax, for those without another highlighter.
     vim.cmd([[

@@ -169,19 +169,11 @@ impl Host for Disk {
 
 /// What the entry could be loaded for, by the files that its collects could name.
 fn guessed(files: &dyn Files, entry: &Path) -> Option<Vec<Vec<Definition>>> {
-    let (found, _) = guess::each_target(files, entry, &[], MOST_GUESSED, &|loaded| {
-        loaded.is_ok_and(|spec| !spec.is_defined("target/version"))
-    });
+    let (found, _) = guess::each_target(files, entry, &[], MOST_GUESSED, &|_| ());
     let sets: Vec<Vec<Definition>> = found
         .into_iter()
         .filter(|one| !one.definitions.is_empty())
-        .map(|one| {
-            let mut set = one.definitions;
-            if one.result {
-                set.push(Definition::new("target/version", "1980-01-01"));
-            }
-            set
-        })
+        .map(|one| one.definitions.into_iter().chain(one.version).collect())
         .collect();
     (!sets.is_empty()).then_some(sets)
 }
