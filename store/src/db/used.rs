@@ -34,7 +34,7 @@ impl Store {
     /// When each tree was last used: taken for a build, checked out, copied, built. In seconds since
     /// 1970, exact to a day.
     pub fn last_used(&self) -> Result<BTreeMap<TreeHash, i64>, StoreError> {
-        self.database().read("list uses of trees", |c| last_used(c))
+        self.database().read("list uses of trees", last_used)
     }
 }
 

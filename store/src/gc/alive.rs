@@ -68,8 +68,11 @@ pub struct WhyAlive {
 /// Notes who names whom: for each directory, and for the object asked for, those that name it.
 struct Namers {
     wanted: HashSet<Hash>,
-    namers: HashMap<Hash, Vec<(Hash, Box<[u8]>)>>,
+    namers: HashMap<Hash, Vec<Namer>>,
 }
+
+/// Who names an object, and how.
+type Namer = (Hash, Box<[u8]>);
 
 impl Edges for Namers {
     fn edge(&mut self, from: &Hash, name: &[u8], to: &Hash, is_dir: bool) {
