@@ -414,7 +414,7 @@ pub fn size(text: &str) -> Result<u64, String> {
 pub(crate) fn base64(text: &str) -> Option<Vec<u8>> {
     let text = text.trim();
     let body = text.trim_end_matches('=');
-    if text.len() % 4 != 0 || text.len() - body.len() > 2 || body.len() % 4 == 1 {
+    if !text.len().is_multiple_of(4) || text.len() - body.len() > 2 || body.len() % 4 == 1 {
         return None;
     }
     let mut out = Vec::new();
