@@ -42,6 +42,8 @@ mod db;
 mod disk;
 mod error;
 mod facts;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gc;
 mod ingest;
 mod inspect;

@@ -50,7 +50,12 @@ impl Memory {
                 let given = text.lines().filter_map(|line| line.split_once('='));
                 memory.definitions = given.map(|(name, value)| Definition::new(name, value)).collect();
             } else {
-                memory.files.insert(Path::new(ROOT).join(name), text.to_vec());
+                let path = Path::new(ROOT).join(name);
+                // Only as a disk would name it: paths are compared by their parts.
+                let parts: PathBuf = path.components().collect();
+                if parts.as_os_str() == path.as_os_str() && path != Path::new(ROOT) && !name.contains("..") {
+                    memory.files.insert(path, text.to_vec());
+                }
             }
         }
         memory
