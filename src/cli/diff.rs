@@ -31,7 +31,7 @@ pub struct Args {
 
 /// Runs the command. Exits with 1 when something differs.
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
-    let session = Session::open(place)?;
+    let session = Session::to_read(place)?;
     let result = match &args.from {
         None => {
             let [a, b] = args.targets.as_slice() else {

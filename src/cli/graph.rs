@@ -23,7 +23,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
-    let session = Session::open(place)?;
+    let session = Session::to_read(place)?;
     let graph = session.graph(&args.targets, Pins::Optional)?;
     let staleness = Staleness::walk(&graph, &session.facts, &mut ())?;
     let view = GraphView::new(&graph, Some(&staleness));

@@ -37,7 +37,7 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     let mut session = if changes {
         provide::session(place)?
     } else {
-        Session::open(place)?
+        Session::to_read(place)?
     };
     for (kind, pins) in [
         (PinKind::Seed, &args.seed),

@@ -31,7 +31,7 @@ pub struct Args {
 
 /// Runs the command: the newest log of each step, in the order of the steps.
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
-    let session = Session::open(place)?;
+    let session = Session::to_read(place)?;
     let (target, step) = split(&args.target);
     let graph = session.graph(&[target.to_owned()], Pins::Optional)?;
     if args.attempts {

@@ -4,7 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use mstore_lang::Definition;
-use mstore_store::{OpenOptions, Store};
+use mstore_store::{ErrorKind, OpenOptions, Store};
 
 use super::{Failure, PlaceArgs, definitions};
 use crate::build::userns::{self, Choice, Entered, UsernsError};
@@ -68,18 +68,14 @@ impl Place {
         Ok(Store::open(&self.store_path()?, &OpenOptions::create())?)
     }
 
-    /// Opens the store for reading; an absent one is an error, a read-only one is not.
+    /// Opens the store for reading; an absent one is an error, a read-only or full one is not.
     pub fn store_to_read(&self) -> Result<Store, Failure> {
         let path = self.store_path()?;
-        let options = if rustix::fs::access(&path, rustix::fs::Access::WRITE_OK).is_ok() {
-            OpenOptions {
-                create: false,
-                read_only: false,
-            }
-        } else {
-            OpenOptions::read_only()
-        };
-        Ok(Store::open(&path, &options)?)
+        if !Store::exists(&path) {
+            return Err(Failure::usage(format!("no store at {}", path.display()))
+                .hint("`mstore realise` makes it; another one is given by --store DIR"));
+        }
+        open_to_read(&path)
     }
 
     /// The definitions of `--define`.
@@ -152,12 +148,45 @@ pub struct Session {
     pub lock: Lock,
 }
 
+/// Opens a store that exists; for writing where that can be, so that answers are remembered.
+fn open_to_read(path: &Path) -> Result<Store, Failure> {
+    let write = rustix::fs::Access::WRITE_OK;
+    if rustix::fs::access(path, write).is_ok() && rustix::fs::access(path.join("db"), write).is_ok()
+    {
+        let options = OpenOptions {
+            create: false,
+            read_only: false,
+        };
+        match Store::open(path, &options) {
+            Err(error) if error.kind() == ErrorKind::NoSpace => {}
+            other => return Ok(other?),
+        }
+    }
+    Ok(Store::open(path, &OpenOptions::read_only())?)
+}
+
 impl Session {
     /// Opens the three; the store is made if there is none.
     pub fn open(place: &Place) -> Result<Session, Failure> {
         // Specification errors first: they must leave no empty store behind.
         let distribution = place.distribution()?;
-        let store = place.store()?;
+        Self::with(place.store()?, distribution)
+    }
+
+    /// Opens the three for a command that only asks: a store that is not there is empty, and is not
+    /// made; one that cannot be written is read.
+    pub fn to_read(place: &Place) -> Result<Session, Failure> {
+        let distribution = place.distribution()?;
+        let path = place.store_path()?;
+        let store = if Store::exists(&path) {
+            open_to_read(&path)?
+        } else {
+            Store::nothing(&path)?
+        };
+        Self::with(store, distribution)
+    }
+
+    fn with(store: Store, distribution: Distribution) -> Result<Session, Failure> {
         let lock = Lock::read(distribution.files(), &distribution.lock_path(store.path()))?;
         Ok(Session {
             facts: StoreFacts::new(store.clone()),

@@ -84,7 +84,11 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     let key = transfer::signing_key(&config, None)?;
     // Must come before the first thread. That it failed matters only if something is to be built.
     let entered = place.enter();
-    let mut session = Session::open(place)?;
+    let mut session = if args.dry_run {
+        Session::to_read(place)?
+    } else {
+        Session::open(place)?
+    };
     let targets = session.targets(&args.targets)?;
     let mut recipes = session.recipes(&targets)?;
     let needs = recipes.needs(&session.lock);

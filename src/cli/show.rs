@@ -20,7 +20,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
-    let session = Session::open(place)?;
+    let session = Session::to_read(place)?;
     let (target, step) = split(&args.target);
     let graph = session.graph(&[target.to_owned()], Pins::Optional)?;
     let staleness = Staleness::walk(&graph, &session.facts, &mut ())?;

@@ -71,7 +71,7 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
 }
 
 fn rebuild(place: &Place, targets: &[String], json: bool) -> Result<ExitCode, Failure> {
-    let session = Session::open(place)?;
+    let session = Session::to_read(place)?;
     let graph = session.graph(targets, Pins::Optional)?;
     let mut explainer = Explainer::new();
     Staleness::walk(&graph, &session.facts, &mut explainer)?;

@@ -10,7 +10,7 @@ use crate::StoreError;
 use crate::disk::{Disk, Held, Lock};
 
 /// A held lock.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct StoreLock {
     _held: Option<Held>,
 }

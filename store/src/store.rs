@@ -41,6 +41,8 @@ pub struct Store {
 struct Inner {
     root: PathBuf,
     read_only: bool,
+    /// There is no folder.
+    absent: bool,
     disk: Arc<dyn Disk>,
     database: Database,
     packs: RwLock<Arc<PackSet>>,
@@ -78,6 +80,7 @@ impl Store {
             inner: Arc::new(Inner {
                 root,
                 read_only: options.read_only,
+                absent: false,
                 disk,
                 database,
                 packs: RwLock::default(),
@@ -91,6 +94,32 @@ impl Store {
             session::clean(store.disk(), store.path(), store.database());
         }
         Ok(store)
+    }
+
+    /// A store that has nothing and takes nothing, for asking as long as there is no folder `root`.
+    pub fn nothing(root: &Path) -> Result<Store, StoreError> {
+        Ok(Store {
+            inner: Arc::new(Inner {
+                root: root.to_path_buf(),
+                read_only: true,
+                absent: true,
+                disk: Arc::new(RealDisk),
+                database: Database::nothing()?,
+                packs: RwLock::default(),
+                session: Mutex::default(),
+                held: Mutex::default(),
+            }),
+        })
+    }
+
+    /// Tells whether a store was made, or begun to be made, in `root`. A folder that cannot be looked
+    /// into counts, so that opening it tells why.
+    pub fn exists(root: &Path) -> bool {
+        let nothing = |e: io::Error| e.kind() == io::ErrorKind::NotFound;
+        match fs::read_dir(root) {
+            Ok(mut list) => list.next().is_some(),
+            Err(error) => !nothing(error),
+        }
     }
 
     /// The store's folder, absolute.
@@ -137,6 +166,9 @@ impl Store {
     }
 
     pub(crate) fn lock_shared(&self) -> Result<StoreLock, StoreError> {
+        if self.inner.absent {
+            return Ok(StoreLock::default());
+        }
         StoreLock::take(self.disk(), self.path(), false)
     }
 

@@ -121,13 +121,13 @@ fn a_lost_or_cut_pack_is_told_and_repaired() {
 
 const INSIDE: &str = "MSTORE_TEST_FULL";
 
-#[test]
-fn a_full_disk_loses_nothing() {
+/// Runs an ignored test in a mount namespace.
+fn inside(test: &str) {
     let exe = std::env::current_exe().unwrap();
     let out = Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount"])
         .arg(exe)
-        .args(["--exact", "inside_full_disk", "--ignored", "--nocapture"])
+        .args(["--exact", test, "--ignored", "--nocapture"])
         .env(INSIDE, "1")
         .output();
     let Ok(out) = out else {
@@ -144,6 +144,96 @@ fn a_full_disk_loses_nothing() {
         out.status.success() && text.contains("1 passed"),
         "{text}\n{errors}"
     );
+}
+
+#[test]
+fn a_full_disk_loses_nothing() {
+    inside("inside_full_disk");
+}
+
+#[test]
+fn a_store_on_read_only_media_can_be_read() {
+    inside("inside_read_only_media");
+}
+
+/// However its last writer ended: what it committed is there.
+#[test]
+#[ignore = "runs in a namespace, started by the other"]
+fn inside_read_only_media() {
+    if std::env::var_os(INSIDE).is_none() {
+        return;
+    }
+    use rustix::mount::{MountFlags, mount_bind, mount_remount};
+    let tmp = tempfile::tempdir().unwrap();
+    let (store, tree) = made(&tmp);
+    store.add_root("root", tree).unwrap();
+    let copy = |name: &str, without: &str| {
+        let to = tmp.path().join(name);
+        let mut cp = Command::new("cp");
+        let status = cp.arg("-a").arg(store.path()).arg(&to).status();
+        assert!(status.unwrap().success());
+        if !without.is_empty() {
+            let _ = fs::remove_file(to.join("db").join(without));
+        }
+        to
+    };
+    let mut stores = vec![
+        copy("killed", ""),
+        copy("after a power cut", "mstore.sqlite-shm"),
+    ];
+    assert!(
+        fs::metadata(stores[1].join("db/mstore.sqlite-wal"))
+            .unwrap()
+            .len()
+            > 0
+    );
+    stores.push(store.path().to_path_buf());
+    drop(store);
+    for (n, path) in stores.iter().enumerate() {
+        mount_bind(path, path).unwrap();
+        mount_remount(path, MountFlags::BIND | MountFlags::RDONLY, "").unwrap();
+        assert!(fs::write(path.join("probe"), "").is_err());
+        let store = Store::open(path, &OpenOptions::read_only()).unwrap();
+        assert_eq!(store.roots().unwrap()[0].tree, tree);
+        let report = store.verify(&VerifyOptions::default(), &mut |_| ());
+        assert_eq!(report.unwrap().faults, []);
+        let mut tar = Vec::new();
+        store
+            .export_tar(tree, &mut tar, &ExportOptions::default())
+            .unwrap();
+        store
+            .copy_out(tree, &tmp.path().join(format!("out{n}")))
+            .unwrap();
+        assert_eq!(store.gc(&GcPolicy::newest(0), true).unwrap().alive.len(), 1);
+        let error = store.add_root("other", tree).unwrap_err();
+        assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
+        drop(store);
+        assert!(Store::open(path, &OpenOptions::create()).is_err());
+    }
+}
+
+#[test]
+fn a_store_that_is_not_there_has_nothing() {
+    let tmp = tempfile::tempdir().unwrap();
+    let path = tmp.path().join("none");
+    assert!(!Store::exists(&path));
+    let store = Store::nothing(&path).unwrap();
+    assert_eq!(store.roots().unwrap(), []);
+    assert_eq!(store.realisations(None).unwrap(), []);
+    let tree = TreeHash(Hash::of(b"tree"));
+    assert!(!store.has_tree(tree).unwrap());
+    let lease = store.lease("test").unwrap();
+    assert!(matches!(
+        lease.protect(tree),
+        Err(StoreError::Missing { .. })
+    ));
+    assert!(matches!(
+        store.add_root("root", tree),
+        Err(StoreError::ReadOnly { .. })
+    ));
+    assert!(!path.exists());
+    let (made, _) = made(&tmp);
+    assert!(Store::exists(made.path()));
 }
 
 #[test]

@@ -77,6 +77,11 @@ impl Database {
                 | OpenFlags::SQLITE_OPEN_CREATE
                 | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let mut connection = connect(path, flags, vfs).map_err(fail("open it"))?;
+            // SQLite contents itself with reading where writing is not allowed.
+            if connection.is_readonly("main").map_err(fail("open it"))? {
+                let error = std::io::Error::from(std::io::ErrorKind::ReadOnlyFilesystem);
+                return Err(StoreError::io("write to the database", path, error));
+            }
             connection
                 .busy_handler(Some(wait))
                 .map_err(fail("open it"))?;
@@ -117,6 +122,22 @@ impl Database {
             }
         }
         Ok(database)
+    }
+
+    /// A database without rows, in memory.
+    pub fn nothing() -> Result<Database, StoreError> {
+        let path = Path::new(":memory:");
+        let make = || {
+            let mut connection = Connection::open_in_memory()?;
+            let transaction = connection.transaction()?;
+            migrate::migrate(&transaction)?;
+            transaction.commit()?;
+            Ok(connection)
+        };
+        Ok(Database {
+            path: path.to_path_buf(),
+            connection: Mutex::new(make().map_err(|e| database_error("make it", path, e))?),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -202,16 +223,32 @@ fn connect(
     }
 }
 
+/// Opens the database without writing anything, whatever the folder allows.
 fn open_read_only(path: &Path, vfs: Option<&str>) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = connect(path, flags, vfs)?;
-    connection.busy_handler(Some(wait))?;
-    let works = connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i32>(0));
-    if works.is_ok() {
-        return Ok(connection);
+    let works = |mut connection: Connection| {
+        connection.busy_handler(Some(wait))?;
+        migrate::version(&connection)?;
+        Ok(connection)
+    };
+    let failed = match connect(path, flags, vfs).and_then(works) {
+        Ok(connection) => return Ok(connection),
+        Err(failed) => failed,
+    };
+    // Where the helper files of WAL mode are missing they cannot be made here, so that no process
+    // has the database open, and who could open it waits for none of our locks.
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    if std::fs::metadata(&log).is_ok_and(|meta| meta.len() > 0) {
+        // The writer died: its log has to be read, which alone needs no helper but our memory.
+        let alone = |connection: Connection| {
+            connection.pragma_update(None, "locking_mode", "exclusive")?;
+            works(connection)
+        };
+        return connect(path, flags, vfs.or(Some("unix-none")))
+            .and_then(alone)
+            .map_err(|_| failed);
     }
-    // On read-only media the helper files of WAL mode cannot be made. Nobody writes there either,
-    // so that the file may be read as it is.
     let mut uri = String::from("file:");
     for byte in std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()) {
         match byte {
