@@ -161,7 +161,7 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         // These tools read a plain copy of the tree, with its owners.
         place.enter().map_err(Failure::machine)?;
     }
-    let store = place.store_to_read()?;
+    let store = place.store_to_ask()?;
     let found = object::tree(place, &store, &args.what)?;
     let file = named.unwrap_or_else(|| format!("{}.{}", found.name, format.suffix()).into());
     if file == Path::new("-") && format.compression().is_none() {
@@ -209,7 +209,7 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
 fn folder(place: &Place, what: &str, to: &Path, mode: Mode) -> Result<ExitCode, Failure> {
     // Files of many owners are written.
     place.enter().map_err(Failure::machine)?;
-    let store = place.store_to_read()?;
+    let store = place.store_to_ask()?;
     let tree = object::tree(place, &store, what)?.tree;
     let how = match mode {
         Mode::Copy => Placing::Copy,

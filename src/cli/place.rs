@@ -78,6 +78,16 @@ impl Place {
         open_to_read(&path)
     }
 
+    /// The same, but an absent one is empty, and is not made.
+    pub fn store_to_ask(&self) -> Result<Store, Failure> {
+        let path = self.store_path()?;
+        if Store::exists(&path) {
+            open_to_read(&path)
+        } else {
+            Ok(Store::nothing(&path)?)
+        }
+    }
+
     /// The definitions of `--define`.
     pub fn definitions(&self) -> &[Definition] {
         &self.definitions
@@ -177,13 +187,7 @@ impl Session {
     /// made; one that cannot be written is read.
     pub fn to_read(place: &Place) -> Result<Session, Failure> {
         let distribution = place.distribution()?;
-        let path = place.store_path()?;
-        let store = if Store::exists(&path) {
-            open_to_read(&path)?
-        } else {
-            Store::nothing(&path)?
-        };
-        Self::with(store, distribution)
+        Self::with(place.store_to_ask()?, distribution)
     }
 
     fn with(store: Store, distribution: Distribution) -> Result<Session, Failure> {
