@@ -91,12 +91,7 @@ pub fn tree(place: &Place, store: &Store, word: &str) -> Result<Named, Failure> 
             "the store has no tree whose hash begins with {word}"
         )));
     }
-<<<<<<< HEAD
-    export::target(&Session::open(place)?, word)
-=======
-    let session = Session::to_read(place)?;
-    export::target(&session, word)
->>>>>>> 10e0777 (cli: export of a target without a store says how to build it)
+    export::target(&Session::to_read(place)?, word)
 }
 
 /// `WHAT:PATH` in its two parts; without a path it is the root.
