@@ -56,6 +56,7 @@ mod pack;
 mod record;
 mod remove;
 mod repack;
+mod reserve;
 mod scan;
 mod session;
 mod statcache;

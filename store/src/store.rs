@@ -10,6 +10,7 @@ use crate::db::{Database, Durable, add_pack, records};
 use crate::disk::{Disk, RealDisk};
 use crate::lock::StoreLock;
 use crate::pack::{Content, EXTENSION, PackSet, SealedPack};
+use crate::reserve;
 use crate::session::{self, Session};
 use crate::{OpenOptions, StoreError, TreeBuilder, TreeHash};
 
@@ -75,7 +76,13 @@ impl Store {
         // Mount options and namespaces change what a relative path means later.
         let root = fs::canonicalize(root).map_err(|e| StoreError::io("open store", root, e))?;
         let path = root.join("db/mstore.sqlite");
-        let database = Database::open(&path, options.read_only, disk.vfs())?;
+        let open = || Database::open(&path, options.read_only, disk.vfs());
+        let mut database = open();
+        let full = matches!(database, Err(StoreError::NoSpace { .. }));
+        if full && !options.read_only && reserve::release(disk.as_ref(), &root) {
+            database = open();
+        }
+        let database = database?;
         let store = Store {
             inner: Arc::new(Inner {
                 root,
@@ -92,6 +99,9 @@ impl Store {
         if !options.read_only {
             records::take_old(store.disk(), store.path(), store.database())?;
             session::clean(store.disk(), store.path(), store.database());
+            if !full {
+                reserve::keep(store.disk(), store.path());
+            }
         }
         Ok(store)
     }

@@ -9,4 +9,5 @@ mod fmt;
 mod hostile;
 mod lock;
 mod looking;
+mod read_only;
 mod why;

@@ -8,7 +8,11 @@ const ASKING: &[&[&str]] = &[
     &["show", "seedling/x86-64bit/generic_64/stage1"],
     &["graph", "seedling/x86-64bit/generic_64/stage1"],
     &["lock"],
-    &["realise", "--dry-run", "seedling/x86-64bit/generic_64/stage1"],
+    &[
+        "realise",
+        "--dry-run",
+        "seedling/x86-64bit/generic_64/stage1",
+    ],
     &["log", "seedling/x86-64bit/generic_64/stage1"],
     &["store", "verify"],
 ];

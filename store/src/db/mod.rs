@@ -263,7 +263,16 @@ fn open_read_only(path: &Path, vfs: Option<&str>) -> rusqlite::Result<Connection
 }
 
 fn database_error(action: &'static str, path: &Path, error: rusqlite::Error) -> StoreError {
-    if error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
+    let full = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => true,
+        // Where SQLite cannot make its helper files it does not say why.
+        Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) => path
+            .parent()
+            .and_then(crate::reserve::free)
+            .is_some_and(|free| free < 64 << 10),
+        _ => false,
+    };
+    if full {
         return StoreError::io(
             "write to the database",
             path,

@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::lock::StoreLock;
 use crate::mark::Marks;
 use crate::pack::{Content, Pack};
+use crate::reserve;
 use crate::{Realisation, RegisteredPin, Store, StoreError, TreeHash};
 
 mod alive;
@@ -274,6 +275,9 @@ impl Store {
             self.writable("collect garbage in it")?;
         }
         let _only = if dry_run { None } else { Some(self.gc_lock()?) };
+        if !dry_run {
+            reserve::release_if_little(self.disk(), self.path());
+        }
         // Most of the marking, while others add.
         let roots = self.gc_roots(policy, &Dropped::new())?;
         let mut marks = Marks::new(self.refresh()?);
@@ -295,6 +299,7 @@ impl Store {
         self.remove_dead(&mut plan, lock)?;
         self.rewrite(policy, &mut plan)?;
         plan.report.freed = plan.report.gone.iter().map(Gone::bytes).sum();
+        reserve::keep(self.disk(), self.path());
         Ok(plan.report)
     }
 }
