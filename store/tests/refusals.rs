@@ -111,7 +111,10 @@ fn a_lost_or_cut_pack_is_told_and_repaired() {
             ..VerifyOptions::default()
         };
         let report = store.verify(&repair, &mut |_| ()).unwrap();
-        assert_eq!(report.forgotten_roots, ["root"]);
+        // The records of a pack without its index are still there to be saved.
+        let forgotten: &[&str] = if cut { &[] } else { &["root"] };
+        assert_eq!(report.forgotten_roots, forgotten);
+        assert_eq!(store.has_tree(tree).unwrap(), cut);
         let report = store
             .verify(&VerifyOptions::default(), &mut |_| ())
             .unwrap();
@@ -154,6 +157,69 @@ fn a_full_disk_loses_nothing() {
 #[test]
 fn a_store_on_read_only_media_can_be_read() {
     inside("inside_read_only_media");
+}
+
+#[test]
+fn the_collector_works_without_a_free_byte() {
+    inside("inside_no_free_byte");
+}
+
+#[test]
+#[ignore = "runs in a namespace, started by the other"]
+fn inside_no_free_byte() {
+    if std::env::var_os(INSIDE).is_none() {
+        return;
+    }
+    use rustix::mount::{MountFlags, mount};
+    let tmp = tempfile::tempdir().unwrap();
+    let small = tmp.path().join("small");
+    fs::create_dir(&small).unwrap();
+    let size = Some(c"size=12m");
+    mount("tmpfs", &small, "tmpfs", MountFlags::empty(), size).unwrap();
+    let root = small.join("store");
+    let source = tmp.path().join("source");
+    fs::create_dir(&source).unwrap();
+    let mut noise = vec![0; 1 << 20];
+    let mut trees = Vec::new();
+    let store = Store::open(&root, &OpenOptions::create()).unwrap();
+    for n in [1, 2] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&[n]).finalize_xof().fill(&mut noise);
+        fs::write(source.join("f"), &noise).unwrap();
+        let options = ImportOptions::default();
+        trees.push(store.import_dir(&source, &options).unwrap().tree);
+    }
+    store.add_root("kept", trees[0]).unwrap();
+    drop(store);
+    // Somebody else takes all the room that there is.
+    let fill = || {
+        let mut junk = fs::File::create(small.join("junk")).unwrap();
+        let zeros = vec![0; 4096];
+        while std::io::Write::write_all(&mut junk, &zeros).is_ok() {}
+    };
+    fill();
+    let store = Store::open(&root, &OpenOptions::create()).unwrap();
+    store.gc(&GcPolicy::newest(0), false).unwrap();
+    assert!(store.has_tree(trees[0]).unwrap());
+    assert!(!store.has_tree(trees[1]).unwrap());
+    drop(store);
+    // The next opening keeps room back again, for once more.
+    drop(Store::open(&root, &OpenOptions::create()).unwrap());
+    fill();
+    let store = Store::open(&root, &OpenOptions::create()).unwrap();
+    store.remove_root("kept").unwrap();
+    store.gc(&GcPolicy::newest(0), false).unwrap();
+    assert!(!store.has_tree(trees[0]).unwrap());
+    let report = store.verify(&VerifyOptions::default(), &mut |_| ());
+    assert_eq!(report.unwrap().faults, []);
+    drop(store);
+    // Without any room, and nothing kept back, it can still be read.
+    let _ = fs::remove_file(root.join("db/reserve"));
+    fill();
+    let error = Store::open(&root, &OpenOptions::create()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+    let store = Store::open(&root, &OpenOptions::read_only()).unwrap();
+    assert_eq!(store.roots().unwrap(), []);
 }
 
 /// However its last writer ended: what it committed is there.

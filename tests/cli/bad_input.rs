@@ -452,8 +452,8 @@ fn a_target_that_is_not_built() {
 fn an_archive_of_no_known_form() {
     let env = Environment::new();
     assert_snapshot!(env.run(&["export", "stage3-corei7", "a.zip"]).fails(2), @"
-    error: stage3-corei7 is not built, or not up to date
-    hint: build it first: mstore realise stage3-corei7
+    error: a.zip: cannot tell the form of archive from this name
+    hint: use .tar, .tar.gz, .tar.xz, .tar.zst, .oci, .squashfs or .erofs, or --format
     ");
 }
 
