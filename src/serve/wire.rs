@@ -84,6 +84,9 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What is done with the facts of a push, whose objects come over the same wire.
+type Receive<'a> = dyn FnMut(&Wire, Vec<Fact>, Push) -> Result<Counts, String> + 'a;
+
 impl Wire {
     /// Greets the other end.
     pub fn new(
@@ -272,7 +275,7 @@ impl Wire {
     pub fn serve(
         &self,
         from: &LocalPeer,
-        receive: &mut dyn FnMut(&Wire, Vec<Fact>, Push) -> Result<Counts, String>,
+        receive: &mut Receive<'_>,
     ) -> Result<(), TransferError> {
         let mut facts = Vec::new();
         let mut room = 0usize;
