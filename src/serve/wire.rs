@@ -272,11 +272,7 @@ impl Wire {
     }
 
     /// Answers questions until the other end goes away. `receive` does what a push asks for.
-    pub fn serve(
-        &self,
-        from: &LocalPeer,
-        receive: &mut Receive<'_>,
-    ) -> Result<(), TransferError> {
+    pub fn serve(&self, from: &LocalPeer, receive: &mut Receive<'_>) -> Result<(), TransferError> {
         let mut facts = Vec::new();
         let mut room = 0usize;
         while let Some((tag, payload)) = self.receive()? {

@@ -157,7 +157,9 @@ fn an_image_layout_names_every_blob_by_its_digest() {
         Compression::Gzip(6),
         Compression::Zstd(3),
     ] {
-        let out = folder.path().join(compression.to_string());
+        let out = folder
+            .path()
+            .join(compression.to_string().replace(":", "-"));
         let options = OciOptions {
             compression,
             tag: Some("latest".into()),

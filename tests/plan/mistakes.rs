@@ -273,6 +273,8 @@ fn two_definitions_of_one_element_are_shown_with_both_places() {
         ...
         20 | [collect ./targets/$[target:zap].conf]
            | -------------------------------------- the file is collected here
+           |
+           = help: remove one of them, or make them exclude each other by conditions: `[when ELEMENT is WORD]`
 
         while loading demo/x86-64bit/corei7/stage1
         ");
