@@ -14,7 +14,7 @@ use super::output;
 use super::place::{Place, Session};
 use super::realise::{Stop, plural};
 use super::transfer::{self, Bar, Folder, ReachArgs, TrustArgs};
-use super::{Failure, provide};
+use super::{Failure, object, provide};
 use crate::plan::derivation::Source;
 use crate::plan::{Graph, Pins, Staleness};
 use crate::serve::parcel::Recorder;
@@ -152,15 +152,20 @@ fn split(what: &[String]) -> (Vec<TreeHash>, Vec<String>) {
 fn copy_to(place: &Place, args: &Args, to: &Remote) -> Result<Done, Failure> {
     let config = place.config()?;
     let key = transfer::signing_key(&config, args.sign.as_deref())?;
-    let (hashes, names) = split(&args.what);
+    let (mut hashes, names) = split(&args.what);
+    let (beginnings, names): (Vec<_>, Vec<_>) =
+        names.into_iter().partition(|name| object::is_prefix(name));
     let mut parcel = Parcel::default();
     let store = if names.is_empty() {
         place.store_to_read()?
     } else {
-        let session = Session::open(place)?;
+        let session = Session::to_read(place)?;
         pack_targets(&session, &names, args, &mut parcel)?;
         session.store
     };
+    for beginning in &beginnings {
+        hashes.push(object::one_tree(&store, beginning)?);
+    }
     for tree in hashes {
         if !store.has_tree(tree)? {
             return Err(Failure::usage(format!("tree {tree} is not in the store")));

@@ -8,8 +8,9 @@ use mstore_lang::DiskFiles;
 use mstore_store::{GcPolicy, GcReport, Gone, RegisteredPin, Store, TreeHash, Why};
 
 use super::output::{self, Style};
-use super::place::Place;
+use super::place::{Place, Session};
 use super::realise::{Stop, plural};
+use super::provide::Pinned;
 use super::{Failure, object, provide};
 use crate::config;
 use crate::plan::Lock;
@@ -105,17 +106,23 @@ fn locks(store: &Store) -> Result<Vec<(String, Vec<RegisteredPin>)>, Failure> {
         let Ok(lock) = Lock::read(&DiskFiles, path) else {
             continue;
         };
-        let pins = provide::pins_of(&lock)
-            .into_iter()
-            .map(|(kind, name, tree)| RegisteredPin {
-                path: file.path.clone(),
-                kind,
-                name,
-                tree,
-            });
-        all.push((file.path.clone(), pins.collect()));
+        all.push(registered(file.path, provide::pins_of(&lock)));
     }
     Ok(all)
+}
+
+/// Pins of a lock file as the collector takes them.
+fn registered(path: String, pins: Vec<Pinned>) -> (String, Vec<RegisteredPin>) {
+    let pins = pins
+        .into_iter()
+        .map(|(kind, name, tree)| RegisteredPin {
+            path: path.clone(),
+            kind,
+            name,
+            tree,
+        })
+        .collect();
+    (path, pins)
 }
 
 /// Runs the command.
@@ -123,19 +130,32 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     let config = place.config()?.gc;
     place.enter().map_err(Failure::machine)?;
     // The lock file beside the specifications is looked after, if there are any that can be used.
+    let mut here = None;
     let store = match place.store_path()?.join("format").is_file() {
-        true => match super::place::Session::open(place) {
-            Ok(session) if !args.dry_run => {
+        // Looking changes nothing, so that it works where nothing may be changed.
+        true if args.dry_run => match Session::to_read(place) {
+            Ok(session) => {
+                here = provide::pins_to_keep(&session);
+                session.store
+            }
+            Err(_) => place.store_to_read()?,
+        },
+        true => match Session::open(place) {
+            Ok(session) => {
                 provide::keep_pins(&session)?;
                 session.store
             }
-            Ok(session) => session.store,
             Err(_) => place.store()?,
         },
         false => place.store_to_read()?,
     };
     let stop = Stop::install()?;
-    let policy = args.wishes.policy(&store, &config, Some(&stop.stopped))?;
+    let mut policy = args.wishes.policy(&store, &config, Some(&stop.stopped))?;
+    if let Some((path, pins)) = here
+        && policy.locks.iter().all(|(known, _)| *known != path)
+    {
+        policy.locks.push(registered(path, pins));
+    }
     let report = store.gc(&policy, args.dry_run)?;
     if !args.dry_run {
         store.forget_derivations()?;

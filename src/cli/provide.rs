@@ -142,17 +142,13 @@ pub fn set(
 /// Registers the lock file with the store, so that a collection started with other specifications
 /// keeps what it pins too. Costs next to nothing when nothing changed.
 pub fn keep_pins(session: &Session) -> Result<(), Failure> {
-    let Some(path) = session.lock.path().filter(|path| path.is_file()) else {
-        return Ok(());
-    };
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    // A name that is no text cannot be looked at again by its text.
-    let Some(name) = absolute.to_str() else {
+    let Some((name, pins)) = pins_to_keep(session) else {
         return Ok(());
     };
     let store = &session.store;
-    store.register_pins(name, now(), &pins_of(&session.lock))?;
+    store.register_pins(&name, now(), &pins)?;
     // Earlier releases made roots of pins.
+    let path = session.lock.path().unwrap_or("".as_ref());
     let prefix = format!("lock {:.16} ", short(path.as_os_str().as_bytes()));
     for root in store.roots()? {
         if root.name.starts_with(&prefix) {
@@ -162,8 +158,20 @@ pub fn keep_pins(session: &Session) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The lock file in use, by its absolute path, and what it pins; `None` where there is none.
+pub fn pins_to_keep(session: &Session) -> Option<(String, Vec<Pinned>)> {
+    let path = session.lock.path().filter(|path| path.is_file())?;
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    // A name that is no text cannot be looked at again by its text.
+    let name = absolute.to_str()?.to_owned();
+    Some((name, pins_of(&session.lock)))
+}
+
+/// A pin as the store registers it: kind, name, tree.
+pub type Pinned = (String, String, TreeHash);
+
 /// What a lock file pins, as the store registers it.
-pub fn pins_of(lock: &Lock) -> Vec<(String, String, TreeHash)> {
+pub fn pins_of(lock: &Lock) -> Vec<Pinned> {
     lock.pins()
         .map(|(kind, name, pin)| (kind.to_string(), name.to_owned(), pin.tree))
         .collect()

@@ -30,7 +30,7 @@ run m seed import "$work/seed.tar" --name debian
 run m snapshot import "$work/sources" --name sources
 
 for case in chain nothing_to_do comment_in_last_script one_source_changed early_cutoff elsewhere \
-    killed_at_random failing_script disk_full; do
+    killed_at_random failing_script disk_full read_only damaged; do
     section "$case"
     "case_$case"
 done

@@ -182,7 +182,13 @@ impl Store {
                 add(tree, Why::Lease { pid, purpose });
             }
         }
-        for (path, noted) in locks {
+        // What the caller knows of lock files that were not registered yet counts as well.
+        let known: Vec<&String> = locks.iter().map(|(path, _)| path).collect();
+        let unknown: Vec<(String, Option<i64>)> = (policy.locks.iter())
+            .filter(|(path, _)| !known.contains(&path))
+            .map(|(path, _)| (path.clone(), None))
+            .collect();
+        for (path, noted) in locks.into_iter().chain(unknown) {
             let now = policy.locks.iter().find(|(p, _)| *p == path);
             let missing = match now {
                 Some(_) => None,

@@ -1,6 +1,6 @@
 # What must hold, one function a case; sourced by run.sh. They run in order on one store.
 
-realise() { m realise --json stage3-amd64; }
+realise() { m realise --json "$@" stage3-amd64; }
 # built_by REALISE-OUTPUT-FILE: names of the nodes that were built, one a line, sorted
 built_nodes() { sed -n 's/^built \([^ ]*\) .*/\1/p' "$1" | sort | tr '\n' ' ' | sed 's/ $//'; }
 
@@ -145,9 +145,55 @@ case_disk_full() {
     grep -qi 'no space\|disk full\|full' "$work/err" || { cat "$work/err"; fail "the message does not say that the disk is full"; }
     ok "message: $(grep -i 'no space\|full' "$work/err" | head -n 1 | sed "s#$work#WORK#g")"
     status 0 m store verify
+    status 0 m gc > /dev/null 2>&1
+    ok "gc works on the full disk"
     rm "$work/small/filler"
     realise > "$work/out" 2> "$work/err" || { cat "$work/err"; fail "does not complete with space again"; }
     equal "completes with the same tree once there is space" "$(field tree < "$work/out")" "$tree"
     umount "$work/small"
     store=$first_store
+}
+
+case_read_only() {
+    local ro=$work/small got
+    mount --bind "$store" "$ro" && mount -o remount,ro,bind "$ro"
+    local first_store=$store
+    store=$ro
+    for asked in "list" "show stage3-amd64" "graph stage3-amd64" "why alive stage3-amd64" "log stage3-amd64" \
+        "gc --dry-run" "store verify" "store info" "store ls stage3-amd64:etc" "export stage3-amd64 $work/ro.tar" \
+        "copy stage3-amd64 --to $work/copied"; do
+        # shellcheck disable=SC2086
+        status 0 m $asked > /dev/null 2> "$work/err" || { cat "$work/err"; fail "$asked"; }
+    done
+    got=0
+    m gc > /dev/null 2> "$work/err" || got=$?
+    equal "gc of a read-only store ends with" "$got" 3
+    ok "asking, export and copy work on a read-only store"
+    umount "$ro"
+    store=$first_store
+}
+
+case_damaged() {
+    local key pack got=0
+    key=$(m key generate real --out "$work/real.key" 2> /dev/null)
+    run m copy stage3-amd64 --inputs --to "$work/cache" --cache --sign "$work/real.key"
+    printf '%s\n' 'caches: near' '[section trust]' 'keys: [' "$key" ']' '[section cache/near]' "url: $work/cache" \
+        > "$work/mstore.conf"
+    pack=$(ls -S "$store"/packs/*.pack | head -n 1)
+    printf 'damaged' | dd of="$pack" bs=1 seek="$(($(stat -c %s "$pack") / 2))" conv=notrunc status=none
+    m store verify > "$work/out" 2>&1 || got=$?
+    equal "verify of a damaged store ends with" "$got" 1
+    grep -q "packs/$(basename "$pack")" "$work/out" || fail "verify does not name the file"
+    m --config "$work/mstore.conf" store verify --repair > /dev/null 2>&1 || true
+    status 0 m store verify
+    realise --config "$work/mstore.conf" > "$work/out" 2> "$work/err" || { cat "$work/err"; fail "realise after repair"; }
+    equal "the same tree after damage and repair" "$(field tree < "$work/out")" "$tree"
+    status 0 m store verify
+    # Elsewhere nothing is built: all of it comes from the cache.
+    rm -rf "$work/other"
+    run "$MSTORE" --store "$work/other" -f "$work/specs/metro.conf" --config "$work/mstore.conf" \
+        realise stage3-amd64 --json > "$work/out" 2> "$work/err" || { cat "$work/err"; fail "realise with a cache"; }
+    tail -n 1 "$work/out" > "$work/line"
+    equal "with a cache another store builds" "$(field built < "$work/line")" 0
+    equal "and has the same tree" "$(field tree < "$work/line")" "$tree"
 }
