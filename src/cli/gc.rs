@@ -9,8 +9,8 @@ use mstore_store::{GcPolicy, GcReport, Gone, RegisteredPin, Store, TreeHash, Why
 
 use super::output::{self, Style};
 use super::place::{Place, Session};
-use super::realise::{Stop, plural};
 use super::provide::Pinned;
+use super::realise::{Stop, plural};
 use super::{Failure, object, provide};
 use crate::config;
 use crate::plan::Lock;
