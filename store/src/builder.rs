@@ -413,6 +413,7 @@ fn put_dir(
 
 impl Drop for TreeBuilder {
     fn drop(&mut self) {
-        self.batch.cancel();
+        // A job that goes on would keep files that are about to be garbage.
+        self.batch.stop();
     }
 }

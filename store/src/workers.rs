@@ -85,6 +85,8 @@ impl Batch {
         let shared = self.shared.clone();
         self.pool.spawn(move || {
             let result = if shared.failed.load(Ordering::Relaxed) {
+                // What it holds goes before it counts as done.
+                drop(job);
                 Ok(())
             } else {
                 catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|_| {
@@ -109,6 +111,14 @@ impl Batch {
     /// Tells the jobs not yet begun to do nothing.
     pub fn cancel(&self) {
         self.shared.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells the jobs not yet begun to do nothing, and waits for the others, so that nobody writes
+    /// any more. Must not be called by a job.
+    pub fn stop(&self) {
+        self.cancel();
+        // That it was stopped is no news, and a failure was told already.
+        let _ = self.wait();
     }
 
     /// Waits until all jobs are done. Reports the first failure.
