@@ -152,6 +152,9 @@ impl From<StoreError> for Failure {
                     .hint("use the release of mstore that made it, or a later one, or another store: --store DIR"),
                 StoreError::NotAStore { .. } => Self::machine(text)
                     .hint("give the folder of a store, or one that is empty or absent: --store DIR"),
+                StoreError::Unreadable { .. } => Self::machine(text).hint(
+                    "the disk may be failing: save what you can; `mstore store verify` tells what is affected, and with --repair gets it again or forgets it",
+                ),
                 _ => Self::machine(text),
             },
         }

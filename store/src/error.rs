@@ -118,6 +118,14 @@ pub enum StoreError {
         /// What does not fit.
         detail: String,
     },
+    /// A pack file cannot be read: the disk fails, or the file was cut short while it was in use.
+    #[error("cannot read store file: {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// A record of the store is not well formed.
     #[error("{what} cannot be decoded: {hash}: {source}")]
     Decode {
@@ -253,7 +261,9 @@ impl StoreError {
             | E::Tar(_)
             | E::Git(_)
             | E::BadName { .. } => ErrorKind::Input,
-            E::Image(_) | E::Io { .. } | E::Database { .. } => ErrorKind::Machine,
+            E::Image(_) | E::Io { .. } | E::Unreadable { .. } | E::Database { .. } => {
+                ErrorKind::Machine
+            }
         }
     }
 }

@@ -130,7 +130,7 @@ impl Marks {
     /// Marks an object where it is found first: further copies of it are not needed. Tells where it
     /// is when it was not marked before.
     fn mark(&mut self, hash: &Hash) -> Result<Option<(Arc<Pack>, Place)>, StoreError> {
-        if let Some((number, at)) = self.packs.locate(hash) {
+        if let Some((number, at)) = self.packs.locate(hash)? {
             let pack = &self.packs.packs[number];
             let word = &mut self.bits[number][at / 64];
             let bit = 1 << (at % 64);

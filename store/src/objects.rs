@@ -26,7 +26,8 @@ pub(crate) fn parse_chunks(hash: Hash, list: &[u8]) -> Result<Vec<(Hash, u32)>, 
 impl Store {
     /// Finds an object, looking for new packs when it is not in those known.
     pub(crate) fn find(&self, hash: &Hash) -> Result<Option<(Arc<Pack>, Place)>, StoreError> {
-        if let Some((pack, place)) = self.packs().find(hash)? {
+        // What cannot be read may have been mended meanwhile.
+        if let Ok(Some((pack, place))) = self.packs().find(hash) {
             return Ok(Some((pack.clone(), place)));
         }
         let packs = self.refresh()?;
@@ -165,14 +166,17 @@ fn one_part<T>(
     take: &mut impl FnMut(&[u8]) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     if let Some(plain) = pack.plain(place)? {
-        if Hash::of(plain) != place.hash {
-            return Err(StoreError::Corrupt {
+        let is_good = Hash::of(plain) == place.hash;
+        let taken = if is_good { Some(take(plain)) } else { None };
+        // Also what was taken: the disk may have failed between the two.
+        pack.confirm(place)?;
+        return taken.unwrap_or_else(|| {
+            Err(StoreError::Corrupt {
                 what: "blob",
                 hash: place.hash,
                 detail: format!("content does not have this hash (in {})", pack.name),
-            });
-        }
-        return take(plain);
+            })
+        });
     }
     buffer.clear();
     pack.read_into(place, buffer)?;

@@ -164,7 +164,9 @@ fn rewrite(
     writer: &PackWriter,
     room: &mut Room,
 ) -> Result<(), StoreError> {
-    let record = pack.record(place)?;
+    let end = place.offset + place.record_len();
+    pack.load_range(place.offset, end, &mut room.stored)?;
+    let record = &room.stored[..place.record_len() as usize];
     let raw = pack.open_record(place, record, &mut room.raw)?;
     if Hash::of(raw) != place.hash {
         return Err(StoreError::Corrupt {

@@ -113,6 +113,12 @@ impl StatCache {
         }
     }
 
+    /// Tells whether the disk gave all that was read so far: zeros would be believed.
+    fn was_read(&self) -> bool {
+        let old = self.old.as_ref();
+        old.is_none_or(|map| map.lost_in(0..map.len()).is_none())
+    }
+
     fn record(&self, at: usize) -> &[u8] {
         match &self.old {
             Some(map) => &map[HEAD + at * RECORD..HEAD + (at + 1) * RECORD],
@@ -151,6 +157,9 @@ impl StatCache {
             let bytes = self.old.as_ref()?.get(from..from.checked_add(len)?)?;
             let list: Vec<(Bytes, Bytes)> = codec::decode(bytes, bytes.len()).ok()?;
             xattrs = list.into_iter().map(|(n, v)| (n.0, v.0)).collect();
+        }
+        if !self.was_read() {
+            return None;
         }
         self.used[at / 64].fetch_or(1 << (at % 64), Ordering::Relaxed);
         Some((blob, xattrs))
@@ -203,6 +212,9 @@ impl StatCache {
             if let (Ok(head), Some(xattrs)) = (record[..80].try_into(), xattrs) {
                 records.push((head, xattrs));
             }
+        }
+        if !self.was_read() {
+            records.clear();
         }
         for f in fresh.iter() {
             let mut head = [0; 80];

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::db::{Durable, add_pack, used};
-use crate::pack::{Effort, PackWriter, Packed, RECORD_HEAD, SealedPack};
+use crate::pack::{Effort, PackWriter, Packed, SealedPack};
 use crate::session::random_name;
 
 impl Store {
@@ -169,12 +169,14 @@ impl Store {
                             PackWriter::create(self.disk(), &path, effort)?
                         }
                     };
-                    let end = current.append(&Packed {
-                        hash: place.hash,
-                        sort: place.sort,
-                        raw: place.raw,
-                        flags: place.flags,
-                        stored: &pack.record(&place)?[RECORD_HEAD..],
+                    let end = pack.with_stored(&place, |stored| {
+                        current.append(&Packed {
+                            hash: place.hash,
+                            sort: place.sort,
+                            raw: place.raw,
+                            flags: place.flags,
+                            stored,
+                        })
                     })?;
                     if end > crate::ingest::PACK_LIMIT {
                         sealed.push((content, current.seal()?));

@@ -1,4 +1,8 @@
 //! One sealed pack, mapped.
+//!
+//! What the disk does not give reads as zeros (see [`Map`]). An index entry or a record that was found
+//! proves itself: entry and head of the record say the same. Everything else that was read from the
+//! map is confirmed before it counts, above all that something is *not* here.
 
 use std::cell::RefCell;
 use std::io;
@@ -38,6 +42,8 @@ pub(crate) struct Pack {
     /// Offset of the index section.
     index: usize,
     count: usize,
+    is_meta: bool,
+    effort: Effort,
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
@@ -61,11 +67,32 @@ impl Pack {
         if map.len() < HEAD_LEN + FANOUT + FOOT_LEN {
             return Err(damaged("shorter than an empty pack"));
         }
+        let mut pack = Pack {
+            name: name.to_string(),
+            path: path.to_path_buf(),
+            map,
+            touched: AtomicU64::new(0),
+            index: 0,
+            count: 0,
+            is_meta: false,
+            effort: Effort::Quick,
+        };
+        let parsed = pack.parse();
+        // Zeros in the place of what cannot be read are no damage, and no pack of this kind.
+        match pack.map.lost_in(0..pack.map.len()) {
+            Some(error) => Err(pack.unreadable(error)),
+            None => parsed.map(|()| pack),
+        }
+    }
+
+    fn parse(&mut self) -> Result<(), StoreError> {
+        let map = &self.map;
+        let damaged = |detail| self.damaged(detail);
         let foot = &map[map.len() - FOOT_LEN..];
         if map[..8] != HEAD_MAGIC[..] || foot[..8] != FOOT_MAGIC[..] {
             return Err(damaged("head or foot is not that of a pack"));
         }
-        let version = u32_at(&map, 8).unwrap_or(0);
+        let version = u32_at(map, 8).unwrap_or(0);
         if version != VERSION || u32_at(foot, 8) != Some(VERSION) {
             return Err(damaged("unknown version of the pack format"));
         }
@@ -82,31 +109,27 @@ impl Pack {
         if index < HEAD_LEN || expected != Some(map.len()) {
             return Err(damaged("length does not agree with the index"));
         }
-        Ok(Pack {
-            name: name.to_string(),
-            path: path.to_path_buf(),
-            map,
-            touched: AtomicU64::new(0),
-            index,
-            count,
-        })
+        self.effort = match u32_at(map, 12) {
+            Some(0) | None => Effort::Quick,
+            Some(_) => Effort::Thorough,
+        };
+        (self.index, self.count) = (index, count);
+        // A pack is never empty, and never mixed.
+        self.is_meta = count > 0
+            && self
+                .place(0)
+                .is_ok_and(|place| place.sort.content() == Content::Meta);
+        Ok(())
     }
 
     /// Tells whether this pack holds objects that name others.
     pub fn is_meta(&self) -> bool {
-        // A pack is never empty, and never mixed.
-        self.count > 0
-            && self
-                .place(0)
-                .is_ok_and(|place| place.sort.content() == Content::Meta)
+        self.is_meta
     }
 
     /// How hard what is in it was compressed.
     pub fn effort(&self) -> Effort {
-        match u32_at(&self.map, 12) {
-            Some(0) | None => Effort::Quick,
-            Some(_) => Effort::Thorough,
-        }
+        self.effort
     }
 
     /// Objects in this pack.
@@ -120,8 +143,9 @@ impl Pack {
     }
 
     /// The file from its index on.
-    pub fn index_bytes(&self) -> &[u8] {
-        &self.map[self.index..]
+    pub fn index_bytes(&self) -> Result<Vec<u8>, StoreError> {
+        let bytes = self.map[self.index..].to_vec();
+        self.index_lost().map_or(Ok(bytes), Err)
     }
 
     /// Length of the file.
@@ -136,6 +160,35 @@ impl Pack {
         }
     }
 
+    fn unreadable(&self, source: io::Error) -> StoreError {
+        StoreError::Unreadable {
+            path: self.path.clone(),
+            source,
+        }
+    }
+
+    /// Tells why some of the index could not be read, if so.
+    fn index_lost(&self) -> Option<StoreError> {
+        let lost = self.map.lost_in(self.index..self.map.len());
+        lost.map(|error| self.unreadable(error))
+    }
+
+    /// The reason for a record not to be what it should: damage, unless it could not be read.
+    fn blame(&self, place: &Place, damage: StoreError) -> StoreError {
+        match self.confirm(place) {
+            Err(unreadable) => unreadable,
+            Ok(()) => damage,
+        }
+    }
+
+    /// Tells whether all that was read of a record from the map is what the file has.
+    pub fn confirm(&self, place: &Place) -> Result<(), StoreError> {
+        let start = place.offset as usize;
+        self.map
+            .confirm(start..start + place.record_len() as usize)
+            .map_err(|error| self.unreadable(error))
+    }
+
     fn entry(&self, at: usize) -> &[u8] {
         let start = self.index + FANOUT + at * ENTRY_LEN;
         &self.map[start..start + ENTRY_LEN]
@@ -143,20 +196,24 @@ impl Pack {
 
     /// The place number `at` in the order of hashes.
     pub fn place(&self, at: usize) -> Result<Place, StoreError> {
-        let place = Place::from_index(self.entry(at))
-            .ok_or_else(|| self.damaged(format!("index entry {at} is not well formed")))?;
+        let damaged = |what: &str| {
+            self.index_lost()
+                .unwrap_or_else(|| self.damaged(format!("index entry {at} {what}")))
+        };
+        let place =
+            Place::from_index(self.entry(at)).ok_or_else(|| damaged("is not well formed"))?;
         let end = place
             .offset
             .checked_add(RECORD_HEAD as u64)
             .and_then(|n| n.checked_add(place.stored));
         if place.offset < HEAD_LEN as u64 || end.is_none_or(|end| end > self.index as u64) {
-            return Err(self.damaged(format!("index entry {at} points outside")));
+            return Err(damaged("points outside"));
         }
         Ok(place)
     }
 
-    /// Finds the number of an object.
-    pub fn position(&self, hash: &Hash) -> Option<usize> {
+    /// Finds the number of an object. That there is none is said only of an index that was read.
+    pub fn position(&self, hash: &Hash) -> Result<Option<usize>, StoreError> {
         let first = usize::from(hash.as_bytes()[0]);
         let bound = |slot: usize| {
             u32_at(&self.map, self.index + slot * 4).map_or(self.count, |n| n as usize)
@@ -165,22 +222,44 @@ impl Pack {
         let mut high = bound(first).min(self.count);
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.entry(middle)[..32].cmp(hash.as_bytes()) {
+            let entry = self.entry(middle);
+            match entry[..32].cmp(hash.as_bytes()) {
+                std::cmp::Ordering::Equal => return Ok(Some(middle)),
+                // No entry is of no kind: these are zeros, which lead nowhere.
+                _ if entry[56] == 0 => return self.place(middle).map(|_| None),
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
-                std::cmp::Ordering::Equal => return Some(middle),
             }
         }
-        None
+        if let Some(error) = self.index_lost() {
+            return Err(error);
+        }
+        // A file cut short in the middle of a page ends with zeros that nobody tells of.
+        if u32_at(&self.map, self.index + 255 * 4) != u32::try_from(self.count).ok() {
+            return Err(self.damaged("fanout table is wrong"));
+        }
+        Ok(None)
     }
 
-    /// The numbers of all objects whose hash begins with `prefix`, given as whole first bytes.
+    /// Finds an object.
     pub fn find(&self, hash: &Hash) -> Result<Option<Place>, StoreError> {
-        self.position(hash).map(|at| self.place(at)).transpose()
+        self.position(hash)?.map(|at| self.place(at)).transpose()
     }
 
-    /// A record as it lies in the file, head included.
-    pub fn record(&self, place: &Place) -> Result<&[u8], StoreError> {
+    /// Hands on the stored bytes of a record as they lie in the file, to be copied. When they cannot be
+    /// read this fails afterwards: what was made of them does not count then.
+    pub fn with_stored<T>(
+        &self,
+        place: &Place,
+        take: impl FnOnce(&[u8]) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let taken = take(&self.record(place)?[RECORD_HEAD..]);
+        self.confirm(place)?;
+        taken
+    }
+
+    /// A record as it lies in the file, head included. To be confirmed when it was read.
+    fn record(&self, place: &Place) -> Result<&[u8], StoreError> {
         let start = place.offset as usize;
         let touch = place.record_len() + AROUND;
         if self.touched.fetch_add(touch, Ordering::Relaxed) > RESIDENT {
@@ -189,7 +268,7 @@ impl Pack {
         }
         let bytes = &self.map[start..start + place.record_len() as usize];
         if bytes[..RECORD_HEAD] != place.head_bytes() {
-            return Err(self.disagrees(place));
+            return Err(self.blame(place, self.disagrees(place)));
         }
         Ok(bytes)
     }
@@ -203,7 +282,7 @@ impl Pack {
         }
         self.map
             .read_at(&mut out[..len], from)
-            .map_err(|e| StoreError::io("read pack", &self.path, e))
+            .map_err(|e| self.unreadable(e))
     }
 
     /// Reads an object's bytes, decompressed. What [`Pack::read_into`] says of damage holds here.
@@ -262,15 +341,18 @@ impl Pack {
     /// the zstd frame (which carries a checksum) is found; the hash is the caller's to check.
     pub fn read_into(&self, place: &Place, out: &mut Vec<u8>) -> Result<(), StoreError> {
         let record = self.record(place)?;
-        if out.is_empty() && place.flags & ZSTD != 0 {
-            return self.open_record(place, record, out).map(|_| ());
-        }
-        let mut raw = Vec::new();
-        out.extend_from_slice(self.open_record(place, record, &mut raw)?);
-        Ok(())
+        let read = if out.is_empty() && place.flags & ZSTD != 0 {
+            self.open_record(place, record, out).map(|_| ())
+        } else {
+            let mut raw = Vec::new();
+            let read = self.open_record(place, record, &mut raw);
+            read.map(|bytes| out.extend_from_slice(bytes))
+        };
+        self.confirm(place)?;
+        read
     }
 
-    /// The stored bytes when they are not compressed.
+    /// The stored bytes when they are not compressed. To be confirmed when they were read.
     pub fn plain(&self, place: &Place) -> Result<Option<&[u8]>, StoreError> {
         if place.flags & ZSTD != 0 || place.stored != place.raw {
             return Ok(None);
@@ -282,7 +364,11 @@ impl Pack {
     pub fn check_index(&self) -> Result<(), StoreError> {
         let end = self.map.len() - FOOT_LEN;
         let foot = &self.map[end..];
-        if blake3::hash(&self.map[self.index..end]).as_bytes()[..] != foot[32..64] {
+        let sum = blake3::hash(&self.map[self.index..end]);
+        if let Some(error) = self.index_lost() {
+            return Err(error);
+        }
+        if sum.as_bytes()[..] != foot[32..64] {
             return Err(self.damaged("checksum of the index is wrong"));
         }
         if foot[12..16] != [0; 4] {
@@ -294,7 +380,7 @@ impl Pack {
             if last.is_some_and(|last| last >= place.hash) {
                 return Err(self.damaged("index is not sorted"));
             }
-            if self.position(&place.hash) != Some(at) {
+            if self.position(&place.hash)? != Some(at) {
                 return Err(self.damaged("fanout table is wrong"));
             }
             last = Some(place.hash);

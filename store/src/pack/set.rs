@@ -1,6 +1,7 @@
 //! All packs of a store, as one moment saw them.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
@@ -13,8 +14,31 @@ pub(crate) struct PackSet {
     pub packs: Vec<Arc<Pack>>,
     /// Numbers of packs, those with most objects first: what is looked for is most likely there.
     pub order: Vec<usize>,
-    /// Packs that cannot be opened, with the reason; their objects count as missing.
+    /// Packs that cannot be opened, with the reason. The objects of those that are lost or damaged
+    /// count as missing.
     pub broken: Vec<(String, String)>,
+    /// One of those that are there and cannot be read. What it has is not missing: nobody knows.
+    unreadable: Option<Unreadable>,
+}
+
+/// An error of reading, to be told again and again.
+#[derive(Debug)]
+struct Unreadable {
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl Unreadable {
+    fn error(&self) -> StoreError {
+        let error = match self.error.raw_os_error() {
+            Some(number) => io::Error::from_raw_os_error(number),
+            None => io::Error::new(self.error.kind(), self.error.to_string()),
+        };
+        StoreError::Unreadable {
+            path: self.path.clone(),
+            source: error,
+        }
+    }
 }
 
 /// File name extension of packs.
@@ -40,10 +64,22 @@ impl PackSet {
                 Ok(pack) => set.packs.push(Arc::new(pack)),
                 // Damaged or lost, or the collector removed it after we read the list: its objects
                 // are not here either way.
-                Err(error @ (StoreError::DamagedFile { .. } | StoreError::Io { .. })) => {
+                Err(error @ StoreError::DamagedFile { .. }) => {
                     set.broken.push((name.to_string(), error.to_string()));
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let text = error.to_string();
+                    let (StoreError::Io { source, .. } | StoreError::Unreadable { source, .. }) =
+                        error
+                    else {
+                        return Err(error);
+                    };
+                    set.broken.push((name.to_string(), text));
+                    if source.kind() != io::ErrorKind::NotFound {
+                        let error = source;
+                        set.unreadable.get_or_insert(Unreadable { path, error });
+                    }
+                }
             }
         }
         set.packs.sort_by(|a, b| a.name.cmp(&b.name));
@@ -53,24 +89,41 @@ impl PackSet {
         Ok(set)
     }
 
-    /// Finds an object.
+    /// Finds an object. It is not here only if every pack could be read; else this fails.
     pub fn find(&self, hash: &Hash) -> Result<Option<(&Arc<Pack>, Place)>, StoreError> {
-        for pack in self.order.iter().map(|at| &self.packs[*at]) {
-            if let Some(place) = pack.find(hash)? {
-                return Ok(Some((pack, place)));
-            }
-        }
-        Ok(None)
+        self.first(|number| {
+            let pack = &self.packs[number];
+            Ok(pack.find(hash)?.map(|place| (pack, place)))
+        })
     }
 
     /// Finds the numbers of an object's pack, and of the object in it.
-    pub fn locate(&self, hash: &Hash) -> Option<(usize, usize)> {
-        let mut packs = self.order.iter();
-        packs.find_map(|at| Some((*at, self.packs[*at].position(hash)?)))
+    pub fn locate(&self, hash: &Hash) -> Result<Option<(usize, usize)>, StoreError> {
+        self.first(|number| {
+            let at = self.packs[number].position(hash)?;
+            Ok(at.map(|at| (number, at)))
+        })
     }
 
-    /// Tells whether an object is here, without looking at it.
+    fn first<T>(
+        &self,
+        look: impl Fn(usize) -> Result<Option<T>, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let mut failed = None;
+        for number in &self.order {
+            match look(*number) {
+                Ok(Some(found)) => return Ok(Some(found)),
+                Ok(None) => {}
+                // Another may have it.
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        let failed = failed.or_else(|| self.unreadable.as_ref().map(Unreadable::error));
+        failed.map_or(Ok(None), Err)
+    }
+
+    /// Tells whether an object is here for certain, without looking at it.
     pub fn contains(&self, hash: &Hash) -> bool {
-        self.locate(hash).is_some()
+        self.locate(hash).is_ok_and(|found| found.is_some())
     }
 }

@@ -1,7 +1,6 @@
 //! A store as the source of objects.
 
 use super::{Object, Source, TransferError};
-use crate::pack::RECORD_HEAD;
 use crate::{Hash, Lease, Store, StoreError, TreeHash};
 
 /// Reads objects from a store whose trees it protects while it lives.
@@ -44,8 +43,7 @@ impl LocalSource {
         }
         found.sort_by(|(a, p), (b, q)| (&a.name, p.offset).cmp(&(&b.name, q.offset)));
         for (pack, place) in found {
-            let record = pack.record(&place)?;
-            take(Object::new(place, &record[RECORD_HEAD..]))?;
+            take(pack.with_stored(&place, |stored| Ok(Object::new(place, stored)))?)?;
         }
         Ok(())
     }

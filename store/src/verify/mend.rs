@@ -67,13 +67,14 @@ fn scan(
         let record = Place::from_head(head).and_then(|place| {
             let stored = usize::try_from(place.stored).ok()?;
             let from = at + RECORD_HEAD;
-            let stored = bytes.get(from..from.checked_add(stored)?)?;
-            let sound = place.raw <= MAX_RAW && check_record_bytes(&place, stored);
+            // A copy: what the disk does not give any more turns into zeros at any time.
+            let stored = bytes.get(from..from.checked_add(stored)?)?.to_vec();
+            let sound = place.raw <= MAX_RAW && check_record_bytes(&place, &stored);
             sound.then_some((place, stored))
         });
         match record {
             Some((place, stored)) => {
-                take(&place, stored)?;
+                take(&place, &stored)?;
                 at += RECORD_HEAD + stored.len();
             }
             // Damaged: the next record begins where its mark is.

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::db::{Durable, add_pack};
-use crate::pack::{Content, PackSet, PackWriter, Packed, Place, RECORD_HEAD, Sort};
+use crate::pack::{Content, PackSet, PackWriter, Packed, Place, Sort};
 use crate::session::random_name;
 use crate::{Hash, Realisation, RegisteredPin, Root, Store, StoreError, TreeHash};
 
@@ -348,12 +348,14 @@ impl Store {
                 let path = session.tmp.join(random_name()?);
                 let writer = PackWriter::create(self.disk(), &path, pack.effort())?;
                 for place in places {
-                    writer.append(&Packed {
-                        hash: place.hash,
-                        sort: place.sort,
-                        raw: place.raw,
-                        flags: place.flags,
-                        stored: &pack.record(place)?[RECORD_HEAD..],
+                    pack.with_stored(place, |stored| {
+                        writer.append(&Packed {
+                            hash: place.hash,
+                            sort: place.sort,
+                            raw: place.raw,
+                            flags: place.flags,
+                            stored,
+                        })
                     })?;
                 }
                 new.push((content, writer.seal()?));

@@ -184,7 +184,7 @@ impl Reading<'_> {
                     .map(|(hash, size)| Chunk {
                         hash,
                         size,
-                        at: self.packs.locate(&hash),
+                        at: self.packs.locate(&hash).ok().flatten(),
                         first: false,
                     })
                     .collect();

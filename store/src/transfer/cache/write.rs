@@ -223,7 +223,7 @@ impl<'a> Folder<'a> {
                 return Err(TransferError::Cancelled);
             }
             let pack = &marks.packs.packs[number];
-            let object = Object::new(place, &pack.record(&place)?[RECORD_HEAD..]);
+            let object = pack.with_stored(&place, |stored| Ok(Object::new(place, stored)))?;
             progress.objects += 1;
             if content == Content::Data {
                 progress.content += place.raw;
@@ -356,7 +356,7 @@ impl Parts<'_> {
             let sealed = sole_owner(writer, || ())?.seal()?;
             let disk = self.folder.store.disk();
             let pack = crate::pack::Pack::open(disk, "new", &path)?;
-            let index = pack.index_bytes().to_vec();
+            let index = pack.index_bytes()?;
             debug_assert_eq!(sealed.len, pack.len());
             drop(pack);
             // Equal packs have equal names, whoever writes them.
