@@ -62,7 +62,8 @@ enum Command {
         /// that it is built anew
         #[arg(long)]
         repair: bool,
-        /// Compare what was written out with its trees too: checkouts, and files that farms link to
+        /// Compare what was written out with its trees too: checkouts, layers that builds left, and
+        /// files that farms link to
         #[arg(long)]
         checkouts: bool,
         /// Print JSON
@@ -109,6 +110,9 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
     let mut caches = Caches::default();
     if options.repair {
         caches = Caches::start(&place.config()?)?;
+    }
+    if options.repair || options.checkouts {
+        // What was written out has files of many owners.
         place.enter().map_err(Failure::machine)?;
     }
     let style = Style::stderr();

@@ -257,12 +257,230 @@ fn inside_random_builds() {
             assert_eq!(store.import_dir(&copy, &full).unwrap().tree, clamped);
             base = clamped;
         }
-        let report = store
-            .verify(&VerifyOptions::default(), &mut |_| ())
-            .unwrap();
-        assert_eq!(report.faults, []);
+        // All the layers too, as overlayfs shows them.
+        let all = VerifyOptions {
+            checkouts: true,
+            ..VerifyOptions::default()
+        };
+        assert_eq!(store.verify(&all, &mut |_| ()).unwrap().faults, []);
         let report = store.gc(&GcPolicy::newest(0), true).unwrap();
         assert!(!report.alive.is_empty());
+    }
+    unmount(&top, UnmountFlags::DETACH).unwrap();
+}
+
+#[test]
+fn damaged_layers_are_found_by_an_ordinary_user() {
+    again(
+        "inside_damaged_layers",
+        &["--user", "--map-root-user", "--mount"],
+    );
+}
+
+#[test]
+fn damaged_layers_are_found_by_root() {
+    if rustix::process::geteuid().is_root() {
+        again("inside_damaged_layers", &["--mount"]);
+    } else {
+        println!("skipped: not root");
+    }
+}
+
+const EPOCH: u64 = 1_000_000_000;
+
+fn set_time(path: &Path) {
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(EPOCH);
+    fs::File::open(path).unwrap().set_modified(time).unwrap();
+}
+
+fn set_note(path: &Path, value: &[u8]) {
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::lsetxattr(path, "user.note", value, flags).unwrap();
+}
+
+/// A store in which a layer lies over a checkout, and what a build did there: the base and the tree.
+fn layered(dir: &Path) -> Option<(Store, TreeHash, TreeHash)> {
+    let store = Store::open(&dir.join("store"), &OpenOptions::create()).unwrap();
+    let source = dir.join("source");
+    for folder in ["d", "opaque", "left/alone"] {
+        fs::create_dir_all(source.join(folder)).unwrap();
+    }
+    for file in [
+        "keep",
+        "same",
+        "gone",
+        "d/x",
+        "d/y",
+        "opaque/old",
+        "left/alone/f",
+    ] {
+        fs::write(source.join(file), "aaaa").unwrap();
+        set_time(&source.join(file));
+    }
+    let base = store.import_dir(&source, &ImportOptions::default());
+    let base = base.unwrap().tree;
+    let upper = dir.join("store/tmp/upper");
+    store.prepare_upper(base, &upper).unwrap();
+    let checkout = store.checkout(base).unwrap();
+    let merged = dir.join("merged");
+    if !overlay(
+        checkout.layers(),
+        &upper,
+        &dir.join("store/tmp/work"),
+        &merged,
+    ) {
+        return None;
+    }
+    fs::write(merged.join("same"), "bbbb").unwrap();
+    fs::remove_file(merged.join("gone")).unwrap();
+    fs::remove_dir_all(merged.join("opaque")).unwrap();
+    fs::create_dir(merged.join("opaque")).unwrap();
+    fs::write(merged.join("opaque/new"), "new").unwrap();
+    fs::create_dir_all(merged.join("n/m")).unwrap();
+    fs::write(merged.join("n/m/new"), "new").unwrap();
+    symlink("d", merged.join("link")).unwrap();
+    fs::set_permissions(merged.join("d"), fs::Permissions::from_mode(0o700)).unwrap();
+    set_note(&merged.join("keep"), b"one");
+    unmount(&merged, UnmountFlags::empty()).unwrap();
+    let options = CaptureOptions {
+        epoch: EPOCH as i64,
+    };
+    let tree = store.capture(base, &upper, &options).unwrap().tree;
+    store.keep_layer(base, tree, upper).unwrap();
+    assert_eq!(store.checkout(tree).unwrap().layers().len(), 2);
+    Some((store, base, tree))
+}
+
+type Harm = fn(&Path);
+
+/// What can go wrong in a layer, the file that is told, and what is said of it.
+const HARMS: [(Harm, &str, &str); 11] = [
+    (
+        |l| fs::write(l.join("same"), "cccc").unwrap(),
+        "/same",
+        "has other content",
+    ),
+    (
+        |l| fs::write(l.join("same"), "ccccc").unwrap(),
+        "/same",
+        "has 5 bytes, not 4",
+    ),
+    // The file of the base, of the same size and time, is not that of the tree.
+    (
+        |l| fs::remove_file(l.join("same")).unwrap(),
+        "/same",
+        "has other content (shown of checkouts/BASE)",
+    ),
+    // What the build removed comes back.
+    (
+        |l| fs::remove_file(l.join("gone")).unwrap(),
+        "/gone",
+        "is not in the tree (shown of checkouts/BASE)",
+    ),
+    (
+        |l| rustix::fs::lremovexattr(l.join("opaque"), "user.overlay.opaque").unwrap(),
+        "/opaque/old",
+        "is not in the tree (shown of checkouts/BASE)",
+    ),
+    (
+        |l| {
+            let (kind, mode) = (
+                rustix::fs::FileType::CharacterDevice,
+                rustix::fs::Mode::empty(),
+            );
+            rustix::fs::mknodat(rustix::fs::CWD, l.join("d/x"), kind, mode, 0).unwrap();
+        },
+        "/d/x",
+        "is hidden by a whiteout",
+    ),
+    (
+        |l| fs::write(l.join("extra"), "").unwrap(),
+        "/extra",
+        "is not in the tree",
+    ),
+    (
+        |l| fs::remove_dir_all(l.join("n/m")).unwrap(),
+        "/n/m",
+        "cannot be looked at: No such file or directory (os error 2)",
+    ),
+    (
+        |l| fs::set_permissions(l.join("d"), fs::Permissions::from_mode(0o755)).unwrap(),
+        "/d",
+        "has mode 755, not 700",
+    ),
+    (
+        |l| set_note(&l.join("keep"), b"two"),
+        "/keep",
+        "has other extended attributes",
+    ),
+    (
+        |l| fs::set_permissions(l, fs::Permissions::from_mode(0o700)).unwrap(),
+        "",
+        "has mode 700, not 755",
+    ),
+];
+
+#[test]
+#[ignore = "runs in a namespace, started by the others"]
+fn inside_damaged_layers() {
+    if std::env::var_os(INSIDE).is_none() {
+        return;
+    }
+    let tmp = tempfile::tempdir().unwrap();
+    let top = tmp.path().join("fs");
+    fs::create_dir(&top).unwrap();
+    mount("tmpfs", &top, "tmpfs", MountFlags::empty(), None).unwrap();
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    for (number, (harm, file, detail)) in HARMS.into_iter().enumerate() {
+        let dir = top.join(number.to_string());
+        fs::create_dir(&dir).unwrap();
+        let Some((store, base, tree)) = layered(&dir) else {
+            break;
+        };
+        let verify = |repair| {
+            let options = VerifyOptions {
+                checkouts: true,
+                repair,
+                ..VerifyOptions::default()
+            };
+            let report = store.verify(&options, &mut |_| ()).unwrap();
+            let told = report.faults.into_iter();
+            told.map(|f| (f.file.unwrap_or_default(), f.detail))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(verify(false), []);
+        let layer = store.path().join(format!("layers/{tree}"));
+        let times = ["", "d", "n", "same"].map(|name| layer.join(name));
+        let times = times.map(|path| (path.metadata().unwrap().modified().unwrap(), path));
+        harm(&layer);
+        // Only what is tried, no times with it.
+        for (time, path) in times {
+            if let Ok(file) = fs::File::open(path) {
+                file.set_modified(time).unwrap();
+            }
+        }
+        let detail = detail.replace("BASE", &base.to_string());
+        let expected = [(format!("layers/{tree}{file}"), detail)];
+        assert_eq!(verify(false), expected);
+        assert_eq!(verify(false), expected, "to look changes nothing");
+        assert_eq!(verify(true), expected);
+        assert_eq!(verify(false), []);
+        // The layer is not used any more, what was below it is.
+        let whole = store.checkout(tree).unwrap();
+        assert_eq!(
+            whole.layers(),
+            [store.path().join(format!("checkouts/{tree}"))]
+        );
+        let below = store.checkout(base).unwrap();
+        assert_eq!(
+            below.layers(),
+            [store.path().join(format!("checkouts/{base}"))]
+        );
+        assert_eq!(verify(false), []);
+        let copy = dir.join("copy");
+        store.copy_out(tree, &copy).unwrap();
+        let again = store.import_dir(&copy, &ImportOptions::default());
+        assert_eq!(again.unwrap().tree, tree);
     }
     unmount(&top, UnmountFlags::DETACH).unwrap();
 }

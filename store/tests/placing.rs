@@ -97,7 +97,8 @@ fn what_was_written_to_a_checkout_is_found_and_not_handed_on() {
     }
     fs::write(layer.join("more"), "").unwrap();
     let found = faults(&store, false);
-    assert_eq!(found.len(), 3, "{found:?}");
+    // The folder itself has another time besides.
+    assert_eq!(found.len(), 4, "{found:?}");
     assert!(
         found
             .iter()
@@ -106,7 +107,7 @@ fn what_was_written_to_a_checkout_is_found_and_not_handed_on() {
     // A copy is compared on the way.
     store.copy_out(tree, &tmp.path().join("copy")).unwrap();
     assert_eq!(import(&store, &tmp.path().join("copy")), tree);
-    assert_eq!(faults(&store, true).len(), 3);
+    assert_eq!(faults(&store, true).len(), 4);
     assert!(faults(&store, false).is_empty());
     let layer = store.checkout(tree).unwrap().layers()[0].clone();
     assert_eq!(import(&store, &layer), tree);

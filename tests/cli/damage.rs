@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use mstore_store::{Hash, ImportOptions, OpenOptions, Realisation, Store, TreeHash};
+use mstore_store::{
+    CaptureOptions, Hash, ImportOptions, OpenOptions, Realisation, Store, TreeHash,
+};
 
 use crate::environment::Environment;
 
@@ -59,6 +61,42 @@ fn a_damaged_content_is_told_forgotten_and_gone() {
         repaired.all()
     );
     let _ = env.run(&["store", "verify"]).ok();
+}
+
+/// A folder that a build left is a layer over another tree: the two together are compared.
+#[test]
+fn a_damaged_layer_is_told_and_dropped() {
+    let env = Environment::new();
+    let base = sample(&env);
+    let store = Store::open(&env.store(), &OpenOptions::create()).unwrap();
+    let below = store.checkout(base).unwrap();
+    let upper = env.store().join("tmp/upper");
+    store.prepare_upper(base, &upper).unwrap();
+    fs::write(upper.join("more"), "of a build\n").unwrap();
+    let options = CaptureOptions {
+        epoch: 1_000_000_000,
+    };
+    let tree = store.capture(base, &upper, &options).unwrap().tree;
+    store.add_root("built", tree).unwrap();
+    store.keep_layer(base, tree, upper).unwrap();
+    assert_eq!(store.checkout(tree).unwrap().layers().len(), 2);
+    drop((below, store));
+    let verify = ["store", "verify", "--checkouts"];
+    assert!(env.run(&verify).ok().ends_with("no fault\n"));
+    let file = env.store().join(format!("layers/{tree}/more"));
+    let time = fs::metadata(&file).unwrap().modified().unwrap();
+    fs::write(&file, "of nobody!\n").unwrap();
+    let opened = fs::File::options().write(true).open(&file).unwrap();
+    opened.set_modified(time).unwrap();
+    let told = env.run(&verify).fails(1);
+    let expected = format!("layers/{tree}/more: has other content");
+    assert!(told.contains(&expected), "{told}");
+    assert!(env.run(&["store", "verify"]).ok().contains("no fault"));
+    let told = env.run(&["store", "verify", "--checkouts", "--repair"]);
+    assert!(told.all().contains(&expected), "{}", told.all());
+    assert!(env.run(&verify).ok().ends_with("no fault\n"));
+    let store = Store::open(&env.store(), &OpenOptions::create()).unwrap();
+    assert_eq!(store.checkout(tree).unwrap().layers().len(), 1);
 }
 
 #[test]

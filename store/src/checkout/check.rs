@@ -1,16 +1,20 @@
-//! Compares folders that were written out with the trees that they should hold.
+//! Compares folders that were written out with the trees that they should hold: whole ones, and layers
+//! that builds left, each together with those below it as overlayfs shows them.
 
-use std::collections::BTreeSet;
-use std::ffi::CString;
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat,
+};
+use rustix::io::Errno;
 
 use super::LINKS;
-use crate::attributes::{Place, Spelling};
+use crate::attributes::{OPAQUE, Place, Spelling, WHITEOUT};
 use crate::error::show;
 use crate::manifest::{Entry, Kind, MAX_DEPTH, Meta};
 use crate::scan::mtime_of;
@@ -27,16 +31,23 @@ pub(crate) struct FolderFault {
     pub detail: String,
 }
 
+/// Files whose content was read and is right: layers share those below them. Device, inode, content.
+type Known = HashSet<(u64, u64, BlobHash)>;
+
 impl Store {
-    /// Compares every whole checkout of this boot with its tree; with `full` contents too.
+    /// Compares every checkout and layer of this boot with its tree; with `full` contents too.
     pub(crate) fn check_checkouts(&self, full: bool) -> Result<Vec<FolderFault>, StoreError> {
         let boot = self.disk().boot();
-        let made: BTreeSet<String> = self.database().read("list layers", |c| {
-            c.prepare("SELECT tree FROM layer WHERE base IS NULL AND boot = ?1")?
-                .query_map([&boot], |row| row.get(0))?
-                .collect()
-        })?;
+        let made = |whole: bool| -> Result<BTreeSet<String>, StoreError> {
+            self.database().read("list layers", |c| {
+                c.prepare("SELECT tree FROM layer WHERE (base IS NULL) = ?1 AND boot = ?2")?
+                    .query_map(rusqlite::params![whole, boot], |row| row.get(0))?
+                    .collect()
+            })
+        };
+        let wholes = made(true)?;
         let mut faults = Vec::new();
+        let mut known = Known::new();
         for (folder, spelling) in [("checkouts", Spelling::Overlay), (LINKS, Spelling::Plain)] {
             let dir = self.path().join(folder);
             let Ok(names) = self.disk().list(&dir) else {
@@ -45,35 +56,76 @@ impl Store {
             for name in names.iter().filter_map(|name| name.to_str()) {
                 let text = match folder {
                     LINKS => name.strip_suffix(&boot).and_then(|n| n.strip_suffix('-')),
-                    _ => made.get(name).map(String::as_str),
+                    _ => wholes.get(name).map(String::as_str),
                 };
                 // What is of another boot is not used any more.
                 let Some(Ok(tree)) = text.map(str::parse::<TreeHash>) else {
                     continue;
                 };
-                // A tree that is gone leaves its checkout to the collector.
-                let Ok(object) = self.tree(tree) else {
-                    continue;
-                };
-                let mut check = Check {
-                    store: self,
-                    tree,
-                    folder: dir.join(name),
-                    shown: format!("{folder}/{name}"),
-                    spelling,
-                    full,
-                    path: Vec::new(),
-                    buffer: Vec::new(),
-                    faults: Vec::new(),
-                };
-                match open(CWD, &*check.folder, OFlags::DIRECTORY) {
-                    Ok(top) => check.dir(&top, object.dir, 0),
-                    Err(error) => check.fault(format!("cannot be opened: {error}")),
-                }
-                faults.append(&mut check.faults);
+                let shown = format!("{folder}/{name}");
+                let layers = [dir.join(name)];
+                faults.append(
+                    &mut self.check_folder(tree, shown, &layers, spelling, full, &mut known)?,
+                );
             }
         }
+        for name in made(false)? {
+            let Ok(tree) = name.parse::<TreeHash>() else {
+                continue;
+            };
+            // Without all those below it, nobody uses a layer.
+            let Some(layers) = self.present_layers(tree)? else {
+                continue;
+            };
+            let shown = format!("layers/{name}");
+            let spelling = Spelling::Overlay;
+            faults
+                .append(&mut self.check_folder(tree, shown, &layers, spelling, full, &mut known)?);
+        }
         Ok(faults)
+    }
+
+    /// Compares what layers show together, topmost first, with a tree.
+    fn check_folder(
+        &self,
+        tree: TreeHash,
+        shown: String,
+        layers: &[PathBuf],
+        spelling: Spelling,
+        full: bool,
+        known: &mut Known,
+    ) -> Result<Vec<FolderFault>, StoreError> {
+        // A tree that is gone leaves its checkout to the collector.
+        let Ok(object) = self.tree(tree) else {
+            return Ok(Vec::new());
+        };
+        let mut check = Check {
+            store: self,
+            tree,
+            layers,
+            shown,
+            spelling,
+            full,
+            known,
+            path: Vec::new(),
+            buffer: Vec::new(),
+            faults: Vec::new(),
+        };
+        let mut levels = Vec::new();
+        for (layer, folder) in layers.iter().enumerate() {
+            match open(CWD, folder, OFlags::DIRECTORY).and_then(|fd| check.level(fd, layer)) {
+                // What is below a root is never hidden as a whole.
+                Ok((level, _)) => levels.push(level),
+                Err(error) => check.fault(format!("cannot be opened: {error}")),
+            }
+        }
+        if levels.len() == layers.len() {
+            if let Err(detail) = check.top(&levels[0], &object.root) {
+                check.fault(detail);
+            }
+            check.dir(&levels, object.dir, 0);
+        }
+        Ok(check.faults)
     }
 
     /// Makes nobody find folders again that are not what they should be.
@@ -90,11 +142,13 @@ impl Store {
                     .map_err(|e| StoreError::io("remove", folder, e))?;
                 continue;
             }
-            // A build may have it mounted: the next checkout, or the collector, removes it.
+            // A build may have it mounted: the next checkout, or the collector, removes it. Layers
+            // above it are not used any more either.
+            let whole = folder.parent().is_some_and(|p| p.ends_with("checkouts"));
             self.database()
                 .write(crate::db::Durable::No, "forget a checkout", |t| {
-                    let forget = "DELETE FROM layer WHERE tree = ?1 AND base IS NULL";
-                    t.execute(forget, [tree.to_string()])
+                    let forget = "DELETE FROM layer WHERE tree = ?1 AND (base IS NULL) = ?2";
+                    t.execute(forget, rusqlite::params![tree.to_string(), whole])
                 })?;
         }
         Ok(())
@@ -109,13 +163,33 @@ fn open(at: impl AsFd, name: impl rustix::path::Arg, more: OFlags) -> rustix::io
 struct Check<'a> {
     store: &'a Store,
     tree: TreeHash,
-    folder: PathBuf,
+    /// The folders, topmost first.
+    layers: &'a [PathBuf],
     shown: String,
     spelling: Spelling,
     full: bool,
+    known: &'a mut Known,
     path: Vec<u8>,
     buffer: Vec<u8>,
     faults: Vec<FolderFault>,
+}
+
+/// A directory in one of the layers.
+struct Level {
+    fd: OwnedFd,
+    /// Number of the layer.
+    layer: usize,
+    /// Empty files in it may stand for what is not there.
+    files_hide: bool,
+}
+
+/// What layers show of a name.
+enum Seen {
+    Nothing,
+    /// It is hidden: the layers below do not count.
+    Hidden,
+    /// The number of the level that has it.
+    At(usize, Stat),
 }
 
 impl Check<'_> {
@@ -127,13 +201,83 @@ impl Check<'_> {
         }
         self.faults.push(FolderFault {
             tree: self.tree,
-            folder: self.folder.clone(),
+            folder: self.layers[0].clone(),
             file,
             detail: detail.into(),
         });
     }
 
-    fn dir(&mut self, dir: &OwnedFd, manifest: DirHash, depth: usize) {
+    /// A directory, and whether it hides those of its name below it.
+    fn level(&self, fd: OwnedFd, layer: usize) -> rustix::io::Result<(Level, bool)> {
+        let mark = match self.layers.len() {
+            1 => None,
+            _ => Place::Open(&fd).value(OPAQUE)?,
+        };
+        let is = |word: &[u8]| mark.as_deref() == Some(word);
+        let (opaque, files_hide) = (is(b"y"), is(b"x"));
+        let level = Level {
+            fd,
+            layer,
+            files_hide,
+        };
+        Ok((level, opaque))
+    }
+
+    fn is_whiteout(&self, level: &Level, name: &CStr, stat: &Stat) -> rustix::io::Result<bool> {
+        if self.layers.len() == 1 {
+            return Ok(false);
+        }
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::CharacterDevice => Ok(stat.st_rdev == 0),
+            FileType::RegularFile if level.files_hide && stat.st_size == 0 => {
+                Ok(Place::Named(&level.fd, name).value(WHITEOUT)?.is_some())
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Looks a name up as overlayfs does.
+    fn look(&self, levels: &[Level], name: &CStr) -> rustix::io::Result<Seen> {
+        for (at, level) in levels.iter().enumerate() {
+            match statat(&level.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if self.is_whiteout(level, name, &stat)? => return Ok(Seen::Hidden),
+                Ok(stat) => return Ok(Seen::At(at, stat)),
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Seen::Nothing)
+    }
+
+    /// The directories of a name that are shown as one, beginning with that of the first level.
+    fn merged(&self, levels: &[Level], name: &CStr) -> rustix::io::Result<Vec<Level>> {
+        let mut found = Vec::new();
+        for level in levels {
+            match statat(&level.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => continue,
+                Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::Directory => break,
+                other => other?,
+            };
+            let child = open(&level.fd, name, OFlags::DIRECTORY)?;
+            let (child, opaque) = self.level(child, level.layer)?;
+            found.push(child);
+            if opaque {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    fn top(&self, top: &Level, meta: &Meta) -> Result<(), String> {
+        let stat = fstat(&top.fd).map_err(|e| format!("cannot be looked at: {e}"))?;
+        compare(&stat, meta, FileType::Directory)?;
+        if self.full {
+            self.attributes(&top.fd, meta)?;
+        }
+        Ok(())
+    }
+
+    fn dir(&mut self, levels: &[Level], manifest: DirHash, depth: usize) {
         // Damage of the store itself is told of elsewhere.
         let Ok(manifest) = self.store.manifest(manifest) else {
             return;
@@ -141,30 +285,46 @@ impl Check<'_> {
         if depth > MAX_DEPTH {
             return;
         }
-        let mut left: BTreeSet<Vec<u8>> = BTreeSet::new();
-        match Dir::read_from(dir) {
-            Ok(list) => {
-                for entry in list.flatten() {
-                    left.insert(entry.file_name().to_bytes().to_vec());
+        let mut left: BTreeSet<CString> = BTreeSet::new();
+        for level in levels {
+            let listed = Dir::read_from(&level.fd).and_then(|list| {
+                for entry in list {
+                    left.insert(entry?.file_name().to_owned());
                 }
+                Ok(())
+            });
+            if let Err(error) = listed {
+                return self.fault(format!("cannot be listed: {error}"));
             }
-            Err(error) => return self.fault(format!("cannot be listed: {error}")),
         }
-        left.remove(&b"."[..]);
-        left.remove(&b".."[..]);
+        left.remove(c".");
+        left.remove(c"..");
         for entry in manifest.into_entries() {
-            left.remove(&entry.name);
             let before = self.path.len();
             self.enter(&entry.name);
-            if let Err(detail) = self.entry(dir, &entry, depth) {
+            let checked = match CString::new(entry.name.clone()) {
+                Ok(name) => {
+                    left.remove(&name);
+                    self.entry(levels, &name, &entry, depth)
+                }
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(detail) = checked {
                 self.fault(detail);
             }
             self.path.truncate(before);
         }
         for name in left {
             let before = self.path.len();
-            self.enter(&name);
-            self.fault("is not in the tree");
+            self.enter(name.to_bytes());
+            match self.look(levels, &name) {
+                Ok(Seen::Hidden | Seen::Nothing) => {}
+                Ok(Seen::At(at, _)) => {
+                    let from = self.origin(&levels[at]);
+                    self.fault(format!("is not in the tree{from}"));
+                }
+                Err(error) => self.fault(format!("cannot be looked at: {error}")),
+            }
             self.path.truncate(before);
         }
     }
@@ -176,15 +336,46 @@ impl Check<'_> {
         self.path.extend_from_slice(name);
     }
 
-    fn entry(&mut self, dir: &OwnedFd, entry: &Entry, depth: usize) -> Result<(), String> {
-        let name = CString::new(entry.name.clone()).map_err(|e| e.to_string())?;
+    /// Tells of which layer below something is shown.
+    fn origin(&self, level: &Level) -> String {
+        let folder = &self.layers[level.layer];
+        match folder.strip_prefix(self.store.path()) {
+            Ok(folder) if level.layer > 0 => format!(" (shown of {})", folder.display()),
+            _ => String::new(),
+        }
+    }
+
+    fn entry(
+        &mut self,
+        levels: &[Level],
+        name: &CStr,
+        entry: &Entry,
+        depth: usize,
+    ) -> Result<(), String> {
         let is_device = matches!(entry.kind, Kind::Char { .. } | Kind::Block { .. });
-        let stat = match statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
+        let unseen = |error: Errno| format!("cannot be looked at: {error}");
+        let (at, stat) = match self.look(levels, name).map_err(unseen)? {
+            Seen::At(at, stat) => (at, stat),
             // Not every user may make devices.
-            Err(rustix::io::Errno::NOENT) if is_device => return Ok(()),
-            Err(error) => return Err(format!("cannot be looked at: {error}")),
+            Seen::Nothing if is_device => return Ok(()),
+            Seen::Nothing => return Err(unseen(Errno::NOENT)),
+            Seen::Hidden => return Err("is hidden by a whiteout".into()),
         };
+        let levels = &levels[at..];
+        self.shown_entry(levels, name, entry, &stat, depth)
+            .map_err(|detail| detail + &self.origin(&levels[0]))
+    }
+
+    /// Compares what the first level shows.
+    fn shown_entry(
+        &mut self,
+        levels: &[Level],
+        name: &CStr,
+        entry: &Entry,
+        stat: &Stat,
+        depth: usize,
+    ) -> Result<(), String> {
+        let dir = &levels[0].fd;
         let kind = match entry.kind {
             Kind::File { .. } => FileType::RegularFile,
             Kind::Dir { .. } => FileType::Directory,
@@ -197,33 +388,47 @@ impl Check<'_> {
         if FileType::from_raw_mode(stat.st_mode) != kind {
             return Err(format!("is not a {}", entry.kind.word()));
         }
-        compare(&stat, &entry.meta, kind)?;
+        compare(stat, &entry.meta, kind)?;
         match &entry.kind {
             Kind::File { blob, size } => {
                 if stat.st_size.unsigned_abs() != *size {
                     return Err(format!("has {} bytes, not {size}", stat.st_size));
                 }
                 if self.full {
-                    let file = open(dir, &name, OFlags::empty()).map_err(|e| e.to_string())?;
+                    let file = open(dir, name, OFlags::empty()).map_err(|e| e.to_string())?;
                     self.attributes(&file, &entry.meta)?;
-                    self.content(&File::from(file), *blob, *size)?;
+                    let key = (stat.st_dev, stat.st_ino, *blob);
+                    if !self.known.contains(&key) {
+                        self.content(&File::from(file), *blob, *size)?;
+                        self.known.insert(key);
+                    }
                 }
             }
             Kind::Dir { manifest } => {
-                let child = open(dir, &name, OFlags::DIRECTORY)
+                let children = self
+                    .merged(levels, name)
                     .map_err(|e| format!("cannot be opened: {e}"))?;
-                if self.full {
-                    self.attributes(&child, &entry.meta)?;
+                if let Some(first) = children.first().filter(|_| self.full) {
+                    self.attributes(&first.fd, &entry.meta)?;
                 }
-                self.dir(&child, *manifest, depth + 1);
+                self.dir(&children, *manifest, depth + 1);
             }
             Kind::Symlink { target } => {
-                let found = readlinkat(dir, &name, Vec::new()).map_err(|e| e.to_string())?;
+                let found = readlinkat(dir, name, Vec::new()).map_err(|e| e.to_string())?;
                 if found.as_bytes() != &target[..] {
                     return Err("points elsewhere".into());
                 }
             }
-            _ => {}
+            Kind::Char { major, minor } | Kind::Block { major, minor } => {
+                let found = (
+                    rustix::fs::major(stat.st_rdev),
+                    rustix::fs::minor(stat.st_rdev),
+                );
+                if found != (*major, *minor) {
+                    return Err(format!("is device {}:{}", found.0, found.1));
+                }
+            }
+            Kind::Fifo | Kind::Socket => {}
         }
         Ok(())
     }

@@ -29,7 +29,8 @@ pub struct VerifyOptions {
     pub repair: bool,
     /// Checks indexes and references only, not contents.
     pub quick: bool,
-    /// Compares what was written out to `checkouts` and `links` with its trees too.
+    /// Compares what was written out to `checkouts` and `links`, and the layers that builds left, with
+    /// their trees too.
     pub checkouts: bool,
 }
 
