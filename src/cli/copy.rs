@@ -152,9 +152,9 @@ fn split(what: &[String]) -> (Vec<TreeHash>, Vec<String>) {
 fn copy_to(place: &Place, args: &Args, to: &Remote) -> Result<Done, Failure> {
     let config = place.config()?;
     let key = transfer::signing_key(&config, args.sign.as_deref())?;
-    let (mut hashes, names) = split(&args.what);
-    let (beginnings, names): (Vec<_>, Vec<_>) =
-        names.into_iter().partition(|name| object::is_prefix(name));
+    let what = args.what.iter().cloned();
+    let (beginnings, names): (Vec<String>, Vec<String>) =
+        what.partition(|name| object::is_prefix(name));
     let mut parcel = Parcel::default();
     let store = if names.is_empty() {
         place.store_to_read()?
@@ -164,13 +164,7 @@ fn copy_to(place: &Place, args: &Args, to: &Remote) -> Result<Done, Failure> {
         session.store
     };
     for beginning in &beginnings {
-        hashes.push(object::one_tree(&store, beginning)?);
-    }
-    for tree in hashes {
-        if !store.has_tree(tree)? {
-            return Err(Failure::usage(format!("tree {tree} is not in the store")));
-        }
-        parcel.trees.insert(tree);
+        parcel.trees.insert(object::one_tree(&store, beginning)?);
     }
     if args.all {
         pack_all(&store, &mut parcel)?;

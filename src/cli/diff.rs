@@ -4,16 +4,22 @@ use std::process::ExitCode;
 
 use mstore_lang::Files;
 
+use super::object::Found;
 use super::place::{Place, Session, current_dir};
-use super::{Failure, output};
-use crate::plan::{Distribution, GitFiles, Graph, Lock, Pairing, Pins, TargetId, diff};
+use super::show::split;
+use super::{Failure, object, output, step};
+use crate::plan::{
+    Distribution, GitFiles, Graph, Lock, OneStep, Pairing, Pins, TargetId, diff, diff_steps,
+    tree_changes,
+};
 
 /// Compare derivations
 #[derive(clap::Args)]
 pub struct Args {
-    /// Two targets to compare with each other; with --from, the targets to compare between
-    /// revisions [default then: all of the default build]
-    #[arg(value_name = "TARGET")]
+    /// Two targets to compare with each other, or hashes of derivations, keys or trees or their
+    /// beginnings; with --from, the targets to compare between revisions [default then: all of the
+    /// default build]
+    #[arg(value_name = "TARGET|HASH")]
     targets: Vec<String>,
     /// Git revision of the specifications to compare from
     #[arg(long, value_name = "REV")]
@@ -39,15 +45,35 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
                     .hint("mstore diff stage3-corei7 stage3-amd64-k8")
                     .hint("to see what a change of the specifications rebuilds: mstore diff --from HEAD"));
             };
-            let one = |name: &String| session.graph(std::slice::from_ref(name), Pins::Optional);
-            diff(&one(a)?, &one(b)?, Pairing::ByClass, &session.facts)?
+            match (step::hash(&session, a)?, step::hash(&session, b)?) {
+                (None, None) => {
+                    let one =
+                        |name: &String| session.graph(std::slice::from_ref(name), Pins::Optional);
+                    diff(&one(a)?, &one(b)?, Pairing::ByClass, &session.facts)?
+                }
+                (x, y) if x.iter().chain(&y).any(step::is_tree) => {
+                    return trees(place, &session, a, b, &args);
+                }
+                (x, y) => {
+                    let (x, y) = steps(&session, (a, x), (b, y))?;
+                    diff_steps(&x, &y, &session.facts)?
+                }
+            }
         }
         Some(from) => {
-            let old = revision(place, &session, from, &args.targets)?;
+            let mut names = Vec::with_capacity(args.targets.len());
+            for name in &args.targets {
+                // The same target in both revisions, whatever its derivation is in the other.
+                names.push(match session.hash(name, object::DERIVATION)? {
+                    Some(found) => split(&found.of).0.to_owned(),
+                    None => name.clone(),
+                });
+            }
+            let old = revision(place, &session, from, &names)?;
             let new = match &args.to {
-                Some(to) => revision(place, &session, to, &args.targets)?,
+                Some(to) => revision(place, &session, to, &names)?,
                 None => {
-                    let ids = chosen(&session.distribution, &args.targets)?;
+                    let ids = chosen(&session.distribution, &names)?;
                     let recipes = session.recipes(&ids)?;
                     Graph::build(&recipes, &session.lock, &session.facts, Pins::Optional)?
                 }
@@ -66,6 +92,74 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(super::error::FOUND)
+    })
+}
+
+/// The two steps of a comparison in which at least one is named by a hash. A target stands for its step
+/// of the same name.
+fn steps(
+    session: &Session,
+    (a, x): (&str, Option<Found>),
+    (b, y): (&str, Option<Found>),
+) -> Result<(OneStep, OneStep), Failure> {
+    let by_hash = |found: &Option<Found>| match found {
+        Some(found) => step::known(session, found).map(|known| Some(known.step)),
+        None => Ok(None),
+    };
+    let (x, y) = (by_hash(&x)?, by_hash(&y)?);
+    let like = |other: &Option<OneStep>| {
+        let name = other.as_ref().map(|step| step.name.as_str())?;
+        Some(name.split_once(':')?.1.to_owned())
+    };
+    let named = |word: &str, other: &Option<OneStep>| {
+        let (target, step) = split(word);
+        let step = step.map(str::to_owned).or_else(|| like(other));
+        step::of_target(session, target, step.as_deref()).map(|known| known.step)
+    };
+    Ok(match (x, y) {
+        (Some(x), Some(y)) => (x, y),
+        (Some(x), None) => {
+            let y = named(b, &Some(x.clone()))?;
+            (x, y)
+        }
+        (None, y) => {
+            let x = named(a, &y)?;
+            let y = match y {
+                Some(y) => y,
+                None => named(b, &Some(x.clone()))?,
+            };
+            (x, y)
+        }
+    })
+}
+
+/// Compares two trees, path by path.
+fn trees(
+    place: &Place,
+    session: &Session,
+    a: &str,
+    b: &str,
+    args: &Args,
+) -> Result<ExitCode, Failure> {
+    let [a, b] = [a, b].map(|word| object::tree(place, &session.store, word));
+    let (a, b) = (a?.tree, b?.tree);
+    let changes = tree_changes(&session.store, a, b, usize::MAX)?;
+    if args.json {
+        output::json_pretty(&serde_json::json!({
+            "old": a.to_string(),
+            "new": b.to_string(),
+            "paths": changes.paths,
+        }))?;
+    } else if changes.paths.is_empty() {
+        output::line("no difference")?;
+    } else {
+        for path in &changes.paths {
+            output::line(path)?;
+        }
+    }
+    Ok(match changes.paths.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(super::error::FOUND),
     })
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
 use mstore_lang::DiskFiles;
-use mstore_store::{GcPolicy, GcReport, Gone, RegisteredPin, Store, TreeHash, Why};
+use mstore_store::{GcPolicy, GcReport, Gone, RegisteredPin, Store, Why};
 
 use super::output::{self, Style};
 use super::place::{Place, Session};
@@ -64,8 +64,7 @@ impl Wishes {
         let mut pins = Vec::new();
         for root in &config.roots {
             if object::is_prefix(root) {
-                let (hash, _) = object::one(store, root)?;
-                pins.push((format!("gc/roots: {root}"), TreeHash(hash)));
+                pins.push((format!("gc/roots: {root}"), object::one_tree(store, root)?));
             } else {
                 patterns.push(root.clone());
             }

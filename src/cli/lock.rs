@@ -67,17 +67,14 @@ fn parse<'a>(session: &Session, pin: &'a str) -> Result<(&'a str, TreeHash), Fai
     let (name, tree) = pin
         .split_once('=')
         .ok_or_else(|| Failure::usage(format!("`{pin}` is not of the form NAME=TREE")))?;
-    let tree: TreeHash = match tree.parse() {
-        Ok(tree) => tree,
-        Err(_) if object::is_prefix(tree) => object::one_tree(&session.store, tree)?,
-        Err(e) => return Err(Failure::usage(format!("`{tree}` is no tree: {e}"))),
-    };
-    if session.store.has_tree(tree)? {
-        Ok((name, tree))
-    } else {
-        Err(Failure::usage(format!(
+    if object::is_prefix(tree) {
+        return Ok((name, object::one_tree(&session.store, tree)?));
+    }
+    match tree.parse::<TreeHash>() {
+        Ok(tree) => Err(Failure::usage(format!(
             "the store does not have the tree {tree}"
-        )))
+        ))),
+        Err(e) => Err(Failure::usage(format!("`{tree}` is no tree: {e}"))),
     }
 }
 

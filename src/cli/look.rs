@@ -242,12 +242,13 @@ pub fn find(place: &Place, args: &Find) -> Result<ExitCode, Failure> {
         trees = store.trees()?;
     }
     let fits = |name: &[u8]| glob(&args.what, &String::from_utf8_lossy(name));
-    let known = object::is_prefix(&args.what) && !args.name;
-    let known = known && !store.objects_with_prefix(&args.what)?.is_empty();
-    let wanted = if known {
-        Wanted::Object(object::one(&store, &args.what)?.0)
-    } else {
-        Wanted::Name(&fits)
+    let known = match object::is_prefix(&args.what) && !args.name {
+        true => object::find(&store, &args.what, object::OBJECT)?,
+        false => None,
+    };
+    let wanted = match known {
+        Some(found) => Wanted::Object(found.hash),
+        None => Wanted::Name(&fits),
     };
     let limit = args.limit.unwrap_or(usize::MAX);
     let mut found = Vec::new();

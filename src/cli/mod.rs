@@ -41,6 +41,7 @@ mod serve;
 mod shell;
 mod show;
 mod snapshot;
+mod step;
 mod store;
 mod transfer;
 mod why;

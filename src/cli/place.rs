@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use mstore_lang::Definition;
 use mstore_store::{ErrorKind, OpenOptions, Store};
 
+use super::object::{self, Found, Wants};
 use super::{Failure, PlaceArgs, definitions};
 use crate::build::userns::{self, Choice, Entered, UsernsError};
 use crate::config::{self, Config};
@@ -158,11 +159,15 @@ pub struct Session {
     pub lock: Lock,
 }
 
+/// Whether this process may write into the store in `path`.
+fn may_write(path: &Path) -> bool {
+    let write = rustix::fs::Access::WRITE_OK;
+    rustix::fs::access(path, write).is_ok() && rustix::fs::access(path.join("db"), write).is_ok()
+}
+
 /// Opens a store that exists; for writing where that can be, so that answers are remembered.
 fn open_to_read(path: &Path) -> Result<Store, Failure> {
-    let write = rustix::fs::Access::WRITE_OK;
-    if rustix::fs::access(path, write).is_ok() && rustix::fs::access(path.join("db"), write).is_ok()
-    {
+    if may_write(path) {
         let options = OpenOptions {
             create: false,
             read_only: false,
@@ -200,9 +205,35 @@ impl Session {
         })
     }
 
-    /// The targets that the names stand for.
+    /// The targets that names stand for; the hash of a derivation, or its beginning, for the target that
+    /// it is a step of.
     pub fn targets(&self, names: &[String]) -> Result<Vec<TargetId>, Failure> {
-        Ok(self.distribution.expand(names)?)
+        let mut plain = Vec::with_capacity(names.len());
+        for name in names {
+            plain.push(match self.hash(name, object::DERIVATION)? {
+                Some(found) => object::planned_target(self, name, &found)?.to_string(),
+                None => name.clone(),
+            });
+        }
+        Ok(self.distribution.expand(&plain)?)
+    }
+
+    /// What the hash `word`, or the beginning of one, names; `None` where it is the name of a target or
+    /// cannot be a hash.
+    pub fn hash(&self, word: &str, wants: Wants) -> Result<Option<Found>, Failure> {
+        if !object::is_prefix(word) {
+            return Ok(None);
+        }
+        let Err(unknown) = self.distribution.expand(&[word]) else {
+            return Ok(None);
+        };
+        match object::planned(self, word, wants)? {
+            None => Err(Failure::from(unknown).hint(format!(
+                "nor does the hash of a {} begin with {word}",
+                wants.word
+            ))),
+            found => Ok(found),
+        }
     }
 
     /// Their recipes and those of what they start from.

@@ -3,15 +3,16 @@
 use std::process::ExitCode;
 
 use super::place::{Place, Session};
-use super::{Failure, output};
+use super::{Failure, output, step};
 use crate::plan::view::{DerivationView, TargetView};
 use crate::plan::{Pins, Staleness};
 
 /// Show the derivations of a target
 #[derive(clap::Args)]
 pub struct Args {
-    /// A target, or one of its steps as TARGET:STEP
-    #[arg(value_name = "TARGET")]
+    /// A target, one of its steps as TARGET:STEP, or the hash of a derivation, key or tree or its
+    /// beginning
+    #[arg(value_name = "TARGET|HASH")]
     target: String,
     /// Print JSON
     #[arg(long)]
@@ -21,6 +22,20 @@ pub struct Args {
 /// Runs the command.
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     let session = Session::to_read(place)?;
+    if let Some(found) = step::hash(&session, &args.target)? {
+        let known = step::known(&session, &found)?;
+        let mut view = DerivationView::alone(&known.step.derivation, &known.step.trees);
+        view.key = known.key.map(|k| k.to_string());
+        view.tree = known.tree.map(|t| t.to_string());
+        if args.json {
+            output::json_pretty(&view)?;
+        } else {
+            let mut text = String::new();
+            show_step(&view, &mut text);
+            output::line(text.trim_start())?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let (target, step) = split(&args.target);
     let graph = session.graph(&[target.to_owned()], Pins::Optional)?;
     let staleness = Staleness::walk(&graph, &session.facts, &mut ())?;

@@ -6,6 +6,7 @@ use super::error::USAGE;
 use super::gc::{self, Wishes};
 use mstore_store::{HistoryFilter, Outcome};
 
+use super::object::Sort;
 use super::place::{Place, Session};
 use super::{Failure, eval, object, output, why_value};
 use crate::plan::{Explainer, Pins, Staleness};
@@ -21,7 +22,7 @@ pub struct Args {
 enum Question {
     /// Why a target has to be built again
     Rebuild {
-        /// Targets
+        /// Targets, or hashes of derivations or their beginnings
         #[arg(required = true, value_name = "TARGET")]
         targets: Vec<String>,
         /// Print JSON
@@ -30,7 +31,7 @@ enum Question {
     },
     /// Why something in the store is kept by gc
     Alive {
-        /// The hash of a tree, a directory or a content, its beginning, a root or a target
+        /// The hash of a tree, a directory, a content, a derivation or a key, its beginning, a root or a target
         #[arg(value_name = "HASH|NAME")]
         what: String,
         #[command(flatten)]
@@ -113,8 +114,16 @@ fn rebuild(place: &Place, targets: &[String], json: bool) -> Result<ExitCode, Fa
 fn alive(place: &Place, what: &str, wishes: &Wishes, json: bool) -> Result<ExitCode, Failure> {
     let config = place.config()?.gc;
     let store = place.store_to_read()?;
-    let hash = if object::is_prefix(what) && !store.objects_with_prefix(what)?.is_empty() {
-        object::one(&store, what)?.0
+    let found = match object::is_prefix(what) {
+        true => object::find(&store, what, object::ANYTHING)?,
+        false => None,
+    };
+    let hash = if let Some(found) = found {
+        match found.sort {
+            Sort::Object(_) => found.hash,
+            // What is kept of a step is its tree.
+            Sort::Derivation | Sort::Key => object::tree_of(&store, found)?.0,
+        }
     } else if let Ok(hash) = what.parse() {
         // It may be gone already, which is an answer.
         hash

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use mstore_store::TreeHash;
 use serde::Serialize;
 
 use super::compare::{Reason, compare};
-use super::derivation::{DrvHash, Output, Source};
+use super::derivation::{Derivation, DrvHash, Output, Source};
 use super::facts::{FactsError, Trees};
 use super::graph::{Graph, Node};
 
@@ -79,6 +80,81 @@ pub enum Pairing {
     ByName,
     /// By target class and step: two targets that are made alike.
     ByClass,
+}
+
+/// One step by itself: as it is specified now, or as it was built.
+#[derive(Debug, Clone)]
+pub struct OneStep {
+    /// `BUILD/ARCH/SUBARCH/TARGET:STEP`.
+    pub name: String,
+    /// The step.
+    pub derivation: Derivation,
+    /// The trees of its inputs, as far as they are known.
+    pub trees: Vec<Option<TreeHash>>,
+}
+
+/// Compares two steps. Inputs are compared by their trees where both are known.
+pub fn diff_steps(old: &OneStep, new: &OneStep, trees: &dyn Trees) -> Result<PlanDiff, FactsError> {
+    let (a, b) = (&old.derivation, &new.derivation);
+    let mut reasons = compare(a, b);
+    for (at, (x, y)) in a.inputs.iter().zip(&b.inputs).enumerate() {
+        if x.role != y.role || x.at != y.at {
+            continue;
+        }
+        let known = |step: &OneStep| step.trees.get(at).copied().flatten();
+        match (known(old), known(new)) {
+            (Some(x), Some(z)) if x != z => reasons.push(Reason::Tree {
+                role: y.role,
+                old: x,
+                new: z,
+                changes: trees.changes(x, z, PATHS)?,
+            }),
+            (Some(_), Some(_)) => {}
+            _ if x.source != y.source => reasons.push(Reason::Field {
+                field: "input",
+                old: source_text(&x.source),
+                new: source_text(&y.source),
+            }),
+            _ => {}
+        }
+    }
+    let (was, is) = (a.hash(), b.hash());
+    if reasons.is_empty() && was == is {
+        return Ok(PlanDiff {
+            unchanged: 1,
+            ..PlanDiff::default()
+        });
+    }
+    let node = NodeDiff {
+        name: match old.name == new.name {
+            true => new.name.clone(),
+            false => format!("{} -> {}", old.name, new.name),
+        },
+        target: match new.name.split_once(':') {
+            Some((target, _)) => target.to_owned(),
+            None => new.name.clone(),
+        },
+        fate: match reasons.is_empty() {
+            true => Fate::Unaffected,
+            false => Fate::Changed,
+        },
+        old: Some(was),
+        new: Some(is),
+        reasons,
+    };
+    Ok(PlanDiff {
+        nodes: vec![node],
+        ..PlanDiff::default()
+    })
+}
+
+fn source_text(source: &Source) -> String {
+    match source {
+        Source::Tree(tree) => format!("tree {tree}"),
+        Source::Unpinned(name) => name.clone(),
+        Source::Derivation { hash, path } if path == "/" => format!("derivation {hash}"),
+        Source::Derivation { hash, path } => format!("derivation {hash}, {path} of it"),
+    }
 }
 
 /// Compares two plans. `trees` names the paths that differ in seeds and snapshots.

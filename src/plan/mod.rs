@@ -31,7 +31,7 @@ pub mod view;
 
 pub use compare::Reason;
 pub use derivation::{Derivation, DrvHash, Key, Resolved, Role, target_key};
-pub use diff::{Pairing, PlanDiff, diff};
+pub use diff::{OneStep, Pairing, PlanDiff, diff, diff_steps};
 pub use distribution::Distribution;
 pub use elements::{Asked, Elements};
 pub use error::{LockError, PlanError, SpecError};

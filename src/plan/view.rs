@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use mstore_store::TreeHash;
 use serde::Serialize;
 
 use super::derivation::{Derivation, Network, Output, Source};
@@ -159,14 +160,27 @@ impl From<&Index> for ListView {
 impl DerivationView {
     /// Shows a step of `graph`, with what `state` knows.
     pub fn new(graph: &Graph, node: &Node, state: Option<&State>) -> Self {
-        let drv: &Derivation = &node.derivation;
         let trees = state.and_then(State::trees);
-        let inputs = drv.inputs.iter().zip(&node.producers).enumerate();
+        let trees: Vec<_> = (0..node.derivation.inputs.len())
+            .map(|at| trees.and_then(|t| t.get(at)).copied())
+            .collect();
+        let mut view = Self::alone(&node.derivation, &trees);
+        view.key = state.and_then(State::key).map(|k| k.to_string());
+        view.tree = state.and_then(State::tree).map(|t| t.to_string());
+        for (input, producer) in view.inputs.iter_mut().zip(&node.producers) {
+            input.from = producer.map(|p| graph.nodes()[p].name.clone());
+        }
+        view
+    }
+
+    /// Shows a derivation by itself, with the trees of its inputs as far as they are known.
+    pub fn alone(drv: &Derivation, trees: &[Option<TreeHash>]) -> Self {
+        let inputs = drv.inputs.iter().enumerate();
         DerivationView {
             name: drv.name.clone(),
-            drv: node.hash.to_string(),
-            key: state.and_then(State::key).map(|k| k.to_string()),
-            tree: state.and_then(State::tree).map(|t| t.to_string()),
+            drv: drv.hash().to_string(),
+            key: None,
+            tree: None,
             target: drv.target.clone(),
             class: drv.class.clone(),
             build: drv.build.clone(),
@@ -174,7 +188,7 @@ impl DerivationView {
             subarch: drv.subarch.clone(),
             platform: drv.platform.clone(),
             inputs: inputs
-                .map(|(i, (input, producer))| InputView {
+                .map(|(i, input)| InputView {
                     role: input.role.to_string(),
                     at: input.at.clone(),
                     drv: match &input.source {
@@ -185,10 +199,10 @@ impl DerivationView {
                         Source::Derivation { path, .. } if path != "/" => Some(path.clone()),
                         _ => None,
                     },
-                    from: producer.map(|p| graph.nodes()[p].name.clone()),
+                    from: None,
                     tree: match &input.source {
                         Source::Tree(tree) => Some(tree.to_string()),
-                        _ => trees.and_then(|t| t.get(i)).map(|t| t.to_string()),
+                        _ => trees.get(i).copied().flatten().map(|t| t.to_string()),
                     },
                     unpinned: match &input.source {
                         Source::Unpinned(name) => Some(name.clone()),

@@ -41,6 +41,19 @@ impl Store {
         })
     }
 
+    /// What was produced under a key, or by a derivation, or is a tree: whichever `hash` is. Newest
+    /// first, steps before targets.
+    pub fn realisations_of(&self, hash: &Hash) -> Result<Vec<Realisation>, StoreError> {
+        self.database().read("look up realisations", |c| {
+            c.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM realisation WHERE ?1 IN (key, drv, tree) \
+                 ORDER BY name LIKE '%:%' DESC, started DESC, key"
+            ))?
+            .query_map([hash.to_string()], realisation_at)?
+            .collect()
+        })
+    }
+
     /// All realisations, newest first; with `name`, only those of that name.
     pub fn realisations(&self, name: Option<&str>) -> Result<Vec<Realisation>, StoreError> {
         self.database().read("list realisations", |c| {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::error::show;
+use crate::facts::hash_at;
 use crate::manifest::{Entry, Kind, Manifest, Meta};
 use crate::mark::Marks;
 use crate::pack::Sort;
@@ -85,6 +86,17 @@ pub struct StoreInfo {
     pub checkouts: u64,
 }
 
+/// The hash of a derivation, or a resolved key, that something was built or tried under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepHash {
+    /// The hash.
+    pub hash: Hash,
+    /// Whether it is a resolved key; else it is that of a derivation.
+    pub is_key: bool,
+    /// What it is of.
+    pub name: String,
+}
+
 impl Store {
     /// All trees that are here, sorted.
     pub fn trees(&self) -> Result<Vec<TreeHash>, StoreError> {
@@ -105,6 +117,31 @@ impl Store {
             }
         }
         Ok(found.into_iter().collect())
+    }
+
+    /// The derivations and keys whose hashes begin so, of everything that was built or tried, sorted.
+    /// `prefix` is (the beginning of) a hash as text.
+    pub fn steps_with_prefix(&self, prefix: &str) -> Result<Vec<StepHash>, StoreError> {
+        // Sorted after all that go on with a letter or a digit. Of a step and its target the step is named.
+        let end = format!("{prefix}~");
+        self.database().read("look for a derivation", |c| {
+            c.prepare_cached(
+                "SELECT hash, is_key, max(name) FROM (\
+                 SELECT key AS hash, 1 AS is_key, name FROM realisation UNION ALL \
+                 SELECT drv, 0, name FROM realisation UNION ALL \
+                 SELECT key, 1, name FROM history UNION ALL \
+                 SELECT drv, 0, name FROM history) \
+                 WHERE hash >= ?1 AND hash < ?2 GROUP BY hash, is_key ORDER BY hash, is_key",
+            )?
+            .query_map([prefix, &end], |row| {
+                Ok(StepHash {
+                    hash: hash_at(row, 0)?,
+                    is_key: row.get(1)?,
+                    name: row.get(2)?,
+                })
+            })?
+            .collect()
+        })
     }
 
     /// Finds what a path leads to. Links on the way are followed inside the tree, whose root is also

@@ -78,7 +78,7 @@ pub use gc::{GcPolicy, GcReport, Gone, Keeper, ObjectKind, Survivor, Why, WhyAli
 pub use git::{GitError, GitImported, GitOptions};
 pub use hash::{BlobHash, DirHash, Hash, ParseHashError, TreeHash};
 pub use image::{ImageError, ImageKind, ImageOptions};
-pub use inspect::{Found, Place, StoreInfo, Usage, Wanted};
+pub use inspect::{Found, Place, StepHash, StoreInfo, Usage, Wanted};
 pub use manifest::{Entry, Kind, Manifest, Meta, Mtime, Tree};
 pub use oci::{OciImage, OciOptions};
 pub use options::{CaptureOptions, Captured, ImportOptions, Imported, OpenOptions};

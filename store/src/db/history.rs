@@ -70,6 +70,8 @@ pub struct HistoryFilter<'a> {
     pub name: Option<&'a str>,
     /// Those of this key alone.
     pub key: Option<&'a Hash>,
+    /// Those alone of which this is the key, the derivation or the tree.
+    pub of: Option<&'a Hash>,
     /// The newest so many.
     pub limit: Option<u32>,
 }
@@ -131,13 +133,15 @@ impl Store {
         self.database().read("read the history", |c| {
             c.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM history WHERE (?1 IS NULL OR name = ?1) \
-                 AND (?2 IS NULL OR key = ?2) ORDER BY started DESC, id DESC LIMIT ?3"
+                 AND (?2 IS NULL OR key = ?2) AND (?4 IS NULL OR ?4 IN (key, drv, tree)) \
+                 ORDER BY started DESC, id DESC LIMIT ?3"
             ))?
             .query_map(
                 params![
                     filter.name,
                     filter.key.map(ToString::to_string),
-                    filter.limit.map_or(-1, i64::from)
+                    filter.limit.map_or(-1, i64::from),
+                    filter.of.map(ToString::to_string),
                 ],
                 attempt_at,
             )?
@@ -211,5 +215,25 @@ mod tests {
             ..all
         };
         assert_eq!(store.history(&by_key).unwrap(), [failed.clone()]);
+        let of = |hash: &Hash| {
+            let filter = HistoryFilter {
+                of: Some(hash),
+                ..all
+            };
+            store.history(&filter).unwrap().len()
+        };
+        assert_eq!(of(&tree.0), 1);
+        assert_eq!(of(&failed.drv), 3);
+        assert_eq!(of(&failed.key), 1);
+        // Derivations and keys are found by how they begin.
+        let begin = |hash: &Hash| hash.to_string()[..6].to_owned();
+        let found = store.steps_with_prefix(&begin(&failed.drv)).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].hash, found[0].is_key), (failed.drv, false));
+        assert_eq!(found[0].name, "b:run");
+        let found = store.steps_with_prefix(&begin(&built.key)).unwrap();
+        assert_eq!((found[0].hash, found[0].is_key), (built.key, true));
+        let all = store.steps_with_prefix("").unwrap();
+        assert_eq!(all.len(), 3, "two keys of one derivation");
     }
 }
