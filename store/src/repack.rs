@@ -45,6 +45,14 @@ impl Store {
         &self,
         go_on: &(dyn Fn(u64, u64) -> bool + Sync),
     ) -> Result<Repacked, StoreError> {
+        self.repack_in_steps(STEP, go_on)
+    }
+
+    pub(crate) fn repack_in_steps(
+        &self,
+        size: u64,
+        go_on: &(dyn Fn(u64, u64) -> bool + Sync),
+    ) -> Result<Repacked, StoreError> {
         self.writable("repack it")?;
         let _only = self.gc_lock()?;
         let packs = self.refresh()?;
@@ -70,7 +78,7 @@ impl Store {
             let mut bytes = 0;
             let fits = rest.iter().take_while(|pack| {
                 bytes += pack.len();
-                bytes <= STEP
+                bytes <= size
             });
             let (step, later) = rest.split_at(fits.count().max(1));
             rest = later;

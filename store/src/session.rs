@@ -88,7 +88,7 @@ pub(crate) fn clean(disk: &dyn Disk, root: &Path, database: &Database) {
         if id.ends_with(".new") {
             // Locked by us before its owner could lock it, or left over: an owner that comes late
             // renames a file that is gone, and reports that.
-            if old(&path) {
+            if is_old(&path) {
                 let _ = disk.remove(&path);
             }
             continue;
@@ -102,7 +102,8 @@ pub(crate) fn clean(disk: &dyn Disk, root: &Path, database: &Database) {
     }
 }
 
-fn old(path: &Path) -> bool {
+/// Whether nobody can be at work on a file that is renamed as soon as it is complete.
+pub(crate) fn is_old(path: &Path) -> bool {
     let age = fs::metadata(path)
         .and_then(|m| m.modified())
         .map(|m| m.elapsed().unwrap_or_default());

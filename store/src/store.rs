@@ -357,7 +357,7 @@ fn create(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
 
 /// Makes a folder and the missing ones above it, durably: what is synced within is worth nothing when
 /// a power cut takes the name away.
-fn create_all(path: &Path, disk: &dyn Disk) -> io::Result<()> {
+pub(crate) fn create_all(path: &Path, disk: &dyn Disk) -> io::Result<()> {
     if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
     }

@@ -1,10 +1,14 @@
 //! Faults at every call: a script of all that a store does runs on a [`FaultyDisk`] which fails at the
 //! first call, then at the second, and so on; then the machine comes back, and what was acknowledged
-//! must be there, nothing half-written may be seen, and everything must work again.
+//! must be there, nothing half-written may be seen, and everything must work again. Copies, repairs and
+//! repacks are scenes of their own (`scenes.rs`).
 //!
 //! By default only some of the calls are tried; `MSTORE_TEST_FAULTS=all` tries every one.
 
+mod copies;
 mod pairs;
+mod repairs;
+mod scenes;
 mod script;
 mod sweep;
 
@@ -111,9 +115,13 @@ fn closed(disk: &Arc<FaultyDisk>) {
 /// The machine comes back. All stores must be closed.
 fn come_back(world: &World, root: &Path, how: Crash) {
     world.crash(how);
-    if how == Crash::Kill {
-        return;
+    if how != Crash::Kill {
+        forget_unsynced(root);
     }
+}
+
+/// What a power cut takes that no world notes.
+fn forget_unsynced(root: &Path) {
     let _ = fs::remove_file(root.join("db/mstore.sqlite-shm"));
     // What was never synced may be anything.
     for folder in ["checkouts", "layers", "tmp"] {

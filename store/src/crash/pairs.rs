@@ -1,10 +1,13 @@
 //! Two processes on one store, and a fault at some call of them.
 
+use super::copies::{fact, of_store, options};
 use super::script::realisation;
 use super::*;
 use crate::disk::faulty::{Fault, mix};
+use crate::transfer::LocalSource;
 
 const ROOT: &str = "store";
+const PEER: &str = "peer";
 
 /// What one of the two does. It adds to the model what it did.
 type Work = fn(&Bench, &Store, &mut Model) -> Result<(), StoreError>;
@@ -59,6 +62,52 @@ fn export(bench: &Bench, store: &Store, _: &mut Model) -> Result<(), StoreError>
                 assert!(bytes == *expected);
             }
         }
+    }
+    Ok(())
+}
+
+fn repack(_: &Bench, store: &Store, _: &mut Model) -> Result<(), StoreError> {
+    for _ in 0..4 {
+        store.repack_in_steps(1, &|_, _| true)?;
+    }
+    Ok(())
+}
+
+fn repair(_: &Bench, store: &Store, _: &mut Model) -> Result<(), StoreError> {
+    let options = VerifyOptions {
+        repair: true,
+        ..VerifyOptions::default()
+    };
+    for _ in 0..4 {
+        let report = store.verify(&options, &mut |_| ())?;
+        assert_eq!(report.faults, []);
+    }
+    Ok(())
+}
+
+/// Copies into the store, in small parts, from one that nobody else uses.
+fn copy_in(bench: &Bench, store: &Store, model: &mut Model) -> Result<(), StoreError> {
+    let peer = bench.top.path().join(PEER);
+    let peer = Store::open(&peer, &OpenOptions::create()).unwrap();
+    for n in [2, 3] {
+        let options_of_import = ImportOptions::snapshot();
+        let tree = peer.import_dir(&bench.source(n), &options_of_import);
+        let tree = tree.unwrap().tree;
+        let source = LocalSource::new(&peer).unwrap();
+        of_store(store.receive_in_parts(&source, &[tree], &options(), 4000))?;
+        model.trees.insert(tree);
+        assert!(archive(store, tree)?.len() > 1024);
+    }
+    Ok(())
+}
+
+/// Copies from the store to a cache.
+fn copy_out(bench: &Bench, store: &Store, _: &mut Model) -> Result<(), StoreError> {
+    let cache = bench.top.path().join("cache");
+    for root in store.roots()? {
+        let fact = fact(realisation(9, "target", root.tree));
+        let written = store.write_cache(&cache, &[root.tree], &mut [fact].iter(), &options());
+        of_store(written)?;
     }
     Ok(())
 }
@@ -204,4 +253,24 @@ fn export_beside_gc() {
 fn verify_beside_gc_and_import() {
     pair([collect, verify]);
     pair([import, verify]);
+}
+
+#[test]
+fn repack_beside_import_and_gc() {
+    pair([repack, import]);
+    pair([import, repack]);
+    pair([repack, collect]);
+}
+
+#[test]
+fn copy_beside_gc() {
+    pair([copy_in, collect]);
+    pair([collect, copy_in]);
+    pair([collect, copy_out]);
+}
+
+#[test]
+fn repair_beside_import_and_copy() {
+    pair([repair, import]);
+    pair([copy_in, repair]);
 }

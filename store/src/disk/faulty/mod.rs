@@ -6,8 +6,8 @@
 //! back). *Contents*: every write and truncation, until its file is synced. The database comes
 //! through here as well, by a virtual file system of SQLite (see [`vfs`]).
 //!
-//! Names are undone in reverse order from some call on, as a journalling file system does, and
-//! contents in any choice, since the kernel writes pages back as it likes.
+//! Names are undone in reverse order from some call on, as a journalling file system does, or from a call
+//! of its own in each folder, and contents in any choice, since the kernel writes pages back as it likes.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Disk, DiskFile, Held, Lock, RealDisk};
+use crate::Hash;
 use crate::map::Map;
 
 pub(crate) mod vfs;
@@ -47,6 +48,9 @@ pub(crate) enum Crash {
     Hollow,
     /// Names up to some call, and some of the writes.
     Mixed(u64),
+    /// Names of each folder up to a call of its own, and some of the writes: a file system that does not
+    /// keep the order between folders.
+    Scattered(u64),
     /// Everything up to some call and nothing after: a disk that acknowledges early, in order.
     Late(u64),
 }
@@ -205,7 +209,7 @@ impl World {
         let mut state = self.lock();
         let last = state.calls;
         let cut = match how {
-            Crash::Kill | Crash::Hollow => u64::MAX,
+            Crash::Kill | Crash::Hollow | Crash::Scattered(_) => u64::MAX,
             Crash::Bare => 0,
             Crash::Mixed(seed) | Crash::Late(seed) => mix(seed, 1) % (last + 2),
         };
@@ -219,7 +223,7 @@ impl World {
                     Crash::Kill => true,
                     Crash::Bare | Crash::Hollow => false,
                     Crash::Late(_) => *number < cut,
-                    Crash::Mixed(seed) => mix(seed, *number) & 1 == 0,
+                    Crash::Mixed(seed) | Crash::Scattered(seed) => mix(seed, *number) & 1 == 0,
                 };
                 if kept {
                     apply(&mut left, change);
@@ -232,6 +236,14 @@ impl World {
                 .expect("a test file can be written");
         }
         for change in std::mem::take(&mut state.names).into_iter().rev() {
+            let cut = match (how, change.folder()) {
+                (Crash::Scattered(seed), Some(folder)) => {
+                    let folder = Hash::of(folder.as_os_str().as_encoded_bytes());
+                    let folder = u64::from_le_bytes(folder.as_bytes()[..8].try_into().unwrap());
+                    mix(seed, folder) % (last + 2)
+                }
+                _ => cut,
+            };
             if !change.durable && change.number >= cut {
                 state.undo(change);
             }

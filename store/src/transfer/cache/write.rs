@@ -1,8 +1,7 @@
 //! Writing a cache: everything is added whole, and named only by what comes after it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,13 +9,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::super::{Fact, FactKind, Object, Progress, ReceiveOptions, Received, TransferError};
 use super::listing::Listing;
 use super::{CACHE_FILE, CACHE_TEXT, check_cache_text};
+use crate::disk::Disk;
 use crate::lock::StoreLock;
 use crate::mark::Marks;
 use crate::pack::{
     Content, EXTENSION, Effort, LEVEL_THOROUGH, PackSet, PackWriter, Packed, RECORD_HEAD,
     with_packed,
 };
-use crate::session::random_name;
+use crate::session::{is_old, random_name};
+use crate::store::create_all;
 use crate::workers::{Batch, sole_owner};
 use crate::{Hash, Store, StoreError, TreeHash};
 
@@ -24,6 +25,8 @@ use crate::{Hash, Store, StoreError, TreeHash};
 /// server without ranges fetches for nothing.
 const PART: u64 = 64 << 20;
 const FOLDERS: [&str; 4] = ["packs", "trees", "realisations", "derivations"];
+/// How files begin that are not complete yet.
+const UNFINISHED: &str = ".new-";
 
 /// What was added to a cache.
 pub type CacheWritten = Received;
@@ -51,7 +54,8 @@ impl Store {
             for fact in facts {
                 cache.add_fact(fact)?;
             }
-            cache.sync_folders()?;
+            cache.sync("realisations")?;
+            cache.sync("derivations")?;
         }
         Ok(written)
     }
@@ -66,22 +70,22 @@ struct Folder<'a> {
     _lock: Option<StoreLock>,
 }
 
-fn put(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let failed = |e: io::Error| StoreError::io("write", path, e);
-    if fs::read(path).is_ok_and(|old| old == bytes) {
+/// Writes a file whole. Its name is durable when its folder was synced.
+fn put(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    if disk.read(path).is_ok_and(|old| old == bytes) {
         return Ok(());
     }
     let folder = path.parent().unwrap_or(Path::new("."));
-    let new = folder.join(format!(".new-{}", random_name()?));
+    let new = folder.join(format!("{UNFINISHED}{}", random_name()?));
     let write = || {
-        let mut file = File::create_new(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, path)
+        let file = disk.create(&new)?;
+        file.write_at(bytes, 0)?;
+        file.sync()?;
+        disk.rename(&new, path)
     };
     write().map_err(|e| {
-        let _ = fs::remove_file(&new);
-        failed(e)
+        let _ = disk.remove(&new);
+        StoreError::io("write", path, e)
     })
 }
 
@@ -98,26 +102,29 @@ impl<'a> Folder<'a> {
     fn open(store: &'a Store, folder: &Path, write: bool) -> Result<Option<Self>, TransferError> {
         let io = |action, path: &Path, e| TransferError::from(StoreError::io(action, path, e));
         let marker = folder.join(CACHE_FILE);
-        match fs::read(&marker) {
-            Ok(text) => check_cache_text(&text)
-                .map_err(|why| TransferError::peer(folder.display().to_string(), why))?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound && write => {
-                for name in FOLDERS {
-                    let path = folder.join(name);
-                    fs::create_dir_all(&path).map_err(|e| io("create", &path, e))?;
-                }
-                put(&marker, CACHE_TEXT.as_bytes())?;
+        let disk = store.disk();
+        let found = match disk.read(&marker) {
+            Ok(text) => {
+                check_cache_text(&text)
+                    .map_err(|why| TransferError::peer(folder.display().to_string(), why))?;
+                true
             }
+            Err(e) if e.kind() == io::ErrorKind::NotFound && write => false,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(io("read", &marker, e)),
-        }
+        };
         let mut lock = None;
         if write {
             for name in FOLDERS {
                 let path = folder.join(name);
-                fs::create_dir_all(&path).map_err(|e| io("create", &path, e))?;
+                create_all(&path, disk).map_err(|e| io("create", &path, e))?;
             }
-            lock = Some(StoreLock::take_file(store.disk(), &marker, true)?);
+            if !found {
+                put(disk, &marker, CACHE_TEXT.as_bytes())?;
+            }
+            // One that was found may be of somebody who did not come this far.
+            disk.sync_dir(folder).map_err(|e| io("sync", folder, e))?;
+            lock = Some(StoreLock::take_file(disk, &marker, true)?);
         }
         let mut cache = Folder {
             store,
@@ -136,31 +143,44 @@ impl<'a> Folder<'a> {
         self.path.join("packs")
     }
 
-    fn names(&self) -> Result<Vec<String>, StoreError> {
-        let dir = self.packs_dir();
-        let list = fs::read_dir(&dir).map_err(|e| StoreError::io("list", &dir, e))?;
-        let mut names = Vec::new();
-        for entry in list {
-            let entry = entry.map_err(|e| StoreError::io("list", &dir, e))?;
-            names.extend(entry.file_name().into_string());
-        }
-        names.sort_unstable();
-        Ok(names)
+    fn disk(&self) -> &'a dyn Disk {
+        self.store.disk()
     }
 
-    /// Removes what interrupted additions left. Nobody else writes: the cache is locked.
+    fn names(&self, dir: &Path) -> Result<Vec<String>, StoreError> {
+        let list = self.disk().list(dir);
+        let list = list.map_err(|e| StoreError::io("list", dir, e))?;
+        Ok(list
+            .into_iter()
+            .filter_map(|n| n.into_string().ok())
+            .collect())
+    }
+
+    /// Removes what interrupted additions left. Nobody else writes to the folders: the cache is locked.
+    /// Beside them somebody may be making the cache still, and not have the lock yet.
     fn sweep(&self) -> Result<(), StoreError> {
-        for name in self.names()? {
-            if name.starts_with(".new-") {
-                let _ = fs::remove_file(self.packs_dir().join(name));
+        let folders = FOLDERS.iter().map(|name| self.path.join(name));
+        for dir in folders.chain([self.path.clone()]) {
+            for name in self.names(&dir)? {
+                let path = dir.join(&name);
+                if name.starts_with(UNFINISHED) && (dir != self.path || is_old(&path)) {
+                    let _ = self.disk().remove(&path);
+                }
             }
         }
         Ok(())
     }
 
+    /// Makes durable what has its name in a folder.
+    fn sync(&self, folder: &str) -> Result<(), StoreError> {
+        let path = self.path.join(folder);
+        let synced = self.disk().sync_dir(&path);
+        synced.map_err(|e| StoreError::io("sync", &path, e))
+    }
+
     /// The packs that are complete.
     fn load(&self) -> Result<PackSet, StoreError> {
-        let all: BTreeSet<String> = self.names()?.into_iter().collect();
+        let all: BTreeSet<String> = self.names(&self.packs_dir())?.into_iter().collect();
         let names: Vec<String> = all
             .iter()
             .filter_map(|name| name.strip_suffix(EXTENSION))
@@ -234,6 +254,8 @@ impl<'a> Folder<'a> {
         }
         let bytes = parts.written.clone();
         parts.finish()?;
+        // What names something comes after it, whatever moment the power fails in.
+        self.sync("packs")?;
         let packs = Arc::new(self.load()?);
         for tree in trees {
             let listing = Listing::of(&packs, *tree)?.map_err(|hash| {
@@ -241,10 +263,12 @@ impl<'a> Folder<'a> {
                 TransferError::peer(name, format!("object {hash} is not in the cache after all"))
             })?;
             put(
+                self.disk(),
                 &self.path.join("trees").join(tree.to_string()),
                 &listing.encode(),
             )?;
         }
+        self.sync("trees")?;
         Ok(Received {
             objects: progress.objects,
             bytes: bytes.load(Ordering::Relaxed),
@@ -259,7 +283,7 @@ impl<'a> Folder<'a> {
             .join(fact.realisation.key.to_string());
         let mut fact = fact.clone();
         // Others may have signed the same.
-        if let Ok(bytes) = fs::read(&path)
+        if let Ok(bytes) = self.disk().read(&path)
             && let Ok(old) = Fact::decode(&bytes)
             && old.signed_bytes() == fact.signed_bytes()
         {
@@ -268,22 +292,14 @@ impl<'a> Folder<'a> {
             fact.signatures.dedup();
         }
         let bytes = fact.encode();
-        put(&path, &bytes)?;
+        put(self.disk(), &path, &bytes)?;
         if fact.kind == FactKind::Step {
             let drv = fact.realisation.drv.to_string();
-            put(&self.path.join("derivations").join(drv), &bytes)?;
-        }
-        Ok(())
-    }
-
-    fn sync_folders(&self) -> Result<(), StoreError> {
-        for path in FOLDERS
-            .iter()
-            .map(|name| self.path.join(name))
-            .chain([self.path.clone()])
-        {
-            let synced = File::open(&path).and_then(|dir| dir.sync_all());
-            synced.map_err(|e| StoreError::io("sync", &path, e))?;
+            put(
+                self.disk(),
+                &self.path.join("derivations").join(drv),
+                &bytes,
+            )?;
         }
         Ok(())
     }
@@ -307,10 +323,9 @@ impl Parts<'_> {
         let writer = match self.open.get(&content) {
             Some((_, writer)) => writer.clone(),
             None => {
-                let name = format!(".new-{}", random_name()?);
+                let name = format!("{UNFINISHED}{}", random_name()?);
                 let path = self.folder.packs_dir().join(name);
-                let disk = self.folder.store.disk();
-                let writer = PackWriter::create(disk, &path, Effort::Thorough)?;
+                let writer = PackWriter::create(self.folder.disk(), &path, Effort::Thorough)?;
                 let writer = Arc::new(writer);
                 self.open.insert(content, (path, writer.clone()));
                 writer
@@ -354,7 +369,7 @@ impl Parts<'_> {
         self.bytes = 0;
         for (_, (path, writer)) in std::mem::take(&mut self.open) {
             let sealed = sole_owner(writer, || ())?.seal()?;
-            let disk = self.folder.store.disk();
+            let disk = self.folder.disk();
             let pack = crate::pack::Pack::open(disk, "new", &path)?;
             let index = pack.index_bytes()?;
             debug_assert_eq!(sealed.len, pack.len());
@@ -362,9 +377,10 @@ impl Parts<'_> {
             // Equal packs have equal names, whoever writes them.
             let name = Hash::of(&index).to_string();
             let dir = self.folder.packs_dir();
-            put(&dir.join(format!("{name}.index")), &index)?;
+            put(disk, &dir.join(format!("{name}.index")), &index)?;
             let to = dir.join(format!("{name}{EXTENSION}"));
-            fs::rename(&path, &to).map_err(|e| StoreError::io("add pack", &to, e))?;
+            disk.rename(&path, &to)
+                .map_err(|e| StoreError::io("add pack", &to, e))?;
         }
         Ok(())
     }
@@ -378,7 +394,7 @@ impl Drop for Parts<'_> {
     fn drop(&mut self) {
         for (path, _) in std::mem::take(&mut self.open).into_values() {
             // What stays is swept by the next addition.
-            let _ = fs::remove_file(path);
+            let _ = self.folder.disk().remove(&path);
         }
     }
 }
