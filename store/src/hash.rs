@@ -1,6 +1,8 @@
 //! Hashes and the four kinds of names made from them.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::str::FromStr;
 
 use serde::de::{Error as _, Visitor};
@@ -78,6 +80,26 @@ impl fmt::Display for Hash {
 impl fmt::Debug for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// A set of hashes. They are spread evenly as they are: hashing them again would only take time.
+pub(crate) type HashedSet = HashSet<Hash, BuildHasherDefault<Spread>>;
+
+/// Takes eight bytes of a [`Hash`] for the place in a table.
+#[derive(Debug, Default)]
+pub(crate) struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write(&mut self, bytes: &[u8]) {
+        // The length that comes before the bytes has eight of its own, which these replace.
+        if let Some(eight) = bytes.last_chunk() {
+            self.0 = u64::from_le_bytes(*eight);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -5,12 +5,12 @@
 //! temporary names; [`Ingest::commit`] makes them durable and visible. Dropped before, nothing of it
 //! stays.
 
-use std::collections::HashSet;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::hash::HashedSet;
 use crate::lock::StoreLock;
 use crate::manifest::{Manifest, Tree};
 use crate::pack::{
@@ -40,7 +40,7 @@ pub(crate) struct Ingest {
     /// Keeps the collector from removing what this relies on.
     _lock: StoreLock,
     packs: Arc<PackSet>,
-    seen: [Mutex<HashSet<Hash>>; SHARDS],
+    seen: [Mutex<HashedSet>; SHARDS],
     state: Mutex<Writing>,
     spare: Mutex<Vec<Vec<u8>>>,
     /// Bytes written, before compression.

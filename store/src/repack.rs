@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
+use crate::hash::HashedSet;
 use crate::pack::{
     Content, Effort, LEVEL_THOROUGH, Pack, PackWriter, Packed, Place, RECORD_HEAD, Room,
     SealedPack, with_packed,
@@ -117,7 +118,7 @@ impl Store {
         go_on: &(dyn Fn(u64) -> bool + Sync),
     ) -> Result<Option<SealedPack>, StoreError> {
         let session = self.session()?;
-        let mut seen: HashSet<Hash> = HashSet::new();
+        let mut seen = HashedSet::default();
         let mut objects: Vec<(&Pack, Place)> = Vec::new();
         for pack in packs {
             let mut places = Vec::with_capacity(pack.count());

@@ -15,6 +15,7 @@ use rustix::fs::Stat;
 
 use crate::attributes::Attributes;
 use crate::codec::{self, Bytes};
+use crate::disk::DiskFile;
 use crate::map::Map;
 use crate::session::random_name;
 use crate::{BlobHash, Hash, Store};
@@ -49,6 +50,10 @@ impl Key {
         }
     }
 
+    fn inode(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
     fn bytes(&self) -> [u8; 48] {
         let mut out = [0; 48];
         out[..8].copy_from_slice(&self.device.to_le_bytes());
@@ -73,7 +78,7 @@ impl Key {
 struct Fresh {
     key: Key,
     blob: BlobHash,
-    xattrs: Vec<u8>,
+    xattrs: Box<[u8]>,
 }
 
 /// The cache of one imported directory.
@@ -129,7 +134,7 @@ impl StatCache {
     /// Looks up an unchanged file.
     pub fn get(&self, key: &Key) -> Option<(BlobHash, Attributes)> {
         let (mut low, mut high) = (0, self.count);
-        let want = (key.device, key.inode);
+        let want = key.inode();
         while low < high {
             let middle = low + (high - low) / 2;
             let record = self.record(middle);
@@ -171,13 +176,13 @@ impl StatCache {
             return;
         }
         let xattrs = if xattrs.is_empty() {
-            Vec::new()
+            Box::default()
         } else {
             let list: Vec<_> = xattrs
                 .iter()
                 .map(|(n, v)| (Bytes(n.clone()), Bytes(v.clone())))
                 .collect();
-            codec::encode(&list)
+            codec::encode(&list).into_boxed_slice()
         };
         let mut fresh = self.fresh.lock().unwrap_or_else(|e| e.into_inner());
         fresh.push(Fresh { key, blob, xattrs });
@@ -186,69 +191,124 @@ impl StatCache {
     /// Writes the cache for next time, if anything is new. Failing to is no failure of the import.
     pub fn save(self, store: &Store) {
         let mut fresh = self.fresh.lock().unwrap_or_else(|e| e.into_inner());
-        let kept = self
-            .used
-            .iter()
-            .map(|bits| bits.load(Ordering::Relaxed).count_ones() as usize)
-            .sum::<usize>();
-        if fresh.is_empty() && kept == self.count {
+        let used = |at: usize| self.used[at / 64].load(Ordering::Relaxed) >> (at % 64) & 1 == 1;
+        if fresh.is_empty() && (0..self.count).all(used) {
             return;
         }
-        fresh.sort_unstable_by_key(|f| (f.key.device, f.key.inode));
-        fresh.dedup_by_key(|f| (f.key.device, f.key.inode));
-        let mut records: Vec<([u8; 80], &[u8])> = Vec::with_capacity(kept + fresh.len());
-        for at in 0..self.count {
-            let record = self.record(at);
-            let is_used = self.used[at / 64].load(Ordering::Relaxed) >> (at % 64) & 1 == 1;
-            let own = (u64_at(record, 0), u64_at(record, 8));
-            let replaced = fresh
-                .binary_search_by_key(&own, |f| (f.key.device, f.key.inode))
-                .is_ok();
-            if !is_used || replaced {
-                continue;
-            }
-            let (from, len) = (u64_at(record, 80) as usize, u64_at(record, 88) as usize);
-            let xattrs = self.old.as_ref().and_then(|map| map.get(from..from + len));
-            if let (Ok(head), Some(xattrs)) = (record[..80].try_into(), xattrs) {
-                records.push((head, xattrs));
-            }
-        }
-        if !self.was_read() {
-            records.clear();
-        }
-        for f in fresh.iter() {
-            let mut head = [0; 80];
-            head[..48].copy_from_slice(&f.key.bytes());
-            head[48..].copy_from_slice(f.blob.0.as_bytes());
-            records.push((head, &f.xattrs));
-        }
-        let order = |r: &([u8; 80], &[u8])| (u64_at(&r.0, 0), u64_at(&r.0, 8));
-        records.sort_by_key(order);
-        let mut out = Vec::with_capacity(HEAD + records.len() * RECORD + TAIL);
-        out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&(records.len() as u64).to_le_bytes());
-        out.extend_from_slice(&1u64.to_le_bytes());
-        let mut at = (HEAD + records.len() * RECORD) as u64;
-        for (head, xattrs) in &records {
-            out.extend_from_slice(head);
-            out.extend_from_slice(&at.to_le_bytes());
-            out.extend_from_slice(&(xattrs.len() as u64).to_le_bytes());
-            at += xattrs.len() as u64;
-        }
-        for (_, xattrs) in &records {
-            out.extend_from_slice(xattrs);
-        }
-        let check = blake3::hash(&out);
-        out.extend_from_slice(check.as_bytes());
+        fresh.sort_unstable_by_key(|f| f.key.inode());
+        fresh.dedup_by_key(|f| f.key.inode());
         let write = || -> std::io::Result<()> {
             let session = store.session().map_err(std::io::Error::other)?;
             let name = random_name().map_err(std::io::Error::other)?;
             let new = session.tmp.join(format!("statcache-{name}"));
             // A crash leaves what the checksum refuses: nothing needs to be synced.
-            store.disk().create(&new)?.write_at(&out, 0)?;
+            let mut out = Output::new(store.disk().create(&new)?);
+            let count = self.kept(&fresh, used).count();
+            out.put(MAGIC)?;
+            out.put(&(count as u64).to_le_bytes())?;
+            out.put(&1u64.to_le_bytes())?;
+            let mut at = (HEAD + count * RECORD) as u64;
+            for (head, xattrs) in self.kept(&fresh, used) {
+                out.put(&head)?;
+                out.put(&at.to_le_bytes())?;
+                out.put(&(xattrs.len() as u64).to_le_bytes())?;
+                at += xattrs.len() as u64;
+            }
+            for (_, xattrs) in self.kept(&fresh, used) {
+                out.put(xattrs)?;
+            }
+            out.finish()?;
+            if !self.was_read() {
+                // What cannot be read is no cache: next time there is none, and a new one is written.
+                return store.disk().remove(&new);
+            }
             store.disk().rename(&new, &self.path)
         };
         let _ = write();
+    }
+
+    /// All records to write, in order: old ones that are still true, and new ones. Made twice, so that
+    /// they need not be held.
+    fn kept<'c>(
+        &'c self,
+        fresh: &'c [Fresh],
+        used: impl Fn(usize) -> bool + 'c,
+    ) -> impl Iterator<Item = ([u8; 80], &'c [u8])> + 'c {
+        let mut new = fresh.iter().peekable();
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            loop {
+                let old = (at < self.count).then(|| self.record(at));
+                let old_inode = old.map(|record| (u64_at(record, 0), u64_at(record, 8)));
+                let next = new.peek().map(|f| f.key.inode());
+                if let (Some(record), Some(inode)) = (old, old_inode)
+                    && next.is_none_or(|next| inode <= next)
+                {
+                    at += 1;
+                    if !used(at - 1) || next == Some(inode) {
+                        continue;
+                    }
+                    let (from, len) = (u64_at(record, 80) as usize, u64_at(record, 88) as usize);
+                    let xattrs = from
+                        .checked_add(len)
+                        .and_then(|to| self.old.as_ref()?.get(from..to));
+                    match (record[..80].try_into(), xattrs) {
+                        (Ok(head), Some(xattrs)) => return Some((head, xattrs)),
+                        _ => continue,
+                    }
+                }
+                let f = new.next()?;
+                let mut head = [0; 80];
+                head[..48].copy_from_slice(&f.key.bytes());
+                head[48..].copy_from_slice(f.blob.0.as_bytes());
+                return Some((head, &f.xattrs[..]));
+            }
+        })
+    }
+}
+
+/// A file written front to back in large pieces, with the hash of all of it at its end.
+struct Output {
+    file: Box<dyn DiskFile>,
+    at: u64,
+    piece: Vec<u8>,
+    hash: blake3::Hasher,
+}
+
+/// Bytes gathered before they are written.
+const PIECE: usize = 1 << 20;
+
+impl Output {
+    fn new(file: Box<dyn DiskFile>) -> Output {
+        Output {
+            file,
+            at: 0,
+            piece: Vec::new(),
+            hash: blake3::Hasher::new(),
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.piece.extend_from_slice(bytes);
+        if self.piece.len() >= PIECE {
+            self.hash.update(&self.piece);
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.write_at(&self.piece, self.at)?;
+        self.at += self.piece.len() as u64;
+        self.piece.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> std::io::Result<()> {
+        self.hash.update(&self.piece);
+        let hash = self.hash.finalize();
+        self.piece.extend_from_slice(hash.as_bytes());
+        self.flush()
     }
 }
 

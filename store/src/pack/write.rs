@@ -246,8 +246,11 @@ impl PackWriter {
         let behind = state.syncing.take();
         state.places.sort_unstable_by_key(|place| place.hash);
         let index_at = state.start + state.batch.len() as u64;
-        let mut tail = std::mem::take(&mut state.batch);
-        let skip = tail.len();
+        let mut check = blake3::Hasher::new();
+        let mut piece = std::mem::take(&mut state.batch);
+        // What is left of the records is no part of the index.
+        let mut unhashed = piece.len();
+        let mut at = state.start;
         let mut seen = [0u32; 256];
         for place in &state.places {
             seen[usize::from(place.hash.as_bytes()[0])] += 1;
@@ -255,31 +258,35 @@ impl PackWriter {
         let mut sum = 0;
         for n in seen {
             sum += n;
-            tail.extend_from_slice(&sum.to_le_bytes());
+            piece.extend_from_slice(&sum.to_le_bytes());
         }
         for place in &state.places {
-            tail.extend_from_slice(&place.index_bytes());
+            piece.extend_from_slice(&place.index_bytes());
+            if piece.len() >= BATCH {
+                check.update(&piece[unhashed..]);
+                self.write(&piece, at)?;
+                at += piece.len() as u64;
+                piece.clear();
+                unhashed = 0;
+            }
         }
-        let check = blake3::hash(&tail[skip..]);
-        tail.extend_from_slice(FOOT_MAGIC);
-        tail.extend_from_slice(&VERSION.to_le_bytes());
-        tail.extend_from_slice(&[0; 4]);
-        tail.extend_from_slice(&index_at.to_le_bytes());
-        tail.extend_from_slice(&(state.places.len() as u64).to_le_bytes());
-        tail.extend_from_slice(check.as_bytes());
-        let io = |action| {
-            let path = &self.path;
-            move |e: io::Error| StoreError::io(action, path, e)
-        };
-        self.file
-            .write_at(&tail, state.start)
-            .map_err(io("write pack"))?;
+        check.update(&piece[unhashed..]);
+        piece.extend_from_slice(FOOT_MAGIC);
+        piece.extend_from_slice(&VERSION.to_le_bytes());
+        piece.extend_from_slice(&[0; 4]);
+        piece.extend_from_slice(&index_at.to_le_bytes());
+        piece.extend_from_slice(&(state.places.len() as u64).to_le_bytes());
+        piece.extend_from_slice(check.finalize().as_bytes());
+        self.write(&piece, at)?;
+        at += piece.len() as u64;
         if let Some(done) = behind {
             self.synced(done)?;
         }
-        self.file.sync().map_err(io("sync pack"))?;
+        self.file
+            .sync()
+            .map_err(|e| StoreError::io("sync pack", &self.path, e))?;
         Ok(SealedPack {
-            len: state.start + tail.len() as u64,
+            len: at,
             count: state.places.len() as u64,
             path: self.path,
         })
