@@ -128,7 +128,12 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
             }
             Err(_) => Store::open(&path, &OpenOptions::read_only())
                 .err()
-                .filter(|e| matches!(e, StoreError::Database { .. }))
+                .filter(|e| {
+                    matches!(
+                        e,
+                        StoreError::Database { .. } | StoreError::DamagedFile { .. }
+                    )
+                })
                 .map(|e| e.to_string()),
         };
         if let Some(detail) = damaged {

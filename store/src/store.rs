@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 
-use crate::db::{Database, Durable, add_pack, records};
+use crate::db::{Database, Durable, add_pack, records, rescue};
 use crate::disk::{Disk, RealDisk};
 use crate::lock::StoreLock;
 use crate::pack::{Content, EXTENSION, PackSet, SealedPack};
@@ -76,6 +76,15 @@ impl Store {
         // Mount options and namespaces change what a relative path means later.
         let root = fs::canonicalize(root).map_err(|e| StoreError::io("open store", root, e))?;
         let path = root.join("db/mstore.sqlite");
+        if !options.read_only {
+            rescue::finish(disk.as_ref(), &root)?;
+            if rescue::is_lost(disk.as_ref(), &root) {
+                return Err(StoreError::DamagedFile {
+                    path,
+                    detail: "the database is gone, but the packs that it names are there".into(),
+                });
+            }
+        }
         let open = || Database::open(&path, options.read_only, disk.vfs());
         let mut database = open();
         let full = matches!(database, Err(StoreError::NoSpace { .. }));

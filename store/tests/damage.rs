@@ -408,6 +408,17 @@ fn a_database_that_is_damaged_is_written_anew() {
                 .unwrap();
         }
     }
+    // Without any a new one would make garbage of all that is there.
+    let sample = Sample::new();
+    fs::remove_file(sample.path().join("db/mstore.sqlite")).unwrap();
+    let lost = Store::open(&sample.path(), &OpenOptions::create()).unwrap_err();
+    assert_eq!(lost.kind(), ErrorKind::Corrupt, "{lost}");
+    assert!(lost.to_string().contains("db/mstore.sqlite"), "{lost}");
+    Store::rescue_database(&sample.path()).unwrap();
+    let store = sample.open();
+    verify(&store, true);
+    assert!(sample.trees.iter().all(|t| store.has_tree(*t).unwrap()));
+    drop(store);
     // A sound one loses nothing.
     let sample = Sample::new();
     let rescued = Store::rescue_database(&sample.path()).unwrap();

@@ -8,6 +8,7 @@
 mod copies;
 mod pairs;
 mod repairs;
+mod rescue;
 mod scenes;
 mod script;
 mod sweep;

@@ -11,7 +11,7 @@ const ROOT: &str = "store";
 const PEER: &str = "peer";
 
 /// Three trees with a root and a realisation each.
-fn three(bench: &mut Bench, path: &Path) -> (Vec<TreeHash>, Model) {
+pub(super) fn three(bench: &mut Bench, path: &Path) -> (Vec<TreeHash>, Model) {
     let store = Store::open(path, &OpenOptions::create()).unwrap();
     let mut model = Model::default();
     let mut trees = Vec::new();

@@ -1,11 +1,12 @@
 //! A new database from what can still be read of a damaged one, and from the packs.
 
+use std::io;
 use std::path::Path;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-use super::{add_pack, migrate};
+use super::{add_pack, connect, migrate};
 use crate::disk::{Disk, RealDisk};
 use crate::lock::StoreLock;
 use crate::pack::{Content, EXTENSION, Pack};
@@ -13,6 +14,16 @@ use crate::{Store, StoreError, session};
 
 /// What ends with the processes that hold it, or is a cache: not saved.
 const PASSING: [&str; 4] = ["lease", "lease_tree", "lease_pack", "layer"];
+
+/// The damaged database, and where it stays.
+const OLD: &str = "db/mstore.sqlite";
+const KEPT: &str = "db/mstore.sqlite.damaged";
+/// What SQLite puts beside a database.
+const SIDES: [&str; 3] = ["-wal", "-shm", "-journal"];
+/// A new database that is being written.
+const NEW: &str = "db/mstore.sqlite.new";
+/// A new database that is complete, and has yet to be put in the place of the damaged one.
+const WHOLE: &str = "db/mstore.sqlite.whole";
 
 /// What was saved of a damaged database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,42 +42,100 @@ impl Store {
     /// Makes a new database for the store in `root` from what can be read of its damaged one. The
     /// damaged one stays beside it. Nobody may have the store open; what other processes do with it
     /// is waited for, and sessions that live are an error.
+    ///
+    /// When one that was interrupted had come so far that only names were to be changed, that is done and
+    /// nothing is read again.
     pub fn rescue_database(root: &Path) -> Result<Rescued, StoreError> {
-        let disk = RealDisk;
-        let _gc = StoreLock::take_file(&disk, &root.join("gc.lock"), true)?;
-        let _lock = StoreLock::take(&disk, root, true)?;
-        let old = root.join("db/mstore.sqlite");
-        if !session::living(&disk, root)?.is_empty() {
+        Self::rescue_database_on(root, &RealDisk)
+    }
+
+    pub(crate) fn rescue_database_on(root: &Path, disk: &dyn Disk) -> Result<Rescued, StoreError> {
+        let _gc = StoreLock::take_file(disk, &root.join("gc.lock"), true)?;
+        let _lock = StoreLock::take(disk, root, true)?;
+        let io = |action| move |e| StoreError::io(action, root.join("db"), e);
+        let mut rescued = Rescued {
+            kept: KEPT.into(),
+            ..Rescued::default()
+        };
+        if put_in_place(disk, root).map_err(io("replace"))? {
+            return Ok(rescued);
+        }
+        let old = root.join(OLD);
+        if !session::living(disk, root)?.is_empty() {
             return Err(StoreError::DamagedFile {
                 path: old,
                 detail: "other processes have the store open; it can be saved when they ended"
                     .into(),
             });
         }
-        let new = root.join("db/mstore.sqlite.new");
-        let io = |action| move |e| StoreError::io(action, root.join("db"), e);
-        disk.remove_tree(&new).map_err(io("remove"))?;
-        let rescued = fill(&disk, root, &old, &new).map_err(|error| StoreError::Database {
-            action: "write a new one",
-            path: new.clone(),
-            source: Box::new(error),
-        })?;
-        for end in ["", "-wal", "-shm"] {
-            let from = root.join(format!("db/mstore.sqlite{end}"));
-            let to = root.join(format!("db/mstore.sqlite.damaged{end}"));
-            disk.remove_tree(&to).map_err(io("remove"))?;
-            if from.exists() {
-                disk.rename(&from, &to).map_err(io("put aside"))?;
+        let new = root.join(NEW);
+        for name in [NEW, KEPT] {
+            for end in SIDES.iter().chain([&""]) {
+                let path = root.join(format!("{name}{end}"));
+                disk.remove_tree(&path).map_err(io("remove"))?;
             }
         }
-        disk.rename(&new, &old).map_err(io("replace"))?;
+        let filled = fill(disk, root, &old, &new, &mut rescued);
+        filled.map_err(|error| super::database_error("write a new one", &new, error))?;
+        disk.rename(&new, &root.join(WHOLE))
+            .map_err(io("replace"))?;
         disk.sync_dir(&root.join("db")).map_err(io("sync"))?;
+        put_in_place(disk, root).map_err(io("replace"))?;
         Ok(rescued)
     }
 }
 
-fn fill(disk: &dyn Disk, root: &Path, old: &Path, new: &Path) -> rusqlite::Result<Rescued> {
-    let mut target = Connection::open(new)?;
+/// Finishes what an interrupted rescue left to be done.
+pub(crate) fn finish(disk: &dyn Disk, root: &Path) -> Result<(), StoreError> {
+    if !root.join(WHOLE).exists() {
+        return Ok(());
+    }
+    // Perhaps nobody interrupted it.
+    let _gc = StoreLock::take_file(disk, &root.join("gc.lock"), true)?;
+    let _lock = StoreLock::take(disk, root, true)?;
+    put_in_place(disk, root)
+        .map(drop)
+        .map_err(|e| StoreError::io("replace", root.join(OLD), e))
+}
+
+/// Puts a new database in the place of the damaged one, if there is one. May be interrupted and repeated.
+fn put_in_place(disk: &dyn Disk, root: &Path) -> io::Result<bool> {
+    let whole = root.join(WHOLE);
+    if !whole.exists() {
+        return Ok(false);
+    }
+    // A log of the damaged one must not be taken for one of the new one.
+    for end in SIDES.iter().chain([&""]) {
+        let from = root.join(format!("{OLD}{end}"));
+        if from.exists() {
+            disk.rename(&from, &root.join(format!("{KEPT}{end}")))?;
+        }
+    }
+    let folder = root.join("db");
+    disk.sync_dir(&folder)?;
+    disk.rename(&whole, &root.join(OLD))?;
+    disk.sync_dir(&folder)?;
+    Ok(true)
+}
+
+/// Tells whether the database is gone that packs are named in: a new one would make garbage of them.
+pub(crate) fn is_lost(disk: &dyn Disk, root: &Path) -> bool {
+    !root.join(OLD).exists()
+        && disk.list(&root.join("packs")).is_ok_and(|list| {
+            list.iter()
+                .any(|name| name.to_string_lossy().ends_with(EXTENSION))
+        })
+}
+
+fn fill(
+    disk: &dyn Disk,
+    root: &Path,
+    old: &Path,
+    new: &Path,
+    rescued: &mut Rescued,
+) -> rusqlite::Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+    let mut target = connect(new, flags | OpenFlags::SQLITE_OPEN_CREATE, disk.vfs())?;
     target.execute_batch("PRAGMA synchronous = FULL")?;
     let t = target.transaction_with_behavior(TransactionBehavior::Immediate)?;
     migrate::migrate(&t)?;
@@ -74,11 +143,9 @@ fn fill(disk: &dyn Disk, root: &Path, old: &Path, new: &Path) -> rusqlite::Resul
         .prepare("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")?
         .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
-    let mut rescued = Rescued {
-        kept: "db/mstore.sqlite.damaged".into(),
-        ..Rescued::default()
-    };
-    let source = Connection::open_with_flags(old, OpenFlags::SQLITE_OPEN_READ_WRITE);
+    // A disk that fails once is no damage yet.
+    let open = || connect(old, flags, disk.vfs());
+    let source = open().or_else(|_| open());
     for table in tables {
         if PASSING.contains(&&*table) || table.starts_with("sqlite_") {
             continue;
@@ -117,12 +184,11 @@ fn fill(disk: &dyn Disk, root: &Path, old: &Path, new: &Path) -> rusqlite::Resul
     }
     t.commit()?;
     drop(source);
-    target.close().map_err(|(_, error)| error)?;
-    Ok(rescued)
+    target.close().map_err(|(_, error)| error)
 }
 
-/// Copies the rows of a table that can be read, from both of its ends. Tells how many, and whether
-/// those are all.
+/// Copies the rows of a table that can be read: all, or those from both of its ends. Tells how many, and
+/// whether those are all.
 fn copy(source: &Connection, t: &Transaction<'_>, table: &str) -> rusqlite::Result<(u64, bool)> {
     let columns = |c: &Connection| -> rusqlite::Result<Vec<(String, i64)>> {
         c.prepare(&format!("PRAGMA table_info({table})"))?
@@ -130,7 +196,7 @@ fn copy(source: &Connection, t: &Transaction<'_>, table: &str) -> rusqlite::Resu
             .collect()
     };
     let mine = columns(t)?;
-    let Ok(theirs) = columns(source) else {
+    let Ok(theirs) = columns(source).or_else(|_| columns(source)) else {
         return Ok((0, false));
     };
     let shared: Vec<&str> = mine
@@ -153,7 +219,12 @@ fn copy(source: &Connection, t: &Transaction<'_>, table: &str) -> rusqlite::Resu
         .map(|(name, _)| format!("{name} DESC"))
         .collect();
     let mut rows = 0;
-    for order in [String::new(), format!("ORDER BY {}", key.join(", "))] {
+    let forwards = String::new();
+    for order in [
+        &forwards,
+        &forwards,
+        &format!("ORDER BY {}", key.join(", ")),
+    ] {
         let read = (|| -> rusqlite::Result<()> {
             let mut select = source.prepare(&format!("SELECT {names} FROM {table} {order}"))?;
             let mut found = select.query([])?;
