@@ -150,24 +150,20 @@ impl Scene for Copies {
         let facts = self.facts();
         let to = open(bench, TO, disk)?;
         let source = LocalSource::new(&from)?;
-        for n in 0..2 {
-            source.protect(self.trees[n])?;
-            of_store(to.receive_in_parts(&source, &[self.trees[n]], &options(), PART))?;
-            let r = facts[n].realisation.clone();
+        for (n, fact) in facts.iter().take(2).enumerate() {
+            let r = fact.realisation.clone();
+            source.protect(r.tree)?;
+            of_store(to.receive_in_parts(&source, &[r.tree], &options(), PART))?;
             received(&to, &mut known.to, &format!("copied{n}"), r)?;
         }
         drop((source, to));
         let cache = bench.top.path().join(CACHE);
-        for n in 0..3 {
-            let written = from.write_cache(
-                &cache,
-                &self.trees[n..=n],
-                &mut facts[n..=n].iter(),
-                &options(),
-            );
+        for fact in &facts {
+            let tree = fact.realisation.tree;
+            let written = from.write_cache(&cache, &[tree], &mut [fact].into_iter(), &options());
             of_store(written)?;
-            known.trees.insert(self.trees[n]);
-            known.facts.insert(facts[n].realisation.key);
+            known.trees.insert(tree);
+            known.facts.insert(fact.realisation.key);
         }
         drop(from);
         let third = open(bench, THIRD, disk)?;

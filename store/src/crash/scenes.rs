@@ -60,7 +60,7 @@ impl Mode {
                 (Fault::FullFrom(n), Crash::Kill),
                 (Fault::FullFrom(n), Crash::Mixed(n)),
             ],
-            Mode::Error if n % 2 == 0 => vec![(Fault::ErrorAt(n), Crash::Kill)],
+            Mode::Error if n.is_multiple_of(2) => vec![(Fault::ErrorAt(n), Crash::Kill)],
             Mode::Error => vec![(Fault::ErrorAt(n), Crash::Scattered(n))],
             Mode::Early => vec![(stop, Crash::Late(n))],
         }
