@@ -1,10 +1,12 @@
 //! `mstore gc`
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
 use mstore_lang::DiskFiles;
+use mstore_store::transfer::Fact;
+use mstore_store::transfer::cache::{self, CACHE_FILE, CachePolicy};
 use mstore_store::{GcPolicy, GcReport, Gone, RegisteredPin, Store, Why};
 
 use super::output::{self, Style};
@@ -13,8 +15,8 @@ use super::provide::Pinned;
 use super::realise::{Stop, plural};
 use super::{Failure, object, provide};
 use crate::config;
-use crate::plan::Lock;
 use crate::plan::name::glob;
+use crate::plan::{Lock, Resolved};
 
 const DAY: i64 = 86_400;
 /// Caches of unchanged files go when nobody used them for so many days.
@@ -31,6 +33,9 @@ pub struct Args {
     /// Compress well what stays and was compressed fast, as `mstore store repack` does
     #[arg(long, conflicts_with = "dry_run")]
     repack: bool,
+    /// Make the binary cache in this folder smaller, not the store
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["max_size", "repack"])]
+    cache: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -127,6 +132,9 @@ fn registered(path: String, pins: Vec<Pinned>) -> (String, Vec<RegisteredPin>) {
 /// Runs the command.
 pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     let config = place.config()?.gc;
+    if let Some(cache) = &args.cache {
+        return collect_cache(cache, &args, &config);
+    }
     place.enter().map_err(Failure::machine)?;
     // The lock file beside the specifications is looked after, if there are any that can be used.
     let mut here = None;
@@ -190,6 +198,74 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     if args.repack {
         tell!("{}", super::store::repacked(&store, &stop.stopped)?.1);
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Keeps the newest facts of each step and target in a cache, and what they need.
+fn collect_cache(folder: &Path, args: &Args, config: &config::Gc) -> Result<ExitCode, Failure> {
+    if !folder.join(CACHE_FILE).is_file() {
+        return Err(
+            Failure::usage(format!("there is no cache in {}", folder.display()))
+                .hint("give the folder that `mstore copy --to DIR --cache` made"),
+        );
+    }
+    let stop = Stop::install()?;
+    let days = args.wishes.keep_days.or(config.keep_days);
+    let inputs = |fact: &Fact| {
+        let step = Resolved::decode(fact.record.as_deref()?).ok()?;
+        Some(step.trees().to_vec())
+    };
+    let policy = CachePolicy {
+        keep: args.wishes.keep.unwrap_or(config.keep),
+        keep_since: days.map(|days| provide::now() - i64::from(days) * DAY),
+        inputs: &inputs,
+        stop: &stop.stopped,
+    };
+    let done = cache::collect(folder, &policy, args.dry_run)?;
+    for file in &done.damaged {
+        tell!(
+            "{} {file} is damaged, and stays, as does every tree: remove it, or copy there again what it told",
+            Style::stderr().note("note:")
+        );
+    }
+    if args.json {
+        let gone: Vec<_> = done
+            .gone
+            .iter()
+            .map(|g| serde_json::json!({ "file": g.file, "bytes": g.bytes, "about": g.about }))
+            .collect();
+        output::json_pretty(&serde_json::json!({
+            "dry_run": args.dry_run,
+            "gone": gone,
+            "freed": done.freed(),
+            "facts": done.facts,
+            "trees": done.trees,
+            "damaged": done.damaged,
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (verb, free) = match args.dry_run {
+        true => ("would remove", "would free"),
+        false => ("removed", "freed"),
+    };
+    for gone in &done.gone {
+        let about = gone.about.as_ref();
+        output::line(format!(
+            "{} {}{}, {}",
+            Style::stdout().error(verb),
+            gone.file,
+            about.map_or(String::new(), |name| format!(" ({name})")),
+            output::size(gone.bytes)
+        ))?;
+    }
+    output::line(format!(
+        "{free} {}: {} {}; {} facts and {} trees stay",
+        output::size(done.freed()),
+        done.gone.len(),
+        plural(done.gone.len(), "file"),
+        done.facts,
+        done.trees
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 

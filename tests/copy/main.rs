@@ -4,6 +4,7 @@ mod caches;
 #[path = "../cli/environment.rs"]
 mod environment;
 mod folders;
+mod smaller;
 mod ssh;
 mod substitution;
 mod support;

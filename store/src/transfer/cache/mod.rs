@@ -9,15 +9,18 @@
 //! packs/NAME.index        the end of that file, from the index on
 //! ```
 //!
-//! Files are only ever added, each whole, and a file only after those that it names. A store served live
+//! Files are added whole, and a file only after those that it names; [`collect`] removes them in the other
+//! order. A store served live
 //! has the same files, made when they are asked for.
 
+mod collect;
 mod index;
 mod listing;
 mod read;
 mod serve;
 mod write;
 
+pub use collect::{CacheCollected, CacheGone, CachePolicy, collect};
 pub use read::{Body, CacheReader, Fetch, FolderFetch};
 pub use serve::CacheFile;
 pub use write::CacheWritten;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::{Fact, FactKind, Object, Progress, ReceiveOptions, Received, TransferError};
+use super::collect::{LEAVING, leaving};
 use super::listing::Listing;
 use super::{CACHE_FILE, CACHE_TEXT, check_cache_text};
 use crate::disk::Disk;
@@ -51,6 +52,12 @@ impl Store {
         };
         let written = cache.add_trees(trees, options)?;
         if !options.dry_run {
+            // What an interrupted collection was about to remove is wanted again.
+            if leaving(folder)?.iter().any(|tree| trees.contains(tree)) {
+                let note = folder.join(LEAVING);
+                let removed = store.disk().remove(&note);
+                removed.map_err(|e| StoreError::io("remove", &note, e))?;
+            }
             for fact in facts {
                 cache.add_fact(fact)?;
             }
@@ -71,7 +78,7 @@ struct Folder<'a> {
 }
 
 /// Writes a file whole. Its name is durable when its folder was synced.
-fn put(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+pub(super) fn put(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     if disk.read(path).is_ok_and(|old| old == bytes) {
         return Ok(());
     }

@@ -1,0 +1,347 @@
+//! Making a cache smaller: facts beyond the newest go, then trees that only they named, then packs that
+//! no tree names any more.
+//!
+//! A name goes before what it names, so that a client never meets a name of something that is gone unless
+//! it read the name before. Between trees and facts that order alone would not do: a tree without a fact
+//! is kept, since trees are copied by their hash as well. So the trees that are to go are written down
+//! first, and whoever comes after an interruption reads on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::super::{Fact, FactKind, TransferError};
+use super::listing::{Listing, MAX_LISTING};
+use super::write::put;
+use super::{CACHE_FILE, check_cache_text};
+use crate::disk::RealDisk;
+use crate::lock::StoreLock;
+use crate::pack::EXTENSION;
+use crate::{Hash, Realisation, StoreError, TreeHash};
+
+/// The trees that an interrupted collection was about to remove, a line each.
+pub(super) const LEAVING: &str = ".leaving";
+/// Largest fact that is read.
+const MAX_FACT: u64 = 64 << 20;
+
+/// What to keep of a cache.
+pub struct CachePolicy<'a> {
+    /// The newest so many facts of each name.
+    pub keep: usize,
+    /// And those of what was built since then, in seconds since 1970.
+    pub keep_since: Option<i64>,
+    /// The trees that a step was built from, if its record tells.
+    pub inputs: &'a dyn Fn(&Fact) -> Option<Vec<TreeHash>>,
+    /// Ends it early when set.
+    pub stop: &'a AtomicBool,
+}
+
+/// A file of a cache that goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheGone {
+    /// Its path in the cache.
+    pub file: String,
+    /// Its length.
+    pub bytes: u64,
+    /// What a fact is about, where it is one.
+    pub about: Option<String>,
+}
+
+/// What a collection of a cache came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CacheCollected {
+    /// What goes, in the order in which it goes.
+    pub gone: Vec<CacheGone>,
+    /// Facts that stay.
+    pub facts: usize,
+    /// Trees that stay.
+    pub trees: usize,
+    /// Facts that cannot be read; they stay, and what they name is not known.
+    pub damaged: Vec<String>,
+    /// Trees to remove, for whoever comes after an interruption.
+    leaving: Vec<TreeHash>,
+    /// Facts about derivations that take the place of ones that go.
+    replaced: Vec<(Hash, Vec<u8>)>,
+}
+
+impl CacheCollected {
+    /// Bytes of all that goes.
+    pub fn freed(&self) -> u64 {
+        self.gone.iter().map(|gone| gone.bytes).sum()
+    }
+}
+
+/// Removes from the cache in `folder` what `policy` does not keep; with `dry_run` it only tells. It may be
+/// read meanwhile, and whoever adds to it waits.
+pub fn collect(
+    folder: &Path,
+    policy: &CachePolicy<'_>,
+    dry_run: bool,
+) -> Result<CacheCollected, TransferError> {
+    let marker = folder.join(CACHE_FILE);
+    let text = fs::read(&marker).map_err(|e| StoreError::io("read", &marker, e))?;
+    check_cache_text(&text)
+        .map_err(|why| TransferError::peer(folder.display().to_string(), why))?;
+    let _lock = match dry_run {
+        true => None,
+        false => Some(StoreLock::take_file(&RealDisk, &marker, true)?),
+    };
+    let plan = Plan::make(folder, policy)?;
+    if !dry_run {
+        carry_out(folder, &plan, policy.stop)?;
+    }
+    Ok(plan)
+}
+
+struct Plan;
+
+impl Plan {
+    fn make(folder: &Path, policy: &CachePolicy<'_>) -> Result<CacheCollected, TransferError> {
+        let mut plan = CacheCollected::default();
+        let mut facts = BTreeMap::new();
+        for (name, bytes) in list(folder, "realisations")? {
+            if policy.stop.load(Ordering::Relaxed) {
+                return Err(TransferError::Cancelled);
+            }
+            let file = format!("realisations/{name}");
+            match read_fact(&folder.join(&file))? {
+                Some(fact) if fact.realisation.key.to_string() == name => {
+                    facts.insert(name, (fact, bytes));
+                }
+                _ => plan.damaged.push(file),
+            }
+        }
+        let keys = newest(facts.values().map(|(fact, _)| fact), policy);
+        let alive = |fact: &Fact| keys.contains(&fact.realisation.key);
+
+        // What the facts that stay need, and what all of them name.
+        let mut needed = BTreeSet::new();
+        let mut inputs = BTreeSet::new();
+        let mut unknown = !plan.damaged.is_empty();
+        let mut named = BTreeSet::new();
+        for (fact, _) in facts.values().filter(|(f, _)| f.kind != FactKind::Part) {
+            let uses = (policy.inputs)(fact);
+            if alive(fact) {
+                needed.insert(fact.realisation.tree);
+                unknown |= fact.kind == FactKind::Step && uses.is_none();
+                inputs.extend(uses.unwrap_or_default());
+            } else {
+                named.insert(fact.realisation.tree);
+                named.extend(uses.unwrap_or_default());
+            }
+        }
+        needed.extend(&inputs);
+        for (name, (fact, bytes)) in &facts {
+            // A part is of use as long as something is built from it.
+            let stays = match fact.kind {
+                FactKind::Part => unknown || needed.contains(&fact.realisation.tree),
+                _ => alive(fact),
+            };
+            if stays {
+                plan.facts += 1;
+            } else {
+                named.insert(fact.realisation.tree);
+                plan.gone.push(CacheGone {
+                    file: format!("realisations/{name}"),
+                    bytes: *bytes,
+                    about: Some(fact.realisation.name.clone()),
+                });
+            }
+        }
+        plan.derivations(folder, &facts, &keys)?;
+
+        named.extend(leaving(folder)?);
+        let mut packs = BTreeSet::new();
+        for (name, bytes) in list(folder, "trees")? {
+            let tree = name.parse::<TreeHash>().ok();
+            let goes = tree.filter(|t| !unknown && named.contains(t) && !needed.contains(t));
+            if let Some(tree) = goes {
+                plan.leaving.push(tree);
+                plan.gone.push(CacheGone {
+                    file: format!("trees/{name}"),
+                    bytes,
+                    about: None,
+                });
+                continue;
+            }
+            let path = folder.join("trees").join(&name);
+            let text = read_file(&path, MAX_LISTING as u64)?;
+            let listing = Listing::decode(&text).map_err(|e| {
+                TransferError::peer(
+                    path.display().to_string(),
+                    format!("it is damaged, and what it needs is not known; remove it, or copy the tree there again: {e}"),
+                )
+            })?;
+            plan.trees += 1;
+            packs.extend(listing.packs.into_iter().map(|pack| pack.name));
+        }
+        // A pack counts while its index is there.
+        let mut files = list(folder, "packs")?;
+        files.sort_by_key(|(name, _)| (!name.ends_with(".index"), name.clone()));
+        for (name, bytes) in files {
+            let pack = name
+                .strip_suffix(EXTENSION)
+                .or_else(|| name.strip_suffix(".index"));
+            if pack.is_some_and(|pack| !packs.contains(pack)) {
+                plan.gone.push(CacheGone {
+                    file: format!("packs/{name}"),
+                    bytes,
+                    about: None,
+                });
+            }
+        }
+        Ok(plan)
+    }
+}
+
+impl CacheCollected {
+    /// What becomes of the newest facts about derivations.
+    fn derivations(
+        &mut self,
+        folder: &Path,
+        facts: &BTreeMap<String, (Fact, u64)>,
+        keys: &BTreeSet<Hash>,
+    ) -> Result<(), TransferError> {
+        let mut newest: BTreeMap<Hash, &Fact> = BTreeMap::new();
+        for (fact, _) in facts.values() {
+            let r = &fact.realisation;
+            if fact.kind == FactKind::Step && keys.contains(&r.key) {
+                let known = newest.entry(r.drv).or_insert(fact);
+                if known.realisation.started < r.started {
+                    *known = fact;
+                }
+            }
+        }
+        for (name, bytes) in list(folder, "derivations")? {
+            let file = format!("derivations/{name}");
+            let Some(fact) = read_fact(&folder.join(&file))? else {
+                self.damaged.push(file);
+                continue;
+            };
+            let r = &fact.realisation;
+            // One whose realisation is not there cannot be judged.
+            if keys.contains(&r.key) || !facts.contains_key(&r.key.to_string()) {
+                continue;
+            }
+            match newest.get(&r.drv) {
+                Some(other) => self.replaced.push((r.drv, other.encode())),
+                None => self.gone.push(CacheGone {
+                    file,
+                    bytes,
+                    about: Some(r.name.clone()),
+                }),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The keys of the facts that the policy keeps.
+fn newest<'a>(facts: impl Iterator<Item = &'a Fact>, policy: &CachePolicy<'_>) -> BTreeSet<Hash> {
+    let mut by_name: BTreeMap<&str, Vec<&Realisation>> = BTreeMap::new();
+    for fact in facts.filter(|fact| fact.kind != FactKind::Part) {
+        let r = &fact.realisation;
+        by_name.entry(r.name.as_str()).or_default().push(r);
+    }
+    let mut keys = BTreeSet::new();
+    for mut all in by_name.into_values() {
+        all.sort_by_key(|r| (std::cmp::Reverse(r.started), r.key));
+        let recent = |r: &Realisation| policy.keep_since.is_some_and(|since| r.started >= since);
+        let kept = all.iter().enumerate();
+        let kept = kept.filter(|(at, r)| *at < policy.keep || recent(r));
+        keys.extend(kept.map(|(_, r)| r.key));
+    }
+    keys
+}
+
+/// Removes what the plan says, in its order.
+fn carry_out(folder: &Path, plan: &CacheCollected, stop: &AtomicBool) -> Result<(), TransferError> {
+    let note = folder.join(LEAVING);
+    if !plan.leaving.is_empty() {
+        let text: String = plan.leaving.iter().map(|t| format!("{t}\n")).collect();
+        put(&RealDisk, &note, text.as_bytes())?;
+        sync(folder)?;
+    }
+    for (drv, bytes) in &plan.replaced {
+        put(&RealDisk, &folder.join("derivations").join(drv.to_string()), bytes)?;
+    }
+    let mut at = "";
+    for gone in &plan.gone {
+        if stop.load(Ordering::Relaxed) {
+            return Err(TransferError::Cancelled);
+        }
+        let (below, _) = gone.file.split_once('/').unwrap_or_default();
+        if below != at {
+            // That the names are gone lasts before what they name goes.
+            if !at.is_empty() {
+                sync(&folder.join(at))?;
+            }
+            at = below;
+        }
+        let path = folder.join(&gone.file);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::io("remove", &path, e).into());
+            }
+            _ => {}
+        }
+    }
+    if !at.is_empty() {
+        sync(&folder.join(at))?;
+    }
+    match fs::remove_file(&note) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove", &note, e).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn sync(folder: &Path) -> Result<(), StoreError> {
+    let synced = File::open(folder).and_then(|dir| dir.sync_all());
+    synced.map_err(|e| StoreError::io("sync", folder, e))
+}
+
+/// The trees that an interrupted collection was about to remove.
+pub(super) fn leaving(folder: &Path) -> Result<Vec<TreeHash>, StoreError> {
+    let path = folder.join(LEAVING);
+    if !path.is_file() {
+        return Ok(Vec::new());
+    }
+    let bytes = read_file(&path, MAX_LISTING as u64)?;
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+}
+
+fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, StoreError> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    read().map_err(|e| StoreError::io("read", path, e))
+}
+
+fn read_fact(path: &Path) -> Result<Option<Fact>, StoreError> {
+    Ok(Fact::decode(&read_file(path, MAX_FACT)?).ok())
+}
+
+/// The files in a folder of the cache with their lengths, sorted by name. What is being written is not
+/// one of them.
+fn list(folder: &Path, below: &str) -> Result<Vec<(String, u64)>, StoreError> {
+    let dir = folder.join(below);
+    let failed = |e| StoreError::io("list", &dir, e);
+    let mut all = Vec::new();
+    for entry in fs::read_dir(&dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let meta = entry.metadata().map_err(failed)?;
+        match entry.file_name().into_string() {
+            Ok(name) if meta.is_file() && !name.starts_with('.') => all.push((name, meta.len())),
+            _ => {}
+        }
+    }
+    all.sort_unstable();
+    Ok(all)
+}
