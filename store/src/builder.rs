@@ -267,20 +267,31 @@ impl TreeBuilder {
         self.add(path, Child::Link { target })
     }
 
-    /// Adds another file with the content and metadata of the file at `target`, which must be given
-    /// before.
+    /// Adds another entry with the content and metadata of what is at `target`, which must be given
+    /// before and be no directory.
     pub fn copy(&mut self, path: &[u8], target: &[u8]) -> Result<(), StoreError> {
-        let Some(Child::File { meta, blob, size }) = self.root.get(target) else {
-            return Err(StoreError::BadLink {
-                path: show(path),
-                target: show(target),
-            });
-        };
-        let length = *size;
-        let child = Child::File {
-            meta: meta.clone(),
-            blob: blob.clone(),
-            size: length,
+        let (child, length) = match self.root.get(target) {
+            Some(Child::File { meta, blob, size }) => {
+                let child = Child::File {
+                    meta: meta.clone(),
+                    blob: blob.clone(),
+                    size: *size,
+                };
+                (child, *size)
+            }
+            Some(Child::Other { meta, kind }) => {
+                let child = Child::Other {
+                    meta: meta.clone(),
+                    kind: kind.clone(),
+                };
+                (child, 0)
+            }
+            _ => {
+                return Err(StoreError::BadLink {
+                    path: show(path),
+                    target: show(target),
+                });
+            }
         };
         self.add(path, child)?;
         self.bytes += length;

@@ -1,9 +1,17 @@
-//! Properties: any tree survives the disk; any sequence of operations agrees with a simple model.
+//! Properties of trees: whatever is in one, it survives archives and the disk.
+//!
+//! `MSTORE_PROPERTY_CASES` says how many trees are tried; there are few by default.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use mstore_store::*;
 use proptest::prelude::*;
+use proptest::sample::Index;
+
+mod cases;
+use cases::cases;
 
 #[derive(Clone, Debug)]
 enum Made {
@@ -12,17 +20,26 @@ enum Made {
     Sparse(u32),
     Symlink(Vec<u8>),
     Node(Node),
-    Link(Vec<u8>),
+    /// One more name of something made before, which may be anything but a directory.
+    Link(Index),
+}
+
+/// Attributes that need a mode or kind of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extra {
+    None,
+    Capability,
+    AccessList,
+    DefaultList,
 }
 
 fn name() -> impl Strategy<Value = Vec<u8>> {
+    let byte = || any::<u8>().prop_filter("name", |b| *b != b'/' && *b != 0);
     prop_oneof![
-        "[a-d]".prop_map(String::into_bytes),
-        prop::collection::vec(
-            any::<u8>().prop_filter("name", |b| *b != b'/' && *b != 0),
-            1..12
-        )
-        .prop_filter("name", |n| n != b"." && n != b".."),
+        12 => "[a-d]".prop_map(String::into_bytes),
+        10 => prop::collection::vec(byte(), 1..12).prop_filter("name", |n| n != b"." && n != b".."),
+        1 => prop::collection::vec(byte(), 255),
+        1 => Just(b"two\nlines ".to_vec()),
     ]
 }
 
@@ -31,41 +48,55 @@ fn path() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn made() -> impl Strategy<Value = Made> {
+    let number = || prop_oneof![4 => 0..300u32, 1 => 0u32..1 << 12];
+    let target = prop_oneof![
+        9 => prop::collection::vec(1u8..255, 1..30),
+        1 => prop::collection::vec(1u8..255, 4000..4095),
+    ];
     prop_oneof![
         2 => Just(Made::Dir),
         4 => prop::collection::vec(any::<u8>(), 0..3000).prop_map(Made::File),
         1 => prop_oneof![9 => 0u32..300_000, 1 => 4_000_000u32..6_000_000].prop_map(Made::Sparse),
-        2 => prop::collection::vec(1u8..255, 1..30).prop_map(Made::Symlink),
+        2 => target.prop_map(Made::Symlink),
         1 => prop_oneof![
             Just(Node::Fifo),
             Just(Node::Socket),
             // 0:0 is what overlayfs uses for itself: it is no device of any tree.
-            (1u32..200, 0u32..200).prop_map(|(major, minor)| Node::Char { major, minor }),
-            (1u32..200, 0u32..200).prop_map(|(major, minor)| Node::Block { major, minor }),
+            (number(), 1u32..1 << 20).prop_map(|(major, minor)| Node::Char { major, minor }),
+            (number(), 1u32..1 << 20).prop_map(|(major, minor)| Node::Block { major, minor }),
         ]
         .prop_map(Made::Node),
-        2 => path().prop_map(Made::Link),
+        2 => any::<Index>().prop_map(Made::Link),
+    ]
+}
+
+fn extra() -> impl Strategy<Value = Extra> {
+    prop_oneof![
+        3 => Just(Extra::None),
+        1 => Just(Extra::Capability),
+        1 => Just(Extra::AccessList),
+        1 => Just(Extra::DefaultList),
     ]
 }
 
 fn meta() -> impl Strategy<Value = Meta> {
+    let id = || {
+        prop_oneof![
+            2 => 0u32..70_000,
+            // The largest number means nobody at all.
+            1 => 0..u32::MAX,
+        ]
+    };
     let xattrs = prop::collection::btree_map(
-        "user\\.[a-z]{1,5}",
+        "user\\.[a-z=%.]{1,5}",
         prop::collection::vec(any::<u8>(), 0..40),
         0..3,
     );
-    // Before 1970 and after 2038.
-    let secs = -1_000_000_000i64..8_000_000_000;
-    (
-        0u16..=0o7777,
-        0u32..70_000,
-        0u32..70_000,
-        secs,
-        0u32..1_000_000_000,
-        xattrs,
-        0..8u8,
-    )
-        .prop_map(|(mode, uid, gid, secs, nanos, xattrs, extra)| {
+    // Before 1970 and after 2038, as far as ext4 goes.
+    let secs = -2_147_483_648i64..8_000_000_000;
+    let nanos = prop_oneof![1 => Just(0), 3 => 0u32..1_000_000_000];
+    (0u16..=0o7777, id(), id(), secs, nanos, xattrs, 0..8u8).prop_map(
+        |(mode, uid, gid, secs, nanos, xattrs, extra)| {
             let mut xattrs: Vec<_> = xattrs
                 .into_iter()
                 .map(|(n, v)| (n.into_bytes(), v))
@@ -81,7 +112,14 @@ fn meta() -> impl Strategy<Value = Meta> {
                 mtime: Mtime { secs, nanos },
                 xattrs,
             }
-        })
+        },
+    )
+}
+
+type Entries = Vec<(Vec<u8>, Meta, Made, Extra)>;
+
+fn entries() -> impl Strategy<Value = Entries> {
+    prop::collection::vec((path(), meta(), made(), extra()), 0..40)
 }
 
 /// Version 2 of the kernel's capability attribute: cap_net_raw=ep.
@@ -92,26 +130,37 @@ const ACL: [u8; 44] = [
     255, 255, 16, 0, 6, 0, 255, 255, 255, 255, 32, 0, 4, 0, 255, 255, 255, 255,
 ];
 
-fn build(store: &Store, root: Meta, entries: Vec<(Vec<u8>, Meta, Made, u8)>) -> TreeHash {
+impl Extra {
+    /// Gives an entry what goes with it.
+    fn apply(self, meta: &mut Meta, made: &Made) {
+        let mut add = |name: &str, value: &[u8]| meta.xattrs.push((name.into(), value.to_vec()));
+        match (self, made) {
+            (Extra::Capability, Made::File(_)) => add("security.capability", &CAPABILITY),
+            (Extra::AccessList, Made::File(_) | Made::Dir | Made::Node(_)) => {
+                add("system.posix_acl_access", &ACL);
+                // The kernel keeps the list and the mode alike.
+                meta.mode = meta.mode & 0o7000 | 0o664;
+            }
+            (Extra::DefaultList, Made::Dir) => add("system.posix_acl_default", &ACL),
+            _ => {}
+        }
+    }
+}
+
+fn build(store: &Store, root: Meta, entries: Entries) -> TreeHash {
     let mut b = store.tree_builder().unwrap();
     b.dir(b"", root).unwrap();
-    let mut files = BTreeSet::new();
+    let mut names: Vec<Vec<u8>> = Vec::new();
     for (path, mut meta, made, extra) in entries {
+        if matches!(made, Made::Symlink(_) | Made::Node(_)) {
+            meta.xattrs.clear();
+        }
+        extra.apply(&mut meta, &made);
+        let is_dir = matches!(made, Made::Dir);
         // Collisions are refused; that leaves some entries out.
         let added = match made {
             Made::Dir => b.dir(&path, meta),
-            Made::File(content) => {
-                if extra == 0 {
-                    meta.xattrs
-                        .push((b"security.capability".to_vec(), CAPABILITY.to_vec()));
-                }
-                if extra == 1 {
-                    meta.mode = 0o664;
-                    meta.xattrs
-                        .push((b"system.posix_acl_access".to_vec(), ACL.to_vec()));
-                }
-                b.file(&path, meta, &mut &content[..]).map(|_| ())
-            }
+            Made::File(content) => b.file(&path, meta, &mut &content[..]).map(|_| ()),
             Made::Sparse(len) => {
                 let mut content = vec![0u8; len as usize];
                 if let Some(middle) = content.get_mut(len as usize / 2) {
@@ -122,227 +171,182 @@ fn build(store: &Store, root: Meta, entries: Vec<(Vec<u8>, Meta, Made, u8)>) -> 
             Made::Symlink(target) => {
                 // The system gives links no mode of their own.
                 meta.mode = 0o777;
-                meta.xattrs.clear();
                 b.symlink(&path, meta, &target)
             }
-            Made::Node(node) => {
-                meta.xattrs.clear();
-                b.node(&path, meta, node)
-            }
+            Made::Node(node) => b.node(&path, meta, node),
             Made::Link(target) => {
-                if !files.contains(&target) || target == path {
+                if names.is_empty() {
                     continue;
                 }
-                b.hard_link(&path, &target)
+                b.hard_link(&path, target.get::<Vec<u8>>(&names))
             }
         };
         match added {
-            Ok(()) => drop(files.insert(path)),
+            Ok(()) if is_dir => {}
+            Ok(()) => names.push(path),
             Err(StoreError::Duplicate { .. } | StoreError::Conflict { .. }) => {}
             Err(error) => panic!("{error}"),
         }
     }
-    match b.finish() {
-        Ok(done) => done.tree,
-        // A link to a directory.
-        Err(StoreError::BadLink { .. }) => store.tree_builder().unwrap().finish().unwrap().tree,
-        Err(error) => panic!("{error}"),
+    b.finish().unwrap().tree
+}
+
+fn import_tar(store: &Store, archive: &[u8]) -> TreeHash {
+    let imported = store.import_tar(archive, &TarOptions::seed());
+    imported.unwrap_or_else(|error| panic!("{error}")).tree
+}
+
+/// A tree comes back from an archive as it was. Sockets cannot be archived.
+fn survives_the_archive(store: &Store, tree: TreeHash) {
+    let write = |tree| {
+        let mut archive = Vec::new();
+        let written = store.export_tar(tree, &mut archive, &ExportOptions::default());
+        (archive, written.unwrap().sockets)
+    };
+    let (archive, sockets) = write(tree);
+    let back = import_tar(store, &archive);
+    if sockets == 0 {
+        same(store, back, tree);
+    } else {
+        assert!(write(back) == (archive, 0), "only the sockets are missing");
     }
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = Store::open(&elsewhere.path().join("store"), &OpenOptions::create()).unwrap();
+    assert_eq!(import_tar(&other, &write(back).0), back);
+}
+
+/// Compares two trees, and shows what differs.
+#[track_caller]
+fn same(store: &Store, found: TreeHash, wanted: TreeHash) {
+    if found == wanted {
+        return;
+    }
+    let (a, b) = (store.tree(found).unwrap(), store.tree(wanted).unwrap());
+    assert_eq!(a, b);
+    panic!("two hashes for one tree");
+}
+
+/// A tree comes back from the disk as it was, in whatever way it got there.
+fn survives_the_disk(store: &Store, dir: &Path, tree: TreeHash) {
+    let full = ImportOptions::default();
+    let copy = dir.join("copy");
+    store.copy_out(tree, &copy).unwrap();
+    same(store, store.import_dir(&copy, &full).unwrap().tree, tree);
+    // And again, from what the stat cache remembers.
+    same(store, store.import_dir(&copy, &full).unwrap().tree, tree);
+    let linked = dir.join("linked");
+    store.place(tree, &linked, Placing::Link).unwrap();
+    same(store, store.import_dir(&linked, &full).unwrap().tree, tree);
+    // Laid under an empty upper directory, nothing changes either.
+    let upper = dir.join("upper");
+    store.prepare_upper(tree, &upper).unwrap();
+    let options = CaptureOptions { epoch: i64::MAX };
+    let captured = store.capture(tree, &upper, &options).unwrap();
+    assert_eq!((captured.tree, captured.changed), (tree, 0));
+    let verified = store.verify(&VerifyOptions::default(), &mut |_| ());
+    assert_eq!(verified.unwrap().faults, vec![]);
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(cases(40))]
 
     #[test]
-    fn any_tree_survives_the_disk(
-        root in meta(),
-        entries in prop::collection::vec((path(), meta(), made(), 0..6u8), 0..40),
-    ) {
-        if !rustix::process::geteuid().is_root() {
+    fn any_tree_survives_an_archive(root in meta(), entries in entries()) {
+        let tmp = tempfile::tempdir().unwrap();
+        let store = Store::open(&tmp.path().join("store"), &OpenOptions::create()).unwrap();
+        let tree = build(&store, root, entries);
+        survives_the_archive(&store, tree);
+    }
+
+    #[test]
+    fn any_tree_survives_the_disk(root in meta(), entries in entries()) {
+        if !is_root() {
             println!("skipped: owners and devices need root");
             return Ok(());
         }
         let tmp = tempfile::tempdir().unwrap();
         let store = Store::open(&tmp.path().join("store"), &OpenOptions::create()).unwrap();
         let tree = build(&store, root, entries);
-        let copy = tmp.path().join("copy");
-        store.copy_out(tree, &copy).unwrap();
-        let full = ImportOptions::default();
-        let back = store.import_dir(&copy, &full).unwrap();
-        if back.tree != tree {
-            let (a, b) = (store.tree(tree).unwrap(), store.tree(back.tree).unwrap());
-            prop_assert_eq!(&a, &b);
-        }
-        prop_assert_eq!(back.tree, tree);
-        // And again, from what the stat cache remembers.
-        prop_assert_eq!(store.import_dir(&copy, &full).unwrap().tree, tree);
-        // Laid under an empty upper directory, nothing changes either.
-        store.prepare_upper(tree, &tmp.path().join("upper")).unwrap();
-        let options = CaptureOptions { epoch: i64::MAX };
-        let captured = store.capture(tree, &tmp.path().join("upper"), &options).unwrap();
-        prop_assert_eq!((captured.tree, captured.changed), (tree, 0));
-        prop_assert_eq!(store.verify(&VerifyOptions::default(), &mut |_| ()).unwrap().faults, vec![]);
+        survives_the_disk(&store, tmp.path(), tree);
     }
-}
-
-#[derive(Clone, Debug)]
-enum Op {
-    Import(u8),
-    Root(u8, u8),
-    Unroot(u8),
-    Record(u8, u8),
-    Collect(usize),
-    Shrink(u64),
-    Reopen,
-    Checkout(u8),
-    Pick(u8),
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    prop_oneof![
-        4 => (0..8u8).prop_map(Op::Import),
-        3 => (0..4u8, 0..8u8).prop_map(|(n, t)| Op::Root(n, t)),
-        2 => (0..4u8).prop_map(Op::Unroot),
-        2 => (0..3u8, 0..8u8).prop_map(|(n, t)| Op::Record(n, t)),
-        3 => (0..3usize).prop_map(Op::Collect),
-        1 => (0..400_000u64).prop_map(Op::Shrink),
-        2 => Just(Op::Reopen),
-        2 => (0..8u8).prop_map(Op::Checkout),
-        1 => (0..8u8).prop_map(Op::Pick),
-    ]
-}
-
-/// What must be true of the store.
-#[derive(Default)]
-struct Model {
-    here: BTreeSet<TreeHash>,
-    held: BTreeSet<TreeHash>,
-    roots: BTreeMap<String, TreeHash>,
-    /// Newest last.
-    records: Vec<(String, TreeHash)>,
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_sequence_of_operations_agrees_with_the_model(ops in prop::collection::vec(op(), 1..40)) {
-        let tmp = tempfile::tempdir().unwrap();
-        let path = tmp.path().join("store");
-        let mut store = Store::open(&path, &OpenOptions::create()).unwrap();
-        let source = |n: u8| {
-            let dir = tmp.path().join(format!("source{n}"));
-            if !dir.exists() {
-                std::fs::create_dir_all(dir.join("d")).unwrap();
-                std::fs::write(dir.join("own"), [n].repeat(5000)).unwrap();
-                std::fs::write(dir.join("d/half"), [n / 2].repeat(9000)).unwrap();
-                std::fs::write(dir.join("d/all"), "the same everywhere").unwrap();
-            }
-            dir
-        };
-        let mut known: BTreeMap<u8, TreeHash> = BTreeMap::new();
-        let mut model = Model::default();
-        let mut clock = 0;
-        for op in ops {
-            match op {
-                Op::Import(n) => {
-                    let tree = store.import_dir(&source(n), &ImportOptions::snapshot()).unwrap().tree;
-                    known.insert(n, tree);
-                    model.here.insert(tree);
-                    model.held.insert(tree);
-                }
-                Op::Root(name, n) => if let Some(tree) = known.get(&n) {
-                    let name = format!("root{name}");
-                    let added = store.add_root(&name, *tree);
-                    prop_assert_eq!(added.is_ok(), model.here.contains(tree));
-                    if added.is_ok() {
-                        model.roots.insert(name, *tree);
-                    }
-                },
-                Op::Unroot(name) => {
-                    let name = format!("root{name}");
-                    let had = model.roots.remove(&name).is_some();
-                    prop_assert_eq!(store.remove_root(&name).unwrap(), had);
-                }
-                Op::Record(name, n) => if let Some(tree) = known.get(&n) {
-                    clock += 1;
-                    let name = format!("target{name}");
-                    let recorded = store.record(&Realisation {
-                        key: Hash::of(&[clock]),
-                        drv: Hash::of(b"d"),
-                        name: name.clone(),
-                        tree: *tree,
-                        started: i64::from(clock),
-                        seconds: 0.0,
-                        host: "h".into(),
-                        log: None,
-                    });
-                    prop_assert_eq!(recorded.is_ok(), model.here.contains(tree));
-                    if recorded.is_ok() {
-                        model.records.push((name, *tree));
-                    }
-                },
-                Op::Collect(keep) => {
-                    let mut alive: BTreeSet<TreeHash> = model.roots.values().copied().collect();
-                    alive.extend(&model.held);
-                    let mut groups: BTreeMap<&str, BTreeSet<TreeHash>> = BTreeMap::new();
-                    for (name, tree) in model.records.iter().rev() {
-                        let group = groups.entry(name).or_default();
-                        if group.len() < keep && model.here.contains(tree) {
-                            group.insert(*tree);
-                        }
-                    }
-                    alive.extend(groups.into_values().flatten());
-                    let policy = GcPolicy::newest(keep);
-                    let dry = store.gc(&policy, true).unwrap();
-                    let real = store.gc(&policy, false).unwrap();
-                    prop_assert_eq!(&dry, &real);
-                    let found: BTreeSet<_> = real.alive.iter().map(|s| s.tree).collect();
-                    prop_assert_eq!(&found, &alive);
-                    model.here = alive;
-                }
-                Op::Shrink(max) => {
-                    let policy = GcPolicy { max_size: Some(max), ..GcPolicy::newest(3) };
-                    let dry = store.gc(&policy, true).unwrap();
-                    let real = store.gc(&policy, false).unwrap();
-                    prop_assert_eq!(&dry, &real);
-                    let found: BTreeSet<_> = real.alive.iter().map(|s| s.tree).collect();
-                    prop_assert!(model.roots.values().chain(&model.held).all(|t| found.contains(t)));
-                    model.here = found;
-                }
-                Op::Reopen => {
-                    drop(store);
-                    store = Store::open(&path, &OpenOptions::create()).unwrap();
-                    model.held.clear();
-                }
-                Op::Checkout(n) => if let Some(tree) = known.get(&n) {
-                    match store.checkout(*tree) {
-                        Ok(checkout) => {
-                            prop_assert!(model.here.contains(tree));
-                            let own = std::fs::read(checkout.layers()[0].join("own")).unwrap();
-                            prop_assert_eq!(own, [n].repeat(5000));
-                        }
-                        Err(StoreError::Missing { .. }) => prop_assert!(!model.here.contains(tree)),
-                        Err(error) => panic!("{error}"),
-                    }
-                },
-                Op::Pick(n) => if let Some(tree) = known.get(&n) {
-                    match store.pick(*tree, &["d"]) {
-                        Ok(picked) => {
-                            prop_assert!(model.here.contains(tree));
-                            model.here.insert(picked);
-                            model.held.insert(picked);
-                        }
-                        Err(StoreError::Missing { .. }) => prop_assert!(!model.here.contains(tree)),
-                        Err(error) => panic!("{error}"),
-                    }
-                },
-            }
-            for tree in known.values() {
-                prop_assert_eq!(store.has_tree(*tree).unwrap(), model.here.contains(tree));
-            }
+    fn any_tree_of_an_ordinary_user_survives_the_disk(root in meta(), entries in entries()) {
+        if is_root() {
+            // See below.
+            return Ok(());
         }
-        let report = store.verify(&VerifyOptions::default(), &mut |_| ()).unwrap();
-        prop_assert_eq!(report.faults, vec![]);
+        let tmp = tempfile::tempdir().unwrap();
+        let store = Store::open(&tmp.path().join("store"), &OpenOptions::create()).unwrap();
+        let own = |mut meta: Meta| {
+            meta.uid = rustix::process::geteuid().as_raw();
+            meta.gid = rustix::process::getegid().as_raw();
+            // What its owner cannot read is not imported.
+            meta.mode |= 0o700;
+            meta
+        };
+        let entries = entries.into_iter().filter(|(_, _, made, _)| {
+            !matches!(made, Made::Node(Node::Char { .. } | Node::Block { .. }))
+        });
+        let entries = entries.map(|(path, meta, made, extra)| {
+            // An access list gives directories a mode that their owner cannot search.
+            let allowed = match made {
+                Made::Dir => extra == Extra::DefaultList,
+                _ => extra != Extra::Capability,
+            };
+            (path, own(meta), made, if allowed { extra } else { Extra::None })
+        });
+        // Directories that only paths tell of belong to root.
+        let mut all: Entries = Vec::new();
+        let mut dirs = BTreeSet::new();
+        for (path, meta, made, extra) in entries {
+            for (at, _) in path.iter().enumerate().filter(|(_, b)| **b == b'/') {
+                if dirs.insert(path[..at].to_vec()) {
+                    all.push((path[..at].to_vec(), own(Meta::default()), Made::Dir, Extra::None));
+                }
+            }
+            all.push((path, meta, made, extra));
+        }
+        let tree = build(&store, own(root), all);
+        survives_the_archive(&store, tree);
+        survives_the_disk(&store, tmp.path(), tree);
     }
+}
+
+/// Runs the property for ordinary users as one, where all other tests are run by root.
+#[test]
+fn ordinary_users_have_their_property_too() {
+    use std::os::unix::process::CommandExt;
+    if !is_root() {
+        return;
+    }
+    const NOBODY: u32 = 65_534;
+    let tmp = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(tmp.path(), PermissionsExt::from_mode(0o711)).unwrap();
+    // Where the program lies may be closed to others.
+    let program = tmp.path().join("program");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let home = tmp.path().join("home");
+    std::fs::create_dir(&home).unwrap();
+    std::os::unix::fs::chown(&home, Some(NOBODY), Some(NOBODY)).unwrap();
+    let test = "any_tree_of_an_ordinary_user_survives_the_disk";
+    let ran = std::process::Command::new(&program)
+        .args(["--exact", test, "--test-threads=1"])
+        .env("TMPDIR", &home)
+        .current_dir(&home)
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .output();
+    let ran = ran.unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert!(
+        ran.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    assert!(said.contains("1 passed"), "{said}");
 }

@@ -186,9 +186,7 @@ pub enum EntryFault {
         target: String,
     },
     /// A hard link to something that may not have two names.
-    #[error(
-        "it is a hard link to \"{target}\", a {kind}; only regular files may have several names"
-    )]
+    #[error("it is a hard link to \"{target}\", a {kind}, which cannot have several names")]
     LinkKind {
         /// The link's target.
         target: String,

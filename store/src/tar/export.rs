@@ -183,6 +183,16 @@ impl<W: Write> Writer<'_, W> {
                     .into(),
             });
         }
+        // What has several names has all of its metadata at the first of them.
+        if !matches!(entry.kind, Kind::Dir { .. } | Kind::Socket)
+            && let Some(&group) = self.groups.get(path)
+        {
+            if let Some(first) = self.firsts[group].clone() {
+                self.entry(path, meta, Body::Link(&first))?;
+                return Ok(None);
+            }
+            self.firsts[group] = Some(path.clone());
+        }
         match &entry.kind {
             Kind::Dir { manifest } => {
                 let name = [path, &b"/"[..]].concat();
@@ -195,13 +205,6 @@ impl<W: Write> Writer<'_, W> {
             Kind::Fifo => self.entry(path, meta, Body::Fifo)?,
             Kind::Socket => self.done.sockets += 1,
             Kind::File { blob, size } => {
-                if let Some(&group) = self.groups.get(path) {
-                    if let Some(first) = self.firsts[group].clone() {
-                        self.entry(path, meta, Body::Link(&first))?;
-                        return Ok(None);
-                    }
-                    self.firsts[group] = Some(path.clone());
-                }
                 self.entry(path, meta, Body::File(*size))?;
                 self.content(*blob, *size)?;
             }

@@ -211,6 +211,12 @@ enum Seen {
     },
 }
 
+/// What a hard link is one more name of.
+enum Linked {
+    File,
+    Other(&'static str),
+}
+
 impl Seen {
     fn kind(&self) -> &'static str {
         match self {
@@ -284,10 +290,10 @@ impl Import<'_> {
                 result?;
                 Seen::File { first }
             }
-            MemberKind::HardLink => {
-                self.hard_link(&path, member)?;
-                Seen::File { first }
-            }
+            MemberKind::HardLink => match self.hard_link(&path, member)? {
+                Linked::File => Seen::File { first },
+                Linked::Other(kind) => Seen::Other { kind, first },
+            },
             MemberKind::Symlink => {
                 check_target(&member.link).map_err(blame)?;
                 self.sink.symlink(&path, meta, &member.link)?;
@@ -295,14 +301,7 @@ impl Import<'_> {
             }
             MemberKind::Char | MemberKind::Block => {
                 let node = self.device(member).map_err(blame)?;
-                self.devices += 1;
-                if self.devices > limits.devices {
-                    return Err(TarError::TooMuch {
-                        what: "device nodes",
-                        limit: limits.devices,
-                    }
-                    .into());
-                }
+                self.count_device()?;
                 self.sink.node(&path, meta, node)?;
                 Seen::Other { kind, first }
             }
@@ -419,14 +418,30 @@ impl Import<'_> {
         Ok(())
     }
 
-    fn hard_link(&mut self, path: &[u8], member: &Member) -> Result<(), StoreError> {
+    /// Counts one name of a device.
+    fn count_device(&mut self) -> Result<(), TarError> {
+        self.devices += 1;
+        let limit = self.options.limits.devices;
+        if self.devices > limit {
+            return Err(TarError::TooMuch {
+                what: "device nodes",
+                limit,
+            });
+        }
+        Ok(())
+    }
+
+    /// Gives something one more name. Tells what it is.
+    fn hard_link(&mut self, path: &[u8], member: &Member) -> Result<Linked, StoreError> {
         let blame = |fault| StoreError::from(member.blame(fault));
         if member.link.is_empty() {
             return Err(blame(EntryFault::LinkEmpty));
         }
         let target = clean(&member.link, "link target", &self.options.limits).map_err(blame)?;
-        match self.seen.get(&target) {
-            Some(Seen::File { .. }) => {}
+        let linked = match self.seen.get(&target) {
+            Some(Seen::File { .. }) => Linked::File,
+            // Tools give any entry several names that is no folder.
+            Some(Seen::Other { kind, .. }) => Linked::Other(kind),
             Some(other) => {
                 return Err(blame(EntryFault::LinkKind {
                     target: show(&member.link),
@@ -444,12 +459,17 @@ impl Import<'_> {
                     target: show(&member.link),
                 }));
             }
+        };
+        let devices = [MemberKind::Char.word(), MemberKind::Block.word()];
+        if matches!(linked, Linked::Other(kind) if devices.contains(&kind)) {
+            self.count_device()?;
         }
         if self.options.normalise.is_some() {
-            self.sink.copy(path, &target)
+            self.sink.copy(path, &target)?;
         } else {
-            self.sink.hard_link(path, &target)
+            self.sink.hard_link(path, &target)?;
         }
+        Ok(linked)
     }
 
     fn device(&self, member: &Member) -> Result<Node, EntryFault> {

@@ -101,10 +101,11 @@ fn tree() -> impl Strategy<Value = Memory> {
                 }
                 tree.entries.entry(path).or_insert((meta, what));
             }
+            // Whatever is no folder may have several names.
             let files: Vec<Vec<u8>> = tree
                 .entries
                 .iter()
-                .filter(|(_, (_, what))| matches!(what, What::File(_)))
+                .filter(|(_, (_, what))| *what != What::Dir)
                 .map(|(path, _)| path.clone())
                 .collect();
             for (pick, name) in links {
