@@ -7,6 +7,8 @@ use crate::{Hash, Realisation, TreeHash};
 pub const SIGNED_CONTEXT: &str = "mstore 2026-11-21 signed fact";
 /// Largest encoded fact, record included.
 const LIMIT: usize = 64 << 20;
+/// Longest time of a build in milliseconds: up to here, seconds are exact enough to give them back.
+const MAX_MILLISECONDS: u64 = 1 << 50;
 const FORMAT: u32 = 1;
 
 /// What a fact is about.
@@ -114,6 +116,13 @@ impl Fact {
             let bytes = <[u8; 64]>::try_from(bytes.0).map_err(|_| malformed("bad signature"))?;
             Ok(Vouch { signer, bytes })
         });
+        let signatures = signatures.collect::<Result<Vec<_>, CodecError>>()?;
+        if !signatures.is_sorted_by(|a, b| a < b) {
+            return Err(malformed("signatures are not sorted"));
+        }
+        if ms > MAX_MILLISECONDS {
+            return Err(malformed("no build takes so long"));
+        }
         Ok(Fact {
             kind,
             realisation: Realisation {
@@ -126,7 +135,7 @@ impl Fact {
                 host,
                 log: None,
             },
-            signatures: signatures.collect::<Result<_, CodecError>>()?,
+            signatures,
             record: record.map(|bytes| bytes.0),
         })
     }
@@ -185,6 +194,29 @@ mod tests {
         let mut name = fact;
         name.realisation.name = "a\u{1b}[2J".into();
         assert!(Fact::decode(&name.encode()).is_err());
+    }
+
+    /// Found while the fuzz target `objects` was written: these were read, and had another encoding when they were
+    /// passed on.
+    #[test]
+    fn what_has_another_encoding_is_refused() {
+        let mut fact = sample();
+        let other = Vouch {
+            signer: "a".into(),
+            ..fact.signatures[0].clone()
+        };
+        fact.signatures.push(other);
+        assert!(Fact::decode(&fact.encode()).is_err());
+        fact.signatures.sort();
+        assert_eq!(Fact::decode(&fact.encode()).unwrap(), fact);
+        fact.signatures[1] = fact.signatures[0].clone();
+        assert!(Fact::decode(&fact.encode()).is_err());
+        let mut fact = sample();
+        fact.realisation.seconds = MAX_MILLISECONDS as f64 / 1000.0;
+        let bytes = fact.encode();
+        assert_eq!(Fact::decode(&bytes).unwrap().encode(), bytes);
+        fact.realisation.seconds = f64::INFINITY;
+        assert!(Fact::decode(&fact.encode()).is_err());
     }
 
     #[test]
