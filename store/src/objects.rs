@@ -159,7 +159,7 @@ impl Store {
 }
 
 /// Reads one stored part. Uncompressed records have no checksum of their own: those are hashed.
-fn one_part<T>(
+pub(crate) fn one_part<T>(
     pack: &Pack,
     place: &Place,
     buffer: &mut Vec<u8>,

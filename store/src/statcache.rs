@@ -15,7 +15,7 @@ use rustix::fs::Stat;
 
 use crate::attributes::Attributes;
 use crate::codec::{self, Bytes};
-use crate::disk::DiskFile;
+use crate::disk::Disk;
 use crate::map::Map;
 use crate::session::random_name;
 use crate::{BlobHash, Hash, Store};
@@ -104,9 +104,13 @@ impl StatCache {
     /// Opens the cache of the directory with this device and inode.
     pub fn open(store: &Store, top: (u64, u64), kind: &str) -> StatCache {
         let name = format!("{:x}-{:x}-{kind}", top.0, top.1);
-        let path = store.path().join("cache").join(name);
+        StatCache::at(store.disk(), store.path().join("cache").join(name))
+    }
+
+    /// Opens the cache in a file. One that is damaged or missing knows nothing.
+    pub fn at(disk: &dyn Disk, path: PathBuf) -> StatCache {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let old = store.disk().map(&path).ok().filter(|map| is_sound(map));
+        let old = disk.map(&path).ok().filter(|map| is_sound(map));
         let count = old.as_ref().map_or(0, |map| u64_at(map, 16) as usize);
         StatCache {
             path,
@@ -188,36 +192,28 @@ impl StatCache {
         fresh.push(Fresh { key, blob, xattrs });
     }
 
+    /// Tells whether there is something to write for next time.
+    fn has_news(&self) -> bool {
+        let fresh = self.fresh.lock().unwrap_or_else(|e| e.into_inner());
+        !fresh.is_empty() || !(0..self.count).all(|at| self.is_used(at))
+    }
+
+    fn is_used(&self, at: usize) -> bool {
+        self.used[at / 64].load(Ordering::Relaxed) >> (at % 64) & 1 == 1
+    }
+
     /// Writes the cache for next time, if anything is new. Failing to is no failure of the import.
     pub fn save(self, store: &Store) {
-        let mut fresh = self.fresh.lock().unwrap_or_else(|e| e.into_inner());
-        let used = |at: usize| self.used[at / 64].load(Ordering::Relaxed) >> (at % 64) & 1 == 1;
-        if fresh.is_empty() && (0..self.count).all(used) {
+        if !self.has_news() {
             return;
         }
-        fresh.sort_unstable_by_key(|f| f.key.inode());
-        fresh.dedup_by_key(|f| f.key.inode());
         let write = || -> std::io::Result<()> {
             let session = store.session().map_err(std::io::Error::other)?;
             let name = random_name().map_err(std::io::Error::other)?;
             let new = session.tmp.join(format!("statcache-{name}"));
             // A crash leaves what the checksum refuses: nothing needs to be synced.
-            let mut out = Output::new(store.disk().create(&new)?);
-            let count = self.kept(&fresh, used).count();
-            out.put(MAGIC)?;
-            out.put(&(count as u64).to_le_bytes())?;
-            out.put(&1u64.to_le_bytes())?;
-            let mut at = (HEAD + count * RECORD) as u64;
-            for (head, xattrs) in self.kept(&fresh, used) {
-                out.put(&head)?;
-                out.put(&at.to_le_bytes())?;
-                out.put(&(xattrs.len() as u64).to_le_bytes())?;
-                at += xattrs.len() as u64;
-            }
-            for (_, xattrs) in self.kept(&fresh, used) {
-                out.put(xattrs)?;
-            }
-            out.finish()?;
+            let file = store.disk().create(&new)?;
+            self.write(|bytes, at| file.write_at(bytes, at))?;
             if !self.was_read() {
                 // What cannot be read is no cache: next time there is none, and a new one is written.
                 return store.disk().remove(&new);
@@ -227,13 +223,35 @@ impl StatCache {
         let _ = write();
     }
 
+    /// Hands the bytes of the new cache to `write_at`, front to back.
+    fn write(
+        &self,
+        write_at: impl FnMut(&[u8], u64) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
+        let mut fresh = self.fresh.lock().unwrap_or_else(|e| e.into_inner());
+        fresh.sort_unstable_by_key(|f| f.key.inode());
+        fresh.dedup_by_key(|f| f.key.inode());
+        let mut out = Output::new(write_at);
+        let count = self.kept(&fresh).count();
+        out.put(MAGIC)?;
+        out.put(&(count as u64).to_le_bytes())?;
+        out.put(&1u64.to_le_bytes())?;
+        let mut at = (HEAD + count * RECORD) as u64;
+        for (head, xattrs) in self.kept(&fresh) {
+            out.put(&head)?;
+            out.put(&at.to_le_bytes())?;
+            out.put(&(xattrs.len() as u64).to_le_bytes())?;
+            at += xattrs.len() as u64;
+        }
+        for (_, xattrs) in self.kept(&fresh) {
+            out.put(xattrs)?;
+        }
+        out.finish()
+    }
+
     /// All records to write, in order: old ones that are still true, and new ones. Made twice, so that
     /// they need not be held.
-    fn kept<'c>(
-        &'c self,
-        fresh: &'c [Fresh],
-        used: impl Fn(usize) -> bool + 'c,
-    ) -> impl Iterator<Item = ([u8; 80], &'c [u8])> + 'c {
+    fn kept<'c>(&'c self, fresh: &'c [Fresh]) -> impl Iterator<Item = ([u8; 80], &'c [u8])> + 'c {
         let mut new = fresh.iter().peekable();
         let mut at = 0;
         std::iter::from_fn(move || {
@@ -245,7 +263,7 @@ impl StatCache {
                     && next.is_none_or(|next| inode <= next)
                 {
                     at += 1;
-                    if !used(at - 1) || next == Some(inode) {
+                    if !self.is_used(at - 1) || next == Some(inode) {
                         continue;
                     }
                     let (from, len) = (u64_at(record, 80) as usize, u64_at(record, 88) as usize);
@@ -268,8 +286,8 @@ impl StatCache {
 }
 
 /// A file written front to back in large pieces, with the hash of all of it at its end.
-struct Output {
-    file: Box<dyn DiskFile>,
+struct Output<W> {
+    write_at: W,
     at: u64,
     piece: Vec<u8>,
     hash: blake3::Hasher,
@@ -278,10 +296,10 @@ struct Output {
 /// Bytes gathered before they are written.
 const PIECE: usize = 1 << 20;
 
-impl Output {
-    fn new(file: Box<dyn DiskFile>) -> Output {
+impl<W: FnMut(&[u8], u64) -> std::io::Result<()>> Output<W> {
+    fn new(write_at: W) -> Output<W> {
         Output {
-            file,
+            write_at,
             at: 0,
             piece: Vec::new(),
             hash: blake3::Hasher::new(),
@@ -298,7 +316,7 @@ impl Output {
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        self.file.write_at(&self.piece, self.at)?;
+        (self.write_at)(&self.piece, self.at)?;
         self.at += self.piece.len() as u64;
         self.piece.clear();
         Ok(())
@@ -322,4 +340,54 @@ fn is_sound(map: &[u8]) -> bool {
         .and_then(|count| count.checked_mul(RECORD));
     records.is_some_and(|n| n <= end - HEAD)
         && blake3::hash(&map[..end]).as_bytes()[..] == map[end..]
+}
+
+/// For the fuzz targets.
+#[cfg(feature = "fuzzing")]
+impl StatCache {
+    /// What would be written for next time, if anything is new.
+    pub fn merged(&self) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        let mut write = |bytes: &[u8], _| {
+            out.extend_from_slice(bytes);
+            Ok(())
+        };
+        if !self.has_news() || self.write(&mut write).is_err() {
+            return None;
+        }
+        Some(out)
+    }
+
+    /// The files that the records of a cache are about, in whatever order they lie.
+    pub fn keys_in(bytes: &[u8]) -> Vec<Key> {
+        let end = bytes.len().saturating_sub(TAIL).max(HEAD).min(bytes.len());
+        let records = bytes.get(HEAD..end).unwrap_or_default();
+        let half = |record: &[u8], at: usize| u64_at(record, at) as u32;
+        records
+            .chunks_exact(RECORD)
+            .map(|record| Key {
+                device: u64_at(record, 0),
+                inode: u64_at(record, 8),
+                size: u64_at(record, 16),
+                mtime: (u64_at(record, 24) as i64, half(record, 40)),
+                ctime: (u64_at(record, 32) as i64, half(record, 44)),
+            })
+            .collect()
+    }
+
+    /// The bytes of a cache that knows a file for each of these lists of attributes.
+    pub fn sample(disk: &dyn Disk, path: PathBuf, attributes: &[Attributes]) -> Vec<u8> {
+        let cache = StatCache::at(disk, path);
+        for (inode, xattrs) in (0u64..).zip(attributes) {
+            let key = Key {
+                device: 1,
+                inode,
+                size: inode,
+                mtime: (0, 1),
+                ctime: (1, 0),
+            };
+            cache.add(key, BlobHash(Hash::of(&inode.to_le_bytes())), xattrs);
+        }
+        cache.merged().unwrap_or_default()
+    }
 }

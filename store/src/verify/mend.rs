@@ -58,7 +58,7 @@ impl Writers {
 }
 
 /// Walks the records of a pack without its index, and hands on those that have the hash they go by.
-fn scan(
+pub(crate) fn scan(
     bytes: &[u8],
     mut take: impl FnMut(&Place, &[u8]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {

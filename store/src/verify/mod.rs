@@ -20,6 +20,8 @@ mod read;
 
 use graph::Graph;
 pub use mend::Refetch;
+#[cfg(feature = "fuzzing")]
+pub(crate) use mend::scan as scan_records;
 use read::{check_record, has_good_copy};
 
 /// What to check.

@@ -265,7 +265,11 @@ fn carry_out(folder: &Path, plan: &CacheCollected, stop: &AtomicBool) -> Result<
         sync(folder)?;
     }
     for (drv, bytes) in &plan.replaced {
-        put(&RealDisk, &folder.join("derivations").join(drv.to_string()), bytes)?;
+        put(
+            &RealDisk,
+            &folder.join("derivations").join(drv.to_string()),
+            bytes,
+        )?;
     }
     let mut at = "";
     for gone in &plan.gone {

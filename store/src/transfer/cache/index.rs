@@ -84,3 +84,19 @@ impl RemoteIndex {
         None
     }
 }
+
+/// For the fuzz targets: reads an index of so many objects, which finds all of them or is refused.
+#[cfg(feature = "fuzzing")]
+pub fn index(bytes: Vec<u8>, index_at: u64, count: u64) {
+    let Ok(index) = RemoteIndex::parse(bytes, index_at, count) else {
+        return;
+    };
+    assert_eq!(index.count as u64, count);
+    for at in 0..index.count {
+        let place = index.place(at);
+        let place = place.expect("a checked index has well-formed entries");
+        assert!(place.offset + place.record_len() <= index_at);
+        assert_eq!(index.find(&place.hash), Some(place));
+    }
+    let _ = index.find(&Hash::of(b"another"));
+}

@@ -110,3 +110,14 @@ impl Listing {
         })
     }
 }
+
+/// For the fuzz targets: reads a listing, which is in its one encoding or refused.
+#[cfg(feature = "fuzzing")]
+pub fn listing(bytes: &[u8]) {
+    if let Ok(listing) = Listing::decode(bytes) {
+        assert_eq!(listing.encode(), bytes);
+        for pack in &listing.packs {
+            assert!(pack.index < pack.len && pack.len <= MAX_PACK);
+        }
+    }
+}

@@ -21,6 +21,10 @@ mod serve;
 mod write;
 
 pub use collect::{CacheCollected, CacheGone, CachePolicy, collect};
+#[cfg(feature = "fuzzing")]
+pub use index::index;
+#[cfg(feature = "fuzzing")]
+pub use listing::listing;
 pub use read::{Body, CacheReader, Fetch, FolderFetch};
 pub use serve::CacheFile;
 pub use write::CacheWritten;
