@@ -208,13 +208,25 @@ fn mode(meta: &Meta) -> Mode {
 
 /// Sets all metadata of an open file or directory. Owners come first, since changing them clears
 /// setuid bits and capabilities; the time comes last.
-fn apply(fd: &impl AsFd, meta: &Meta, spelling: Spelling) -> rustix::io::Result<()> {
-    fchown(fd, Some(uid(meta)), Some(gid(meta)))?;
+fn apply(fd: &impl AsFd, meta: &Meta, spelling: Spelling) -> Result<(), Refused> {
+    fchown(fd, Some(uid(meta)), Some(gid(meta))).map_err(Refused::Owner)?;
     fchmod(fd, mode(meta))?;
     if !meta.xattrs.is_empty() {
         Place::Open(fd).write(&meta.xattrs, spelling)?;
     }
-    futimens(fd, &times(meta.mtime))
+    Ok(futimens(fd, &times(meta.mtime))?)
+}
+
+/// Which part of the metadata the system did not take.
+enum Refused {
+    Owner(Errno),
+    Other(Errno),
+}
+
+impl From<Errno> for Refused {
+    fn from(error: Errno) -> Refused {
+        Refused::Other(error)
+    }
 }
 
 fn uid(meta: &Meta) -> Uid {
@@ -226,14 +238,14 @@ fn gid(meta: &Meta) -> Gid {
 }
 
 /// An owner outside the mapped ranges of a user namespace is refused with "invalid argument".
-fn explain(action: &'static str, path: &Path, meta: &Meta, error: Errno) -> StoreError {
-    match error {
-        Errno::INVAL | Errno::PERM | Errno::OVERFLOW => StoreError::UnmappedOwner {
+fn explain(action: &'static str, path: &Path, meta: &Meta, refused: Refused) -> StoreError {
+    match refused {
+        Refused::Owner(Errno::INVAL | Errno::PERM | Errno::OVERFLOW) => StoreError::UnmappedOwner {
             path: path.to_path_buf(),
             uid: meta.uid,
             gid: meta.gid,
         },
-        other => StoreError::io(action, path, other),
+        Refused::Owner(error) | Refused::Other(error) => StoreError::io(action, path, error),
     }
 }
 
@@ -598,16 +610,17 @@ impl Walk<'_> {
             }
             other => other.map_err(|e| writing.io("create", &self.path, e))?,
         }
-        let set = || -> rustix::io::Result<()> {
+        let set = || -> Result<(), Refused> {
             let nofollow = AtFlags::SYMLINK_NOFOLLOW;
-            chownat(&frame.fd, name, Some(uid(meta)), Some(gid(meta)), nofollow)?;
+            chownat(&frame.fd, name, Some(uid(meta)), Some(gid(meta)), nofollow)
+                .map_err(Refused::Owner)?;
             if !matches!(kind, Kind::Symlink { .. }) {
                 chmodat(&frame.fd, name, mode(meta), AtFlags::empty())?;
                 if !meta.xattrs.is_empty() {
                     Place::Named(&frame.fd, name).write(&meta.xattrs, writing.spelling)?;
                 }
             }
-            utimensat(&frame.fd, name, &times(meta.mtime), nofollow)
+            Ok(utimensat(&frame.fd, name, &times(meta.mtime), nofollow)?)
         };
         set().map_err(|e| explain("set metadata of", &writing.full(&self.path), meta, e))
     }

@@ -98,6 +98,78 @@ pub(crate) fn from_text(text: &[u8], is_default: bool) -> Result<Option<Vec<u8>>
     Ok(Some(out))
 }
 
+/// What the kernel makes of a list when it is set.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// The attribute that a file then has; `None` when the list says no more than a mode does.
+    pub value: Option<Vec<u8>>,
+    /// The nine lower bits of the mode that an access list brings about.
+    pub mode: Option<u16>,
+}
+
+/// Judges the binary form as the kernel does, which takes entries in one order only.
+pub(crate) fn taken(value: &[u8], is_default: bool) -> Result<Taken, EntryFault> {
+    let fault = |why: &str| EntryFault::Acl { why: why.into() };
+    let damaged = || fault("its bytes are no list");
+    let (head, body) = value.split_first_chunk::<4>().ok_or_else(damaged)?;
+    if u32::from_le_bytes(*head) != VERSION || body.len() % 8 != 0 {
+        return Err(damaged());
+    }
+    let mut out = head.to_vec();
+    let mut before = 0;
+    let mut named = false;
+    let (mut user, mut group, mut mask, mut other) = (None, None, None, None);
+    for entry in body.chunks_exact(8) {
+        let tag = u16::from_le_bytes([entry[0], entry[1]]);
+        let permissions = u16::from_le_bytes([entry[2], entry[3]]);
+        let mut id = u32::from_le_bytes([entry[4], entry[5], entry[6], entry[7]]);
+        if permissions > 7 || tag < before {
+            return Err(damaged());
+        }
+        let once = match tag {
+            USER_OBJ => Some(&mut user),
+            GROUP_OBJ => Some(&mut group),
+            MASK => Some(&mut mask),
+            OTHER => Some(&mut other),
+            USER | GROUP => None,
+            _ => return Err(damaged()),
+        };
+        match once {
+            Some(slot) => {
+                if slot.replace(permissions).is_some() {
+                    return Err(fault("it has the same entry twice"));
+                }
+                id = NOBODY;
+            }
+            None if id == NOBODY => return Err(damaged()),
+            None => named = true,
+        }
+        before = tag;
+        out.extend(tag.to_le_bytes());
+        out.extend(permissions.to_le_bytes());
+        out.extend(id.to_le_bytes());
+    }
+    if body.is_empty() {
+        return Ok(Taken {
+            value: None,
+            mode: None,
+        });
+    }
+    let (Some(user), Some(group), Some(other)) = (user, group, other) else {
+        return Err(fault(
+            "it lacks an entry for the owner, the group or others",
+        ));
+    };
+    if named && mask.is_none() {
+        return Err(fault("it names users or groups but has no mask"));
+    }
+    let plain = !named && mask.is_none();
+    Ok(Taken {
+        value: (is_default || !plain).then_some(out),
+        mode: (!is_default).then_some(user << 6 | mask.unwrap_or(group) << 3 | other),
+    })
+}
+
 /// Writes the kernel's binary form as numeric text, if that text leads back to the very same bytes.
 pub(crate) fn to_text(value: &[u8], is_default: bool) -> Option<String> {
     let (head, body) = value.split_first_chunk::<4>()?;

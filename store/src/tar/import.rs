@@ -5,12 +5,12 @@ use std::collections::hash_map::Entry as Slot;
 use std::io::{self, BufRead, Read};
 use std::sync::mpsc::sync_channel;
 
+use super::attributes::{self, Attributes};
 use super::error::{EntryFault, TarError, show};
 use super::path::{ancestors, clean};
 use super::pump::{AHEAD, Pumped, pump};
 use super::reader::{Member, MemberKind, Reader};
 use super::{Devices, StripTop, TarOptions};
-use crate::attributes::{Spelling, stored_name};
 use crate::compress::Decoder;
 use crate::manifest::{MAX_TARGET, MAX_XATTRS, Meta, Mtime};
 use crate::{Imported, Node, Store, StoreError, TreeBuilder};
@@ -23,7 +23,7 @@ pub(crate) trait Sink {
     fn node(&mut self, path: &[u8], meta: Meta, node: Node) -> Result<(), StoreError>;
     /// One more name of the file at `target`, which was given before.
     fn hard_link(&mut self, path: &[u8], target: &[u8]) -> Result<(), StoreError>;
-    /// Another file with the content and metadata of the one at `target`, which was given before.
+    /// Another entry like the one at `target`, which was given before and is no folder.
     fn copy(&mut self, path: &[u8], target: &[u8]) -> Result<(), StoreError>;
 }
 
@@ -316,6 +316,18 @@ impl Import<'_> {
         Ok(())
     }
 
+    fn count_device(&mut self) -> Result<(), TarError> {
+        let limit = self.options.limits.devices;
+        self.devices += 1;
+        if self.devices > limit {
+            return Err(TarError::TooMuch {
+                what: "device nodes",
+                limit,
+            });
+        }
+        Ok(())
+    }
+
     /// Counts what one entry costs, before anything is made of it.
     fn count(&mut self, member: &Member) -> Result<(), TarError> {
         let limits = &self.options.limits;
@@ -418,19 +430,6 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// Counts one name of a device.
-    fn count_device(&mut self) -> Result<(), TarError> {
-        self.devices += 1;
-        let limit = self.options.limits.devices;
-        if self.devices > limit {
-            return Err(TarError::TooMuch {
-                what: "device nodes",
-                limit,
-            });
-        }
-        Ok(())
-    }
-
     /// Gives something one more name. Tells what it is.
     fn hard_link(&mut self, path: &[u8], member: &Member) -> Result<Linked, StoreError> {
         let blame = |fault| StoreError::from(member.blame(fault));
@@ -479,6 +478,17 @@ impl Import<'_> {
             });
         }
         let (major, minor) = member.device;
+        for (value, bits, field) in [
+            (major, 12, "major device number"),
+            (minor, 20, "minor device number"),
+        ] {
+            if value >> bits != 0 {
+                return Err(EntryFault::NumberTooLarge {
+                    field,
+                    value: value.to_string(),
+                });
+            }
+        }
         match member.kind {
             MemberKind::Char if (major, minor) == (0, 0) => Err(EntryFault::Whiteout),
             MemberKind::Char => Ok(Node::Char { major, minor }),
@@ -502,11 +512,16 @@ impl Import<'_> {
                 ..Meta::default()
             });
         }
+        // The metadata of a further name says nothing: the first one's counts.
+        let attributes = match kind {
+            MemberKind::HardLink => Attributes::default(),
+            _ => attributes::fitting(member)?,
+        };
         Ok(Meta {
             // The mode of a symlink means nothing; Linux shows all bits set, and so does an import of a folder.
             mode: match kind {
                 MemberKind::Symlink => 0o777,
-                _ => member.mode,
+                _ => attributes.mode.unwrap_or(member.mode),
             },
             uid: member.uid,
             gid: member.gid,
@@ -514,14 +529,7 @@ impl Import<'_> {
                 secs: member.mtime.0,
                 nanos: member.mtime.1,
             },
-            // The same ones that an import of a folder keeps.
-            xattrs: member
-                .xattrs
-                .iter()
-                .filter_map(|(name, value)| {
-                    Some((stored_name(name, Spelling::Plain)?, value.clone()))
-                })
-                .collect(),
+            xattrs: attributes.list,
         })
     }
 }

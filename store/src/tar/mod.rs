@@ -18,6 +18,7 @@
 //! read back all metadata.
 
 mod acl;
+mod attributes;
 mod error;
 pub(crate) mod export;
 mod header;

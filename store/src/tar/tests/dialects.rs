@@ -147,7 +147,7 @@ fn everything_that_is_no_file() {
         .device(b'6', "pipe", 0, 0)
         .pax(&[
             ("SCHILY.devmajor", b"4000"),
-            ("SCHILY.devminor", b"3000000"),
+            ("SCHILY.devminor", b"1000000"),
         ])
         .device(b'3', "far", 0, 0)
         .link(b'2', "link", "/proc/self/../anything")
@@ -164,7 +164,7 @@ fn everything_that_is_no_file() {
     assert_eq!(*tree.what("disk"), What::Node(block));
     let far = Node::Char {
         major: 4000,
-        minor: 3_000_000,
+        minor: 1_000_000,
     };
     assert_eq!(*tree.what("far"), What::Node(far));
     assert_eq!(*tree.what("pipe"), What::Node(Node::Fifo));
@@ -173,6 +173,50 @@ fn everything_that_is_no_file() {
         What::Symlink(b"/proc/self/../anything".to_vec())
     );
     assert_eq!(tree.meta(b"link").mode, 0o777);
+}
+
+#[test]
+fn whatever_is_no_folder_may_have_further_names() {
+    let archive = Archive::new()
+        .link(b'2', "link", "to")
+        .device(b'6', "pipe", 0, 0)
+        .device(b'3', "null", 1, 3)
+        .link(b'1', "link2", "link")
+        .link(b'1', "pipe2", "./pipe")
+        .link(b'1', "null2", "null")
+        .link(b'1', "link3", "link2")
+        .end();
+    let tree = Memory::read(&archive).unwrap();
+    for (name, first) in [
+        ("link2", "link"),
+        ("link3", "link"),
+        ("pipe2", "pipe"),
+        ("null2", "null"),
+    ] {
+        assert_eq!(tree.what(name), tree.what(first), "{name}");
+    }
+    assert_eq!(tree.links.len(), 4);
+}
+
+#[test]
+fn of_an_access_list_and_a_mode_the_list_counts() {
+    let archive = |list: &[u8]| {
+        let archive = Archive::new().pax(&[("SCHILY.acl.access", list)]);
+        Memory::read(&archive.file("file", b"x").end()).unwrap()
+    };
+    let tree = archive(b"user::rwx,user:7:r--,group::r--,mask::rw-,other::--x");
+    let meta = tree.meta(b"file");
+    assert_eq!((meta.mode, meta.xattrs.len()), (0o761, 1));
+
+    // Three entries are a mode in other words, and no file system keeps them.
+    let raw = b"\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff\x04\0\x05\0\xff\xff\xff\xff\x20\0\x01\0\xff\xff\xff\xff";
+    let archive = Archive::new()
+        .pax(&[("SCHILY.xattr.system.posix_acl_access", raw)])
+        .file("file", b"x")
+        .end();
+    let tree = Memory::read(&archive).unwrap();
+    let meta = tree.meta(b"file");
+    assert_eq!((meta.mode, meta.xattrs.len()), (0o751, 0));
 }
 
 #[test]
@@ -252,7 +296,7 @@ fn normalised_trees_keep_content_alone() {
             (0, 315_532_800, 0)
         );
     }
-    assert!(tree.links.is_empty());
+    assert_eq!(tree.links.len(), 4);
     assert_eq!(*tree.what("again"), file(b"y"));
 }
 

@@ -38,24 +38,27 @@ fn meta() -> impl Strategy<Value = Meta> {
         Just(1 << 33)
     ];
     let nanos = prop_oneof![Just(0), 0..1_000_000_000u32];
-    let key = prop_oneof![
-        "user\\.[a-z=%.]{1,9}",
-        Just("security.capability".to_string())
-    ];
-    let xattrs = btree_map(
-        key.prop_map(String::into_bytes),
-        vec(any::<u8>(), 0..40),
-        0..3,
-    );
-    (0..0o10000u16, id.clone(), id, secs, nanos, xattrs).prop_map(
-        |(mode, uid, gid, secs, nanos, xattrs)| Meta {
+    let key = "user\\.[a-z=%.]{1,9}".prop_map(String::into_bytes);
+    let xattrs = btree_map(key, vec(any::<u8>(), 0..40), 0..3);
+    let capability = prop::option::of(vec(any::<u8>(), 20).prop_map(|mut bytes| {
+        bytes[..4].copy_from_slice(&[0, 0, 0, 2]);
+        (b"security.capability".to_vec(), bytes)
+    }));
+    (
+        0..0o10000u16,
+        id.clone(),
+        id,
+        secs,
+        nanos,
+        (xattrs, capability),
+    )
+        .prop_map(|(mode, uid, gid, secs, nanos, (xattrs, capability))| Meta {
             mode,
             uid,
             gid,
             mtime: Mtime { secs, nanos },
-            xattrs: xattrs.into_iter().collect(),
-        },
-    )
+            xattrs: capability.into_iter().chain(xattrs).collect(),
+        })
 }
 
 fn what() -> impl Strategy<Value = What> {
@@ -65,7 +68,7 @@ fn what() -> impl Strategy<Value = What> {
         1 => (0..2_000_000usize).prop_map(|n| What::File(vec![b'z'; n])),
         2 => Just(What::Dir),
         2 => target.prop_map(|t| What::Symlink(t.into_bytes())),
-        1 => (any::<u32>(), 1..5_000_000u32).prop_map(|(major, minor)| What::Node(Node::Char { major, minor })),
+        1 => (0..4096u32, 1..1_048_576u32).prop_map(|(major, minor)| What::Node(Node::Char { major, minor })),
         1 => (0..9u32, 0..9u32).prop_map(|(major, minor)| What::Node(Node::Block { major, minor })),
         1 => Just(What::Node(Node::Fifo)),
     ]
@@ -98,6 +101,9 @@ fn tree() -> impl Strategy<Value = Memory> {
                 path.extend(&parts[parts.len() - 1]);
                 if matches!(what, What::Symlink(_)) {
                     meta.mode = 0o777;
+                }
+                if matches!(what, What::Symlink(_) | What::Node(_)) {
+                    meta.xattrs.clear();
                 }
                 tree.entries.entry(path).or_insert((meta, what));
             }

@@ -140,17 +140,66 @@ fn a_hard_link_through_a_symlink() {
 }
 
 #[test]
+fn hard_links_that_multiply_a_device() {
+    let mut archive = Archive::new().device(b'4', "sda", 8, 0);
+    for name in ["a", "b", "c"] {
+        archive = archive.link(b'1', name, "sda");
+    }
+    let options = TarOptions {
+        limits: TarLimits {
+            devices: 3,
+            ..TarLimits::default()
+        },
+        ..TarOptions::default()
+    };
+    assert_snapshot!(refusal_with(&archive.end(), &options), @"the archive holds more than 3 device nodes");
+}
+
+#[test]
 fn a_hard_link_to_a_device() {
     let archive = Archive::new()
         .device(b'4', "sda", 8, 0)
         .link(b'1', "harmless", "sda")
         .end();
-    // It is what it is, under both names, and both are counted.
+    // It is what it is, under both names.
     let read = Memory::read(&archive).unwrap();
     assert_eq!(read.what("harmless"), read.what("sda"));
-    let mut options = TarOptions::default();
-    options.limits.devices = 1;
-    assert!(Memory::read_with(&archive, &options).is_err());
+}
+
+#[test]
+fn attributes_that_no_file_system_takes() {
+    let attribute = |flag, key, value: &[u8]| {
+        let archive = Archive::new().pax(&[(key, value)]);
+        match flag {
+            b'2' => refusal(&archive.link(b'2', "link", "to").end()),
+            b'6' => refusal(&archive.device(b'6', "pipe", 0, 0).end()),
+            _ => refusal(&archive.file("file", b"x").end()),
+        }
+    };
+    let access = "SCHILY.acl.access";
+    let raw = "SCHILY.xattr.system.posix_acl_access";
+    let list = b"user::rw-,user:7:r--,group::r--,mask::r--,other::r--";
+    let user = attribute(b'2', "SCHILY.xattr.user.k", b"v");
+    assert_snapshot!(user, @r#"archive entry "link" (header at byte 0): its extended attribute "user.k" cannot be on anything but a file or a directory"#);
+    let pipe = attribute(b'6', "SCHILY.xattr.user.k", b"v");
+    assert_snapshot!(pipe, @r#"archive entry "pipe" (header at byte 0): its extended attribute "user.k" cannot be on anything but a file or a directory"#);
+    let link = attribute(b'2', access, list);
+    assert_snapshot!(link, @r#"archive entry "link" (header at byte 0): its extended attribute "system.posix_acl_access" cannot be on a symlink"#);
+    let default = attribute(b'0', "SCHILY.acl.default", list);
+    assert_snapshot!(default, @r#"archive entry "file" (header at byte 0): its extended attribute "system.posix_acl_default" cannot be on anything but a directory"#);
+    let nonsense = attribute(b'0', raw, b"nonsense");
+    assert_snapshot!(nonsense, @r#"archive entry "file" (header at byte 0): its access control list is not usable: its bytes are no list"#);
+    let capability = attribute(b'0', "SCHILY.xattr.security.capability", b"nonsense");
+    assert_snapshot!(capability, @r#"archive entry "file" (header at byte 0): its extended attribute "security.capability" is no set of capabilities"#);
+}
+
+#[test]
+fn a_device_with_numbers_that_linux_does_not_have() {
+    let archive = Archive::new()
+        .pax(&[("SCHILY.devminor", b"1048576")])
+        .device(b'3', "far", 1, 0)
+        .end();
+    assert_snapshot!(refusal(&archive), @r#"archive entry "far" (header at byte 0): the minor device number is too large: 1048576"#);
 }
 
 #[test]
