@@ -94,10 +94,8 @@ impl Repair {
         let peer = Store::open(&bench.top.path().join(PEER), &OpenOptions::read_only()).unwrap();
         let mut refetch = |hash: &Hash| {
             let (pack, place) = peer.find(hash).unwrap()?;
-            let mut room = Vec::new();
-            let record = pack.record(&place).unwrap();
-            let raw = pack.open_record(&place, record, &mut room).unwrap();
-            Some(raw.to_vec())
+            let mut room = crate::pack::Room::default();
+            Some(pack.load(&place, &mut room).unwrap().to_vec())
         };
         store.verify_with(&options, &mut refetch, &mut |_| ())
     }

@@ -60,7 +60,7 @@ impl Slot {
         let turn = self.turn.load(Ordering::Acquire);
         let range = self.start.load(Ordering::Relaxed)..self.end.load(Ordering::Relaxed);
         fence(Ordering::Acquire);
-        (turn % 2 == 0 && self.turn.load(Ordering::Relaxed) == turn).then_some(range)
+        (turn.is_multiple_of(2) && self.turn.load(Ordering::Relaxed) == turn).then_some(range)
     }
 
     /// Notes pages as lost. Comes before the zeros: who reads these will find the note.

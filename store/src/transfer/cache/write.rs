@@ -55,7 +55,7 @@ impl Store {
             // What an interrupted collection was about to remove is wanted again.
             if leaving(folder)?.iter().any(|tree| trees.contains(tree)) {
                 let note = folder.join(LEAVING);
-                let removed = store.disk().remove(&note);
+                let removed = self.disk().remove(&note);
                 removed.map_err(|e| StoreError::io("remove", &note, e))?;
             }
             for fact in facts {
