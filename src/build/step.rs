@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mstore_store::{
-    Attempt, CaptureOptions, Checkout, ErrorKind, Outcome, Realisation, Store, StoreError, TreeHash,
+    Attempt, CaptureOptions, Checkout, ErrorKind, Outcome, Realisation, Room, Store, StoreError,
+    TreeHash,
 };
 
 use super::cancel::CancelToken;
@@ -99,7 +100,7 @@ pub enum Infrastructure {
         source: std::io::Error,
     },
     /// The script failed while the store's file system had no space.
-    #[error("no space left on the file system of {}: {step} failed because of it ({how})", path.display())]
+    #[error("no space left on the file system of {}: {step} failed because of it ({how}){}", path.display(), shown_room(room))]
     NoSpace {
         /// The store's folder.
         path: PathBuf,
@@ -107,6 +108,8 @@ pub enum Infrastructure {
         step: String,
         /// How its script ended.
         how: String,
+        /// What there was when it had ended.
+        room: Option<Box<Room>>,
     },
     /// What the store knows could not be asked or noted.
     #[error(transparent)]
@@ -116,7 +119,22 @@ pub enum Infrastructure {
     Walk(#[from] crate::plan::WalkError),
 }
 
+fn shown_room(room: &Option<Box<Room>>) -> String {
+    room.iter().map(|room| format!("; {room}")).collect()
+}
+
 impl Infrastructure {
+    /// What there is on the file system of a file that could not be written, where the message does
+    /// not tell it.
+    pub fn room(&self) -> Option<Room> {
+        match self {
+            Infrastructure::Log(StepLogError { path, .. }) | Infrastructure::Io { path, .. } => {
+                Room::of(path).filter(|_| self.is_disk_full())
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the cause is a full file system.
     pub fn is_disk_full(&self) -> bool {
         match self {
@@ -124,7 +142,10 @@ impl Infrastructure {
             Infrastructure::Store(e) => e.kind() == ErrorKind::NoSpace,
             Infrastructure::Sandbox(e) => e.is_disk_full(),
             Infrastructure::Log(StepLogError { source, .. })
-            | Infrastructure::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+            | Infrastructure::Io { source, .. } => matches!(
+                source.kind(),
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+            ),
             _ => false,
         }
     }
@@ -380,6 +401,7 @@ impl Builder<'_> {
         if finished.disk_was_full() {
             return StepError::Infrastructure(Infrastructure::NoSpace {
                 path: self.store.path().to_owned(),
+                room: Room::of(self.store.path()).map(Box::new),
                 step: name.to_owned(),
                 how,
             });

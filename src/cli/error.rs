@@ -131,6 +131,21 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// What can be done about a full file system.
+fn no_space_hint(e: &StoreError) -> &'static str {
+    match e {
+        StoreError::NoSpace {
+            room: Some(room), ..
+        } if room.store.is_none() => {
+            "nothing in the store is lost; free some space there, or write to another file system, then try again"
+        }
+        _ => IN_STORE,
+    }
+}
+
+/// What can be done about a store that is full.
+pub const IN_STORE: &str = "nothing in the store is lost; `mstore gc` frees what nobody needs any more, --store DIR uses a store on another file system";
+
 impl From<StoreError> for Failure {
     fn from(e: StoreError) -> Self {
         let text = chain(&e);
@@ -142,8 +157,7 @@ impl From<StoreError> for Failure {
             ErrorKind::Corrupt => Self::machine(text).hint(
                 "`mstore store verify` tells everything that is damaged, and with --repair forgets it, so that `mstore realise` builds it anew",
             ),
-            ErrorKind::NoSpace => Self::machine(text)
-                .hint("nothing in the store is lost; free some space (mstore gc), then try again"),
+            ErrorKind::NoSpace => Self::machine(text).hint(no_space_hint(&e)),
             ErrorKind::Owner => Self::machine(text).hint(
                 "files of other owners need ranges of ids: as root, run `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER` and install newuidmap (package uidmap)",
             ),

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use mstore_store::compress::Compression;
-use mstore_store::{ExportOptions, ImageKind, ImageOptions, OciOptions, Placing, Store, TreeHash};
+use mstore_store::{
+    ExportOptions, ImageKind, ImageOptions, OciOptions, Placing, Store, StoreError, TreeHash,
+};
 
 use super::object::Named;
 use super::place::{Place, Session};
@@ -239,15 +241,16 @@ fn archive(
         store.export_tar(tree, &mut out, &options)?;
         return match out.flush() {
             Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(e) => Err(Failure::machine(format!("cannot write to stdout: {e}"))),
+            Err(e) => Err(StoreError::io("write to", "stdout", e).into()),
         };
     }
     let failed =
-        |e: std::io::Error| Failure::machine(format!("cannot write {}: {e}", file.display()));
+        |e: std::io::Error| Failure::from(StoreError::io("write", file, e).writing_to(file));
     let partial = partial_name(file);
     let written = File::create(&partial).map_err(failed).and_then(|f| {
         let mut out = BufWriter::new(f);
-        store.export_tar(tree, &mut out, &options)?;
+        let exported = store.export_tar(tree, &mut out, &options);
+        exported.map_err(|e| e.writing_to(file))?;
         let f = out.into_inner().map_err(|e| failed(e.into_error()))?;
         f.sync_all().map_err(failed)?;
         fs::rename(&partial, file).map_err(failed)

@@ -467,11 +467,10 @@ impl Run<'_> {
 }
 
 fn infrastructure(step: &str, error: &Infrastructure) -> Failure {
-    let failure = Failure::machine(format!("{step}: {error}"));
+    let room = error.room().map(|room| format!("; {room}"));
+    let failure = Failure::machine(format!("{step}: {error}{}", room.unwrap_or_default()));
     if error.is_disk_full() {
-        failure.hint(
-            "the disk is full; nothing finished is lost: free some space (mstore gc), then run it again",
-        )
+        failure.hint(super::error::IN_STORE)
     } else {
         failure
     }

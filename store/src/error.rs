@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::codec::CodecError;
 use crate::image::ImageError;
+use crate::room::{Need, Room, tail};
 use crate::{GitError, Hash, TarError, TreeHash};
 
 /// Who has to act on an error.
@@ -44,7 +45,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The file system is full.
-    #[error("no space left: cannot {action}: {}: {source}", path.display())]
+    #[error("no space left: cannot {action}: {}: {source}{}", path.display(), tail(room, needs))]
     NoSpace {
         /// What was tried, in the infinitive.
         action: &'static str,
@@ -52,6 +53,10 @@ pub enum StoreError {
         path: PathBuf,
         /// What the system says.
         source: io::Error,
+        /// What the file system had in that moment, where its place is known.
+        room: Option<Box<Room>>,
+        /// What is known of how much is needed.
+        needs: Vec<Need>,
     },
     /// The folder holds something else.
     #[error("not a store: {}: {detail}", path.display())]
@@ -227,8 +232,10 @@ impl StoreError {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::NoSpace {
                 action,
+                room: Room::of(&path).map(Box::new),
                 path,
                 source,
+                needs: Vec::new(),
             },
             _ => StoreError::Io {
                 action,
@@ -236,6 +243,28 @@ impl StoreError {
                 source,
             },
         }
+    }
+
+    /// Of a full file system, tells what is known of how much is needed. It is found out only then.
+    #[must_use]
+    pub fn needing(mut self, find: impl FnOnce() -> Option<Need>) -> Self {
+        if let StoreError::NoSpace { needs, .. } = &mut self {
+            needs.extend(find());
+        }
+        self
+    }
+
+    /// Of a full file system, tells which file was written, where only the caller knows it.
+    #[must_use]
+    pub fn writing_to(mut self, file: &Path) -> Self {
+        if let StoreError::NoSpace { path, room, .. } = &mut self
+            && room.is_none()
+        {
+            *path = file.to_path_buf();
+            let place = std::path::absolute(file).ok();
+            *room = place.and_then(|place| Room::of(&place)).map(Box::new);
+        }
+        self
     }
 
     /// Who has to act.

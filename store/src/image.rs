@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use crate::{Kind, Store, StoreError, TreeHash};
+use crate::{Kind, Need, Store, StoreError, TreeHash};
 
 /// A kind of image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +128,17 @@ impl Store {
                 .arg(&partial.path)
                 .arg(&copy),
         };
-        finish(spawn(&mut command, options)?, options)?;
+        match finish(spawn(&mut command, options)?, options) {
+            // These tools say it in the words of the system.
+            Err(ImageError::Failed { detail, .. })
+                if detail.contains("No space left on device") =>
+            {
+                let full = std::io::Error::from(rustix::io::Errno::NOSPC);
+                let need = || self.content_of(tree).map(Need::Archive);
+                return Err(StoreError::io("write", &partial.path, full).needing(need));
+            }
+            other => other?,
+        }
         std::fs::rename(&partial.path, image).map_err(|e| StoreError::io("write", image, e))
     }
 

@@ -17,7 +17,7 @@ use crate::pack::{
     Content, Effort, LEVEL_FAST, LEVEL_FIRST, PackSet, PackWriter, Sort, with_packed,
 };
 use crate::workers::Batch;
-use crate::{BlobHash, DirHash, Hash, Store, StoreError, TreeHash};
+use crate::{BlobHash, DirHash, Hash, Need, Store, StoreError, TreeHash};
 
 /// Files longer than this are stored as chunks.
 pub(crate) const CHUNK_ABOVE: usize = 4 << 20;
@@ -136,6 +136,11 @@ impl Ingest {
         }
     }
 
+    /// What was added so far, for the message of a full disk.
+    fn added(&self) -> Option<Need> {
+        Some(Need::Added(self.written.load(Ordering::Relaxed)))
+    }
+
     /// Writes an object that is claimed.
     fn write(&self, sort: Sort, hash: Hash, raw: &[u8]) -> Result<(), StoreError> {
         if raw.len() as u64 > crate::pack::MAX_RAW {
@@ -148,7 +153,8 @@ impl Ingest {
         let end = with_packed(self.level(raw), hash, sort, raw, |packed| {
             writer.append(&packed)
         })
-        .map_err(|e| StoreError::io("compress", self.store.path(), e))??;
+        .map_err(|e| StoreError::io("compress", self.store.path(), e))?
+        .map_err(|e| e.needing(|| self.added()))?;
         if end > PACK_LIMIT {
             let mut state = self.writing();
             let slot = state.slot(sort.content());
@@ -294,7 +300,8 @@ impl Ingest {
                 let error = std::io::Error::other("a thread is still writing");
                 StoreError::io("finish pack", self.store.path(), error)
             })?;
-            sealed.push((content, writer.seal()?));
+            let seal = writer.seal();
+            sealed.push((content, seal.map_err(|e| e.needing(|| self.added()))?));
         }
         self.store.add_packs(&sealed, &[tree])?;
         Ok(sealed.iter().map(|(_, pack)| pack.len).sum())

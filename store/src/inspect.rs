@@ -339,6 +339,13 @@ impl Store {
     }
 
     /// Entries below a directory, and bytes of file content.
+    /// Bytes of file content in a tree, if it can be read.
+    pub(crate) fn content_of(&self, tree: TreeHash) -> Option<u64> {
+        let dir = self.tree(tree).ok()?.dir;
+        let (_, bytes) = self.size_of_dir(dir, &mut HashMap::new()).ok()?;
+        Some(bytes)
+    }
+
     fn size_of_dir(
         &self,
         dir: DirHash,

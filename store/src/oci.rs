@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::compress::Compression;
 use crate::tar::{Exported, export};
-use crate::{ExportOptions, Store, StoreError, TreeHash};
+use crate::{ExportOptions, Need, Store, StoreError, TreeHash};
 
 /// How to write an image.
 #[derive(Debug, Clone)]
@@ -197,9 +197,11 @@ impl Store {
             compression: options.compression,
             threads: options.threads,
         };
+        let need = || self.content_of(tree).map(Need::Archive);
         let layer = export::export_layer(self, &object, &mut out, &settings, &mut |data| {
             plain.update(data);
-        })?;
+        })
+        .map_err(|e| e.writing_to(&partial).needing(need))?;
         let layer_bytes = out.bytes;
         let layer_digest = hex(out.hash);
         let named = blobs.join(&layer_digest);

@@ -349,6 +349,16 @@ fn inside_full_disk() {
             Err(error) => {
                 assert!(n > 2);
                 assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+                let text = error.to_string();
+                let here = format!("; the file system at {} has ", small.display());
+                for part in [
+                    &*here,
+                    " of 6.3 MB free; ",
+                    "; the folder has ",
+                    " had been added",
+                ] {
+                    assert!(text.contains(part), "{text}");
+                }
                 let report = store
                     .verify(&VerifyOptions::default(), &mut |_| ())
                     .unwrap();
@@ -372,5 +382,26 @@ fn inside_full_disk() {
     // A checkout that does not fit leaves nothing behind, and room to go on.
     let big = store.tree_builder().unwrap();
     drop(big);
+    store.checkout(tree).unwrap();
+    fs::write(source.join("zeros"), vec![0; 50_000_000]).unwrap();
+    for n in 1..20 {
+        let _ = fs::remove_file(source.join(format!("f{n}")));
+    }
+    let big = store
+        .import_dir(&source, &ImportOptions::default())
+        .unwrap();
+    for name in ["zeros", "f"] {
+        fs::remove_file(source.join(name)).unwrap();
+    }
+    fs::write(source.join("letters"), vec![b'x'; 20_000_000]).unwrap();
+    let letters = store
+        .import_dir(&source, &ImportOptions::default())
+        .unwrap();
+    let text = store.checkout(letters.tree).unwrap_err().to_string();
+    assert!(
+        text.ends_with(" of 6.3 MB free; the tree takes about 20.0 MB"),
+        "{text}"
+    );
+    assert!(store.has_tree(big.tree).unwrap());
     store.checkout(tree).unwrap();
 }

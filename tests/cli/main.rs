@@ -6,6 +6,7 @@ mod damage;
 mod environment;
 mod eval;
 mod fmt;
+mod full;
 mod hashes;
 mod hostile;
 mod lock;

@@ -263,12 +263,12 @@ fn whoever_adds_and_whoever_reads_is_not_disturbed() {
     let folder = env.work().join("cache");
     let newest = trees[3].to_string();
     let mut running = Vec::new();
-    for at in 0..3 {
+    for (at, tree) in trees.iter().take(3).enumerate() {
         let store = format!("reader{at}");
         for arguments in [
             &["copy", "--from", "cache", "--store", &store, &newest][..],
             &["gc", "--cache", "cache", "--keep", "1"],
-            &["copy", "--to", "cache", &trees[at].to_string()],
+            &["copy", "--to", "cache", &tree.to_string()],
         ] {
             let mut command = env.command(arguments);
             running.push(command.stdout(Stdio::null()).spawn().unwrap());

@@ -30,7 +30,7 @@ use crate::error::show;
 use crate::manifest::{Entry, Kind, MAX_DEPTH, Meta};
 use crate::scan::times;
 use crate::workers::{Batch, sole_owner};
-use crate::{BlobHash, DirHash, Store, StoreError, TreeHash};
+use crate::{BlobHash, DirHash, Need, Store, StoreError, TreeHash};
 
 /// Runs of zeros at least this long, and aligned to it, become holes.
 const HOLE: usize = 64 << 10;
@@ -106,6 +106,17 @@ struct NewFile {
 
 /// Writes the tree; `target` must not exist or be an empty directory.
 pub(crate) fn write_tree(
+    store: &Store,
+    tree: TreeHash,
+    target: &Path,
+    spelling: Spelling,
+    source: Option<Source<'_>>,
+) -> Result<Counts, StoreError> {
+    let need = || store.content_of(tree).map(Need::Tree);
+    write_all(store, tree, target, spelling, source).map_err(|e| e.needing(need))
+}
+
+fn write_all(
     store: &Store,
     tree: TreeHash,
     target: &Path,

@@ -26,7 +26,7 @@ use crate::manifest::{Entry, Kind, Manifest, Meta, Mtime, Tree};
 use crate::statcache::StatCache;
 use crate::workers::{Batch, sole_owner};
 use crate::{
-    CaptureOptions, Captured, DirHash, ImportOptions, Imported, Store, StoreError, TreeHash,
+    CaptureOptions, Captured, DirHash, ImportOptions, Imported, Need, Store, StoreError, TreeHash,
 };
 
 mod file;
@@ -113,6 +113,11 @@ impl Store {
     /// Files that an earlier import of the same directory has read and that did not change since
     /// (same inode, size and times, and old enough for the times to be trusted) are not read again.
     pub fn import_dir(&self, path: &Path, options: &ImportOptions) -> Result<Imported, StoreError> {
+        let need = || Some(Need::Folder(crate::room::measure(path)));
+        self.import(path, options).map_err(|e| e.needing(need))
+    }
+
+    fn import(&self, path: &Path, options: &ImportOptions) -> Result<Imported, StoreError> {
         let top = open_top(path)?;
         let stat = fstat(&top).map_err(|e| StoreError::io("look at", path, e))?;
         let cache = if options.no_cache {

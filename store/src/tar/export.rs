@@ -9,7 +9,7 @@ use super::header::BLOCK;
 use super::pax::{quote_attribute, time_text, write_record};
 use crate::compress::{Compression, Encoder};
 use crate::manifest::{Entry, Kind, Manifest, Meta, Tree};
-use crate::{BlobHash, DirHash, Store, StoreError, TreeHash};
+use crate::{BlobHash, DirHash, Need, Store, StoreError, TreeHash};
 
 /// Files up to this size are read in one go.
 const SMALL: u64 = 1 << 20;
@@ -60,8 +60,9 @@ impl Store {
         out: impl Write,
         options: &ExportOptions,
     ) -> Result<Exported, StoreError> {
+        let need = || self.content_of(tree).map(Need::Archive);
         let tree = self.tree(tree)?;
-        export(self, &tree, out, options)
+        export(self, &tree, out, options).map_err(|e| e.needing(need))
     }
 }
 

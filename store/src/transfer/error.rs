@@ -1,6 +1,6 @@
 //! How a transfer can fail.
 
-use crate::{Hash, StoreError};
+use crate::{Hash, Need, StoreError};
 
 /// Why a transfer did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,15 @@ impl TransferError {
         TransferError::Peer {
             peer: peer.into(),
             detail: detail.into(),
+        }
+    }
+
+    /// Of a full file system at this end, tells what is known of how much is needed.
+    #[must_use]
+    pub fn needing(self, find: impl FnOnce() -> Option<Need>) -> Self {
+        match self {
+            TransferError::Store(error) => TransferError::Store(error.needing(find)),
+            other => other,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::objects::parse_chunks;
 use crate::pack::{Content, Effort, PackWriter, SealedPack, Sort};
 use crate::session::{self, random_name};
 use crate::workers::{Batch, sole_owner};
-use crate::{Hash, Lease, Store, StoreError, TreeHash};
+use crate::{Hash, Lease, Need, Store, StoreError, TreeHash};
 
 /// So many bytes of contents become visible together: what an interruption can cost.
 const PART: u64 = 64 << 20;
@@ -95,7 +95,8 @@ impl Store {
         let shared = Arc::new(Shared::default());
         for _ in 0..ATTEMPTS {
             let mut incoming = Incoming::begin(self, source, options, shared.clone(), part)?;
-            let done = incoming.run(trees)?;
+            let need = || Some(Need::Copy(shared.progress().content_wanted));
+            let done = incoming.run(trees).map_err(|error| error.needing(need))?;
             if done {
                 let sum = shared.progress();
                 (options.progress)(&sum);

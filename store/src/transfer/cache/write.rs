@@ -20,7 +20,7 @@ use crate::pack::{
 use crate::session::{is_old, random_name};
 use crate::store::create_all;
 use crate::workers::{Batch, sole_owner};
-use crate::{Hash, Store, StoreError, TreeHash};
+use crate::{Hash, Need, Store, StoreError, TreeHash};
 
 /// A pack is closed when it is longer than this: what an interruption can cost, and what a client of a
 /// server without ranges fetches for nothing.
@@ -245,22 +245,26 @@ impl<'a> Folder<'a> {
             bytes: 0,
             written: Arc::default(),
         };
-        for (content, number, place) in wanted {
-            if options.cancel.load(Ordering::Relaxed) {
-                return Err(TransferError::Cancelled);
-            }
-            let pack = &marks.packs.packs[number];
-            let object = pack.with_stored(&place, |stored| Ok(Object::new(place, stored)))?;
-            progress.objects += 1;
-            if content == Content::Data {
-                progress.content += place.raw;
-            }
-            parts.add(content, object, pack.effort() < Effort::Thorough)?;
-            progress.bytes = parts.written.load(Ordering::Relaxed);
-            (options.progress)(&progress);
-        }
+        let all = progress.content_wanted;
         let bytes = parts.written.clone();
-        parts.finish()?;
+        let add = || -> Result<(), TransferError> {
+            for (content, number, place) in wanted {
+                if options.cancel.load(Ordering::Relaxed) {
+                    return Err(TransferError::Cancelled);
+                }
+                let pack = &marks.packs.packs[number];
+                let object = pack.with_stored(&place, |stored| Ok(Object::new(place, stored)))?;
+                progress.objects += 1;
+                if content == Content::Data {
+                    progress.content += place.raw;
+                }
+                parts.add(content, object, pack.effort() < Effort::Thorough)?;
+                progress.bytes = bytes.load(Ordering::Relaxed);
+                (options.progress)(&progress);
+            }
+            parts.finish()
+        };
+        add().map_err(|error| error.needing(|| Some(Need::Copy(all))))?;
         // What names something comes after it, whatever moment the power fails in.
         self.sync("packs")?;
         let packs = Arc::new(self.load()?);
