@@ -21,6 +21,9 @@ pub const MACHINE: u8 = 3;
 /// Exit status after Ctrl-C.
 pub const INTERRUPTED: u8 = 130;
 
+/// What to do about a store that may not be written.
+pub const READ_ONLY: &str = "run it as the user that the store belongs to, and where it is mounted for writing; `mstore export TREE --to DIR` needs neither";
+
 /// What ends a command, with advice for the reader.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -164,6 +167,12 @@ impl From<StoreError> for Failure {
             _ => match e {
                 StoreError::NewerFormat { .. } => Self::machine(text)
                     .hint("use the release of mstore that made it, or a later one, or another store: --store DIR"),
+                StoreError::ReadOnly { .. } => Self::machine(text).hint(READ_ONLY),
+                // The store's own; other files may be somebody else's.
+                StoreError::Io {
+                    action: "write to the database",
+                    ..
+                } => Self::machine(text).hint(READ_ONLY),
                 StoreError::NotAStore { .. } => Self::machine(text)
                     .hint("give the folder of a store, or one that is empty or absent: --store DIR"),
                 StoreError::Unreadable { .. } => Self::machine(text).hint(

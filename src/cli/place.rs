@@ -195,6 +195,18 @@ impl Session {
         Self::with(place.store_to_ask()?, distribution)
     }
 
+    /// Opens the three for bringing targets up to date; the store is made if there is none. One that may
+    /// not be written is read: what is up to date needs nothing else.
+    pub fn to_realise(place: &Place) -> Result<Session, Failure> {
+        let distribution = place.distribution()?;
+        let path = place.store_path()?;
+        let store = match path.join("format").is_file() && !may_write(&path) {
+            true => Store::open(&path, &OpenOptions::read_only())?,
+            false => place.store()?,
+        };
+        Self::with(store, distribution)
+    }
+
     fn with(store: Store, distribution: Distribution) -> Result<Session, Failure> {
         let lock = Lock::read(distribution.files(), &distribution.lock_path(store.path()))?;
         Ok(Session {

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mstore_store::transfer::ReceiveOptions;
-use mstore_store::{Realisation, TreeHash};
+use mstore_store::{Realisation, StoreError, TreeHash};
 use serde::Serialize;
 
 use super::caches::{self, Caches};
@@ -87,8 +87,15 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     let mut session = if args.dry_run {
         Session::to_read(place)?
     } else {
-        Session::open(place)?
+        Session::to_realise(place)?
     };
+    let read_only = session.store.is_read_only();
+    if read_only && args.check {
+        return Err(unwritable(
+            &session,
+            "--check builds everything a second time",
+        ));
+    }
     let targets = session.targets(&args.targets)?;
     let mut recipes = session.recipes(&targets)?;
     let needs = recipes.needs(&session.lock);
@@ -96,6 +103,14 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         if args.dry_run {
             provide::announce(&needs);
             return Ok(ExitCode::SUCCESS);
+        }
+        if read_only {
+            let names: Vec<&str> = needs.iter().map(|n| n.name.as_str()).collect();
+            let what = format!(
+                "seeds and snapshots are to be imported: {}",
+                names.join(" ")
+            );
+            return Err(unwritable(&session, &what));
         }
         if let Err(e) = &entered {
             return Err(no_namespace(e));
@@ -120,7 +135,7 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         session.store.clone(),
         openers,
         trust,
-        args.dry_run,
+        args.dry_run || read_only,
         |notice| tell!("{notice}"),
     );
     let stop = Stop::install()?;
@@ -133,6 +148,25 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     let mut todo = staleness.todo(&&facts)?;
     if args.dry_run {
         return dry_run(&facts, &graph, &todo, args.json);
+    }
+    if read_only && !todo.is_empty() {
+        let names: Vec<&str> = todo
+            .build
+            .iter()
+            .map(|&n| graph.nodes()[n].name.as_str())
+            .collect();
+        let trees = todo.fetch.len();
+        return Err(unwritable(
+            &session,
+            &match names.split_at(names.len().min(SKIPPED_SHOWN)) {
+                ([], _) => format!("{trees} {} had to be fetched", plural(trees, "tree")),
+                (first, []) => format!("this has to be built: {}", first.join(" ")),
+                (first, more) => {
+                    let more = more.len();
+                    format!("this has to be built: {} and {more} more", first.join(" "))
+                }
+            },
+        ));
     }
     // A tree that cannot be had after all is built, and then more may be needed.
     while !todo.fetch.is_empty() {
@@ -160,7 +194,9 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         args: &args,
         started,
     };
-    provide::keep_pins(&session)?;
+    if !read_only {
+        provide::keep_pins(&session)?;
+    }
     let outcome = if todo.is_empty() {
         Outcome::default()
     } else {
@@ -204,6 +240,13 @@ fn with_pins(
                 tell!("after that, --dry-run can tell what is to be built");
                 return Ok(None);
             }
+            // A part that was never cut out of it can only be had by writing it.
+            Err(PlanError::AbsentPin { name, tree, .. })
+                if session.store.is_read_only() && session.store.has_tree(tree)? =>
+            {
+                let what = format!("a part of the snapshot {name} has to be stored");
+                return Err(unwritable(session, &what));
+            }
             other => return Ok(Some(other?)),
         }
     }
@@ -222,6 +265,16 @@ fn announce(facts: &Substitute<'_>, todo: &Todo) -> String {
             output::size(sum)
         ),
     }
+}
+
+/// Something has to be written, and may not be.
+fn unwritable(session: &Session, what: &str) -> Failure {
+    let path = session.store.path().display();
+    Failure::machine(format!("the store {path} may not be written, and {what}"))
+        .hint("run it as the user that the store belongs to, and where it is mounted for writing")
+        .hint(format!(
+            "or use a store of your own, --store DIR, with {path} among its caches (doc/caches.md)"
+        ))
 }
 
 fn no_namespace(error: &UsernsError) -> Failure {
@@ -332,7 +385,16 @@ impl Run<'_> {
             let path = match tree {
                 Some(tree) => {
                     self.remember(target, tree)?;
-                    Some(self.session.store.checkout_whole(tree)?)
+                    match self.session.store.checkout_whole(tree) {
+                        Err(StoreError::ReadOnly { .. }) => {
+                            tell!(
+                                "{} is not checked out, and the store may not be written: mstore export {tree} --to DIR",
+                                target.name
+                            );
+                            None
+                        }
+                        other => Some(other?),
+                    }
                 }
                 None => {
                     missing += 1;
@@ -383,7 +445,7 @@ impl Run<'_> {
         let store = &self.session.store;
         let name = target.id.to_string();
         let known = store.realisations(Some(&name))?;
-        if known.first().is_some_and(|r| r.tree == tree) {
+        if store.is_read_only() || known.first().is_some_and(|r| r.tree == tree) {
             return Ok(());
         }
         store.record(&Realisation {
@@ -424,7 +486,8 @@ impl Run<'_> {
         }
         match (tree, path) {
             (Some(tree), Some(path)) => output::line(format!("{} {tree} {path}", target.name)),
-            _ => Ok(()),
+            (Some(tree), None) => output::line(format!("{} {tree}", target.name)),
+            (None, _) => Ok(()),
         }
     }
 

@@ -7,14 +7,14 @@ use mstore_store::{ImportOptions, OpenOptions, Realisation, Store};
 
 use crate::environment::Environment;
 
-/// Specifications of two targets with two steps each, and a store in which one is "built".
-struct World {
-    env: Environment,
+/// Specifications of two targets with two steps each, and a store in which one of them is "built".
+pub struct World {
+    pub env: Environment,
     /// Derivation, key and tree of `stage1-one:run`, then of `stage1-one:clean`.
-    steps: Vec<(String, String, String)>,
+    pub steps: Vec<(String, String, String)>,
 }
 
-fn world() -> World {
+pub fn world() -> World {
     let env = Environment::new();
     env.write(
         "metro.conf",
@@ -124,9 +124,7 @@ fn a_step_is_found_by_derivation_key_and_tree() {
     );
     insta::assert_snapshot!(
         env.run(&["log", short(planned)]).fails(2).replace(planned, "DRV"),
-        @r"
-        error: DRV (derivation of demo/pc/two/stage1:clean) has no log: it was never built here
-        "
+        @"error: DRV (derivation of demo/pc/two/stage1:clean) has no log: it was never built here"
     );
 }
 
