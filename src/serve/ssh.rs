@@ -1,8 +1,10 @@
 //! The same program at the other end of an ssh connection.
 
-use std::io;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use mstore_store::transfer::{Fact, Object, Source, TransferError};
 use mstore_store::{Hash, TreeHash};
@@ -18,7 +20,7 @@ pub struct SshOptions {
     pub command: Vec<String>,
     /// The name of mstore at the other end.
     pub remote_program: String,
-    /// Seconds that connecting may take; nobody is asked for a password then.
+    /// Seconds that connecting may take, and then each answer; nobody is asked for a password then.
     pub unattended: Option<u32>,
 }
 
@@ -26,7 +28,96 @@ pub struct SshOptions {
 #[derive(Debug)]
 pub struct Started {
     name: String,
+    child: Running,
+    patience: Option<Duration>,
+}
+
+/// A process that ends, at the latest, with this.
+#[derive(Debug)]
+struct Running {
     child: Child,
+    /// How often it is looked whether it ended by itself.
+    tries: u32,
+}
+
+impl Running {
+    /// Gives a process whose pipes are closed a moment to end by itself. Returns its exit status.
+    fn end(&mut self) -> Option<i32> {
+        for _ in 0..self.tries {
+            match self.child.try_wait() {
+                Ok(None) => std::thread::sleep(Duration::from_millis(20)),
+                Ok(Some(status)) => return status.code(),
+                Err(_) => return None,
+            }
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        None
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.child.stdin.is_some() {
+            // Nothing was ever said, and nobody waits for what it may say.
+            self.tries = 0;
+        }
+        self.end();
+    }
+}
+
+/// A pipe on which nothing is waited for longer than that.
+struct Patient<T> {
+    pipe: T,
+    patience: Option<Duration>,
+}
+
+/// So much can be written to a pipe that takes anything, without waiting.
+const AT_ONCE: usize = 4096;
+
+impl<T: AsFd> Patient<T> {
+    fn wait(&self, flags: rustix::event::PollFlags) -> io::Result<()> {
+        let Some(patience) = self.patience else {
+            return Ok(());
+        };
+        let seconds = i64::try_from(patience.as_secs()).unwrap_or(i64::MAX);
+        let time = rustix::time::Timespec {
+            tv_sec: seconds,
+            tv_nsec: patience.subsec_nanos().into(),
+        };
+        let mut fds = [rustix::event::PollFd::new(&self.pipe, flags)];
+        match rustix::event::poll(&mut fds, Some(&time)) {
+            Ok(0) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no answer within {seconds} s"),
+            )),
+            Ok(_) => Ok(()),
+            // The caller tries again.
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+impl<T: Read + AsFd> Read for Patient<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.wait(rustix::event::PollFlags::IN)?;
+        self.pipe.read(buffer)
+    }
+}
+
+impl<T: Write + AsFd> Write for Patient<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.wait(rustix::event::PollFlags::OUT)?;
+        let len = match self.patience {
+            Some(_) => bytes.len().min(AT_ONCE),
+            None => bytes.len(),
+        };
+        self.pipe.write(&bytes[..len])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.pipe.flush()
+    }
 }
 
 /// Text as one word of a shell.
@@ -83,21 +174,39 @@ pub fn start(place: &SshPlace, options: &SshOptions) -> Result<Started, Transfer
         };
         TransferError::peer(&name, what)
     })?;
-    Ok(Started { name, child })
+    let patience = options.unattended.map(|seconds| {
+        // Connecting and answering are waited for together.
+        Duration::from_secs(2 * u64::from(seconds))
+    });
+    let tries = if patience.is_some() { 20 } else { 100 };
+    Ok(Started {
+        name,
+        child: Running { child, tries },
+        patience,
+    })
 }
 
 /// A connection.
 pub struct SshPeer {
     wire: Option<Wire>,
-    child: Mutex<Child>,
+    child: Mutex<Running>,
 }
 
 impl Started {
     /// Waits until the other end answers.
     pub fn connect(mut self) -> Result<SshPeer, TransferError> {
-        let (Some(input), Some(output)) = (self.child.stdin.take(), self.child.stdout.take())
-        else {
+        let child = &mut self.child.child;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(TransferError::peer(&self.name, "ssh has no pipes"));
+        };
+        let patience = self.patience;
+        let output = Patient {
+            pipe: output,
+            patience,
+        };
+        let input = Patient {
+            pipe: input,
+            patience,
         };
         match Wire::new(&self.name, Box::new(output), Box::new(input)) {
             Ok(wire) => Ok(SshPeer {
@@ -106,7 +215,7 @@ impl Started {
             }),
             Err(error) => {
                 // Our ends of the pipes are closed: it ends, and says how.
-                let detail = match end(&mut self.child) {
+                let detail = match self.child.end() {
                     Some(255) => "ssh could not connect".to_owned(),
                     Some(127) => "mstore is not installed there, or not in its PATH (--remote-program names it)".to_owned(),
                     _ => return Err(error),
@@ -115,20 +224,6 @@ impl Started {
             }
         }
     }
-}
-
-/// Gives a process whose pipes are closed a moment to end by itself. Returns its exit status.
-fn end(child: &mut Child) -> Option<i32> {
-    for _ in 0..100 {
-        match child.try_wait() {
-            Ok(None) => std::thread::sleep(std::time::Duration::from_millis(20)),
-            Ok(Some(status)) => return status.code(),
-            Err(_) => return None,
-        }
-    }
-    let _ = child.kill();
-    let _ = child.wait();
-    None
 }
 
 impl SshPeer {
@@ -144,7 +239,8 @@ impl Drop for SshPeer {
     fn drop(&mut self) {
         // Closes the pipes, upon which the other end ends by itself.
         self.wire = None;
-        end(self.child.get_mut().unwrap_or_else(|e| e.into_inner()));
+        let child = self.child.get_mut().unwrap_or_else(|e| e.into_inner());
+        child.end();
     }
 }
 

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::environment::Environment;
+use crate::substitution::{TARGET, built, config, seeds};
 use crate::support::{has, import, must, number, program, skip};
 
 /// A running sshd, and how to reach it.
@@ -51,11 +52,16 @@ impl Sshd {
             .unwrap()
             .port();
         fs::write(path("known"), format!("[127.0.0.1]:{port} {host_key}")).unwrap();
+        // `mstore` in the PATH there is the one under test.
+        let bin = root.join("bin");
+        fs::create_dir(&bin).unwrap();
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_mstore"), bin.join("mstore")).unwrap();
         fs::write(
             path("sshd_config"),
             format!(
-                "ListenAddress 127.0.0.1\nPort {port}\nHostKey {}\nAuthorizedKeysFile {}\n\
+                "SetEnv PATH={}:/usr/local/bin:/usr/bin:/bin\nListenAddress 127.0.0.1\nPort {port}\nHostKey {}\nAuthorizedKeysFile {}\n\
                  StrictModes no\nUsePAM no\nPasswordAuthentication no\nPidFile none\n",
+                bin.display(),
                 path("host"),
                 path("authorized")
             ),
@@ -226,4 +232,142 @@ fn a_killed_copy_goes_on_where_it_stopped() {
             .ok()
             .contains("no fault")
     );
+}
+
+#[test]
+fn a_store_behind_ssh_is_a_cache() {
+    let env = Environment::new();
+    let Some(sshd) = Sshd::start("a cache over ssh") else {
+        return;
+    };
+    let Some((release, other)) = built(&env) else {
+        return;
+    };
+    env.run(&[
+        "key",
+        "sign",
+        "--store",
+        "far",
+        "--key",
+        "release.key",
+        TARGET,
+    ])
+    .ok();
+    let far = env.work().join("far").display().to_string();
+    let good = format!("ssh://127.0.0.1:{}{far}", sshd.port);
+    let realise = |store: &str, more: &[&str]| {
+        let first = [
+            "realise",
+            "--config",
+            "mstore.conf",
+            "--store",
+            store,
+            "--json",
+            TARGET,
+        ];
+        let began = Instant::now();
+        let ran = env.finish(
+            sshd.command(&env, &[&first[..], more].concat())
+                .output()
+                .unwrap(),
+        );
+        (ran, began.elapsed())
+    };
+    // Both keys signed it there.
+    config(&env, &[("far", &good)], &[&release, &other], 2);
+    let (ran, _) = realise("one", &[]);
+    assert_eq!(ran.stderr.matches("cache").count(), 0, "{}", ran.all());
+    let line = ran.ok();
+    assert_eq!(number(&line, "built"), 0, "{line}");
+    assert!(number(&line, "substituted") > 3, "{line}");
+    let tree = |json: &str| {
+        let value: serde_json::Value = serde_json::from_str(json).unwrap();
+        value["tree"].as_str().unwrap().to_owned()
+    };
+    let there = env
+        .run(&["realise", "--store", "far", "--json", TARGET])
+        .ok();
+    assert_eq!(tree(&line), tree(&there));
+    let verified = env.run(&["store", "verify", "--store", "one"]).ok();
+    assert!(verified.contains("no fault"), "{verified}");
+    // Where it was built is told, since its log is there.
+    let log = env.run(&["log", "--store", "one", TARGET]).fails(2);
+    assert!(log.contains("its log stayed there"), "{log}");
+    // A stranger's key, and one signature of two.
+    let third = ["key", "generate", "third", "--out", "third.key"];
+    let third = env.run(&third).ok().trim().to_owned();
+    let strange = format!("release:{}", other.split_once(':').unwrap().1);
+    for (keys, need, says) in [
+        (vec![&*strange], 1, "wrong signature of release"),
+        (vec![&*release, &*third], 2, "trusted"),
+    ] {
+        config(&env, &[("far", &good)], &keys, need);
+        seeds(&env, "two");
+        let (ran, _) = realise("two", &["-n"]);
+        assert!(ran.stderr.contains(says), "{}", ran.all());
+        assert!(ran.ok().contains("\"substituted\":[]"));
+    }
+}
+
+#[test]
+fn a_cache_behind_ssh_that_fails_is_passed_over() {
+    let env = Environment::new();
+    let Some(sshd) = Sshd::start("failing caches over ssh") else {
+        return;
+    };
+    let Some((release, _)) = built(&env) else {
+        return;
+    };
+    let good = env.work().join("cache").display().to_string();
+    // What is taken for mstore at the other end fails in a way that the folder of the store names.
+    let program = sshd.config.with_file_name("bin").join("mstore");
+    fs::remove_file(&program).unwrap();
+    let script = "#!/bin/sh\ncase \"$*\" in\n\
+         *hanging) exec sleep 20 ;;\n\
+         *mute) printf '\\001\\016\\000\\000\\000mstore wire 1\\n'; exec sleep 20 ;;\n\
+         *babbling) exec head -c 1000000 /dev/urandom ;;\n\
+         *leaving) exit 0 ;;\n*) exit 127 ;;\nesac\n";
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let there = |name: &str| format!("ssh://127.0.0.1:{}/{name}", sshd.port);
+    let mut caches: Vec<(&str, String)> = ["hanging", "mute", "babbling", "leaving", "absent"]
+        .map(|name| (name, there(name)))
+        .to_vec();
+    // One that takes connections and says nothing, one that refuses them, one that knows no such user.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    caches.push(("silent", format!("ssh://127.0.0.1:{port}/x")));
+    caches.push(("refusing", "ssh://127.0.0.1:1/x".to_owned()));
+    let stranger = format!("ssh://nobody-like-that@127.0.0.1:{}/x", sshd.port);
+    caches.push(("stranger", stranger));
+    let mut all: Vec<(&str, &str)> = caches.iter().map(|(n, u)| (*n, &**u)).collect();
+    all.push(("main", &good));
+    config(&env, &all, &[&release], 1);
+    let arguments = [
+        "realise",
+        "--config",
+        "mstore.conf",
+        "--store",
+        "one",
+        "--json",
+        TARGET,
+    ];
+    let began = Instant::now();
+    let ran = env.finish(sshd.command(&env, &arguments).output().unwrap());
+    let took = began.elapsed();
+    for (name, _) in &caches {
+        let told = format!("cache {name} is not used any more in this run");
+        assert_eq!(
+            ran.stderr.matches(&told).count(),
+            1,
+            "{name}: {}",
+            ran.all()
+        );
+    }
+    let lines = ran.stderr.lines().filter(|line| line.contains("cache"));
+    assert_eq!(lines.count(), caches.len(), "{}", ran.all());
+    let line = ran.ok();
+    assert_eq!(number(&line, "built"), 0, "{line}");
+    assert!(number(&line, "substituted") > 3, "{line}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
 }

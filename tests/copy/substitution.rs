@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use crate::environment::Environment;
 use crate::support::number;
 
-const TARGET: &str = "stage1-generic_64";
+pub const TARGET: &str = "stage1-generic_64";
 
 /// A place with specifications of its own, a built target in the store `far`, and a cache of it that
 /// `release` and `other` signed. `None` where nothing can be built.
-fn built(env: &Environment) -> Option<(String, String)> {
+pub fn built(env: &Environment) -> Option<(String, String)> {
     env.write(
         "metro.conf",
         "[collect /usr/share/mstore/specs/metro.conf]\n",
@@ -55,7 +55,7 @@ fn built(env: &Environment) -> Option<(String, String)> {
 }
 
 /// Copies what the lock file pins.
-fn seeds(env: &Environment, store: &str) {
+pub fn seeds(env: &Environment, store: &str) {
     let lock = fs::read_to_string(env.work().join("metro.lock")).unwrap();
     let trees = lock.lines().filter_map(|line| line.strip_prefix("tree: "));
     let mut arguments = vec!["copy", "--store", "far", "--to", store];
@@ -63,7 +63,7 @@ fn seeds(env: &Environment, store: &str) {
     env.run(&arguments).ok();
 }
 
-fn config(env: &Environment, caches: &[(&str, &str)], keys: &[&str], need: usize) {
+pub fn config(env: &Environment, caches: &[(&str, &str)], keys: &[&str], need: usize) {
     let names: Vec<&str> = caches.iter().map(|(name, _)| *name).collect();
     let mut text = format!("caches: {}\n", names.join(" "));
     for (name, url) in caches {
