@@ -203,12 +203,15 @@ fn steps_keep_what_they_are_built_from() {
         &trees[..1],
         &[fact("demo/pc/one/stage1", trees[0], 5)],
     );
-    let policy = CachePolicy {
+    let unsure = CachePolicy {
         inputs: &silent,
         ..policy
     };
-    collect(&folder, &policy, false).unwrap();
+    collect(&folder, &unsure, false).unwrap();
     assert!(files(&folder).contains(&format!("trees/{}", trees[0])));
+    // It goes as soon as that is known.
+    collect(&folder, &policy, false).unwrap();
+    assert!(!files(&folder).contains(&format!("trees/{}", trees[0])));
 }
 
 #[test]

@@ -62,6 +62,8 @@ pub struct CacheCollected {
     pub damaged: Vec<String>,
     /// Trees to remove, for whoever comes after an interruption.
     leaving: Vec<TreeHash>,
+    /// They are not removed now, because what a fact that stays needs is not known.
+    held: bool,
     /// Facts about derivations that take the place of ones that go.
     replaced: Vec<(Hash, Vec<u8>)>,
 }
@@ -88,77 +90,76 @@ pub fn collect(
         true => None,
         false => Some(StoreLock::take_file(&RealDisk, &marker, true)?),
     };
-    let plan = Plan::make(folder, policy)?;
+    let plan = plan(folder, policy)?;
     if !dry_run {
         carry_out(folder, &plan, policy.stop)?;
     }
     Ok(plan)
 }
 
-struct Plan;
-
-impl Plan {
-    fn make(folder: &Path, policy: &CachePolicy<'_>) -> Result<CacheCollected, TransferError> {
-        let mut plan = CacheCollected::default();
-        let mut facts = BTreeMap::new();
-        for (name, bytes) in list(folder, "realisations")? {
-            if policy.stop.load(Ordering::Relaxed) {
-                return Err(TransferError::Cancelled);
-            }
-            let file = format!("realisations/{name}");
-            match read_fact(&folder.join(&file))? {
-                Some(fact) if fact.realisation.key.to_string() == name => {
-                    facts.insert(name, (fact, bytes));
-                }
-                _ => plan.damaged.push(file),
-            }
+/// Works out what goes.
+fn plan(folder: &Path, policy: &CachePolicy<'_>) -> Result<CacheCollected, TransferError> {
+    let mut plan = CacheCollected::default();
+    let mut facts = BTreeMap::new();
+    for (name, bytes) in list(folder, "realisations")? {
+        if policy.stop.load(Ordering::Relaxed) {
+            return Err(TransferError::Cancelled);
         }
-        let keys = newest(facts.values().map(|(fact, _)| fact), policy);
-        let alive = |fact: &Fact| keys.contains(&fact.realisation.key);
-
-        // What the facts that stay need, and what all of them name.
-        let mut needed = BTreeSet::new();
-        let mut inputs = BTreeSet::new();
-        let mut unknown = !plan.damaged.is_empty();
-        let mut named = BTreeSet::new();
-        for (fact, _) in facts.values().filter(|(f, _)| f.kind != FactKind::Part) {
-            let uses = (policy.inputs)(fact);
-            if alive(fact) {
-                needed.insert(fact.realisation.tree);
-                unknown |= fact.kind == FactKind::Step && uses.is_none();
-                inputs.extend(uses.unwrap_or_default());
-            } else {
-                named.insert(fact.realisation.tree);
-                named.extend(uses.unwrap_or_default());
+        let file = format!("realisations/{name}");
+        match read_fact(&folder.join(&file))? {
+            Some(fact) if fact.realisation.key.to_string() == name => {
+                facts.insert(name, (fact, bytes));
             }
+            _ => plan.damaged.push(file),
         }
-        needed.extend(&inputs);
-        for (name, (fact, bytes)) in &facts {
-            // A part is of use as long as something is built from it.
-            let stays = match fact.kind {
-                FactKind::Part => unknown || needed.contains(&fact.realisation.tree),
-                _ => alive(fact),
-            };
-            if stays {
-                plan.facts += 1;
-            } else {
-                named.insert(fact.realisation.tree);
-                plan.gone.push(CacheGone {
-                    file: format!("realisations/{name}"),
-                    bytes: *bytes,
-                    about: Some(fact.realisation.name.clone()),
-                });
-            }
-        }
-        plan.derivations(folder, &facts, &keys)?;
+    }
+    let keys = newest(facts.values().map(|(fact, _)| fact), policy);
+    let alive = |fact: &Fact| keys.contains(&fact.realisation.key);
 
-        named.extend(leaving(folder)?);
-        let mut packs = BTreeSet::new();
-        for (name, bytes) in list(folder, "trees")? {
-            let tree = name.parse::<TreeHash>().ok();
-            let goes = tree.filter(|t| !unknown && named.contains(t) && !needed.contains(t));
-            if let Some(tree) = goes {
-                plan.leaving.push(tree);
+    // What the facts that stay need, and what all of them name.
+    let mut needed = BTreeSet::new();
+    let mut inputs = BTreeSet::new();
+    let mut unknown = !plan.damaged.is_empty();
+    let mut named = BTreeSet::new();
+    for (fact, _) in facts.values().filter(|(f, _)| f.kind != FactKind::Part) {
+        let uses = (policy.inputs)(fact);
+        if alive(fact) {
+            needed.insert(fact.realisation.tree);
+            unknown |= fact.kind == FactKind::Step && uses.is_none();
+            inputs.extend(uses.unwrap_or_default());
+        } else {
+            named.insert(fact.realisation.tree);
+            named.extend(uses.unwrap_or_default());
+        }
+    }
+    needed.extend(&inputs);
+    for (name, (fact, bytes)) in &facts {
+        // A part is of use as long as something is built from it.
+        let stays = match fact.kind {
+            FactKind::Part => unknown || needed.contains(&fact.realisation.tree),
+            _ => alive(fact),
+        };
+        if stays {
+            plan.facts += 1;
+        } else {
+            named.insert(fact.realisation.tree);
+            plan.gone.push(CacheGone {
+                file: format!("realisations/{name}"),
+                bytes: *bytes,
+                about: Some(fact.realisation.name.clone()),
+            });
+        }
+    }
+    plan.derivations(folder, &facts, &keys)?;
+    plan.held = unknown;
+
+    named.extend(leaving(folder)?);
+    let mut packs = BTreeSet::new();
+    for (name, bytes) in list(folder, "trees")? {
+        let tree = name.parse::<TreeHash>().ok();
+        if let Some(tree) = tree.filter(|t| named.contains(t) && !needed.contains(t)) {
+            plan.leaving.push(tree);
+            if !unknown {
                 plan.gone.push(CacheGone {
                     file: format!("trees/{name}"),
                     bytes,
@@ -166,34 +167,35 @@ impl Plan {
                 });
                 continue;
             }
-            let path = folder.join("trees").join(&name);
-            let text = read_file(&path, MAX_LISTING as u64)?;
-            let listing = Listing::decode(&text).map_err(|e| {
-                TransferError::peer(
-                    path.display().to_string(),
-                    format!("it is damaged, and what it needs is not known; remove it, or copy the tree there again: {e}"),
-                )
-            })?;
-            plan.trees += 1;
-            packs.extend(listing.packs.into_iter().map(|pack| pack.name));
         }
-        // A pack counts while its index is there.
-        let mut files = list(folder, "packs")?;
-        files.sort_by_key(|(name, _)| (!name.ends_with(".index"), name.clone()));
-        for (name, bytes) in files {
-            let pack = name
-                .strip_suffix(EXTENSION)
-                .or_else(|| name.strip_suffix(".index"));
-            if pack.is_some_and(|pack| !packs.contains(pack)) {
-                plan.gone.push(CacheGone {
-                    file: format!("packs/{name}"),
-                    bytes,
-                    about: None,
-                });
-            }
-        }
-        Ok(plan)
+        let path = folder.join("trees").join(&name);
+        let text = read_file(&path, MAX_LISTING as u64)?;
+        let listing = Listing::decode(&text).map_err(|e| {
+            let detail = format!(
+                "it is damaged, and what it needs is not known; remove it, or copy the tree there \
+                 again: {e}"
+            );
+            TransferError::peer(path.display().to_string(), detail)
+        })?;
+        plan.trees += 1;
+        packs.extend(listing.packs.into_iter().map(|pack| pack.name));
     }
+    // A pack counts while its index is there.
+    let mut files = list(folder, "packs")?;
+    files.sort_by_key(|(name, _)| (!name.ends_with(".index"), name.clone()));
+    for (name, bytes) in files {
+        let pack = name
+            .strip_suffix(EXTENSION)
+            .or_else(|| name.strip_suffix(".index"));
+        if pack.is_some_and(|pack| !packs.contains(pack)) {
+            plan.gone.push(CacheGone {
+                file: format!("packs/{name}"),
+                bytes,
+                about: None,
+            });
+        }
+    }
+    Ok(plan)
 }
 
 impl CacheCollected {
@@ -216,21 +218,20 @@ impl CacheCollected {
         }
         for (name, bytes) in list(folder, "derivations")? {
             let file = format!("derivations/{name}");
-            let Some(fact) = read_fact(&folder.join(&file))? else {
-                self.damaged.push(file);
-                continue;
-            };
-            let r = &fact.realisation;
-            // One whose realisation is not there cannot be judged.
-            if keys.contains(&r.key) || !facts.contains_key(&r.key.to_string()) {
-                continue;
-            }
-            match newest.get(&r.drv) {
-                Some(other) => self.replaced.push((r.drv, other.encode())),
+            let fact = read_fact(&folder.join(&file))?;
+            let stays = fact.as_ref().is_some_and(|fact| {
+                let key = fact.realisation.key;
+                // One whose realisation is not there cannot be judged.
+                keys.contains(&key) || !facts.contains_key(&key.to_string())
+            });
+            let drv = name.parse::<Hash>().ok();
+            match drv.and_then(|drv| newest.get(&drv)) {
+                _ if stays => {}
+                Some(other) => self.replaced.push((other.realisation.drv, other.encode())),
                 None => self.gone.push(CacheGone {
                     file,
                     bytes,
-                    about: Some(r.name.clone()),
+                    about: fact.map(|fact| fact.realisation.name),
                 }),
             }
         }
@@ -294,6 +295,9 @@ fn carry_out(folder: &Path, plan: &CacheCollected, stop: &AtomicBool) -> Result<
     }
     if !at.is_empty() {
         sync(&folder.join(at))?;
+    }
+    if plan.held {
+        return Ok(());
     }
     match fs::remove_file(&note) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
