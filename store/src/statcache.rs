@@ -135,6 +135,15 @@ impl StatCache {
         }
     }
 
+    /// The encoded attributes of a record; empty when it has none.
+    fn attributes(&self, record: &[u8]) -> Option<&[u8]> {
+        let (from, len) = (u64_at(record, 80) as usize, u64_at(record, 88) as usize);
+        if len == 0 {
+            return Some(&[]);
+        }
+        self.old.as_ref()?.get(from..from.checked_add(len)?)
+    }
+
     /// Looks up an unchanged file.
     pub fn get(&self, key: &Key) -> Option<(BlobHash, Attributes)> {
         let (mut low, mut high) = (0, self.count);
@@ -160,10 +169,9 @@ impl StatCache {
             return None;
         }
         let blob = BlobHash(Hash::from_slice(&record[48..80])?);
-        let (from, len) = (u64_at(record, 80) as usize, u64_at(record, 88) as usize);
+        let bytes = self.attributes(record)?;
         let mut xattrs = Vec::new();
-        if len > 0 {
-            let bytes = self.old.as_ref()?.get(from..from.checked_add(len)?)?;
+        if !bytes.is_empty() {
             let list: Vec<(Bytes, Bytes)> = codec::decode(bytes, bytes.len()).ok()?;
             xattrs = list.into_iter().map(|(n, v)| (n.0, v.0)).collect();
         }
@@ -266,11 +274,7 @@ impl StatCache {
                     if !self.is_used(at - 1) || next == Some(inode) {
                         continue;
                     }
-                    let (from, len) = (u64_at(record, 80) as usize, u64_at(record, 88) as usize);
-                    let xattrs = from
-                        .checked_add(len)
-                        .and_then(|to| self.old.as_ref()?.get(from..to));
-                    match (record[..80].try_into(), xattrs) {
+                    match (record[..80].try_into(), self.attributes(record)) {
                         (Ok(head), Some(xattrs)) => return Some((head, xattrs)),
                         _ => continue,
                     }
@@ -389,5 +393,49 @@ impl StatCache {
             cache.add(key, BlobHash(Hash::of(&inode.to_le_bytes())), xattrs);
         }
         cache.merged().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::RealDisk;
+
+    fn key(inode: u64) -> Key {
+        Key {
+            device: 1,
+            inode,
+            size: 7,
+            mtime: (0, 1),
+            ctime: (1, 0),
+        }
+    }
+
+    /// Found by the fuzz target `statcache`: a record without attributes, whose place for them was
+    /// wrong, was used, and lost when the file was written anew.
+    #[test]
+    fn what_is_used_is_written_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cache");
+        let cache = StatCache::at(&RealDisk, path.clone());
+        let blob = |n: u8| BlobHash(Hash::of(&[n]));
+        cache.add(key(1), blob(1), &Vec::new());
+        let mut bytes = cache.merged().unwrap();
+        let end = bytes.len() - TAIL;
+        bytes[HEAD + 80..HEAD + 88].fill(255);
+        let check = blake3::hash(&bytes[..end]);
+        bytes[end..].copy_from_slice(check.as_bytes());
+        std::fs::write(&path, bytes).unwrap();
+        let cache = StatCache::at(&RealDisk, path.clone());
+        assert_eq!(cache.get(&key(1)), Some((blob(1), Vec::new())));
+        let attributes = vec![(b"user.a".to_vec(), b"b".to_vec())];
+        cache.add(key(2), blob(2), &attributes);
+        let new = cache.merged().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, new).unwrap();
+        let cache = StatCache::at(&RealDisk, path);
+        assert_eq!(cache.get(&key(1)), Some((blob(1), Vec::new())));
+        assert_eq!(cache.get(&key(2)), Some((blob(2), attributes)));
+        assert!(cache.merged().is_none());
     }
 }
