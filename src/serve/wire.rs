@@ -452,3 +452,56 @@ impl Peer for Wire {
         Ok(offers.map(|here| here.then(Offer::default)).collect())
     }
 }
+
+/// For the fuzz targets: reads frames as long as they are good. Each has the same bytes when it is sent
+/// on, and so has what is in it.
+#[cfg(feature = "fuzzing")]
+pub fn frames(bytes: &[u8]) {
+    #[derive(Clone, Default)]
+    struct Sent(std::sync::Arc<Mutex<Vec<u8>>>);
+    impl Write for Sent {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            lock(&self.0).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    fn same<T: serde::Serialize + serde::de::DeserializeOwned>(payload: &[u8]) {
+        if let Ok(value) = codec::decode::<T>(payload, MAX_FRAME) {
+            assert_eq!(codec::encode(&value), payload);
+        }
+    }
+    let sent = Sent::default();
+    let wire = Wire {
+        name: "fuzz".into(),
+        read: Mutex::new(Box::new(io::Cursor::new(bytes.to_vec()))),
+        write: Mutex::new(Box::new(sent.clone())),
+        broken: Mutex::default(),
+        progress: Mutex::default(),
+    };
+    let mut rest = bytes;
+    while let Ok(Some((tag, payload))) = wire.receive() {
+        assert!(wire.send(tag, &payload).is_ok());
+        let again = std::mem::take(&mut *lock(&sent.0));
+        rest = rest
+            .strip_prefix(&again[..])
+            .expect("a frame that is sent on has the bytes that came");
+        match tag {
+            Tag::Ask => same::<(Vec<Hash>, Vec<Hash>)>(&payload),
+            Tag::Offer => same::<Vec<TreeHash>>(&payload),
+            Tag::Offered => same::<Vec<bool>>(&payload),
+            Tag::Push => same::<(Vec<TreeHash>, Option<String>, bool, bool)>(&payload),
+            Tag::Progress | Tag::Done => same::<Counts>(&payload),
+            Tag::Object => mstore_store::fuzzing::record(&payload),
+            Tag::Error => assert!(!clean(&payload).chars().any(char::is_control)),
+            Tag::Fact => {
+                if let Ok(fact) = Fact::decode(&payload) {
+                    assert_eq!(fact.encode(), payload);
+                }
+            }
+            Tag::Hello | Tag::Get | Tag::End => {}
+        }
+    }
+}

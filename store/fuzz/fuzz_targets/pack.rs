@@ -29,8 +29,8 @@ enum Objects {
 enum Named {
     Manifest(u8, u8),
     Tree(u8),
-    Chunks(u8, Vec<(u8, u32)>),
-    NoList(u8, Vec<u8>),
+    Chunks(Vec<(u8, u32)>),
+    NoList(Vec<u8>),
 }
 
 #[derive(Arbitrary, Debug)]
@@ -61,19 +61,19 @@ fn objects(made: &Objects) -> Vec<Made> {
             .take(12)
             .map(|one| Made::blob(content(one)))
             .collect(),
-        Objects::Meta(all) => all
-            .iter()
-            .take(12)
-            .map(|one| match one {
+        // A list goes by a hash that its bytes do not tell; no two may go by the same.
+        Objects::Meta(all) => (0u8..12)
+            .zip(all)
+            .map(|(at, one)| match one {
                 Named::Manifest(n, count) => Made::manifest(manifest(*n, *count).encode()),
                 Named::Tree(n) => Made::tree(tree(*n).encode()),
-                Named::Chunks(n, list) => {
+                Named::Chunks(list) => {
                     let items = list.iter().flat_map(|(chunk, size)| {
                         [&Hash::of(&[*chunk]).as_bytes()[..], &size.to_le_bytes()].concat()
                     });
-                    Made::chunks(Hash::of(&[*n, 9]), items.collect())
+                    Made::chunks(Hash::of(&[at, 9]), items.collect())
                 }
-                Named::NoList(n, bytes) => Made::chunks(Hash::of(&[*n, 9]), bytes.clone()),
+                Named::NoList(bytes) => Made::chunks(Hash::of(&[at, 9]), bytes.clone()),
             })
             .collect(),
     }
