@@ -342,12 +342,17 @@ fn is_sound(map: &[u8]) -> bool {
     let records = usize::try_from(u64_at(map, 16))
         .ok()
         .and_then(|count| count.checked_mul(RECORD));
-    records.is_some_and(|n| n <= end - HEAD)
-        && blake3::hash(&map[..end]).as_bytes()[..] == map[end..]
+    let Some(records) = records.filter(|n| *n <= end - HEAD) else {
+        return false;
+    };
+    let records = map[HEAD..HEAD + records].chunks_exact(RECORD);
+    blake3::hash(&map[..end]).as_bytes()[..] == map[end..]
+        && records
+            .map(|record| (u64_at(record, 0), u64_at(record, 8)))
+            .is_sorted_by(|a, b| a < b)
 }
 
-/// For the fuzz targets.
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 impl StatCache {
     /// What would be written for next time, if anything is new.
     pub fn merged(&self) -> Option<Vec<u8>> {
@@ -361,7 +366,11 @@ impl StatCache {
         }
         Some(out)
     }
+}
 
+/// For the fuzz targets.
+#[cfg(feature = "fuzzing")]
+impl StatCache {
     /// The files that the records of a cache are about, in whatever order they lie.
     pub fn keys_in(bytes: &[u8]) -> Vec<Key> {
         let end = bytes.len().saturating_sub(TAIL).max(HEAD).min(bytes.len());
