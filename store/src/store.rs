@@ -78,12 +78,6 @@ impl Store {
         let path = root.join("db/mstore.sqlite");
         if !options.read_only {
             rescue::finish(disk.as_ref(), &root)?;
-            if rescue::is_lost(disk.as_ref(), &root) {
-                return Err(StoreError::DamagedFile {
-                    path,
-                    detail: "the database is gone, but the packs that it names are there".into(),
-                });
-            }
         }
         let open = || Database::open(&path, options.read_only, disk.vfs());
         let mut database = open();
@@ -113,6 +107,12 @@ impl Store {
             }
         }
         Ok(store)
+    }
+
+    /// Makes folders and locks of a store again that are not there any more, so that it can be opened.
+    pub fn restore_folders(root: &Path) -> Result<(), StoreError> {
+        check_format(root, &RealDisk)?;
+        make_folders(root, &RealDisk)
     }
 
     /// A store that has nothing and takes nothing, for asking as long as there is no folder `root`.
@@ -325,11 +325,12 @@ fn create(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
         .map_err(|e| StoreError::io("create store in", root, e))?;
     for name in list {
         let ours = name.to_str().is_some_and(|name| {
-            // The owner's wishes may be there before the store is.
+            // The owner's wishes may be there before the store is, and a file system of its own has
+            // a folder for what a check finds.
             FOLDERS.contains(&name)
                 || LOCKS.contains(&name)
                 || name.starts_with("format")
-                || name == "mstore.conf"
+                || ["mstore.conf", "metro.lock", "lost+found"].contains(&name)
         });
         if !ours {
             return Err(StoreError::NotAStore {
@@ -338,6 +339,25 @@ fn create(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
             });
         }
     }
+    make_folders(root, disk)?;
+    let new = root.join(format!("format.{}", session::random_name()?));
+    let write = || -> io::Result<()> {
+        let file = disk.create(&new)?;
+        file.write_at(FORMAT_TEXT.as_bytes(), 0)?;
+        file.sync()?;
+        disk.rename(&new, &format)?;
+        disk.sync_dir(root)
+    };
+    write().map_err(|e| StoreError::io("create store", root, e))
+}
+
+/// Folders of a store that are not there.
+pub(crate) fn missing_folders(root: &Path) -> Vec<&'static str> {
+    let all = FOLDERS.iter().copied();
+    all.filter(|folder| !root.join(folder).is_dir()).collect()
+}
+
+fn make_folders(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
     for folder in FOLDERS {
         let path = root.join(folder);
         disk.create_dir(&path, 0o777)
@@ -353,15 +373,7 @@ fn create(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
             _ => {}
         }
     }
-    let new = root.join(format!("format.{}", session::random_name()?));
-    let write = || -> io::Result<()> {
-        let file = disk.create(&new)?;
-        file.write_at(FORMAT_TEXT.as_bytes(), 0)?;
-        file.sync()?;
-        disk.rename(&new, &format)?;
-        disk.sync_dir(root)
-    };
-    write().map_err(|e| StoreError::io("create store", root, e))
+    Ok(())
 }
 
 /// Makes a folder and the missing ones above it, durably: what is synced within is worth nothing when

@@ -432,3 +432,129 @@ fn a_database_that_is_damaged_is_written_anew() {
     assert!(Store::rescue_database(&sample.path()).is_err());
     drop(lease);
 }
+
+/// Names of the files of packs.
+fn packs(sample: &Sample) -> Vec<PathBuf> {
+    let list = fs::read_dir(sample.path().join("packs")).unwrap();
+    let mut all: Vec<PathBuf> = list.map(|entry| entry.unwrap().path()).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn a_store_that_lost_its_database_is_not_taken_for_an_empty_one() {
+    for lose in [
+        (|path| fs::remove_file(path).unwrap()) as fn(&Path),
+        |path| fs::write(path, "").unwrap(),
+    ] {
+        let sample = Sample::new();
+        let before = packs(&sample);
+        lose(&sample.path().join("db/mstore.sqlite"));
+        for options in [OpenOptions::create(), OpenOptions::read_only()] {
+            // Again and again: opening must not make a new one.
+            let error = Store::open(&sample.path(), &options).unwrap_err();
+            assert!(error.to_string().contains("packs"), "{error}");
+            assert!(matches!(error, StoreError::Database { .. }));
+        }
+        let rescued = Store::rescue_database(&sample.path()).unwrap();
+        assert_eq!(rescued.packs, before.len() as u64);
+        let store = sample.open();
+        assert_eq!(verify(&store, false).faults, []);
+        for tree in &sample.trees {
+            assert!(store.has_tree(*tree).unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_row_that_cannot_be_is_found_and_left_out() {
+    for change in [
+        "UPDATE realisation SET tree = 'nonsense' WHERE name = 'two'",
+        "UPDATE realisation SET started = 'yesterday' WHERE name = 'two'",
+        "UPDATE realisation SET host = x'ff' WHERE name = 'two'",
+    ] {
+        let sample = Sample::new();
+        let path = sample.path().join("db/mstore.sqlite");
+        rusqlite::Connection::open(&path)
+            .unwrap()
+            .execute(change, [])
+            .unwrap();
+        let said = sample.open().check_database(false);
+        assert_eq!(said.len(), 1, "{change}");
+        assert!(said[0].contains("table realisation"), "{said:?}");
+        let rescued = Store::rescue_database(&sample.path()).unwrap();
+        assert_eq!(rescued.damaged, ["realisation"]);
+        let store = sample.open();
+        assert_eq!(store.check_database(false), [] as [String; 0]);
+        let names: Vec<String> = store
+            .realisations(None)
+            .unwrap()
+            .into_iter()
+            .map(|r| r.name)
+            .collect();
+        assert_eq!(names.len(), 2);
+        assert!(!names.contains(&"two".to_owned()), "{names:?}");
+        assert_eq!(verify(&store, false).faults, []);
+    }
+}
+
+#[test]
+fn a_pack_whose_row_is_lost_is_taken_back_and_not_removed() {
+    let sample = Sample::new();
+    let (lost, _) = sample.pack_with(&noise(2, 50_000)[..64]);
+    let name = lost.file_stem().unwrap().to_str().unwrap().to_owned();
+    let c = rusqlite::Connection::open(sample.path().join("db/mstore.sqlite")).unwrap();
+    let gone = c
+        .execute("DELETE FROM pack WHERE name = ?1", [&name])
+        .unwrap();
+    assert_eq!(gone, 1);
+    drop(c);
+    // One that nobody needs goes, whatever is in it.
+    fs::write(sample.path().join("packs/stray.pack"), "nothing").unwrap();
+    let store = sample.open();
+    let report = verify(&store, true);
+    assert_eq!(report.adopted, [name]);
+    assert_eq!(
+        (report.forgotten.len(), report.forgotten_roots.len()),
+        (0, 0)
+    );
+    assert_eq!(verify(&store, false).faults, []);
+    assert!(lost.exists());
+    assert!(!sample.path().join("packs/stray.pack").exists());
+    assert_eq!(store.realisations(None).unwrap().len(), 3);
+}
+
+#[test]
+fn a_pipe_in_place_of_a_pack_is_a_fault_and_waits_for_nobody() {
+    let sample = Sample::new();
+    let (path, _) = sample.pack_with(&noise(2, 50_000)[..64]);
+    fs::remove_file(&path).unwrap();
+    let mode = rustix::fs::Mode::RUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let store = sample.open();
+    let faults = verify(&store, false).faults;
+    assert!(faults[0].detail.contains("no file"), "{faults:?}");
+    assert_eq!(verify(&store, true).forgotten.len(), 1);
+    assert_eq!(verify(&store, false).faults, []);
+}
+
+#[test]
+fn folders_that_are_gone_are_told_and_made_again() {
+    let sample = Sample::new();
+    for folder in ["packs", "sessions", "tmp", "checkouts"] {
+        fs::remove_dir_all(sample.path().join(folder)).unwrap();
+    }
+    let store = Store::open(&sample.path(), &OpenOptions::read_only()).unwrap();
+    let faults = verify(&store, false).faults;
+    let told: Vec<&str> = faults.iter().filter_map(|f| f.file.as_deref()).collect();
+    for folder in ["packs", "sessions", "tmp", "checkouts"] {
+        assert!(told.contains(&folder), "{folder} {told:?}");
+    }
+    drop(store);
+    fs::remove_file(sample.path().join("lock")).unwrap();
+    Store::restore_folders(&sample.path()).unwrap();
+    let store = sample.open();
+    assert_eq!(verify(&store, true).forgotten_roots, ["seed"]);
+    assert_eq!(verify(&store, false).faults, []);
+    import(&store, sample.dir.path(), 1);
+}

@@ -17,6 +17,7 @@ mod migrate;
 pub(crate) mod pins;
 pub(crate) mod records;
 pub(crate) mod rescue;
+pub(crate) mod rows;
 pub(crate) mod signatures;
 pub(crate) mod used;
 
@@ -70,6 +71,9 @@ impl Database {
     /// Opens the database, and makes or checks its tables.
     pub fn open(path: &Path, read_only: bool, vfs: Option<&str>) -> Result<Database, StoreError> {
         let fail = |action| move |error| database_error(action, path, error);
+        if !path.exists() && has_packs(path) {
+            return Err(lost(path));
+        }
         let connection = if read_only {
             open_read_only(path, vfs).map_err(fail("open it read-only"))?
         } else {
@@ -95,6 +99,8 @@ impl Database {
         let version = database.read("read the schema version", migrate::version)?;
         match u32::try_from(version) {
             Ok(found) if found == migrate::newest() => {}
+            // To go on would make everything garbage.
+            Ok(0) if has_packs(path) => return Err(lost(path)),
             // A file without tables is of a store whose making was interrupted.
             Ok(0) if read_only => {
                 return Err(StoreError::NotAStore {
@@ -260,6 +266,24 @@ fn open_read_only(path: &Path, vfs: Option<&str>) -> rusqlite::Result<Connection
     }
     uri.push_str("?immutable=1");
     connect(uri, flags | OpenFlags::SQLITE_OPEN_URI, vfs)
+}
+
+/// Whether there are packs beside the database: then it had tables once, that name them.
+fn has_packs(path: &Path) -> bool {
+    let packs = path.ancestors().nth(2).map(|root| root.join("packs"));
+    let list = packs.and_then(|packs| std::fs::read_dir(packs).ok());
+    list.is_some_and(|list| {
+        let mut names = list.flatten().map(|entry| entry.path());
+        names.any(|name| name.extension().is_some_and(|end| end == "pack"))
+    })
+}
+
+fn lost(path: &Path) -> StoreError {
+    StoreError::Database {
+        action: "open it",
+        path: path.to_path_buf(),
+        source: "it is missing or has lost its tables, though the store has packs".into(),
+    }
 }
 
 fn database_error(action: &'static str, path: &Path, error: rusqlite::Error) -> StoreError {

@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-use super::{add_pack, connect, migrate};
+use super::{add_pack, connect, migrate, rows};
 use crate::disk::{Disk, RealDisk};
 use crate::lock::StoreLock;
 use crate::pack::{Content, EXTENSION, Pack};
@@ -118,15 +118,6 @@ fn put_in_place(disk: &dyn Disk, root: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Tells whether the database is gone that packs are named in: a new one would make garbage of them.
-pub(crate) fn is_lost(disk: &dyn Disk, root: &Path) -> bool {
-    !root.join(OLD).exists()
-        && disk.list(&root.join("packs")).is_ok_and(|list| {
-            list.iter()
-                .any(|name| name.to_string_lossy().ends_with(EXTENSION))
-        })
-}
-
 fn fill(
     disk: &dyn Disk,
     root: &Path,
@@ -150,14 +141,14 @@ fn fill(
         if PASSING.contains(&&*table) || table.starts_with("sqlite_") {
             continue;
         }
-        let (rows, whole) = match &source {
+        let (count, whole) = match &source {
             Ok(source) => copy(source, &t, &table)?,
             Err(_) => (0, false),
         };
         if !whole {
             rescued.damaged.push(table.clone());
         }
-        rescued.rows.push((table, rows));
+        rescued.rows.push((table, count));
     }
     // Packs that are there count: verification throws out what is not complete.
     for name in disk.list(&root.join("packs")).unwrap_or_default() {
@@ -209,6 +200,14 @@ fn copy(source: &Connection, t: &Transaction<'_>, table: &str) -> rusqlite::Resu
         return Ok((0, true));
     }
     let names = shared.join(", ");
+    let declared = rows::columns(t, table)?;
+    let type_of = |name: &str| {
+        declared
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, d)| d.clone())
+    };
+    let types: Vec<String> = shared.iter().filter_map(|name| type_of(name)).collect();
     let marks = vec!["?"; shared.len()].join(", ");
     let mut insert = t.prepare(&format!(
         "INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})"
@@ -218,7 +217,8 @@ fn copy(source: &Connection, t: &Transaction<'_>, table: &str) -> rusqlite::Resu
         .filter(|(_, key)| *key > 0)
         .map(|(name, _)| format!("{name} DESC"))
         .collect();
-    let mut rows = 0;
+    let mut count = 0;
+    let mut fit = true;
     let forwards = String::new();
     for order in [
         &forwards,
@@ -232,15 +232,20 @@ fn copy(source: &Connection, t: &Transaction<'_>, table: &str) -> rusqlite::Resu
                 let values: Vec<Value> = (0..shared.len())
                     .map(|at| row.get(at))
                     .collect::<rusqlite::Result<_>>()?;
+                let mut all = shared.iter().zip(&types).zip(&values);
+                if !all.all(|((name, declared), value)| rows::fits(name, declared, value.into())) {
+                    fit = false;
+                    continue;
+                }
                 // A row that does not fit its table is damage too.
                 let added = insert.execute(rusqlite::params_from_iter(values));
-                rows += added.unwrap_or(0) as u64;
+                count += added.unwrap_or(0) as u64;
             }
             Ok(())
         })();
         if read.is_ok() {
-            return Ok((rows, order.is_empty()));
+            return Ok((count, order.is_empty() && fit));
         }
     }
-    Ok((rows, false))
+    Ok((count, false))
 }

@@ -73,6 +73,10 @@ impl Disk for RealDisk {
     }
 
     fn map(&self, path: &Path) -> io::Result<Map> {
+        // To open a pipe would wait for ever.
+        if !fs::metadata(path)?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file"));
+        }
         Map::sealed(path)
     }
 

@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use super::*;
 use crate::StoreError;
 use crate::disk::Disk;
@@ -19,6 +21,8 @@ pub(crate) struct PackSet {
     pub broken: Vec<(String, String)>,
     /// One of those that are there and cannot be read. What it has is not missing: nobody knows.
     unreadable: Option<Unreadable>,
+    /// Those of the broken ones that may be sound: the system would not open them now.
+    pub withheld: Vec<(PathBuf, Errno)>,
 }
 
 /// An error of reading, to be told again and again.
@@ -64,17 +68,20 @@ impl PackSet {
                 Ok(pack) => set.packs.push(Arc::new(pack)),
                 // Damaged or lost, or the collector removed it after we read the list: its objects
                 // are not here either way.
-                Err(error @ StoreError::DamagedFile { .. }) => {
-                    set.broken.push((name.to_string(), error.to_string()));
+                Err(StoreError::DamagedFile { detail, .. }) => {
+                    set.broken.push((name.to_string(), detail));
                 }
                 Err(error) => {
-                    let text = error.to_string();
-                    let (StoreError::Io { source, .. } | StoreError::Unreadable { source, .. }) =
-                        error
-                    else {
-                        return Err(error);
+                    let (action, source) = match error {
+                        StoreError::Io { action, source, .. } => (action, source),
+                        StoreError::Unreadable { source, .. } => ("read it", source),
+                        other => return Err(other),
                     };
-                    set.broken.push((name.to_string(), text));
+                    let detail = format!("cannot {action}: {source}");
+                    set.broken.push((name.to_string(), detail));
+                    if let Some(errno) = withheld(&source) {
+                        set.withheld.push((path.clone(), errno));
+                    }
                     if source.kind() != io::ErrorKind::NotFound {
                         let error = source;
                         set.unreadable.get_or_insert(Unreadable { path, error });
@@ -125,5 +132,35 @@ impl PackSet {
     /// Tells whether an object is here for certain, without looking at it.
     pub fn contains(&self, hash: &Hash) -> bool {
         self.locate(hash).is_ok_and(|found| found.is_some())
+    }
+}
+
+/// What the system refuses for a reason that says nothing about the file.
+fn withheld(error: &io::Error) -> Option<Errno> {
+    let errno = Errno::from_io_error(error)?;
+    let about_us = [
+        Errno::ACCESS,
+        Errno::PERM,
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+    ];
+    about_us.contains(&errno).then_some(errno)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_is_no_damage_and_what_is_gone_is() {
+        let error = |errno: Errno| io::Error::from(errno);
+        for refused in [Errno::ACCESS, Errno::MFILE, Errno::NOMEM] {
+            assert_eq!(withheld(&error(refused)), Some(refused));
+        }
+        for lost in [Errno::NOENT, Errno::IO, Errno::ISDIR] {
+            assert_eq!(withheld(&error(lost)), None);
+        }
+        assert_eq!(withheld(&io::ErrorKind::InvalidData.into()), None);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::read::check_record_bytes;
-use crate::db::{Durable, add_pack};
+use crate::db::{Durable, add_pack, rows};
 use crate::manifest::{Manifest, Tree};
 use crate::pack::{
     Content, EXTENSION, Effort, HEAD_LEN, MAX_RAW, Pack, PackSet, PackWriter, Packed, Place,
@@ -181,6 +181,39 @@ impl Store {
         Ok(came)
     }
 
+    /// Takes packs back that the store does not name and that hold what is wanted: only their row was
+    /// lost. Takes their files from `strange`, and returns their names.
+    pub(super) fn adopt(
+        &self,
+        strange: &mut Vec<String>,
+        wanted: &BTreeSet<Hash>,
+    ) -> Result<Vec<String>, StoreError> {
+        let mut adopted = Vec::new();
+        strange.retain(|file| {
+            let pack = file.strip_suffix(EXTENSION).and_then(|name| {
+                let pack = Pack::open(self.disk(), name, &self.packs_dir().join(file)).ok()?;
+                let is_wanted = wanted.iter().any(|hash| pack.position(hash).is_some());
+                (is_wanted && pack.check_index().is_ok()).then_some(pack)
+            });
+            let stays = pack.is_none();
+            adopted.extend(pack);
+            stays
+        });
+        self.database()
+            .write(Durable::Yes, "take packs back", |t| {
+                for pack in &adopted {
+                    let content = match pack.is_meta() {
+                        true => Content::Meta,
+                        false => Content::Data,
+                    };
+                    add_pack(t, &pack.name, content, pack.len(), pack.count() as u64)?;
+                }
+                Ok(())
+            })?;
+        self.refresh()?;
+        Ok(adopted.into_iter().map(|pack| pack.name).collect())
+    }
+
     /// Files among the packs that the store does not name. With `alone` nobody is adding any; else
     /// those that just came are left out.
     pub(super) fn strange_files(
@@ -189,10 +222,11 @@ impl Store {
         alone: bool,
     ) -> Result<Vec<String>, StoreError> {
         let dir = self.packs_dir();
-        let list = self
-            .disk()
-            .list(&dir)
-            .map_err(|e| StoreError::io("list", &dir, e))?;
+        let list = match self.disk().list(&dir) {
+            // That the folder is not there is told already.
+            Err(_) if !dir.is_dir() => return Ok(Vec::new()),
+            list => list.map_err(|e| StoreError::io("list", &dir, e))?,
+        };
         let mut strange = Vec::new();
         for name in list {
             let text = name.to_string_lossy();
@@ -230,7 +264,10 @@ impl Store {
             _ => check(),
         };
         match said {
-            Ok(lines) if lines == ["ok"] => Vec::new(),
+            Ok(lines) if lines == ["ok"] => {
+                let misfits = self.database().read("check its rows", rows::misfits);
+                misfits.unwrap_or_else(|error| vec![error.to_string()])
+            }
             Ok(lines) => lines,
             Err(error) => vec![error.to_string()],
         }

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::db::{Durable, add_pack};
 use crate::pack::{Content, PackSet, PackWriter, Packed, Place, Sort};
 use crate::session::random_name;
+use crate::store::missing_folders;
 use crate::{Hash, Realisation, RegisteredPin, Root, Store, StoreError, TreeHash};
 
 mod graph;
@@ -64,6 +65,8 @@ pub struct VerifyReport {
     pub forgotten_roots: Vec<String>,
     /// Names of packs with a damaged index that were written anew from their records.
     pub rebuilt: Vec<String>,
+    /// Names of packs that the database did not list any more and that were needed.
+    pub adopted: Vec<String>,
     /// Objects that were got again from somebody else.
     pub refetched: Vec<Hash>,
 }
@@ -212,6 +215,12 @@ impl Store {
             self.lock_shared()?
         };
         let mut packs = self.refresh()?;
+        // A repair forgets what cannot be read: not for a reason that may be gone in a minute.
+        if options.repair
+            && let Some((path, errno)) = packs.withheld.first()
+        {
+            return Err(StoreError::io("open pack", path, *errno));
+        }
         let mut report = VerifyReport::default();
         let mut files: Vec<Fault> = self
             .check_database(options.quick)
@@ -224,19 +233,24 @@ impl Store {
         }
         for pack in &packs.packs {
             if let Err(error) = pack.check_index() {
-                files.push(Fault::of_file(format!("packs/{}.pack", pack.name), error));
+                let detail = match error {
+                    StoreError::DamagedFile { detail, .. } => detail,
+                    other => other.to_string(),
+                };
+                files.push(Fault::of_file(format!("packs/{}.pack", pack.name), detail));
             }
             report.objects += pack.count() as u64;
         }
         let broken = files.len() > before_packs;
-        for name in self.strange_files(&packs, options.repair)? {
-            let file = format!("packs/{name}");
-            files.push(Fault::of_file(&file, "it is no pack of this store"));
-            if options.repair {
-                let path = self.path().join(&file);
-                let gone = self.disk().remove_tree(&path);
-                gone.map_err(|e| StoreError::io("remove", path, e))?;
-            }
+        for folder in missing_folders(self.path()) {
+            files.push(Fault::of_file(folder, "this folder is missing"));
+        }
+        let mut strange = self.strange_files(&packs, options.repair)?;
+        for name in &strange {
+            files.push(Fault::of_file(
+                format!("packs/{name}"),
+                "it is no pack of this store",
+            ));
         }
         if options.repair && broken {
             report.rebuilt = self.salvage(&packs)?;
@@ -273,6 +287,20 @@ impl Store {
         }
         if !options.repair {
             return Ok(report);
+        }
+        loop {
+            let mut adopted = self.adopt(&mut strange, &judged.wanted)?;
+            if adopted.is_empty() {
+                break;
+            }
+            report.adopted.append(&mut adopted);
+            packs = self.refresh()?;
+            judged = judge(&packs, read::read_all(&packs, options.quick)?, &users);
+        }
+        for name in &strange {
+            let path = self.packs_dir().join(name);
+            let gone = self.disk().remove_tree(&path);
+            gone.map_err(|e| StoreError::io("remove", path, e))?;
         }
         let mut asked = BTreeSet::new();
         loop {

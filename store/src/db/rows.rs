@@ -1,0 +1,63 @@
+//! What rows must look like. SQLite notices a page that is broken, not a letter that is wrong.
+
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
+
+use crate::Hash;
+
+/// Columns that hold hashes, in every table that has them.
+const HASHES: [&str; 4] = ["key", "drv", "tree", "base"];
+
+/// Tells whether a column of a declared type may hold a value. Whether it may be absent, SQLite checks.
+pub(super) fn fits(column: &str, declared: &str, value: ValueRef<'_>) -> bool {
+    match (declared, value) {
+        (_, ValueRef::Null) => true,
+        ("INTEGER", value) => matches!(value, ValueRef::Integer(_)),
+        ("REAL", value) => matches!(value, ValueRef::Real(_) | ValueRef::Integer(_)),
+        ("BLOB", value) => matches!(value, ValueRef::Blob(_)),
+        ("TEXT", ValueRef::Text(text)) => std::str::from_utf8(text)
+            .is_ok_and(|text| !HASHES.contains(&column) || text.parse::<Hash>().is_ok()),
+        _ => false,
+    }
+}
+
+/// Names and declared types of a table's columns.
+pub(super) fn columns(c: &Connection, table: &str) -> rusqlite::Result<Vec<(String, String)>> {
+    c.prepare(&format!("PRAGMA table_info({table})"))?
+        .query_map([], |row| Ok((row.get(1)?, row.get(2)?)))?
+        .collect()
+}
+
+/// Tells of every table with rows that cannot be.
+pub(crate) fn misfits(c: &Connection) -> rusqlite::Result<Vec<String>> {
+    let tables: Vec<String> = c
+        .prepare("SELECT name FROM main.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name")?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut said = Vec::new();
+    for table in tables {
+        let mut columns = columns(c, &table)?;
+        // What is in them has its own check, and may be long.
+        columns.retain(|(_, declared)| declared != "BLOB");
+        let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
+        let mut select = c.prepare(&format!("SELECT {} FROM {table}", names.join(", ")))?;
+        let mut found = select.query([])?;
+        let mut bad = 0u64;
+        let mut first = None;
+        while let Some(row) = found.next()? {
+            for (at, (name, declared)) in columns.iter().enumerate() {
+                if !fits(name, declared, row.get_ref(at)?) {
+                    bad += 1;
+                    first.get_or_insert(name.clone());
+                    break;
+                }
+            }
+        }
+        if let Some(column) = first {
+            said.push(format!(
+                "{bad} damaged in table {table}: a value of column {column} cannot be"
+            ));
+        }
+    }
+    Ok(said)
+}
