@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use mstore_lang::DiskFiles;
 use mstore_store::transfer::Fact;
 use mstore_store::transfer::cache::{self, CACHE_FILE, CachePolicy};
-use mstore_store::{GcPolicy, GcReport, Gone, RegisteredPin, Store, Why};
+use mstore_store::{GcPolicy, GcReport, Gone, RegisteredPin, Store, StoreError, TreeHash, Why};
 
 use super::output::{self, Style};
 use super::place::{Place, Session};
@@ -45,13 +45,13 @@ pub struct Args {
 #[derive(clap::Args, Default)]
 pub struct Wishes {
     /// Keep the newest so many trees of each target [default: 3]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     keep: Option<usize>,
     /// Keep what was built in the last so many days as well
-    #[arg(long, value_name = "DAYS")]
+    #[arg(long, value_name = "DAYS", allow_negative_numbers = true)]
     keep_days: Option<u32>,
     /// Make the store no larger than this, such as 500M or 20G: what was used longest ago goes first
-    #[arg(long, value_name = "SIZE", value_parser = config::size)]
+    #[arg(long, value_name = "SIZE", value_parser = config::size, allow_negative_numbers = true)]
     max_size: Option<u64>,
 }
 
@@ -87,7 +87,7 @@ impl Wishes {
                 Some(format!("gc/roots: {pattern}"))
             }),
             max_size: self.max_size.or(config.max_size),
-            locks: locks(store)?,
+            locks: Box::new(locks),
             locks_before: before(config.lock_days.into()),
             failed_before: before(config.failed_days.into()),
             logs_before: before(config.log_days.into()),
@@ -100,7 +100,7 @@ impl Wishes {
 
 /// What the lock files that use this store pin now: one that was changed by hand or by git counts as
 /// it is. One that cannot be read counts as it was.
-fn locks(store: &Store) -> Result<Vec<(String, Vec<RegisteredPin>)>, Failure> {
+fn locks(store: &Store) -> Result<Vec<(String, Vec<RegisteredPin>)>, StoreError> {
     let mut all = Vec::new();
     for file in store.lock_files()? {
         let path = Path::new(&file.path);
@@ -158,10 +158,15 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     };
     let stop = Stop::install()?;
     let mut policy = args.wishes.policy(&store, &config, Some(&stop.stopped))?;
-    if let Some((path, pins)) = here
-        && policy.locks.iter().all(|(known, _)| *known != path)
-    {
-        policy.locks.push(registered(path, pins));
+    if let Some((path, pins)) = here {
+        let here = registered(path, pins);
+        policy.locks = Box::new(move |store| {
+            let mut all = locks(store)?;
+            if all.iter().all(|(known, _)| *known != here.0) {
+                all.push(here.clone());
+            }
+            Ok(all)
+        });
     }
     let report = store.gc(&policy, args.dry_run)?;
     if !args.dry_run {

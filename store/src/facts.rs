@@ -237,6 +237,22 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Protects a tree while it is read out, and notes that it is used. Where there is no room to note
+    /// anything, it can be read all the same.
+    pub(crate) fn reading(&self, tree: TreeHash) -> Result<Option<Lease>, StoreError> {
+        let held = self.lease("export").and_then(|lease| {
+            lease.protect(tree)?;
+            Ok(lease)
+        });
+        match held {
+            Ok(lease) => Ok(Some(lease)),
+            Err(StoreError::NoSpace { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// Protects trees from the collector while it is held and its process lives.
 #[derive(Debug)]
 pub struct Lease {

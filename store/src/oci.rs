@@ -169,6 +169,7 @@ impl Store {
         folder: &Path,
         options: &OciOptions,
     ) -> Result<OciImage, StoreError> {
+        let _lease = self.reading(tree)?;
         let media_type = match options.compression {
             Compression::None => "application/vnd.oci.image.layer.v1.tar",
             Compression::Gzip(_) => "application/vnd.oci.image.layer.v1.tar+gzip",

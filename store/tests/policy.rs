@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use mstore_store::compress::Compression;
 use mstore_store::*;
 
 const DAY: i64 = 86_400;
@@ -134,6 +135,87 @@ fn what_was_used_longest_ago_goes_until_the_store_fits() {
     let report = both(&store, &policy(10));
     assert!(report.over > 400_000);
     assert_eq!(here(&store, &trees), [1]);
+}
+
+#[test]
+fn a_checkout_of_an_earlier_boot_does_not_go_for_the_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, trees) = sample(dir.path());
+    drop(store.checkout(trees[4]).unwrap());
+    rusqlite::Connection::open(store.path().join("db/mstore.sqlite"))
+        .unwrap()
+        .execute("UPDATE layer SET boot = 'earlier'", [])
+        .unwrap();
+    let report = both(&store, &GcPolicy::newest(9));
+    assert!(
+        matches!(report.gone[..], [Gone::Checkout { tree, for_size: false, .. }] if tree == trees[4]),
+        "{report:?}"
+    );
+}
+
+#[test]
+fn what_is_pinned_while_a_collection_begins_lives() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, trees) = sample(dir.path());
+    let asked = Cell::new(0);
+    let policy = GcPolicy {
+        locks: Box::new(|_| {
+            asked.set(asked.get() + 1);
+            // The file changes between the first look and the one that decides.
+            let pinned = (asked.get() > 1).then(|| RegisteredPin {
+                path: "/lock".into(),
+                kind: "seed".into(),
+                name: "late".into(),
+                tree: trees[0],
+            });
+            Ok(vec![("/lock".into(), pinned.into_iter().collect())])
+        }),
+        ..GcPolicy::newest(0)
+    };
+    store.gc(&policy, false).unwrap();
+    assert_eq!(here(&store, &trees), [1]);
+}
+
+/// Collects all that it can while an archive is written.
+struct Meanwhile<'a> {
+    store: &'a Store,
+    tree: TreeHash,
+    done: bool,
+}
+
+impl std::io::Write for Meanwhile<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if !self.done {
+            self.done = true;
+            self.store.gc(&GcPolicy::newest(0), false).unwrap();
+            assert!(self.store.has_tree(self.tree).unwrap());
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_exported_is_used_and_stays_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, trees) = sample(dir.path());
+    let tree = trees[0];
+    let before = store.last_used().unwrap()[&tree];
+    let mut out = Meanwhile {
+        store: &store,
+        tree,
+        done: false,
+    };
+    store
+        .export_tar(tree, &mut out, &ExportOptions::new(Compression::None))
+        .unwrap();
+    assert!(out.done);
+    assert!(store.last_used().unwrap()[&tree] > before);
+    store.gc(&GcPolicy::newest(0), false).unwrap();
+    assert!(!store.has_tree(tree).unwrap());
 }
 
 #[test]

@@ -38,6 +38,10 @@ use roots::{Dropped, Roots};
 /// Names the group that a realisation belongs to; `None` for one that is not worth keeping by itself.
 pub type GroupOf<'a> = dyn Fn(&Realisation) -> Option<String> + 'a;
 
+/// Tells what lock files that use a store pin at this moment, by their paths.
+pub type LocksNow<'a> =
+    dyn Fn(&Store) -> Result<Vec<(String, Vec<RegisteredPin>)>, StoreError> + 'a;
+
 /// What is to be kept.
 pub struct GcPolicy<'a> {
     /// The newest so many realisations of each group live.
@@ -53,8 +57,9 @@ pub struct GcPolicy<'a> {
     /// The size in bytes that the store shall not exceed. What was used longest ago goes first:
     /// checkouts, which can be made again, then trees that only `keep` and `keep_since` speak for.
     pub max_size: Option<u64>,
-    /// What lock files pin at this moment, in place of what they pinned when they were registered.
-    pub locks: Vec<(String, Vec<RegisteredPin>)>,
+    /// What lock files pin at this moment, in place of what they pinned when they were registered. Asked
+    /// again whenever roots are gathered: a pin that comes while a collection waits counts.
+    pub locks: Box<LocksNow<'a>>,
     /// The pins of a lock file that is missing since before this second count no more.
     pub locks_before: Option<i64>,
     /// Roots of failed builds kept before this second go.
@@ -77,7 +82,7 @@ impl GcPolicy<'_> {
             keep_since: None,
             always: Box::new(|_| None),
             max_size: None,
-            locks: Vec::new(),
+            locks: Box::new(|_| Ok(Vec::new())),
             locks_before: None,
             failed_before: None,
             logs_before: None,
@@ -183,7 +188,7 @@ pub enum Gone {
         tree: TreeHash,
         /// Bytes on disk.
         bytes: u64,
-        /// Its tree stays.
+        /// It goes though its tree stays, because the store is too large.
         for_size: bool,
     },
     /// A scratch folder whose owner is dead, or a left-over file.

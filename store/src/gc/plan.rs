@@ -114,6 +114,7 @@ impl Store {
         report: &mut GcReport,
     ) -> Result<Vec<(Option<TreeHash>, PathBuf)>, StoreError> {
         let boot = self.disk().boot();
+        let limited = room.is_some();
         let rows = self.database().read("list layers", |c| {
             c.prepare("SELECT tree, base, boot FROM layer ORDER BY tree")?
                 .query_map([], |row| {
@@ -180,7 +181,7 @@ impl Store {
                 Some(tree) => Gone::Checkout {
                     tree,
                     bytes,
-                    for_size: why.is_some(),
+                    for_size: limited && why.is_some(),
                 },
                 None => Gone::Leftover {
                     name: format!("{LINKS}/{name}"),
@@ -207,7 +208,8 @@ impl Store {
                     Some(tree) => Gone::Checkout {
                         tree,
                         bytes,
-                        for_size: roots.why.contains_key(&tree),
+                        // Else a newer form took its place, or it was made before the last boot.
+                        for_size: limited && roots.why.contains_key(&tree),
                     },
                     None => Gone::Leftover {
                         name: format!("{folder}/{name}"),

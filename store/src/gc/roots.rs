@@ -182,14 +182,16 @@ impl Store {
                 add(tree, Why::Lease { pid, purpose });
             }
         }
+        // Asked after the leases: who imports leases first, then pins, then lets go of the lease.
+        let now_pinned = (policy.locks)(self)?;
         // What the caller knows of lock files that were not registered yet counts as well.
         let known: Vec<&String> = locks.iter().map(|(path, _)| path).collect();
-        let unknown: Vec<(String, Option<i64>)> = (policy.locks.iter())
+        let unknown: Vec<(String, Option<i64>)> = (now_pinned.iter())
             .filter(|(path, _)| !known.contains(&path))
             .map(|(path, _)| (path.clone(), None))
             .collect();
         for (path, noted) in locks.into_iter().chain(unknown) {
-            let now = policy.locks.iter().find(|(p, _)| *p == path);
+            let now = now_pinned.iter().find(|(p, _)| *p == path);
             let missing = match now {
                 Some(_) => None,
                 None if is_missing(&path) => Some(noted),

@@ -60,6 +60,7 @@ impl Store {
         out: impl Write,
         options: &ExportOptions,
     ) -> Result<Exported, StoreError> {
+        let _lease = self.reading(tree)?;
         let need = || self.content_of(tree).map(Need::Archive);
         let tree = self.tree(tree)?;
         export(self, &tree, out, options).map_err(|e| e.needing(need))
