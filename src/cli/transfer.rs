@@ -57,6 +57,9 @@ impl From<KeyError> for Failure {
     fn from(error: KeyError) -> Self {
         match error {
             KeyError::Io { .. } => Failure::machine(error),
+            KeyError::Exists(_) => {
+                Failure::usage(error).hint("give another name, or another file with --out")
+            }
             _ => Failure::usage(error),
         }
     }

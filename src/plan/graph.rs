@@ -182,6 +182,10 @@ impl Graph {
                 };
                 return Err(PlanError::AbsentPin {
                     hint: match kind {
+                        // The name under which this machine is captured.
+                        PinKind::Seed if name.starts_with("host/") => {
+                            format!("capture this machine again: `mstore lock --update {name}`")
+                        }
                         PinKind::Seed => format!(
                             "import it again: `mstore seed import FILE.tar.xz --name {name}`"
                         ),

@@ -1,9 +1,9 @@
 //! Caches on web servers: the client's side.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mstore_store::transfer::TransferError;
 use mstore_store::transfer::cache::{Body, Fetch};
@@ -59,6 +59,11 @@ impl HttpFetch {
         TransferError::peer(&self.base, detail)
     }
 
+    fn body(&self, response: ureq::http::Response<ureq::Body>) -> Box<dyn Read + Send> {
+        let body = response.into_body().into_reader();
+        Box::new(Steady::new(body, self.timeout))
+    }
+
     /// Sends a request for a file of about `len` bytes.
     fn send(
         &self,
@@ -87,6 +92,39 @@ impl HttpFetch {
                 Err(error) => return Err(self.wrong(reason(&error))),
             }
         }
+    }
+}
+
+/// A body that must keep coming: a server that gives a byte now and then is as good as down. Only time
+/// that is spent waiting counts, not what the reader does in between.
+struct Steady<R> {
+    body: R,
+    timeout: Duration,
+    waited: Duration,
+    bytes: u64,
+}
+
+impl<R> Steady<R> {
+    fn new(body: R, timeout: Duration) -> Steady<R> {
+        Steady {
+            body,
+            timeout,
+            waited: Duration::ZERO,
+            bytes: 0,
+        }
+    }
+}
+
+impl<R: Read> Read for Steady<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let began = Instant::now();
+        let n = self.body.read(buffer)?;
+        self.waited += began.elapsed();
+        self.bytes += n as u64;
+        if n > 0 && self.waited > self.timeout + Duration::from_secs(self.bytes / SLOWEST) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(n)
     }
 }
 
@@ -146,7 +184,8 @@ impl Fetch for HttpFetch {
             other => return Err(self.wrong(format!("it answers {other} for {path}"))),
         }
         let mut bytes = Vec::new();
-        let mut body = response.body_mut().as_reader().take(limit + 1);
+        let body = Steady::new(response.body_mut().as_reader(), self.timeout);
+        let mut body = body.take(limit + 1);
         body.read_to_end(&mut bytes)
             .map_err(|e| self.wrong(format!("{path}: {}", e_text(&e))))?;
         if bytes.len() as u64 > limit {
@@ -167,9 +206,9 @@ impl Fetch for HttpFetch {
                 if !range.starts_with(&expected) {
                     return Err(self.wrong(format!("it sends another part of {path}")));
                 }
-                Ok(Body::Stretch(Box::new(response.into_body().into_reader())))
+                Ok(Body::Stretch(self.body(response)))
             }
-            StatusCode::OK => Ok(Body::Whole(Box::new(response.into_body().into_reader()))),
+            StatusCode::OK => Ok(Body::Whole(self.body(response))),
             other => Err(self.wrong(format!("it answers {other} for {path}"))),
         }
     }
@@ -181,5 +220,40 @@ fn e_text(error: &std::io::Error) -> String {
             "it does not go on in time".into()
         }
         _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_sends_a_byte_now_and_then_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            let _ = client.read(&mut [0; 4096]);
+            let _ = client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+            // Until the client has enough of it.
+            while client.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let options = HttpOptions {
+            timeout: Duration::from_millis(300),
+            ca_file: None,
+        };
+        let fetch = HttpFetch::new(&format!("http://{address}"), &options).unwrap();
+        let began = Instant::now();
+        let error = fetch.get("file", 1 << 20).unwrap_err().to_string();
+        assert!(error.contains("in time"), "{error}");
+        // All of it would take hours, and a minute is what a megabyte may.
+        assert!(began.elapsed() < Duration::from_secs(20));
+        drop(fetch);
+        server.join().unwrap();
     }
 }

@@ -29,6 +29,9 @@ pub enum KeyError {
     /// A file that holds no secret key.
     #[error("{} holds no secret key of mstore", .0.display())]
     Secret(PathBuf),
+    /// A key is there already.
+    #[error("there is a file already, and keys are never replaced: {}", .0.display())]
+    Exists(PathBuf),
     /// The system failed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -149,7 +152,10 @@ impl SecretKey {
             .create_new(true)
             .mode(0o600)
             .open(path)
-            .map_err(io("create"))?;
+            .map_err(|error| match error.kind() {
+                std::io::ErrorKind::AlreadyExists => KeyError::Exists(path.to_owned()),
+                _ => io("create")(error),
+            })?;
         let bytes = base64(&self.key.to_bytes());
         file.write_all(format!("{SECRET_HEAD}\n{}:{bytes}\n", self.name).as_bytes())
             .and_then(|()| file.sync_all())
