@@ -164,7 +164,16 @@ impl From<StoreError> for Failure {
             ErrorKind::Owner => Self::machine(text).hint(
                 "files of other owners need ranges of ids: as root, run `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER` and install newuidmap (package uidmap)",
             ),
+            // Trees come and go; an object within one is there as long as the tree is.
+            ErrorKind::Missing if !matches!(e, StoreError::Missing { what: "tree", .. }) => {
+                Self::machine(text).hint(
+                    "`mstore store verify` tells everything that is missing, and with --repair fetches or forgets it",
+                )
+            }
             _ => match e {
+                StoreError::Database { .. } => Self::machine(text).hint(
+                    "`mstore store verify` tells whether the database is damaged, and with --repair writes it anew",
+                ),
                 StoreError::NewerFormat { .. } => Self::machine(text)
                     .hint("use the release of mstore that made it, or a later one, or another store: --store DIR"),
                 StoreError::ReadOnly { .. } => Self::machine(text).hint(READ_ONLY),

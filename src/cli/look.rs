@@ -38,7 +38,7 @@ pub fn ls(place: &Place, at: &Where, recursive: bool) -> Result<ExitCode, Failur
     let mut rows = Vec::new();
     match found.kind {
         Kind::Dir { .. } => list(&store, &found, "", recursive, &mut rows)?,
-        _ => rows.push((text(&found.path), found)),
+        _ => rows.push((plain(&found.path), found)),
     }
     if at.json {
         let all: Vec<Value> = rows.iter().map(|(name, f)| describe(name, f)).collect();
@@ -60,6 +60,7 @@ pub fn ls(place: &Place, at: &Where, recursive: bool) -> Result<ExitCode, Failur
             owner(found),
             size_text(found),
             time(found.meta.mtime.secs),
+            name = escaped(name),
         ))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -76,7 +77,7 @@ fn list(
         return Ok(());
     };
     for entry in store.manifest(manifest)?.entries() {
-        let name = format!("{before}{}", text(&entry.name));
+        let name = format!("{before}{}", plain(&entry.name));
         let found = Found {
             path: entry.name.clone(),
             meta: entry.meta.clone(),
@@ -119,19 +120,23 @@ pub fn cat(place: &Place, at: &str) -> Result<ExitCode, Failure> {
 pub fn stat(place: &Place, at: &Where) -> Result<ExitCode, Failure> {
     let (store, tree, path) = at.find(place)?;
     let found = store.look_up(tree, path, false)?;
-    let mut value = describe(&shown(&found.path), &found);
+    let name = match found.path.is_empty() {
+        true => "/".to_owned(),
+        false => plain(&found.path),
+    };
+    let mut value = describe(&name, &found);
     value["tree"] = tree.to_string().into();
     let path = &found.path;
     let groups = store.tree(tree)?.links;
     if let Some(group) = groups.iter().find(|group| group.contains(path)) {
-        let names: Vec<String> = group.iter().map(|p| text(p)).collect();
+        let names: Vec<String> = group.iter().map(|p| plain(p)).collect();
         value["hard_links"] = names.into();
     }
     let xattrs: serde_json::Map<String, Value> = found
         .meta
         .xattrs
         .iter()
-        .map(|(name, value)| (text(name), text(value).into()))
+        .map(|(name, value)| (plain(name), plain(value).into()))
         .collect();
     value["xattrs"] = xattrs.into();
     if at.json {
@@ -155,7 +160,7 @@ pub fn stat(place: &Place, at: &Where) -> Result<ExitCode, Failure> {
             other => other.to_string(),
         };
         if !value.is_empty() {
-            output::line(format!("{name}: {value}"))?;
+            output::line(format!("{name}: {}", escaped(&value)))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -283,10 +288,9 @@ pub fn find(place: &Place, args: &Find) -> Result<ExitCode, Failure> {
                 true => String::new(),
                 false => format!(" ({})", names.join(", ")),
             };
-            let path = if place.path.is_empty() {
-                "/"
-            } else {
-                &place.path
+            let path = match place.path.is_empty() {
+                true => "/".to_owned(),
+                false => escaped(&place.path),
             };
             output::line(format!("{}:{path}{names}", place.tree))?;
         }
@@ -442,7 +446,7 @@ fn describe(name: &str, found: &Found) -> Value {
             value["hash"] = blob.to_string().into();
         }
         Kind::Dir { manifest } => value["hash"] = manifest.to_string().into(),
-        Kind::Symlink { target } => value["target"] = text(target).into(),
+        Kind::Symlink { target } => value["target"] = plain(target).into(),
         Kind::Char { major, minor } | Kind::Block { major, minor } => {
             value["major"] = (*major).into();
             value["minor"] = (*minor).into();
@@ -502,10 +506,19 @@ pub fn time(seconds: i64) -> String {
     )
 }
 
-/// Bytes as text that cannot upset a terminal.
+/// Bytes as text, for scripts.
+fn plain(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Bytes as text for people.
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes)
-        .chars()
+    escaped(&plain(bytes))
+}
+
+/// Text that cannot upset a terminal.
+pub(super) fn escaped(text: &str) -> String {
+    text.chars()
         .map(|c| match c.is_control() {
             true => c.escape_default().to_string(),
             false => c.to_string(),

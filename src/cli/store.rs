@@ -117,8 +117,17 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
     }
     let style = Style::stderr();
     let path = place.store_path()?;
+    if options.repair && path.join("format").is_file() {
+        Store::restore_folders(&path)?;
+    }
     let mut opened = place.store_to_read();
     let mut rescued = None;
+    let unusable = |detail: String| {
+        Failure::found(format!("db/mstore.sqlite: {detail}")).hint(
+            "`mstore store verify --repair` writes it anew from what can still be read, and from the packs",
+        )
+    };
+    let mut broken = None;
     if path.join("format").is_file() {
         // A damaged database cannot be repaired while it is in use, nor always be opened.
         let damaged = match &opened {
@@ -150,9 +159,9 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
                 rescued = Some(saved);
                 opened = place.store_to_read();
             } else if opened.is_err() {
-                return Err(Failure::found(format!("db/mstore.sqlite: {detail}")).hint(
-                    "`mstore store verify --repair` writes it anew from what can still be read, and from the packs",
-                ));
+                return Err(unusable(detail));
+            } else {
+                broken = Some(detail);
             }
         }
     }
@@ -161,11 +170,15 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
         true => Some(Before::note(&store)?),
         false => None,
     };
-    let mut report = store.verify(options, &mut |fault: &Fault| {
+    let verified = store.verify(options, &mut |fault: &Fault| {
         if !json {
             tell!("{} {}", style.error("fault:"), describe(fault));
         }
-    })?;
+    });
+    let mut report = match (verified, broken) {
+        (Err(StoreError::Database { .. }), Some(detail)) => return Err(unusable(detail)),
+        (verified, _) => verified?,
+    };
     let refetched = match before {
         Some(before) => before.refetch(&store, &caches, &mut report, json)?,
         None => Vec::new(),
@@ -192,6 +205,7 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
             "forgotten": forgotten,
             "forgotten_roots": report.forgotten_roots,
             "rebuilt": report.rebuilt,
+            "adopted": report.adopted,
             "database_rebuilt": rescued.is_some(),
             "refetched": refetched,
         }))?;
@@ -209,6 +223,11 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
         for name in &report.rebuilt {
             output::line(format!(
                 "packs/{name}.pack was written anew from its records"
+            ))?;
+        }
+        for name in &report.adopted {
+            output::line(format!(
+                "packs/{name}.pack is needed, and is in the database's list again"
             ))?;
         }
         for name in &report.forgotten_roots {

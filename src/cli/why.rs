@@ -164,7 +164,7 @@ fn alive(place: &Place, what: &str, wishes: &Wishes, json: bool) -> Result<ExitC
         if keeper.tree.0 != hash {
             line.push_str(&match keeper.path.as_str() {
                 "" => "the root of ".to_owned(),
-                path => format!("{path} in "),
+                path => format!("{} in ", super::look::escaped(path)),
             });
         }
         line.push_str(&format!("tree {}", keeper.tree));

@@ -142,3 +142,18 @@ fn a_damaged_database_is_written_anew() {
     assert!(env.run(&["store", "verify"]).ok().contains("no fault"));
     let _ = env.run(&["store", "ls", &tree.to_string()]).ok();
 }
+
+#[test]
+fn a_lost_database_is_told_and_loses_no_tree() {
+    let env = Environment::new();
+    let tree = sample(&env);
+    fs::remove_file(env.store().join("db/mstore.sqlite")).unwrap();
+    let told = env.run(&["gc"]).fails(3);
+    assert!(told.contains("verify"), "{told}");
+    let told = env.run(&["store", "verify"]).fails(1);
+    assert!(told.contains("--repair"), "{told}");
+    let told = env.run(&["store", "verify", "--repair"]).all();
+    assert!(told.contains("written anew"), "{told}");
+    let _ = env.run(&["store", "verify"]).ok();
+    let _ = env.run(&["store", "ls", &tree.to_string()]).ok();
+}

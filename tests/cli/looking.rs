@@ -110,6 +110,35 @@ fn trees_can_be_looked_into() {
 }
 
 #[test]
+fn names_are_whole_in_json_and_cannot_upset_a_terminal() {
+    let env = Environment::new();
+    let store = Store::open(&env.store(), &OpenOptions::create()).unwrap();
+    env.write("odd/new\nline", "x");
+    std::os::unix::fs::symlink("a\tb", env.work().join("odd/esc\u{1b}[31m")).unwrap();
+    let imported = store.import_dir(&env.work().join("odd"), &ImportOptions::snapshot());
+    let hash = imported.unwrap().tree.to_string();
+    drop(store);
+    for arguments in [&["store", "ls", &hash][..], &["store", "find", "*e*"]] {
+        let told = env.run(arguments).ok();
+        assert_eq!(told.lines().count(), 2, "{told}");
+        assert!(!told.contains('\u{1b}'), "{told}");
+        let json: serde_json::Value =
+            serde_json::from_str(&env.run(&[arguments, &["--json"]].concat()).ok()).unwrap();
+        let names: Vec<&str> = json
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|e| e["name"].as_str().or(e["path"].as_str()))
+            .collect();
+        assert_eq!(names, ["esc\u{1b}[31m", "new\nline"]);
+    }
+    let at = format!("{hash}:esc\u{1b}[31m");
+    let stat = env.run(&["store", "stat", "--json", &at]).ok();
+    let stat: serde_json::Value = serde_json::from_str(&stat).unwrap();
+    assert_eq!(stat["target"], "a\tb");
+}
+
+#[test]
 fn things_are_found_in_all_trees() {
     let env = Environment::new();
     let (one, two) = sample(&env);
