@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use mstore_lang::DiskFiles;
 use mstore_store::transfer::Fact;
 use mstore_store::transfer::cache::{self, CACHE_FILE, CachePolicy};
-use mstore_store::{GcPolicy, GcReport, Gone, RegisteredPin, Store, StoreError, TreeHash, Why};
+use mstore_store::{GcPolicy, GcReport, Gone, RegisteredPin, Store, StoreError, Why};
 
 use super::output::{self, Style};
 use super::place::{Place, Session};

@@ -192,7 +192,9 @@ impl Store {
         strange.retain(|file| {
             let pack = file.strip_suffix(EXTENSION).and_then(|name| {
                 let pack = Pack::open(self.disk(), name, &self.packs_dir().join(file)).ok()?;
-                let is_wanted = wanted.iter().any(|hash| pack.position(hash).is_some());
+                let is_wanted = wanted
+                    .iter()
+                    .any(|hash| pack.position(hash).is_ok_and(|at| at.is_some()));
                 (is_wanted && pack.check_index().is_ok()).then_some(pack)
             });
             let stays = pack.is_none();
