@@ -7,11 +7,13 @@ use std::process::ExitCode;
 
 use mstore_store::compress::Compression;
 use mstore_store::{
-    ExportOptions, ImageKind, ImageOptions, OciOptions, Placing, Store, StoreError, TreeHash,
+    ErrorKind, ExportOptions, ImageKind, ImageOptions, OciOptions, Placing, Store, StoreError,
+    TreeHash,
 };
 
 use super::object::Named;
 use super::place::{Place, Session};
+use super::whole_file::{Destination, WholeFile};
 use super::{Failure, object, output};
 use crate::build::host;
 use crate::plan::{Pins, Staleness};
@@ -177,7 +179,16 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         if args.level.is_some() {
             return Err(Failure::usage("--level: images have none"));
         }
-        store.export_image(found.tree, &file, &ImageOptions::new(kind))?;
+        let failed =
+            |e: std::io::Error| Failure::machine(format!("cannot write {}: {e}", file.display()));
+        let Destination::Whole(place) = Destination::of(&file).map_err(failed)? else {
+            return Err(Failure::usage(format!(
+                "{}: an image cannot be written to a device or pipe",
+                file.display()
+            ))
+            .hint("write it to a file, and copy that"));
+        };
+        store.export_image(found.tree, &place, &ImageOptions::new(kind))?;
         let size = fs::metadata(&file).map_or(0, |m| m.len());
         tell!("{}: {}", file.display(), output::size(size));
         return Ok(ExitCode::SUCCESS);
@@ -246,29 +257,29 @@ fn archive(
     }
     let failed =
         |e: std::io::Error| Failure::from(StoreError::io("write", file, e).writing_to(file));
-    let partial = partial_name(file);
-    let written = File::create(&partial).map_err(failed).and_then(|f| {
-        let mut out = BufWriter::new(f);
-        let exported = store.export_tar(tree, &mut out, &options);
-        exported.map_err(|e| e.writing_to(file))?;
-        let f = out.into_inner().map_err(|e| failed(e.into_error()))?;
-        f.sync_all().map_err(failed)?;
-        fs::rename(&partial, file).map_err(failed)
-    });
-    if let Err(e) = written {
-        // Never a half-written archive under the final name.
-        let _ = fs::remove_file(&partial);
-        return Err(e);
-    }
+    let blame = |e: StoreError| match e.kind() {
+        ErrorKind::NoSpace => Failure::from(e.writing_to(file)),
+        _ => Failure::from(e).about(file),
+    };
+    let place = match Destination::of(file).map_err(failed)? {
+        Destination::Whole(place) => place,
+        Destination::Stream => {
+            let out = File::options().write(true).open(file).map_err(failed)?;
+            let mut out = BufWriter::new(out);
+            store.export_tar(tree, &mut out, &options).map_err(blame)?;
+            out.flush().map_err(failed)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let whole = WholeFile::begin(place).map_err(failed)?;
+    let mut out = BufWriter::new(whole.file());
+    store.export_tar(tree, &mut out, &options).map_err(blame)?;
+    out.flush().map_err(failed)?;
+    drop(out);
+    whole.finish().map_err(failed)?;
     let size = fs::metadata(file).map_err(failed)?.len();
     tell!("{}: {}", file.display(), output::size(size));
     Ok(ExitCode::SUCCESS)
-}
-
-fn partial_name(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".part");
-    name.into()
 }
 
 /// The tree of a target that is built, and a name for its archive.

@@ -44,6 +44,7 @@ mod snapshot;
 mod step;
 mod store;
 mod transfer;
+mod whole_file;
 mod why;
 mod why_value;
 

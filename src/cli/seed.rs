@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use mstore_store::tar::{EntryFault, TarError};
 use mstore_store::{ErrorKind, ImportOptions, StoreError, TarOptions};
 
 use super::place::{Place, Session};
@@ -100,15 +101,36 @@ fn import(
     )
 }
 
+/// What to do about an archive that is not as it was published.
+const DAMAGED: &str =
+    "nothing was imported; get the archive anew and compare its checksum with the publisher's";
+/// What to do about an archive that is whole.
+const UNFIT: &str =
+    "nothing was imported; make the archive without this, or unpack it and import the folder";
+
 /// Why an archive was not imported.
 pub fn refused(error: StoreError, archive: &Path) -> Failure {
-    let unfit = error.kind() == ErrorKind::Input;
-    let failure = Failure::from(error).about(archive);
-    if unfit {
-        failure.hint("nothing was imported; get the archive anew and compare its checksum with the publisher's")
-    } else {
-        failure
-    }
+    let hint = match &error {
+        StoreError::Tar(TarError::Entry { fault, .. }) if is_honest(fault) => UNFIT,
+        other if other.kind() == ErrorKind::Input => DAMAGED,
+        _ => return Failure::from(error).about(archive),
+    };
+    Failure::from(error).about(archive).hint(hint)
+}
+
+/// Whether tools write such entries when they are asked to, so that the archive may be as it was meant.
+fn is_honest(fault: &EntryFault) -> bool {
+    matches!(
+        fault,
+        EntryFault::Acl { .. }
+            | EntryFault::Duplicate { .. }
+            | EntryFault::NumberTooLarge { .. }
+            | EntryFault::TooDeep { .. }
+            | EntryFault::TooLong { .. }
+            | EntryFault::Unsupported { .. }
+            | EntryFault::Whiteout
+            | EntryFault::Xattr { .. }
+    )
 }
 
 fn host(

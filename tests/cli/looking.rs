@@ -317,6 +317,77 @@ fn has(program: &str) -> bool {
     found
 }
 
+/// Nothing that has a place of its own is replaced: a device, a pipe, a link, a neighbour's file.
+#[test]
+fn an_export_replaces_files_only() {
+    let env = Environment::new();
+    let (one, _) = sample(&env);
+    let tree = &one.to_string()[..12];
+    let at = |name: &str| env.work().join(name);
+    let _ = env.run(&["export", tree, "a.tar"]).ok();
+    let archive = fs::read(at("a.tar")).unwrap();
+
+    rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe.tar"), 0o600.into()).unwrap();
+    let reader = std::thread::spawn({
+        let pipe = at("pipe.tar");
+        move || fs::read(pipe).unwrap()
+    });
+    let _ = env.run(&["export", tree, "pipe.tar"]).ok();
+    assert!(reader.join().unwrap() == archive);
+    let kind = fs::symlink_metadata(at("pipe.tar")).unwrap().file_type();
+    assert!(!kind.is_file());
+
+    let full = env
+        .run(&["export", tree, "/dev/full", "--format", "tar"])
+        .fails(3);
+    assert!(
+        full.contains("/dev/full") && full.contains("No space"),
+        "{full}"
+    );
+    assert!(!fs::metadata("/dev/full").unwrap().is_file());
+    let image = env
+        .run(&["export", tree, "/dev/null", "--format", "erofs"])
+        .fails(2);
+    assert!(image.contains("cannot be written to a device"), "{image}");
+    assert!(!fs::metadata("/dev/null").unwrap().is_file());
+
+    fs::create_dir(at("far")).unwrap();
+    fs::write(at("far/old.tar"), "old").unwrap();
+    std::os::unix::fs::symlink("far/old.tar", at("latest.tar")).unwrap();
+    fs::write(at("latest.tar.part"), "somebody's").unwrap();
+    let _ = env.run(&["export", tree, "latest.tar"]).ok();
+    assert!(fs::symlink_metadata(at("latest.tar")).unwrap().is_symlink());
+    assert!(fs::read(at("far/old.tar")).unwrap() == archive);
+    assert_eq!(fs::read(at("latest.tar.part")).unwrap(), b"somebody's");
+    assert_eq!(fs::read_dir(at("far")).unwrap().count(), 1);
+}
+
+/// However the process ends, no half of an archive stays.
+#[test]
+fn an_export_that_is_killed_leaves_no_file() {
+    let env = Environment::new();
+    let (one, _) = sample(&env);
+    let tree = one.to_string();
+    let store = Store::open(&env.store(), &OpenOptions::create()).unwrap();
+    fs::create_dir(env.work().join("large")).unwrap();
+    let large = fs::File::create(env.work().join("large/file")).unwrap();
+    large.set_len(1 << 30).unwrap();
+    let large = store.import_dir(&env.work().join("large"), &ImportOptions::snapshot());
+    let large = large.unwrap().tree.to_string();
+    fs::create_dir(env.work().join("out")).unwrap();
+    let count = || fs::read_dir(env.work().join("out")).unwrap().count();
+    let mut child = env
+        .command(&["export", &large, "out/a.tar.xz"])
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    child.kill().unwrap();
+    assert!(!child.wait().unwrap().success());
+    assert_eq!(count(), 0);
+    let _ = env.run(&["export", &tree, "out/a.tar.xz"]).ok();
+    assert_eq!(count(), 1);
+}
+
 #[test]
 fn every_form_of_export_is_the_same_twice() {
     let env = Environment::new();
