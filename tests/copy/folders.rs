@@ -45,7 +45,7 @@ fn mistakes_are_told() {
     assert!(absent.contains("no store and no cache"), "{absent}");
     let missing = "a".repeat(52);
     let missing = env.run(&["copy", "--to", "other", &missing]).fails(2);
-    assert!(missing.contains("not in the store"), "{missing}");
+    assert!(missing.contains("the store has no tree"), "{missing}");
     let web = env
         .run(&["copy", "--to", "http://localhost/x", &tree])
         .fails(2);
