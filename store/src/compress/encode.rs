@@ -37,6 +37,9 @@ enum State<W: Write> {
 /// own choice decides where the stream is cut.
 const ZSTD_JOB: u32 = 4 << 20;
 
+/// The same at the usual level: more is denser, and takes twice as much memory for each thread.
+const ZSTD_JOB_TUNED: u32 = 7 << 20;
+
 /// The usual level, for which the parameters are chosen here.
 const ZSTD_TUNED: i32 = 3;
 
@@ -82,7 +85,7 @@ impl<W: Write> Encoder<W> {
                         CParameter::HashLog(17),
                         CParameter::MinMatch(7),
                         CParameter::OverlapSizeLog(6),
-                        CParameter::JobSize(2 * ZSTD_JOB),
+                        CParameter::JobSize(ZSTD_JOB_TUNED),
                     ] {
                         encoder.set_parameter(parameter)?;
                     }
