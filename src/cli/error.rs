@@ -182,6 +182,9 @@ impl From<StoreError> for Failure {
                     action: "write to the database",
                     ..
                 } => Self::machine(text).hint(READ_ONLY),
+                StoreError::LostFormat { .. } => Self::machine(text).hint(
+                    "`mstore store verify --repair` writes it anew if the database is sound; nothing else of the store is touched",
+                ),
                 StoreError::NotAStore { .. } => Self::machine(text)
                     .hint("give the folder of a store, or one that is empty or absent: --store DIR"),
                 StoreError::Unreadable { .. } => Self::machine(text).hint(

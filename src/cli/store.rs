@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mstore_store::{Fault, OpenOptions, Repacked, Store, StoreError, VerifyOptions};
+use mstore_store::{
+    Fault, OpenOptions, Repacked, Store, StoreError, TreeHash, VerifyOptions, VerifyReport,
+};
 
 use super::Failure;
 use super::caches::Caches;
@@ -12,6 +14,10 @@ use super::output::{self, Style};
 use super::place::Place;
 use super::realise::plural;
 use super::refetch::Before;
+
+/// Names within the store, as faults tell them.
+const FORMAT: &str = "format";
+const DATABASE: &str = "db/mstore.sqlite";
 
 /// Look after the store
 #[derive(clap::Args)]
@@ -117,38 +123,39 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
     }
     let style = Style::stderr();
     let path = place.store_path()?;
-    if options.repair && path.join("format").is_file() {
+    let mut format = None;
+    if options.repair && Store::exists(&path) {
+        format = Store::restore_format(&path)?.map(|detail| fault_of(FORMAT, detail));
+        if let Some(fault) = &format {
+            tell!("{} {}", style.error("fault:"), describe(fault));
+            tell!("the file named format was written anew");
+        }
         Store::restore_folders(&path)?;
     }
     let mut opened = place.store_to_read();
     let mut rescued = None;
-    let unusable = |detail: String| {
-        Failure::found(format!("db/mstore.sqlite: {detail}")).hint(
-            "`mstore store verify --repair` writes it anew from what can still be read, and from the packs",
-        )
-    };
     let mut broken = None;
-    if path.join("format").is_file() {
+    if Store::exists(&path) {
         // A damaged database cannot be repaired while it is in use, nor always be opened.
         let damaged = match &opened {
             Ok(store) => {
                 let said = store.check_database(options.quick);
                 (!said.is_empty()).then(|| said.join("; "))
             }
-            Err(_) => Store::open(&path, &OpenOptions::read_only())
-                .err()
-                .filter(|e| {
-                    matches!(
-                        e,
-                        StoreError::Database { .. } | StoreError::DamagedFile { .. }
-                    )
-                })
-                .map(|e| e.to_string()),
+            Err(_) => match Store::open(&path, &OpenOptions::read_only()) {
+                Err(StoreError::LostFormat { detail, .. }) => {
+                    return Err(unusable(FORMAT, detail, json)?);
+                }
+                Err(e @ (StoreError::Database { .. } | StoreError::DamagedFile { .. })) => {
+                    Some(e.to_string())
+                }
+                _ => None,
+            },
         };
         if let Some(detail) = damaged {
             if options.repair {
                 drop(opened);
-                tell!("{} db/mstore.sqlite: {detail}", style.error("fault:"));
+                tell!("{} {DATABASE}: {detail}", style.error("fault:"));
                 let saved = Store::rescue_database(&path)?;
                 tell!(
                     "the database was written anew: {} rows, {} packs that are there; the damaged one is {}",
@@ -159,7 +166,7 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
                 rescued = Some(saved);
                 opened = place.store_to_read();
             } else if opened.is_err() {
-                return Err(unusable(detail));
+                return Err(unusable(DATABASE, detail, json)?);
             } else {
                 broken = Some(detail);
             }
@@ -176,39 +183,18 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
         }
     });
     let mut report = match (verified, broken) {
-        (Err(StoreError::Database { .. }), Some(detail)) => return Err(unusable(detail)),
+        (Err(StoreError::Database { .. }), Some(detail)) => {
+            return Err(unusable(DATABASE, detail, json)?);
+        }
         (verified, _) => verified?,
     };
+    report.faults.splice(0..0, format);
     let refetched = match before {
         Some(before) => before.refetch(&store, &caches, &mut report, json)?,
         None => Vec::new(),
     };
     if json {
-        let faults: Vec<_> = report
-            .faults
-            .iter()
-            .map(|f| {
-                serde_json::json!({
-                    "file": f.file,
-                    "object": f.object.map(|o| o.to_string()),
-                    "detail": f.detail,
-                    "affects": f.affects,
-                })
-            })
-            .collect();
-        let refetched: Vec<String> = refetched.iter().map(ToString::to_string).collect();
-        let forgotten: Vec<String> = report.forgotten.iter().map(ToString::to_string).collect();
-        output::json_pretty(&serde_json::json!({
-            "objects": report.objects,
-            "bytes": report.bytes,
-            "faults": faults,
-            "forgotten": forgotten,
-            "forgotten_roots": report.forgotten_roots,
-            "rebuilt": report.rebuilt,
-            "adopted": report.adopted,
-            "database_rebuilt": rescued.is_some(),
-            "refetched": refetched,
-        }))?;
+        print_json(&report, rescued.is_some(), &refetched)?;
     } else {
         output::line(format!(
             "{} objects, {}: {}",
@@ -253,6 +239,66 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
     } else {
         ExitCode::from(super::error::FOUND)
     })
+}
+
+/// Tells of a file without which nothing else can be looked at.
+fn unusable(file: &str, detail: String, json: bool) -> Result<Failure, Failure> {
+    let hint = match file {
+        FORMAT => "`mstore store verify --repair` writes it anew if the database is sound",
+        _ => {
+            "`mstore store verify --repair` writes it anew from what can still be read, and from the packs"
+        }
+    };
+    let failure = Failure::found(format!("{file}: {detail}")).hint(hint);
+    if json {
+        let report = VerifyReport {
+            faults: vec![fault_of(file, detail)],
+            ..VerifyReport::default()
+        };
+        print_json(&report, false, &[])?;
+    }
+    Ok(failure)
+}
+
+fn fault_of(file: &str, detail: String) -> Fault {
+    Fault {
+        file: Some(file.to_owned()),
+        object: None,
+        detail,
+        affects: Vec::new(),
+    }
+}
+
+fn print_json(
+    report: &VerifyReport,
+    database_rebuilt: bool,
+    refetched: &[TreeHash],
+) -> Result<(), Failure> {
+    let faults: Vec<_> = report
+        .faults
+        .iter()
+        .map(|f| {
+            serde_json::json!({
+                "file": f.file,
+                "object": f.object.map(|o| o.to_string()),
+                "detail": f.detail,
+                "affects": f.affects,
+            })
+        })
+        .collect();
+    let refetched: Vec<String> = refetched.iter().map(ToString::to_string).collect();
+    let forgotten: Vec<String> = report.forgotten.iter().map(ToString::to_string).collect();
+    output::json_pretty(&serde_json::json!({
+        "objects": report.objects,
+        "bytes": report.bytes,
+        "faults": faults,
+        "forgotten": forgotten,
+        "forgotten_roots": report.forgotten_roots,
+        "rebuilt": report.rebuilt,
+        "adopted": report.adopted,
+        "database_rebuilt": database_rebuilt,
+        "refetched": refetched,
+    }))
 }
 
 fn repack(place: &Place, json: bool) -> Result<ExitCode, Failure> {

@@ -66,6 +66,14 @@ pub enum StoreError {
         /// What is missing or strange.
         detail: String,
     },
+    /// The file that tells the format is damaged or gone; the database and packs are there.
+    #[error("the store's file named format cannot be used: {}: {detail}", path.display())]
+    LostFormat {
+        /// The store's folder.
+        path: PathBuf,
+        /// What is wrong with the file.
+        detail: String,
+    },
     /// The store was written by a newer release.
     #[error("store is of format {found}, this release knows up to {known}: {}", path.display())]
     NewerFormat {
@@ -275,7 +283,10 @@ impl StoreError {
             E::Missing { .. } => ErrorKind::Missing,
             E::Corrupt { .. } | E::DamagedFile { .. } | E::Decode { .. } => ErrorKind::Corrupt,
             E::Interrupted => ErrorKind::Interrupted,
-            E::NotAStore { .. } | E::NewerFormat { .. } | E::ReadOnly { .. } => ErrorKind::Format,
+            E::NotAStore { .. }
+            | E::LostFormat { .. }
+            | E::NewerFormat { .. }
+            | E::ReadOnly { .. } => ErrorKind::Format,
             E::UnmappedOwner { .. } => ErrorKind::Owner,
             E::Tar(TarError::Read { .. }) | E::Git(GitError::NoProgram { .. }) => {
                 ErrorKind::Machine

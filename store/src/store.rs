@@ -19,7 +19,10 @@ const FORMAT: u32 = 1;
 /// What a new store has in its `format` file. Only the number on the second line decides.
 const FORMAT_TEXT: &str = "mstore store\nformat 1\n\
     chunks fastcdc-2020 above 4194304 min 262144 average 1048576 max 4194304 level 1 seed 0\n";
+/// A `format` file never comes near this.
+const FORMAT_MOST: u64 = 64 << 10;
 const LOCKS: [&str; 2] = ["lock", "gc.lock"];
+const DATABASE: &str = "db/mstore.sqlite";
 const FOLDERS: [&str; 9] = [
     "packs",
     "db",
@@ -75,7 +78,7 @@ impl Store {
         check_format(root, disk.as_ref())?;
         // Mount options and namespaces change what a relative path means later.
         let root = fs::canonicalize(root).map_err(|e| StoreError::io("open store", root, e))?;
-        let path = root.join("db/mstore.sqlite");
+        let path = root.join(DATABASE);
         if !options.read_only {
             rescue::finish(disk.as_ref(), &root)?;
         }
@@ -113,6 +116,23 @@ impl Store {
     pub fn restore_folders(root: &Path) -> Result<(), StoreError> {
         check_format(root, &RealDisk)?;
         make_folders(root, &RealDisk)
+    }
+
+    /// Writes the `format` file of a store anew if it is damaged or gone and the database and packs are
+    /// there, and returns what was wrong with it. A database that cannot be used is an error: nothing
+    /// else tells the format then.
+    pub fn restore_format(root: &Path) -> Result<Option<String>, StoreError> {
+        let detail = match check_format(root, &RealDisk) {
+            Err(StoreError::LostFormat { detail, .. }) => detail,
+            other => return other.map(|()| None),
+        };
+        Database::open(&root.join(DATABASE), true, None)?;
+        let format = root.join("format");
+        RealDisk
+            .remove_tree(&format)
+            .and_then(|()| write_format(root, &RealDisk))
+            .map_err(|e| StoreError::io("write anew", &format, e))?;
+        Ok(Some(detail))
     }
 
     /// A store that has nothing and takes nothing, for asking as long as there is no folder `root`.
@@ -340,15 +360,18 @@ fn create(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
         }
     }
     make_folders(root, disk)?;
-    let new = root.join(format!("format.{}", session::random_name()?));
-    let write = || -> io::Result<()> {
-        let file = disk.create(&new)?;
-        file.write_at(FORMAT_TEXT.as_bytes(), 0)?;
-        file.sync()?;
-        disk.rename(&new, &format)?;
-        disk.sync_dir(root)
-    };
-    write().map_err(|e| StoreError::io("create store", root, e))
+    write_format(root, disk).map_err(|e| StoreError::io("create store", root, e))
+}
+
+/// Under another name first: it is there whole or not at all.
+fn write_format(root: &Path, disk: &dyn Disk) -> io::Result<()> {
+    let name = session::random_name().map_err(io::Error::other)?;
+    let new = root.join(format!("format.{name}"));
+    let file = disk.create(&new)?;
+    file.write_at(FORMAT_TEXT.as_bytes(), 0)?;
+    file.sync()?;
+    disk.rename(&new, &root.join("format"))?;
+    disk.sync_dir(root)
 }
 
 /// Folders of a store that are not there.
@@ -392,25 +415,37 @@ pub(crate) fn create_all(path: &Path, disk: &dyn Disk) -> io::Result<()> {
 }
 
 fn check_format(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
-    let refuse = |detail: &str| StoreError::NotAStore {
-        path: root.to_path_buf(),
-        detail: detail.into(),
+    let refuse = |detail: String| {
+        let path = root.to_path_buf();
+        // Both are there only in a store.
+        match root.join(DATABASE).is_file() && root.join("packs").is_dir() {
+            true => StoreError::LostFormat { path, detail },
+            false => StoreError::NotAStore {
+                path,
+                detail: format!("its file named format: {detail}"),
+            },
+        }
     };
-    let bytes = match disk.read(&root.join("format")) {
+    let bytes = match disk.read(&root.join("format"), FORMAT_MOST) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(refuse(if root.is_dir() {
-                "it has no file named format"
-            } else {
-                "there is no such folder"
-            }));
+            if root.is_dir() {
+                return Err(refuse("there is none".into()));
+            }
+            return Err(StoreError::NotAStore {
+                path: root.to_path_buf(),
+                detail: "there is no such folder".into(),
+            });
+        }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Err(refuse(error.to_string()));
         }
         Err(error) => return Err(StoreError::io("read", root.join("format"), error)),
     };
     let text = String::from_utf8_lossy(&bytes);
     let mut lines = text.lines();
     if lines.next() != Some("mstore store") {
-        return Err(refuse("its file named format is not that of a store"));
+        return Err(refuse("it is not that of a store".into()));
     }
     let number = lines.next().and_then(|line| line.strip_prefix("format "));
     match number.and_then(|n| n.parse::<u32>().ok()) {
@@ -420,6 +455,6 @@ fn check_format(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
             found,
             known: FORMAT,
         }),
-        _ => Err(refuse("its file named format has no format number")),
+        _ => Err(refuse("it has no format number".into())),
     }
 }

@@ -157,3 +157,106 @@ fn a_lost_database_is_told_and_loses_no_tree() {
     let _ = env.run(&["store", "verify"]).ok();
     let _ = env.run(&["store", "ls", &tree.to_string()]).ok();
 }
+
+/// The file that tells the format, damaged in every way: it costs nothing else.
+#[test]
+fn a_file_named_format_that_cannot_be_used_is_told_and_written_anew() {
+    let env = Environment::new();
+    let tree = sample(&env).to_string();
+    let format = env.store().join("format");
+    let sound = fs::read(&format).unwrap();
+    let cases: [(&dyn Fn(), &str); 5] = [
+        (&|| fs::write(&format, "").unwrap(), "not that of a store"),
+        (
+            &|| fs::write(&format, "mstore store\nform\n").unwrap(),
+            "no format number",
+        ),
+        // Sparse, and far too large to be read whole.
+        (
+            &|| fs::File::create(&format).unwrap().set_len(1 << 40).unwrap(),
+            "larger than 65536 bytes",
+        ),
+        (&|| fs::create_dir(&format).unwrap(), "it is no file"),
+        (&|| (), "there is none"),
+    ];
+    for (damage, expected) in cases {
+        fs::remove_file(&format).unwrap();
+        damage();
+        for arguments in [&["store", "ls", &tree][..], &["store", "info"]] {
+            let told = env.run(arguments).fails(3);
+            assert!(told.contains(expected), "{told}");
+            assert!(told.contains("mstore store verify --repair"), "{told}");
+        }
+        let ran = env.run(&["store", "verify", "--json"]);
+        assert_eq!(ran.status, Some(1), "{}", ran.all());
+        let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!(report["faults"][0]["file"], "format", "{}", ran.stdout);
+        let told = env.run(&["store", "verify", "--repair"]).fails(1);
+        assert!(told.contains(expected), "{told}");
+        assert_eq!(fs::read(&format).unwrap(), sound);
+        assert!(env.run(&["store", "verify"]).ok().contains("no fault"));
+        let _ = env.run(&["store", "ls", &tree]).ok();
+    }
+    // A newer release's is left alone, and so is a folder that is no store.
+    fs::write(&format, "mstore store\nformat 9\n").unwrap();
+    let told = env.run(&["store", "verify", "--repair"]).fails(3);
+    assert!(told.contains("store is of format 9"), "{told}");
+    env.write("other/file", "of somebody else\n");
+    let told = env.run(&["store", "verify", "--repair", "--store", "other"]);
+    assert!(told.fails(3).contains("not a store"));
+    assert!(!env.work().join("other/format").exists());
+}
+
+/// What a script gets is JSON also when there is nothing but the database to tell of.
+#[test]
+fn a_database_that_cannot_be_opened_is_told_as_json() {
+    let env = Environment::new();
+    sample(&env);
+    let fields = |text: &str| -> Vec<String> {
+        let value: serde_json::Value = serde_json::from_str(text).unwrap();
+        value.as_object().unwrap().keys().cloned().collect()
+    };
+    let sound = fields(&env.run(&["store", "verify", "--json"]).ok());
+    for end in ["", "-wal", "-shm"] {
+        let path = env.store().join(format!("db/mstore.sqlite{end}"));
+        if path.exists() {
+            fs::write(path, [0x5a; 9000]).unwrap();
+        }
+    }
+    let ran = env.run(&["store", "verify", "--json"]);
+    assert_eq!(ran.status, Some(1), "{}", ran.all());
+    assert_eq!(fields(&ran.stdout), sound);
+    let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(report["faults"][0]["file"], "db/mstore.sqlite");
+}
+
+#[test]
+fn a_link_in_place_of_a_pack_is_not_taken_and_nothing_is_forgotten_for_it() {
+    let env = Environment::new();
+    let tree = sample(&env).to_string();
+    let _ = env.run(&["store", "root", "add", "kept", &tree]).ok();
+    let aside = env.work().join("aside");
+    fs::create_dir(&aside).unwrap();
+    let packs: Vec<_> = fs::read_dir(env.store().join("packs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    for pack in &packs {
+        let moved = aside.join(pack.file_name().unwrap());
+        fs::rename(pack, &moved).unwrap();
+        std::os::unix::fs::symlink(&moved, pack).unwrap();
+    }
+    let told = env.run(&["store", "ls", "kept"]).fails(3);
+    assert!(told.contains("symbolic link"), "{told}");
+    let told = env.run(&["store", "verify"]).fails(1);
+    assert!(told.contains("symbolic link"), "{told}");
+    for arguments in [&["store", "verify", "--repair"][..], &["gc"]] {
+        let told = env.run(arguments).fails(3);
+        assert!(told.contains("symbolic link"), "{told}");
+    }
+    for pack in &packs {
+        fs::rename(aside.join(pack.file_name().unwrap()), pack).unwrap();
+    }
+    assert!(env.run(&["store", "verify"]).ok().contains("no fault"));
+    let _ = env.run(&["store", "ls", &tree]).ok();
+}

@@ -158,11 +158,11 @@ pub(crate) fn take_old(
                     continue;
                 };
                 // One that cannot be read explains nothing any more.
-                let Ok(bytes) = disk.read(&below.join(&file)) else {
+                let Ok(bytes) = disk.read(&below.join(&file), LIMIT as u64) else {
                     continue;
                 };
                 match (suffix, Hash::from_slice(&bytes)) {
-                    ("drv", _) if bytes.len() <= LIMIT => put(t, &key, &bytes)?,
+                    ("drv", _) => put(t, &key, &bytes)?,
                     ("part", Some(part)) => put_part(t, &key, TreeHash(part))?,
                     _ => {}
                 }

@@ -57,8 +57,8 @@ pub(crate) trait Disk: Send + Sync + Debug {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Names in a folder, sorted.
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>>;
-    /// Reads a small file.
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Reads a small file, which must not have more than `most` bytes.
+    fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>>;
     /// Maps a sealed file.
     fn map(&self, path: &Path) -> io::Result<Map>;
     /// Locks a file that exists; `None` when it would have to be waited for and is not.

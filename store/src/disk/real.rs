@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -68,14 +68,30 @@ impl Disk for RealDisk {
         Ok(names)
     }
 
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        fs::read(path)
+    fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+        let refuse = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+        // To open a pipe would wait for ever.
+        if !fs::metadata(path)?.is_file() {
+            return Err(refuse("it is no file".into()));
+        }
+        let mut bytes = Vec::new();
+        File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > most {
+            return Err(refuse(format!("it is larger than {most} bytes")));
+        }
+        Ok(bytes)
     }
 
     fn map(&self, path: &Path) -> io::Result<Map> {
-        // To open a pipe would wait for ever.
-        if !fs::metadata(path)?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file"));
+        // To open a pipe would wait for ever. What a link leads to is not the store's, and may be
+        // written to by anybody while it is mapped.
+        let kind = fs::symlink_metadata(path)?.file_type();
+        if !kind.is_file() {
+            let what = match kind.is_symlink() {
+                true => "it is a symbolic link; put the file itself there",
+                false => "it is no file",
+            };
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
         Map::sealed(path)
     }

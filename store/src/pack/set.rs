@@ -21,25 +21,35 @@ pub(crate) struct PackSet {
     pub broken: Vec<(String, String)>,
     /// One of those that are there and cannot be read. What it has is not missing: nobody knows.
     unreadable: Option<Unreadable>,
-    /// Those of the broken ones that may be sound: the system would not open them now.
-    pub withheld: Vec<(PathBuf, Errno)>,
+    /// Those of the broken ones that may be sound: the system would not open them now, or their owner
+    /// put a link in their place.
+    pub withheld: Vec<Unreadable>,
 }
 
 /// An error of reading, to be told again and again.
 #[derive(Debug)]
-struct Unreadable {
+pub(crate) struct Unreadable {
     path: PathBuf,
     error: io::Error,
 }
 
 impl Unreadable {
-    fn error(&self) -> StoreError {
-        let error = match self.error.raw_os_error() {
+    fn new(path: &Path, error: &io::Error) -> Unreadable {
+        let error = match error.raw_os_error() {
             Some(number) => io::Error::from_raw_os_error(number),
-            None => io::Error::new(self.error.kind(), self.error.to_string()),
+            None => io::Error::new(error.kind(), error.to_string()),
         };
+        Unreadable {
+            path: path.to_path_buf(),
+            error,
+        }
+    }
+
+    /// As an error of what needs the pack.
+    pub fn error(&self) -> StoreError {
+        let Unreadable { path, error } = Unreadable::new(&self.path, &self.error);
         StoreError::Unreadable {
-            path: self.path.clone(),
+            path,
             source: error,
         }
     }
@@ -79,8 +89,8 @@ impl PackSet {
                     };
                     let detail = format!("cannot {action}: {source}");
                     set.broken.push((name.to_string(), detail));
-                    if let Some(errno) = withheld(&source) {
-                        set.withheld.push((path.clone(), errno));
+                    if withheld(&source) || path.is_symlink() {
+                        set.withheld.push(Unreadable::new(&path, &source));
                     }
                     if source.kind() != io::ErrorKind::NotFound {
                         let error = source;
@@ -136,8 +146,7 @@ impl PackSet {
 }
 
 /// What the system refuses for a reason that says nothing about the file.
-fn withheld(error: &io::Error) -> Option<Errno> {
-    let errno = Errno::from_io_error(error)?;
+fn withheld(error: &io::Error) -> bool {
     let about_us = [
         Errno::ACCESS,
         Errno::PERM,
@@ -145,7 +154,7 @@ fn withheld(error: &io::Error) -> Option<Errno> {
         Errno::NFILE,
         Errno::NOMEM,
     ];
-    about_us.contains(&errno).then_some(errno)
+    Errno::from_io_error(error).is_some_and(|errno| about_us.contains(&errno))
 }
 
 #[cfg(test)]
@@ -156,11 +165,11 @@ mod tests {
     fn what_the_system_refuses_is_no_damage_and_what_is_gone_is() {
         let error = |errno: Errno| io::Error::from(errno);
         for refused in [Errno::ACCESS, Errno::MFILE, Errno::NOMEM] {
-            assert_eq!(withheld(&error(refused)), Some(refused));
+            assert!(withheld(&error(refused)));
         }
         for lost in [Errno::NOENT, Errno::IO, Errno::ISDIR] {
-            assert_eq!(withheld(&error(lost)), None);
+            assert!(!withheld(&error(lost)));
         }
-        assert_eq!(withheld(&io::ErrorKind::InvalidData.into()), None);
+        assert!(!withheld(&io::ErrorKind::InvalidData.into()));
     }
 }

@@ -217,9 +217,9 @@ impl Store {
         let mut packs = self.refresh()?;
         // A repair forgets what cannot be read: not for a reason that may be gone in a minute.
         if options.repair
-            && let Some((path, errno)) = packs.withheld.first()
+            && let Some(pack) = packs.withheld.first()
         {
-            return Err(StoreError::io("open pack", path, *errno));
+            return Err(pack.error());
         }
         let mut report = VerifyReport::default();
         let mut files: Vec<Fault> = self

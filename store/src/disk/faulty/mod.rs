@@ -553,10 +553,10 @@ impl Disk for FaultyDisk {
         RealDisk.list(path)
     }
 
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+    fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
         let mut state = self.world.lock();
         state.whole(Call::Look, &format!("read {}", path.display()))?;
-        RealDisk.read(path)
+        RealDisk.read(path, most)
     }
 
     fn map(&self, path: &Path) -> io::Result<Map> {

@@ -25,7 +25,7 @@ const STRETCH: u64 = 8 << 20;
 /// Bytes of objects kept because they came along.
 const SPARE: u64 = 32 << 20;
 /// Largest fact that is read.
-const MAX_FACT: u64 = 64 << 20;
+pub(super) const MAX_FACT: u64 = 64 << 20;
 /// Longest indexes that are read for one tree: four million objects.
 const MAX_INDEX: u64 = 256 << 20;
 

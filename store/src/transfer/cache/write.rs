@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::super::{Fact, FactKind, Object, Progress, ReceiveOptions, Received, TransferError};
 use super::collect::{LEAVING, leaving};
 use super::listing::Listing;
+use super::read::MAX_FACT;
 use super::{CACHE_FILE, CACHE_TEXT, check_cache_text};
 use crate::disk::Disk;
 use crate::lock::StoreLock;
@@ -79,7 +80,10 @@ struct Folder<'a> {
 
 /// Writes a file whole. Its name is durable when its folder was synced.
 pub(super) fn put(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    if disk.read(path).is_ok_and(|old| old == bytes) {
+    if disk
+        .read(path, bytes.len() as u64)
+        .is_ok_and(|old| old == bytes)
+    {
         return Ok(());
     }
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -110,7 +114,7 @@ impl<'a> Folder<'a> {
         let io = |action, path: &Path, e| TransferError::from(StoreError::io(action, path, e));
         let marker = folder.join(CACHE_FILE);
         let disk = store.disk();
-        let found = match disk.read(&marker) {
+        let found = match disk.read(&marker, 64 << 10) {
             Ok(text) => {
                 check_cache_text(&text)
                     .map_err(|why| TransferError::peer(folder.display().to_string(), why))?;
@@ -294,7 +298,7 @@ impl<'a> Folder<'a> {
             .join(fact.realisation.key.to_string());
         let mut fact = fact.clone();
         // Others may have signed the same.
-        if let Ok(bytes) = self.disk().read(&path)
+        if let Ok(bytes) = self.disk().read(&path, MAX_FACT)
             && let Ok(old) = Fact::decode(&bytes)
             && old.signed_bytes() == fact.signed_bytes()
         {
