@@ -201,7 +201,9 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         );
     }
     if args.repack {
-        tell!("{}", super::store::repacked(&store, &stop.stopped)?.1);
+        let (done, text) = super::store::repacked(&store, &stop.stopped)?;
+        tell!("{text}");
+        return Ok(super::store::status(&done, &stop.stopped));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -329,6 +331,12 @@ fn json(gone: &Gone) -> serde_json::Value {
         Gone::Tree { .. } => "tree",
         Gone::Pack { .. } => "pack",
         Gone::Rewrite { .. } => "part of pack",
+        Gone::Checkout {
+            folder: "layers", ..
+        } => "layer",
+        Gone::Checkout {
+            folder: "links", ..
+        } => "links",
         Gone::Checkout { .. } => "checkout",
         Gone::Leftover { .. } => "leftover",
         Gone::Failed { .. } => "failed root",
@@ -382,9 +390,17 @@ fn what(gone: &Gone) -> String {
         Gone::Rewrite { name, .. } => format!("the dead part of pack {name}, {size}"),
         Gone::Checkout {
             tree,
+            folder,
             for_size: yes,
             ..
-        } => format!("checkout {tree}, {size}{}", for_size(yes)),
+        } => {
+            let what = match *folder {
+                "layers" => "layer",
+                "links" => "links to files of",
+                _ => "checkout",
+            };
+            format!("{what} {tree}, {size}{}", for_size(yes))
+        }
         Gone::Leftover { name, .. } => format!("{name}, {size}"),
         Gone::Failed { name, .. } => format!("failed root {name}, {size}"),
         Gone::Log { name, .. } => format!("log {name}, {size}"),

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mstore_store::transfer::{Fact, FactKind};
-use mstore_store::{Realisation, Root, Store, TreeHash, VerifyReport};
+use mstore_store::{Hash, Realisation, Root, Store, TreeHash, VerifyReport};
 
 use super::Failure;
 use super::caches::{self, Caches};
@@ -27,8 +26,9 @@ impl Before {
         })
     }
 
-    /// Fetches the trees that a repair removed, of which only damaged objects travel, and takes them off
-    /// the list of what is forgotten. Returns those that are here again.
+    /// Fetches the trees that a repair removed, of which only damaged objects travel, and takes what needs
+    /// them off the list of what is forgotten; the repair left their names, and those of trees that nobody
+    /// has go now. Returns the trees that are here again.
     pub fn refetch(
         self,
         store: &Store,
@@ -36,20 +36,14 @@ impl Before {
         report: &mut VerifyReport,
         quiet: bool,
     ) -> Result<Vec<TreeHash>, Failure> {
-        let lost: Vec<Realisation> = self
-            .realisations
-            .into_iter()
-            .filter(|r| report.forgotten.contains(&r.key))
-            .collect();
-        let roots: Vec<Root> = self
-            .roots
-            .into_iter()
-            .filter(|r| report.forgotten_roots.contains(&r.name))
-            .collect();
-        let wanted: BTreeSet<TreeHash> = lost
-            .iter()
-            .map(|r| r.tree)
+        let mut lost = self.realisations;
+        lost.retain(|r| report.forgotten.contains(&r.key));
+        let mut roots = self.roots;
+        roots.retain(|r| report.forgotten_roots.contains(&r.name));
+        let trees = lost.iter().map(|r| r.tree);
+        let wanted: BTreeSet<TreeHash> = trees
             .chain(roots.iter().map(|r| r.tree))
+            .chain(report.lost_pins.iter().map(|p| p.tree))
             .collect();
         if wanted.is_empty() || caches.is_empty() {
             return Ok(Vec::new());
@@ -70,25 +64,18 @@ impl Before {
         fetched?;
         let mut here = Vec::new();
         for tree in wanted {
-            if !store.has_tree(tree)? {
-                continue;
-            }
-            here.push(tree);
-            for root in roots.iter().filter(|r| r.tree == tree) {
-                store.add_root(&root.name, tree)?;
-                report.forgotten_roots.retain(|name| *name != root.name);
-            }
-            for realisation in lost.iter().filter(|r| r.tree == tree) {
-                // Signatures and derivations were never forgotten.
-                store.take_fact(&Fact {
-                    kind: FactKind::Step,
-                    realisation: realisation.clone(),
-                    signatures: Vec::new(),
-                    record: None,
-                })?;
-                report.forgotten.retain(|key| *key != realisation.key);
+            if store.has_tree(tree)? {
+                here.push(tree);
             }
         }
+        lost.retain(|r| !here.contains(&r.tree));
+        roots.retain(|r| !here.contains(&r.tree));
+        store.forget_lost(&lost, &roots)?;
+        let is_lost = |key: &Hash| lost.iter().any(|r| r.key == *key);
+        report.forgotten.retain(is_lost);
+        let is_lost = |name: &String| roots.iter().any(|r| r.name == *name);
+        report.forgotten_roots.retain(is_lost);
+        report.lost_pins.retain(|p| !here.contains(&p.tree));
         Ok(here)
     }
 }

@@ -1,10 +1,12 @@
 //! `mstore store`
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mstore_store::{
-    Fault, OpenOptions, Repacked, Store, StoreError, TreeHash, VerifyOptions, VerifyReport,
+    Fault, OpenOptions, RegisteredPin, Repacked, Store, StoreError, TreeHash, VerifyOptions,
+    VerifyReport,
 };
 
 use super::Failure;
@@ -105,17 +107,20 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
                 quick,
                 repair,
                 checkouts,
+                keep_names: false,
             };
-            verify(place, &options, json)
+            verify(place, options, json)
         }
         Command::Repack { json } => repack(place, json),
     }
 }
 
-fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode, Failure> {
+fn verify(place: &Place, mut options: VerifyOptions, json: bool) -> Result<ExitCode, Failure> {
     let mut caches = Caches::default();
     if options.repair {
         caches = Caches::start(&place.config()?)?;
+        // What can perhaps be fetched keeps its names until that was tried.
+        options.keep_names = !caches.is_empty();
     }
     if options.repair || options.checkouts {
         // What was written out has files of many owners.
@@ -177,7 +182,7 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
         true => Some(Before::note(&store)?),
         false => None,
     };
-    let verified = store.verify(options, &mut |fault: &Fault| {
+    let verified = store.verify(&options, &mut |fault: &Fault| {
         if !json {
             tell!("{} {}", style.error("fault:"), describe(fault));
         }
@@ -219,6 +224,10 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
         for name in &report.forgotten_roots {
             output::line(format!("forgot root {name}"))?;
         }
+        for pin in &report.lost_pins {
+            let (kind, name, path) = (&pin.kind, &pin.name, &pin.path);
+            output::line(format!("lost {kind} {name} of {path}: {}", pin.tree))?;
+        }
         if !refetched.is_empty() {
             let n = refetched.len();
             output::line(format!("fetched {n} {} again", plural(n, "tree")))?;
@@ -232,6 +241,14 @@ fn verify(place: &Place, options: &VerifyOptions, json: bool) -> Result<ExitCode
             tell!(
                 "hint: `mstore store verify --repair` forgets what is damaged, so that it is built anew"
             );
+        }
+        if !report.forgotten_roots.is_empty() {
+            tell!(
+                "hint: where another store or a cache has the tree, `mstore copy --from PLACE HASH --root NAME` brings a root back; else build or import it again, then `mstore store root add NAME TREE`"
+            );
+        }
+        for hint in ways_back(&report.lost_pins) {
+            tell!("hint: {hint}");
         }
     }
     Ok(if report.faults.is_empty() && rescued.is_none() {
@@ -260,6 +277,26 @@ fn unusable(file: &str, detail: String, json: bool) -> Result<Failure, Failure> 
     Ok(failure)
 }
 
+/// What brings seeds and snapshots back, once for each.
+fn ways_back(pins: &[RegisteredPin]) -> BTreeSet<String> {
+    let way = |pin: &RegisteredPin| {
+        let RegisteredPin {
+            kind, name, tree, ..
+        } = pin;
+        let again = match kind.as_str() {
+            "seed" if name.starts_with("host/") => {
+                format!("`mstore lock --update {name}` captures this machine again")
+            }
+            "seed" => format!("`mstore seed import FILE --name {name}` imports it again"),
+            _ => format!("`mstore snapshot import DIR --name {name}` imports it again"),
+        };
+        format!(
+            "{kind} {name}: {again}; `mstore copy --from PLACE {tree}` copies it from who has it"
+        )
+    };
+    pins.iter().map(way).collect()
+}
+
 fn fault_of(file: &str, detail: String) -> Fault {
     Fault {
         file: Some(file.to_owned()),
@@ -286,6 +323,18 @@ fn print_json(
             })
         })
         .collect();
+    let lost_pins: Vec<_> = report
+        .lost_pins
+        .iter()
+        .map(|p| {
+            serde_json::json!({
+                "kind": p.kind,
+                "name": p.name,
+                "lock": p.path,
+                "tree": p.tree.to_string(),
+            })
+        })
+        .collect();
     let refetched: Vec<String> = refetched.iter().map(ToString::to_string).collect();
     let forgotten: Vec<String> = report.forgotten.iter().map(ToString::to_string).collect();
     output::json_pretty(&serde_json::json!({
@@ -294,6 +343,7 @@ fn print_json(
         "faults": faults,
         "forgotten": forgotten,
         "forgotten_roots": report.forgotten_roots,
+        "lost_pins": lost_pins,
         "rebuilt": report.rebuilt,
         "adopted": report.adopted,
         "database_rebuilt": database_rebuilt,
@@ -316,7 +366,16 @@ fn repack(place: &Place, json: bool) -> Result<ExitCode, Failure> {
     } else {
         output::line(text)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(status(&done, &stop.stopped))
+}
+
+/// How a repack that may have been told to stop ends.
+pub(super) fn status(done: &Repacked, stopped: &AtomicBool) -> ExitCode {
+    // It is not complete either where a repair took away what was to be repacked.
+    match !done.complete && stopped.load(Ordering::Relaxed) {
+        true => ExitCode::from(super::error::INTERRUPTED),
+        false => ExitCode::SUCCESS,
+    }
 }
 
 /// Repacks until it is done or told to stop, and tells how it went.

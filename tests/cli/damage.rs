@@ -1,6 +1,8 @@
 //! `mstore store verify --repair` through the binary.
 
 use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use mstore_store::{
     CaptureOptions, Hash, ImportOptions, OpenOptions, Realisation, Store, TreeHash,
@@ -63,14 +65,10 @@ fn a_damaged_content_is_told_forgotten_and_gone() {
     let _ = env.run(&["store", "verify"]).ok();
 }
 
-/// A folder that a build left is a layer over another tree: the two together are compared.
-#[test]
-fn a_damaged_layer_is_told_and_dropped() {
-    let env = Environment::new();
-    let base = sample(&env);
-    let store = Store::open(&env.store(), &OpenOptions::create()).unwrap();
-    let below = store.checkout(base).unwrap();
-    let upper = env.store().join("tmp/upper");
+/// A tree with a layer that a build left over `base`, and a root.
+fn layered(store: &Store, base: TreeHash) -> TreeHash {
+    let _below = store.checkout(base).unwrap();
+    let upper = store.path().join("tmp/upper");
     store.prepare_upper(base, &upper).unwrap();
     fs::write(upper.join("more"), "of a build\n").unwrap();
     let options = CaptureOptions {
@@ -80,7 +78,17 @@ fn a_damaged_layer_is_told_and_dropped() {
     store.add_root("built", tree).unwrap();
     store.keep_layer(base, tree, upper).unwrap();
     assert_eq!(store.checkout(tree).unwrap().layers().len(), 2);
-    drop((below, store));
+    tree
+}
+
+/// A folder that a build left is a layer over another tree: the two together are compared.
+#[test]
+fn a_damaged_layer_is_told_and_dropped() {
+    let env = Environment::new();
+    let base = sample(&env);
+    let store = Store::open(&env.store(), &OpenOptions::create()).unwrap();
+    let tree = layered(&store, base);
+    drop(store);
     let verify = ["store", "verify", "--checkouts"];
     assert!(env.run(&verify).ok().ends_with("no fault\n"));
     let file = env.store().join(format!("layers/{tree}/more"));
@@ -259,4 +267,120 @@ fn a_link_in_place_of_a_pack_is_not_taken_and_nothing_is_forgotten_for_it() {
     }
     assert!(env.run(&["store", "verify"]).ok().contains("no fault"));
     let _ = env.run(&["store", "ls", &tree]).ok();
+}
+
+/// What a repair lost of what somebody named, and what brings it back.
+#[test]
+fn a_repair_tells_which_roots_seeds_and_snapshots_it_lost() {
+    let env = Environment::new();
+    env.write(
+        "seed/file",
+        "content of a seed, and too short to be compressed\n",
+    );
+    env.write(
+        "ports/file",
+        "content of ports, and too short to be compressed\n",
+    );
+    let _ = env.run(&["seed", "import", "seed", "--name", "mine"]).ok();
+    let _ = env
+        .run(&["snapshot", "import", "ports", "--name", "ours"])
+        .ok();
+    let lock = fs::read_to_string(env.store().join("metro.lock")).unwrap();
+    let trees: Vec<&str> = lock
+        .lines()
+        .filter_map(|l| l.strip_prefix("tree: "))
+        .collect();
+    let [seed, snapshot] = trees[..] else {
+        panic!("{lock}");
+    };
+    let _ = env.run(&["store", "root", "add", "kept", seed]).ok();
+    for entry in fs::read_dir(env.store().join("packs")).unwrap() {
+        let pack = entry.unwrap().path();
+        let mut bytes = fs::read(&pack).unwrap();
+        if let Some(at) = bytes.windows(14).position(|w| w == b"content of a s") {
+            bytes[at] ^= 1;
+        }
+        if let Some(at) = bytes.windows(14).position(|w| w == b"content of por") {
+            bytes[at] ^= 1;
+        }
+        fs::write(pack, bytes).unwrap();
+    }
+    let ran = env.run(&["store", "verify", "--repair"]);
+    let told = ran.all();
+    assert_eq!(ran.status, Some(1), "{told}");
+    for expected in [
+        "forgot root kept".to_owned(),
+        format!("lost seed mine of $TEST/store/metro.lock: {seed}"),
+        format!("lost snapshot ours of $TEST/store/metro.lock: {snapshot}"),
+        "mstore seed import FILE --name mine".into(),
+        "mstore snapshot import DIR --name ours".into(),
+        "--root NAME".into(),
+    ] {
+        assert!(told.contains(&expected), "{expected}: {told}");
+    }
+    // Done so, they are here again.
+    let _ = env.run(&["seed", "import", "seed", "--name", "mine"]).ok();
+    let _ = env.run(&["store", "ls", seed]).ok();
+}
+
+/// One tree may be there as a whole and as a layer: what goes is told apart.
+#[test]
+fn gc_tells_layers_from_checkouts() {
+    let env = Environment::new();
+    let base = sample(&env);
+    let store = Store::open(&env.store(), &OpenOptions::create()).unwrap();
+    let tree = layered(&store, base);
+    store.remove_root("built").unwrap();
+    assert!(store.forget(&Hash::of(b"key")).unwrap());
+    drop(store);
+    let told = env.run(&["gc"]).ok();
+    assert!(told.contains(&format!("removed layer {tree}, ")), "{told}");
+    assert!(
+        told.contains(&format!("removed checkout {base}, ")),
+        "{told}"
+    );
+}
+
+/// Ctrl-C in the middle: the old packs stay, and whoever waits for it learns that it is not done.
+#[test]
+fn a_repack_that_is_interrupted_says_so_and_loses_nothing() {
+    let env = Environment::new();
+    let mut words = String::new();
+    let mut state = 1u64;
+    while words.len() < 24 << 20 {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        words.push_str(&format!("{:x} of some words\n", state >> 40));
+    }
+    env.write("tree/words", words);
+    let store = Store::open(&env.store(), &OpenOptions::create()).unwrap();
+    let imported = store.import_dir(&env.work().join("tree"), &ImportOptions::snapshot());
+    store.add_root("words", imported.unwrap().tree).unwrap();
+    drop(store);
+    let mut command = env.command(&["store", "repack"]);
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Its new pack is begun.
+    let begun = || {
+        let sessions = fs::read_dir(env.store().join("tmp")).unwrap();
+        let mut files = sessions.filter_map(|session| fs::read_dir(session.ok()?.path()).ok());
+        files.any(|mut files| files.next().is_some())
+    };
+    let start = Instant::now();
+    while !begun() && start.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let ran = env.finish(child.wait_with_output().unwrap());
+    assert_eq!(ran.status, Some(130), "{}", ran.all());
+    assert!(ran.stdout.contains("the next one goes on"), "{}", ran.all());
+    assert!(env.run(&["store", "verify"]).ok().contains("no fault"));
+    let again = env.run(&["store", "repack"]).ok();
+    assert!(!again.contains("repacked 0 packs"), "{again}");
+    assert!(env.run(&["store", "verify"]).ok().contains("no fault"));
 }

@@ -611,3 +611,55 @@ fn a_repair_fetches_again_what_is_damaged_and_no_more() {
     assert!(!has(&env.store(), tree));
     verify(&env);
 }
+
+/// Names stay until it was tried to fetch their trees: a repair that ends in between loses none.
+#[test]
+fn a_repair_that_is_killed_while_it_fetches_keeps_the_roots() {
+    let env = Environment::new();
+    let (folder, tree) = cache(&env, 1);
+    let text = tree.to_string();
+    env.run(&["copy", "--from", "cache", &text, "--root", "kept"])
+        .ok();
+    for entry in fs::read_dir(env.store().join("packs")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = fs::read(&path).unwrap();
+        if bytes.len() > 1 << 20 {
+            bytes[5000..5100].fill(0);
+            fs::write(path, bytes).unwrap();
+        }
+    }
+    let repair = ["store", "verify", "--repair", "--config", "mstore.conf"];
+    let config = |url: &str| {
+        let text = format!("caches: main\n[section cache/main]\nurl: {url}\ntimeout: 60\n");
+        env.write("mstore.conf", text);
+    };
+    // A cache that takes the call and never says a word.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    config(&format!("http://{}", silent.local_addr().unwrap()));
+    let mut command = env.command(&repair);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let called = silent.accept().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(called);
+    assert!(!has(&env.store(), tree));
+    assert!(env.run(&["store", "root", "list"]).ok().contains("kept"));
+    config(&folder.display().to_string());
+    let ran = env.run(&repair);
+    assert_eq!(ran.status, Some(1), "{}", ran.all());
+    assert!(ran.stdout.contains("fetched 1 tree again"), "{}", ran.all());
+    assert!(!ran.stdout.contains("forgot"), "{}", ran.all());
+    verify(&env);
+    assert!(env.run(&["store", "root", "list"]).ok().contains("kept"));
+    assert!(has(&env.store(), tree));
+    // A cache that answers and has nothing: now it is forgotten.
+    fs::create_dir(env.work().join("empty")).unwrap();
+    for entry in fs::read_dir(env.store().join("packs")).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    config(&env.work().join("empty").display().to_string());
+    let ran = env.run(&repair);
+    assert!(ran.stdout.contains("forgot root kept"), "{}", ran.all());
+    verify(&env);
+}

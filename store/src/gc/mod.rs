@@ -182,10 +182,12 @@ pub enum Gone {
         /// Bytes freed.
         bytes: u64,
     },
-    /// A checkout or cached layer.
+    /// A tree that was written out, or the layer of it that a build left.
     Checkout {
         /// The tree.
         tree: TreeHash,
+        /// The folder of the store that it is in: `checkouts`, `layers` or `links`.
+        folder: &'static str,
         /// Bytes on disk.
         bytes: u64,
         /// It goes though its tree stays, because the store is too large.

@@ -180,6 +180,7 @@ impl Store {
             report.gone.push(match tree {
                 Some(tree) => Gone::Checkout {
                     tree,
+                    folder: LINKS,
                     bytes,
                     for_size: limited && why.is_some(),
                 },
@@ -207,6 +208,7 @@ impl Store {
                 report.gone.push(match tree {
                     Some(tree) => Gone::Checkout {
                         tree,
+                        folder,
                         bytes,
                         // Else a newer form took its place, or it was made before the last boot.
                         for_size: limited && roots.why.contains_key(&tree),

@@ -35,6 +35,10 @@ pub struct VerifyOptions {
     /// Compares what was written out to `checkouts` and `links`, and the layers that builds left, with
     /// their trees too.
     pub checkouts: bool,
+    /// A repair leaves the realisations and roots of trees that it removed, though the report names them,
+    /// for a caller who gets these trees again and then calls [`Store::forget_lost`] for the rest. So nothing
+    /// is lost when that is interrupted.
+    pub keep_names: bool,
 }
 
 /// One thing found wrong.
@@ -63,6 +67,8 @@ pub struct VerifyReport {
     pub forgotten: Vec<Hash>,
     /// Names of roots that were forgotten.
     pub forgotten_roots: Vec<String>,
+    /// Seeds and snapshots of lock files whose trees are not here after the repair.
+    pub lost_pins: Vec<RegisteredPin>,
     /// Names of packs with a damaged index that were written anew from their records.
     pub rebuilt: Vec<String>,
     /// Names of packs that the database did not list any more and that were needed.
@@ -332,13 +338,49 @@ impl Store {
                 .filter(|r| bad(&r.tree) || !judged.graph.trees.contains_key(&r.tree))
                 .map(|r| r.name.clone())
                 .collect();
+            report.lost_pins = users
+                .pins
+                .iter()
+                .filter(|p| bad(&p.tree) || !judged.graph.trees.contains_key(&p.tree))
+                .cloned()
+                .collect();
             let mut gone = judged.graph.needing(&judged.damage);
             gone.extend(judged.damage.keys());
             gone.extend(judged.bad_trees.keys().map(|tree| tree.0));
-            self.rewrite_without(&packs, &gone, &judged.spoiled, &report)?;
+            let (keys, roots) = match options.keep_names {
+                true => (&[][..], &[][..]),
+                false => (&report.forgotten[..], &report.forgotten_roots[..]),
+            };
+            self.rewrite_without(&packs, &gone, &judged.spoiled, keys, roots)?;
         }
         drop(lock);
         Ok(report)
+    }
+
+    /// Forgets realisations and roots whose trees a repair removed. Names that were given to other trees
+    /// since stay.
+    pub fn forget_lost(
+        &self,
+        realisations: &[Realisation],
+        roots: &[Root],
+    ) -> Result<(), StoreError> {
+        self.writable("repair it")?;
+        self.database()
+            .write(Durable::Yes, "forget what is lost", |t| {
+                for r in realisations {
+                    t.execute(
+                        "DELETE FROM realisation WHERE key = ?1 AND tree = ?2",
+                        [r.key.to_string(), r.tree.to_string()],
+                    )?;
+                }
+                for root in roots {
+                    t.execute(
+                        "DELETE FROM root WHERE name = ?1 AND tree = ?2",
+                        [&root.name, &root.tree.to_string()],
+                    )?;
+                }
+                Ok(())
+            })
     }
 
     /// Writes packs anew without damaged objects and without the trees that need them.
@@ -347,7 +389,8 @@ impl Store {
         packs: &PackSet,
         gone: &BTreeSet<Hash>,
         spoiled: &BTreeSet<Hash>,
-        report: &VerifyReport,
+        keys: &[Hash],
+        roots: &[String],
     ) -> Result<(), StoreError> {
         let session = self.session()?;
         let mut old = Vec::new();
@@ -401,10 +444,10 @@ impl Store {
             for name in rewritten.chain(packs.broken.iter().map(|(name, _)| name)) {
                 t.execute("DELETE FROM pack WHERE name = ?1", [name])?;
             }
-            for key in &report.forgotten {
+            for key in keys {
                 t.execute("DELETE FROM realisation WHERE key = ?1", [key.to_string()])?;
             }
-            for name in &report.forgotten_roots {
+            for name in roots {
                 t.execute("DELETE FROM root WHERE name = ?1", [name])?;
             }
             // What was written out from damaged trees may be wrong too.
