@@ -29,6 +29,12 @@ pub enum TarError {
         "this is not a tar archive: its first block is no valid header (plain, gzip, bzip2, xz and zstd archives can be read)"
     )]
     NotTar,
+    /// It is an archive of another kind.
+    #[error("this is a {form} archive, not a tar archive: unpack it and import the folder")]
+    OtherForm {
+        /// The kind.
+        form: &'static str,
+    },
     /// The stream ends before the archive does.
     #[error("the archive is truncated: it ends after {offset} bytes, {missing}")]
     Truncated {
@@ -96,6 +102,11 @@ pub enum EntryFault {
     /// The header's checksum does not fit its bytes.
     #[error("the header's checksum is wrong, so the archive is damaged here")]
     Checksum,
+    /// It is part of an incremental dump.
+    #[error(
+        "it is part of an incremental dump (tar --listed-incremental), which lacks what did not change; import a full archive without that option, or the restored folder"
+    )]
+    Incremental,
     /// A numeric field is no number.
     #[error("the {field} field is no number: \"{text}\"")]
     BadNumber {

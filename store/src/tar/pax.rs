@@ -24,6 +24,8 @@ pub(crate) struct Pax {
     pub minor: Option<u64>,
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     pub sparse: SparseKeys,
+    /// The entry is a folder of a GNU incremental dump.
+    pub incremental: bool,
 }
 
 impl Pax {
@@ -51,6 +53,7 @@ impl Pax {
                 b"SCHILY.devminor" => pax.minor = Some(decimal(key, value)?),
                 b"SCHILY.acl.access" => lists.push((acl::ACCESS, acl::from_text(value, false)?)),
                 b"SCHILY.acl.default" => lists.push((acl::DEFAULT, acl::from_text(value, true)?)),
+                b"GNU.dumpdir" => pax.incremental = true,
                 b"SCHILY.realsize" => {
                     return Err(EntryFault::Unsupported {
                         flag: "SCHILY.realsize".into(),
@@ -130,6 +133,24 @@ impl Pax {
             }
         }
     }
+}
+
+/// The name in records of which another is at fault, for the message about that.
+pub(crate) fn path_of(mut data: &[u8]) -> Option<Vec<u8>> {
+    let mut path = None;
+    while let Ok((key, value, rest)) = record(data) {
+        let usable = !value.is_empty() && !value.contains(&0);
+        match key {
+            b"GNU.sparse.name" if usable => return Some(value.to_vec()),
+            b"path" if usable => path = Some(value.to_vec()),
+            _ => {}
+        }
+        data = rest;
+        if data.is_empty() {
+            break;
+        }
+    }
+    path
 }
 
 /// A key, its value, and what follows the record.

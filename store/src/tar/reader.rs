@@ -10,7 +10,7 @@ use std::io::{self, BufRead};
 use super::TarLimits;
 use super::error::{EntryFault, TarError, show};
 use super::header::{BLOCK, Dialect, Header, gnu_sparse_more, padded};
-use super::pax::Pax;
+use super::pax::{self, Pax};
 use super::sparse::{self, ContentMap, PaxSparse, SparseMap};
 
 /// What kind of thing a member is.
@@ -103,9 +103,19 @@ struct Pending {
     pax: Option<Pax>,
     long_name: Option<Vec<u8>>,
     long_link: Option<Vec<u8>>,
+    /// The name in a PAX header that has another fault.
+    faulty_path: Option<Vec<u8>>,
 }
 
 impl Pending {
+    /// The name of the entry that is waited for, where an extended header gave one.
+    fn known_name(&self) -> Option<&Vec<u8>> {
+        let pax = self.pax.as_ref();
+        pax.and_then(|pax| pax.sparse.name.as_ref().or(pax.path.as_ref()))
+            .or(self.faulty_path.as_ref())
+            .or(self.long_name.as_ref())
+    }
+
     fn what(&self) -> Option<&'static str> {
         if self.pax.is_some() {
             Some("PAX header")
@@ -164,7 +174,7 @@ impl<R: BufRead> Reader<R> {
             }
             let header = match Header::parse(&block) {
                 Ok(header) => header,
-                Err(_) if start == 0 => return Err(TarError::NotTar),
+                Err(_) if start == 0 => return Err(not_tar(&block)),
                 Err(fault) => return Err(entry_error(&raw_name(&block), start, fault)),
             };
             let name = header.name();
@@ -173,13 +183,14 @@ impl<R: BufRead> Reader<R> {
                 Ok(None) => {}
                 Ok(Some(member)) => return Ok(Some(member)),
                 Err(Failure::Fault(fault)) => {
-                    let known = pending
-                        .pax
-                        .as_ref()
-                        .and_then(|pax| pax.sparse.name.as_ref().or(pax.path.as_ref()))
-                        .or(pending.long_name.as_ref());
+                    let known = pending.known_name().cloned();
+                    let extended = matches!(header.flag(), b'x' | b'X' | b'K');
+                    let known = match known {
+                        None if extended => self.name_ahead(),
+                        known => known,
+                    };
                     return Err(entry_error(
-                        known.unwrap_or(&name_or(&name)),
+                        &known.unwrap_or_else(|| name_or(&name)),
                         pending.offset.unwrap_or(start),
                         fault,
                     ));
@@ -299,7 +310,13 @@ impl<R: BufRead> Reader<R> {
                 // What was said about this header must not colour errors about the next.
                 *pending = Pending::default();
             }
-            _ => pending.pax = Some(Pax::parse(&data, self.limits.sparse_runs)?),
+            _ => {
+                let parsed = Pax::parse(&data, self.limits.sparse_runs);
+                if parsed.is_err() {
+                    pending.faulty_path = pax::path_of(&data);
+                }
+                pending.pax = Some(parsed?);
+            }
         }
         Ok(None)
     }
@@ -330,10 +347,14 @@ impl<R: BufRead> Reader<R> {
             b'4' => MemberKind::Block,
             b'5' => MemberKind::Dir,
             b'6' => MemberKind::Fifo,
+            b'D' => return Err(EntryFault::Incremental.into()),
             flag => return Err(unsupported(flag).into()),
         };
         if path.is_empty() {
             return Err(EntryFault::EmptyName.into());
+        }
+        if pax.incremental {
+            return Err(EntryFault::Incremental.into());
         }
         if slash && kind == MemberKind::File {
             return Err(EntryFault::SlashFile.into());
@@ -504,6 +525,16 @@ impl<R: BufRead> Reader<R> {
         Ok(data)
     }
 
+    /// The name in the header that follows a faulty extended one, for the message alone.
+    fn name_ahead(&mut self) -> Option<Vec<u8>> {
+        let block = self.block().ok()??;
+        let header = Header::parse(&block).ok()?;
+        let name = header.name();
+        // Another extended header has a name of its own, which says nothing.
+        let plain = !matches!(header.flag(), b'x' | b'X' | b'g' | b'L' | b'K');
+        (plain && !name.is_empty()).then_some(name)
+    }
+
     /// Reads past the rest of the current content and its padding.
     fn skip_content(&mut self) -> Result<(), TarError> {
         let runs = &self.content.map.runs[self.content.run..];
@@ -569,7 +600,7 @@ impl<R: BufRead> Reader<R> {
                     return Ok(None);
                 }
                 if self.offset < BLOCK as u64 {
-                    return Err(TarError::NotTar);
+                    return Err(not_tar(&block[..have]));
                 }
                 return Err(self.truncated("in the middle of a block"));
             }
@@ -589,7 +620,8 @@ impl<R: BufRead> Reader<R> {
 
 impl Pending {
     fn blame(&self, fault: EntryFault) -> TarError {
-        entry_error(&self.header_name, self.offset.unwrap_or(0), fault)
+        let name = self.known_name().unwrap_or(&self.header_name);
+        entry_error(name, self.offset.unwrap_or(0), fault)
     }
 }
 
@@ -616,6 +648,25 @@ fn entry_error(name: &[u8], offset: u64, fault: EntryFault) -> TarError {
         entry: show(name),
         offset,
         fault,
+    }
+}
+
+/// What a stream is whose beginning is no header.
+fn not_tar(start: &[u8]) -> TarError {
+    const FORMS: [(&[u8], &str); 9] = [
+        (b"PK\x03\x04", "zip"),
+        (b"PK\x05\x06", "zip"),
+        (b"7z\xbc\xaf\x27\x1c", "7z"),
+        (b"070701", "cpio"),
+        (b"070702", "cpio"),
+        (b"070707", "cpio"),
+        (b"\xc7\x71", "cpio"),
+        (b"\x71\xc7", "cpio"),
+        (b"Rar!\x1a\x07", "rar"),
+    ];
+    match FORMS.iter().find(|(magic, _)| start.starts_with(magic)) {
+        Some((_, form)) => TarError::OtherForm { form },
+        None => TarError::NotTar,
     }
 }
 
@@ -678,7 +729,6 @@ fn owner(value: u64, field: &'static str) -> Result<u32, EntryFault> {
 fn unsupported(flag: u8) -> EntryFault {
     let name = match flag {
         b'A' => "an access control list of Solaris",
-        b'D' => "a folder of a GNU incremental dump",
         b'E' => "extended attributes of Solaris",
         b'I' => "an inode of star",
         b'M' => "the rest of a file from another volume",
