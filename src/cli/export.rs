@@ -1,9 +1,10 @@
 //! `mstore export`
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mstore_store::compress::Compression;
 use mstore_store::{
@@ -13,6 +14,7 @@ use mstore_store::{
 
 use super::object::Named;
 use super::place::{Place, Session};
+use super::realise::Stop;
 use super::whole_file::{Destination, WholeFile};
 use super::{Failure, object, output};
 use crate::build::host;
@@ -188,7 +190,13 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
             ))
             .hint("write it to a file, and copy that"));
         };
-        store.export_image(found.tree, &place, &ImageOptions::new(kind))?;
+        let options = ImageOptions {
+            stop: Some(Stop::install()?.stopped),
+            ..ImageOptions::new(kind)
+        };
+        store
+            .export_image(found.tree, &place, &options)
+            .map_err(unfinished)?;
         let size = fs::metadata(&file).map_or(0, |m| m.len());
         tell!("{}: {}", file.display(), output::size(size));
         return Ok(ExitCode::SUCCESS);
@@ -205,9 +213,12 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
     let options = OciOptions {
         compression: levelled(layer, args.level)?,
         tag: Some(args.tag),
+        stop: Some(Stop::install()?.stopped),
         ..OciOptions::for_machine(&machine)
     };
-    let image = store.export_oci(found.tree, &file, &options)?;
+    let image = store
+        .export_oci(found.tree, &file, &options)
+        .map_err(unfinished)?;
     // What it is pinned by is data.
     output::line(&image.digest)?;
     tell!(
@@ -217,6 +228,14 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
         options.architecture
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// What an export could not finish is gone.
+fn unfinished(error: StoreError) -> Failure {
+    match error.kind() {
+        ErrorKind::Interrupted => Failure::interrupted().hint("nothing of the export was kept"),
+        _ => error.into(),
+    }
 }
 
 fn folder(place: &Place, what: &str, to: &Path, mode: Mode) -> Result<ExitCode, Failure> {
@@ -229,7 +248,10 @@ fn folder(place: &Place, what: &str, to: &Path, mode: Mode) -> Result<ExitCode, 
         Mode::Reflink => Placing::Reflink,
         Mode::Link => Placing::Link,
     };
-    let placed = store.place(tree, to, how)?;
+    let stop = Stop::install()?.stopped;
+    let placed = store
+        .place_until(tree, to, how, Some(&stop))
+        .map_err(unfinished)?;
     tell!(
         "{}: {} files linked, {} cloned, {} copied",
         to.display(),
@@ -248,12 +270,22 @@ fn archive(
 ) -> Result<ExitCode, Failure> {
     let options = ExportOptions::new(compression);
     if file == Path::new("-") {
-        let mut out = BufWriter::new(std::io::stdout().lock());
-        store.export_tar(tree, &mut out, &options)?;
-        return match out.flush() {
-            Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(e) => Err(StoreError::io("write to", "stdout", e).into()),
-        };
+        let mut out = BufWriter::new(Watched {
+            inner: std::io::stdout().lock(),
+            stop: None,
+            closed: false,
+        });
+        let written = store
+            .export_tar(tree, &mut out, &options)
+            .and_then(|_| flush(&mut out));
+        // A reader that went away ends the command quietly, as elsewhere.
+        let closed = out.get_ref().closed;
+        // What could not be written is not tried again.
+        drop(out.into_parts());
+        if !closed {
+            written?;
+        }
+        return Ok(ExitCode::SUCCESS);
     }
     let failed =
         |e: std::io::Error| Failure::from(StoreError::io("write", file, e).writing_to(file));
@@ -272,14 +304,64 @@ fn archive(
         }
     };
     let whole = WholeFile::begin(place).map_err(failed)?;
-    let mut out = BufWriter::new(whole.file());
-    store.export_tar(tree, &mut out, &options).map_err(blame)?;
-    out.flush().map_err(failed)?;
-    drop(out);
+    // A file without a name goes with the process, so that a signal may end that at once.
+    let stop = match whole.is_nameless() {
+        true => None,
+        false => Some(Stop::install()?.stopped),
+    };
+    let mut out = BufWriter::new(Watched {
+        inner: whole.file(),
+        stop: stop.as_deref(),
+        closed: false,
+    });
+    let written = store
+        .export_tar(tree, &mut out, &options)
+        .map_err(blame)
+        .and_then(|_| out.flush().map_err(failed));
+    drop(out.into_parts());
+    if stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+        return Err(unfinished(StoreError::Interrupted));
+    }
+    written?;
     whole.finish().map_err(failed)?;
     let size = fs::metadata(file).map_err(failed)?.len();
     tell!("{}: {}", file.display(), output::size(size));
     Ok(ExitCode::SUCCESS)
+}
+
+fn flush(out: &mut impl Write) -> Result<(), StoreError> {
+    out.flush()
+        .map_err(|e| StoreError::io("write to", "stdout", e))
+}
+
+/// Where an archive goes, with an eye on who reads it and on who wants it to stop.
+struct Watched<'a, W> {
+    inner: W,
+    stop: Option<&'a AtomicBool>,
+    /// Nobody reads it any more.
+    closed: bool,
+}
+
+impl<W: Write> Watched<'_, W> {
+    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        self.closed |= matches!(&result, Err(e) if e.kind() == io::ErrorKind::BrokenPipe);
+        result
+    }
+}
+
+impl<W: Write> Write for Watched<'_, W> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            return Err(io::Error::other("interrupted"));
+        }
+        let result = self.inner.write(data);
+        self.note(result)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = self.inner.flush();
+        self.note(result)
+    }
 }
 
 /// The tree of a target that is built, and a name for its archive.

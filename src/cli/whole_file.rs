@@ -75,6 +75,11 @@ impl WholeFile {
         &self.file
     }
 
+    /// Tells whether nothing of the file stays if the process ends now.
+    pub fn is_nameless(&self) -> bool {
+        self.name.is_none()
+    }
+
     /// Makes the content durable and puts it in its place.
     pub fn finish(mut self) -> io::Result<()> {
         self.file.sync_all()?;

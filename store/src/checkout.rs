@@ -8,6 +8,8 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use rusqlite::{OptionalExtension, params};
 
@@ -137,7 +139,7 @@ impl Store {
         self.writable("check out a tree")?;
         let scratch = self.scratch("checkout")?;
         let new = scratch.path().join("root");
-        write::write_tree(self, tree, &new, Spelling::Overlay, None)?;
+        write::write_tree(self, tree, &new, Spelling::Overlay, None, None)?;
         let path = self.whole_path(tree);
         self.publish(tree, None, 1, &new, &path)?;
         Ok(path)
@@ -230,11 +232,23 @@ impl Store {
     /// For [`Placing::Link`] and [`Placing::Reflink`] the store keeps a folder of its own with the
     /// files of the tree, which is written when it is first needed. Builds never see those files.
     pub fn place(&self, tree: TreeHash, target: &Path, how: Placing) -> Result<Placed, StoreError> {
+        self.place_until(tree, target, how, None)
+    }
+
+    /// The same, but it ends with [`StoreError::Interrupted`] soon after `stop` became true. What was
+    /// written by then goes, as it does when anything else fails.
+    pub fn place_until(
+        &self,
+        tree: TreeHash,
+        target: &Path,
+        how: Placing,
+        stop: Option<&Arc<AtomicBool>>,
+    ) -> Result<Placed, StoreError> {
         let lease = self.lease("copy")?;
         lease.protect(tree)?;
         let near = how != Placing::Copy && !self.is_read_only() && self.is_near(target);
         let from = if near {
-            Some(self.links_source(tree)?)
+            Some(self.links_source(tree, stop)?)
         } else {
             self.whole_on_disk(tree)?
         };
@@ -246,7 +260,7 @@ impl Store {
                 _ => Take::Copy,
             },
         });
-        let counts = write::write_tree(self, tree, target, Spelling::Plain, source)?;
+        let counts = write::write_tree(self, tree, target, Spelling::Plain, source, stop)?;
         Ok(Placed {
             linked: counts.linked.into_inner(),
             cloned: counts.cloned.into_inner(),
@@ -291,7 +305,11 @@ impl Store {
     }
 
     /// Brings the files of a tree to disk for farms, or finds them there already.
-    fn links_source(&self, tree: TreeHash) -> Result<PathBuf, StoreError> {
+    fn links_source(
+        &self,
+        tree: TreeHash,
+        stop: Option<&Arc<AtomicBool>>,
+    ) -> Result<PathBuf, StoreError> {
         let path = self.links_path(tree);
         if path.is_dir() {
             return Ok(path);
@@ -307,7 +325,7 @@ impl Store {
             path,
             take: Take::Clone,
         });
-        write::write_tree(self, tree, &new, Spelling::Plain, source)?;
+        write::write_tree(self, tree, &new, Spelling::Plain, source, stop)?;
         match self.disk().rename(&new, &path) {
             // Another process was faster.
             Err(_) if path.is_dir() => {}

@@ -6,10 +6,14 @@
 //! it they are missing from the image).
 
 use std::io;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use crate::{Kind, Need, Store, StoreError, TreeHash};
+use crate::{Kind, Need, Placing, Store, StoreError, TreeHash};
 
 /// A kind of image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,8 @@ pub struct ImageOptions {
     pub program: Option<PathBuf>,
     /// Arguments for the compressor, in the tool's own words; none for the tool's default.
     pub compressor: Vec<String>,
+    /// Becomes true when the export is to stop.
+    pub stop: Option<Arc<AtomicBool>>,
 }
 
 impl ImageOptions {
@@ -61,7 +67,13 @@ impl ImageOptions {
             kind,
             program: None,
             compressor: compressor.iter().map(|s| s.to_string()).collect(),
+            stop: None,
         }
+    }
+
+    fn stopped(&self) -> bool {
+        let stop = self.stop.as_ref();
+        stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
     }
 }
 
@@ -102,7 +114,7 @@ impl Store {
         let scratch = self.scratch("image")?;
         let partial = Beside::of(image)?;
         let copy = scratch.path().join("tree");
-        self.copy_out(tree, &copy)?;
+        self.place_until(tree, &copy, Placing::Copy, options.stop.as_ref())?;
         let mut command = command(options);
         match options.kind {
             // It could read an archive too, but then its releases up to 4.5 write now these, now
@@ -128,7 +140,12 @@ impl Store {
                 .arg(&partial.path)
                 .arg(&copy),
         };
-        match finish(spawn(&mut command, options)?, options) {
+        let made = finish(spawn(&mut command, options)?, options);
+        // A signal to the whole group of processes ends the tool too.
+        if options.stopped() {
+            return Err(StoreError::Interrupted);
+        }
+        match made {
             // These tools say it in the words of the system.
             Err(ImageError::Failed { detail, .. })
                 if detail.contains("No space left on device") =>
@@ -194,19 +211,35 @@ fn spawn(command: &mut Command, options: &ImageOptions) -> Result<Child, ImageEr
     })
 }
 
-/// Waits for the tool, reading whatever it says meanwhile.
-fn finish(child: Child, options: &ImageOptions) -> Result<(), ImageError> {
-    let output = child
-        .wait_with_output()
-        .map_err(|source| ImageError::NoProgram {
-            program: program(options),
-            package: options.kind.package(),
-            source,
-        })?;
-    if output.status.success() {
+/// Waits for the tool, reading whatever it says meanwhile. It is ended when the export is to stop.
+fn finish(mut child: Child, options: &ImageOptions) -> Result<(), ImageError> {
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (status, said) = std::thread::scope(|scope| {
+        let stdout = scope.spawn(|| all_of(stdout));
+        let stderr = scope.spawn(|| all_of(stderr));
+        let status = loop {
+            if options.stopped() {
+                // It may have ended by itself.
+                let _ = child.kill();
+                break child.wait();
+            }
+            match child.try_wait() {
+                Ok(None) => std::thread::sleep(Duration::from_millis(10)),
+                Ok(Some(status)) => break Ok(status),
+                Err(error) => break Err(error),
+            }
+        };
+        let said = [stderr, stdout].map(|reader| reader.join().unwrap_or_default());
+        (status, said.concat())
+    });
+    let status = status.map_err(|source| ImageError::NoProgram {
+        program: program(options),
+        package: options.kind.package(),
+        source,
+    })?;
+    if status.success() {
         return Ok(());
     }
-    let said = [output.stderr, output.stdout].concat();
     let lines: Vec<String> = String::from_utf8_lossy(&said)
         .lines()
         .map(|line| line.trim().escape_debug().to_string())
@@ -215,9 +248,19 @@ fn finish(child: Child, options: &ImageOptions) -> Result<(), ImageError> {
         .collect();
     Err(ImageError::Failed {
         program: program(options),
-        status: output.status,
+        status,
         detail: lines.join("; "),
     })
+}
+
+/// What a tool says, as far as it can be read.
+fn all_of(pipe: Option<impl Read>) -> Vec<u8> {
+    let mut said = Vec::new();
+    if let Some(mut pipe) = pipe {
+        // How the tool ends counts more.
+        let _ = pipe.read_to_end(&mut said);
+    }
+    said
 }
 
 /// A file beside the wanted one, gone again unless it takes its place.

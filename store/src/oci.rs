@@ -6,6 +6,8 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -33,6 +35,8 @@ pub struct OciOptions {
     pub environment: Vec<String>,
     /// Labels, as pairs of key and value.
     pub labels: std::collections::BTreeMap<String, String>,
+    /// Becomes true when the export is to stop.
+    pub stop: Option<Arc<AtomicBool>>,
 }
 
 impl Default for OciOptions {
@@ -48,6 +52,7 @@ impl Default for OciOptions {
                 "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
             ],
             labels: Default::default(),
+            stop: None,
         }
     }
 }
@@ -192,6 +197,7 @@ impl Store {
             inner: file,
             hash: Sha256::new(),
             bytes: 0,
+            stop: options.stop.as_deref(),
         };
         let mut plain = Sha256::new();
         let settings = ExportOptions {
@@ -202,7 +208,10 @@ impl Store {
         let layer = export::export_layer(self, &object, &mut out, &settings, &mut |data| {
             plain.update(data);
         })
-        .map_err(|e| e.writing_to(&partial).needing(need))?;
+        .map_err(|e| match stopped(options.stop.as_deref()) {
+            true => StoreError::Interrupted,
+            false => e.writing_to(&partial).needing(need),
+        })?;
         let layer_bytes = out.bytes;
         let layer_digest = hex(out.hash);
         let named = blobs.join(&layer_digest);
@@ -260,6 +269,9 @@ impl Store {
             &work.path.join("oci-layout"),
             br#"{"imageLayoutVersion":"1.0.0"}"#,
         )?;
+        if stopped(options.stop.as_deref()) {
+            return Err(StoreError::Interrupted);
+        }
         work.finish(folder)?;
         Ok(OciImage {
             digest,
@@ -303,15 +315,23 @@ fn hex(hash: Sha256) -> String {
         .collect()
 }
 
-/// Hashes and counts what passes.
-struct Hashed<W> {
+fn stopped(stop: Option<&AtomicBool>) -> bool {
+    stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
+}
+
+/// Hashes and counts what passes, until it is told to stop.
+struct Hashed<'a, W> {
     inner: W,
     hash: Sha256,
     bytes: u64,
+    stop: Option<&'a AtomicBool>,
 }
 
-impl<W: Write> Write for Hashed<W> {
+impl<W: Write> Write for Hashed<'_, W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if stopped(self.stop) {
+            return Err(io::Error::other("interrupted"));
+        }
         let count = self.inner.write(data)?;
         self.hash.update(&data[..count]);
         self.bytes += count as u64;

@@ -406,6 +406,100 @@ fn an_export_that_is_killed_leaves_no_file() {
     assert_eq!(count(), 1);
 }
 
+/// Ctrl-C, and what a service manager sends, while an export of some seconds runs.
+#[test]
+fn an_export_that_is_interrupted_leaves_nothing() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let env = Environment::new();
+    let store = Store::open(&env.store(), &OpenOptions::create()).unwrap();
+    fs::create_dir(env.work().join("large")).unwrap();
+    // No two blocks alike, so that every form has work to do.
+    let mut noise = vec![0; 4 << 20];
+    rustix::rand::getrandom(&mut noise[..256], rustix::rand::GetRandomFlags::empty()).unwrap();
+    for at in 256..noise.len() {
+        noise[at] = noise[at - 256]
+            .wrapping_mul(5)
+            .wrapping_add((at / 256) as u8);
+    }
+    let file = fs::File::create(env.work().join("large/file")).unwrap();
+    for n in 0..48u8 {
+        noise.iter_mut().for_each(|byte| *byte ^= n);
+        std::io::Write::write_all(&mut &file, &noise).unwrap();
+    }
+    let large = store.import_dir(&env.work().join("large"), &ImportOptions::snapshot());
+    let large = large.unwrap().tree.to_string();
+    let out = env.work().join("out");
+    fs::create_dir_all(out.join("empty")).unwrap();
+    let mut forms = vec![
+        vec!["out/a.oci"],
+        vec!["--to", "out/empty"],
+        vec!["--to", "out/new"],
+    ];
+    if has("mksquashfs") {
+        forms.push(vec!["out/a.squashfs"]);
+    }
+    if has("mkfs.erofs") {
+        forms.push(vec!["out/a.erofs"]);
+    }
+    let busy = |pid: u32| {
+        // It is at work when its handlers are in place of the usual end; that of SIGHUP is the last.
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        caught.is_some_and(|mask| mask & 1 != 0)
+    };
+    for (n, form) in forms.iter().enumerate() {
+        let mut child = env
+            .command(&[&["export", &large], &form[..]].concat())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        while !busy(child.id()) && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let signal = [Signal::INT, Signal::TERM][n % 2];
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(130), "{form:?}: {said}");
+        assert!(said.starts_with("error: interrupted"), "{form:?}: {said}");
+        let left: Vec<_> = fs::read_dir(&out)
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["empty"], "{form:?}");
+        assert_eq!(
+            fs::read_dir(out.join("empty")).unwrap().count(),
+            0,
+            "{form:?}"
+        );
+    }
+    assert_eq!(
+        fs::read_dir(env.store().join("tmp")).unwrap().count(),
+        1,
+        "our own session's"
+    );
+}
+
+#[test]
+fn an_archive_that_nobody_reads_on_ends_quietly() {
+    let env = Environment::new();
+    let store = Store::open(&env.store(), &OpenOptions::create()).unwrap();
+    env.write("large/file", "no more\n".repeat(100_000));
+    let tree = store.import_dir(&env.work().join("large"), &ImportOptions::snapshot());
+    let tree = tree.unwrap().tree.to_string();
+    let mut child = env
+        .command(&["export", &tree, "-"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
+    assert_eq!(ended.status.code(), Some(0));
+}
+
 #[test]
 fn every_form_of_export_is_the_same_twice() {
     let env = Environment::new();

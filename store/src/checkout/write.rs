@@ -16,7 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fchmod, fchown, fstat,
@@ -27,7 +27,8 @@ use rustix::io::Errno;
 
 use crate::attributes::{Place, Spelling};
 use crate::error::show;
-use crate::manifest::{Entry, Kind, MAX_DEPTH, Meta};
+use crate::manifest::{Entry, Kind, MAX_DEPTH, Meta, Tree};
+use crate::remove::remove_tree;
 use crate::scan::times;
 use crate::workers::{Batch, sole_owner};
 use crate::{BlobHash, DirHash, Need, Store, StoreError, TreeHash};
@@ -80,6 +81,7 @@ struct Writing {
     spelling: Spelling,
     take: Take,
     counts: Counts,
+    stop: Option<Arc<AtomicBool>>,
 }
 
 /// A directory that is being filled.
@@ -104,34 +106,60 @@ struct NewFile {
     size: u64,
 }
 
-/// Writes the tree; `target` must not exist or be an empty directory.
+/// Writes the tree; `target` must not exist or be an empty directory, and is so again after a failure.
+/// It ends with [`StoreError::Interrupted`] soon after `stop` became true.
 pub(crate) fn write_tree(
     store: &Store,
     tree: TreeHash,
     target: &Path,
     spelling: Spelling,
     source: Option<Source<'_>>,
+    stop: Option<&Arc<AtomicBool>>,
 ) -> Result<Counts, StoreError> {
     let need = || store.content_of(tree).map(Need::Tree);
-    write_all(store, tree, target, spelling, source).map_err(|e| e.needing(need))
-}
-
-fn write_all(
-    store: &Store,
-    tree: TreeHash,
-    target: &Path,
-    spelling: Spelling,
-    source: Option<Source<'_>>,
-) -> Result<Counts, StoreError> {
-    let tree = store.tree(tree)?;
-    let top = make_root(target)?;
-    let writing = Arc::new(Writing {
+    let object = store.tree(tree)?;
+    let (top, made) = make_root(target)?;
+    let writing = Writing {
         store: store.clone(),
         target: target.to_path_buf(),
         spelling,
         take: source.map_or(Take::Copy, |source| source.take),
         counts: Counts::default(),
-    });
+        stop: stop.cloned(),
+    };
+    write_all(writing, &object, top, source).map_err(|e| {
+        let e = e.needing(need);
+        // Where something is in the way, somebody else writes there too, and none of it is ours to remove.
+        let theirs = matches!(&e, StoreError::Io { source, .. }
+            if source.kind() == io::ErrorKind::AlreadyExists);
+        if !theirs {
+            clear(target, made);
+        }
+        e
+    })
+}
+
+/// Removes what was written before a failure, which counts more than what goes wrong here.
+fn clear(target: &Path, made: bool) {
+    if made {
+        let _ = remove_tree(target);
+        return;
+    }
+    for inside in std::fs::read_dir(target).into_iter().flatten().flatten() {
+        let _ = match inside.file_type() {
+            Ok(kind) if kind.is_dir() => remove_tree(&inside.path()),
+            _ => std::fs::remove_file(inside.path()),
+        };
+    }
+}
+
+fn write_all(
+    writing: Writing,
+    tree: &Tree,
+    top: OwnedFd,
+    source: Option<Source<'_>>,
+) -> Result<Counts, StoreError> {
+    let writing = Arc::new(writing);
     // Every member of a group but the first is linked to the first, once that is written.
     let mut firsts = BTreeMap::new();
     for group in &tree.links {
@@ -193,13 +221,14 @@ fn open_dir(at: impl AsFd, name: impl rustix::path::Arg) -> rustix::io::Result<O
 
 /// Makes an empty directory with the given metadata.
 pub(crate) fn write_root(target: &Path, meta: &Meta, spelling: Spelling) -> Result<(), StoreError> {
-    let fd = make_root(target)?;
+    let (fd, _) = make_root(target)?;
     apply(&fd, meta, spelling).map_err(|e| explain("set metadata of", target, meta, e))
 }
 
-fn make_root(target: &Path) -> Result<OwnedFd, StoreError> {
-    match mkdirat(CWD, target, Mode::RWXU) {
-        Ok(()) => {}
+/// Opens the empty directory to be filled, and tells whether it had to be made.
+fn make_root(target: &Path) -> Result<(OwnedFd, bool), StoreError> {
+    let made = match mkdirat(CWD, target, Mode::RWXU) {
+        Ok(()) => true,
         Err(Errno::EXIST) => {
             let mut list = std::fs::read_dir(target)
                 .map_err(|e| StoreError::io("write tree to", target, e))?;
@@ -207,10 +236,12 @@ fn make_root(target: &Path) -> Result<OwnedFd, StoreError> {
                 let error = io::Error::from(io::ErrorKind::DirectoryNotEmpty);
                 return Err(StoreError::io("write tree to", target, error));
             }
+            false
         }
         Err(error) => return Err(StoreError::io("create directory", target, error)),
-    }
-    open_dir(CWD, target).map_err(|e| StoreError::io("open directory", target, e))
+    };
+    let fd = open_dir(CWD, target).map_err(|e| StoreError::io("open directory", target, e))?;
+    Ok((fd, made))
 }
 
 fn mode(meta: &Meta) -> Mode {
@@ -289,9 +320,17 @@ impl Writing {
         Ok(())
     }
 
+    fn go_on(&self) -> Result<(), StoreError> {
+        match &self.stop {
+            Some(stop) if stop.load(Ordering::Relaxed) => Err(StoreError::Interrupted),
+            _ => Ok(()),
+        }
+    }
+
     /// A worker's job: writes files of one directory.
     fn files(&self, dir: Arc<Frame>, files: Vec<NewFile>) -> Result<(), StoreError> {
         for file in files {
+            self.go_on()?;
             self.file(&dir, &file)?;
         }
         self.release(dir)
@@ -352,7 +391,8 @@ impl Writing {
             self.counts.cloned.fetch_add(1, Ordering::Relaxed);
             return true;
         }
-        let done = copy(&File::from(old), new, file).unwrap_or(false);
+        let go_on = || self.go_on().is_ok();
+        let done = copy(&File::from(old), new, file, &go_on).unwrap_or(false);
         if done {
             self.counts.copied.fetch_add(1, Ordering::Relaxed);
         } else {
@@ -375,6 +415,7 @@ impl Writing {
             let mut at = 0;
             let mut end = 0;
             self.store.each_part(blob, buffer, |part| {
+                self.go_on()?;
                 end = write_sparse(file, part, at)
                     .map_err(|e| self.io("write", &path(), e))?
                     .unwrap_or(end);
@@ -399,7 +440,7 @@ impl Writing {
 }
 
 /// Copies a file, and tells whether what was copied has the hash that it should have.
-fn copy(old: &File, new: &NewFile, file: &File) -> io::Result<bool> {
+fn copy(old: &File, new: &NewFile, file: &File, go_on: &dyn Fn() -> bool) -> io::Result<bool> {
     CONTENT.with_borrow_mut(|buffer| {
         let room = (new.size as usize).clamp(1, 1 << 20);
         if buffer.len() < room {
@@ -408,6 +449,9 @@ fn copy(old: &File, new: &NewFile, file: &File) -> io::Result<bool> {
         let mut hasher = blake3::Hasher::new();
         let (mut at, mut end) = (0, 0);
         while at < new.size {
+            if !go_on() {
+                return Ok(false);
+            }
             let most = room.min((new.size - at) as usize);
             // Whole blocks, so that holes are found.
             old.read_exact_at(&mut buffer[..most], at)?;
@@ -482,6 +526,7 @@ impl Walk<'_> {
         let mut files = Vec::new();
         let mut bytes = 0;
         for entry in self.writing.store.manifest(dir)?.into_entries() {
+            self.writing.go_on()?;
             let before = self.path.len();
             if before > 0 {
                 self.path.push(b'/');

@@ -72,12 +72,16 @@ impl Scan {
             Err(Errno::PERM) => openat(dir, &name.name, plain, Mode::empty()),
             other => other,
         };
-        let file = File::from(file.map_err(|e| self.io("open", &path(), e))?);
-        let look = || fstat(&file).map_err(|e| self.io("look at", &path(), e));
-        let mut before = look()?;
         let changed = || StoreError::Changed {
             path: self.full(&path()),
         };
+        let file = File::from(file.map_err(|e| match e {
+            // It was there when the folder was listed.
+            Errno::NOENT => changed(),
+            e => self.io("open", &path(), e),
+        })?);
+        let look = || fstat(&file).map_err(|e| self.io("look at", &path(), e));
+        let mut before = look()?;
         if (before.st_dev, before.st_ino) != name.inode {
             return Err(changed());
         }
