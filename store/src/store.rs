@@ -23,6 +23,8 @@ const FORMAT_TEXT: &str = "mstore store\nformat 1\n\
 const FORMAT_MOST: u64 = 64 << 10;
 const LOCKS: [&str; 2] = ["lock", "gc.lock"];
 const DATABASE: &str = "db/mstore.sqlite";
+/// So many of the folders, the first ones, hold what nothing can make again.
+const NEEDED: usize = 2;
 const FOLDERS: [&str; 9] = [
     "packs",
     "db",
@@ -80,6 +82,7 @@ impl Store {
         let root = fs::canonicalize(root).map_err(|e| StoreError::io("open store", root, e))?;
         let path = root.join(DATABASE);
         if !options.read_only {
+            make_passing(&root, disk.as_ref())?;
             rescue::finish(disk.as_ref(), &root)?;
         }
         let open = || Database::open(&path, options.read_only, disk.vfs());
@@ -374,9 +377,24 @@ fn write_format(root: &Path, disk: &dyn Disk) -> io::Result<()> {
     disk.sync_dir(root)
 }
 
-/// Folders of a store that are not there.
+/// Folders that a store is damaged without.
 pub(crate) fn missing_folders(root: &Path) -> Vec<&'static str> {
-    let all = FOLDERS.iter().copied();
+    absent(root, &FOLDERS[..NEEDED])
+}
+
+/// Makes the other folders again: caches may go at any time, and an older release did not have all of
+/// them.
+fn make_passing(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
+    for folder in absent(root, &FOLDERS[NEEDED..]) {
+        let path = root.join(folder);
+        disk.create_dir(&path, 0o777)
+            .map_err(|e| StoreError::io("create folder", &path, e))?;
+    }
+    Ok(())
+}
+
+fn absent(root: &Path, folders: &[&'static str]) -> Vec<&'static str> {
+    let all = folders.iter().copied();
     all.filter(|folder| !root.join(folder).is_dir()).collect()
 }
 

@@ -42,8 +42,11 @@ pub(crate) fn set_limits() -> Result<(), Trouble> {
         rustix::process::setrlimit(resource, Rlimit { current, maximum }).during(Step::Limits)
     };
     // No core files. One byte rather than none: the kernel still calls a core dump program of the
-    // machine (`core_pattern` with a pipe) at zero, but not at one.
-    set(Resource::Core, Some(1), Some(1))?;
+    // machine (`core_pattern` with a pipe) at zero, but not at one. Where the shell allows none, none
+    // it is: what is allowed can only be lowered.
+    let core = rustix::process::getrlimit(Resource::Core).maximum;
+    let core = core.unwrap_or(1).min(1);
+    set(Resource::Core, Some(core), Some(core))?;
     let most = rustix::process::getrlimit(Resource::Nofile)
         .maximum
         .unwrap_or(FILES.1)

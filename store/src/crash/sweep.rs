@@ -196,7 +196,7 @@ fn a_disk_that_lies_in_disorder_is_told() {
                 !faults.is_empty()
             }
             // The file that names the format: that this is a store cannot be known.
-            Err(StoreError::NotAStore { .. }) => false,
+            Err(StoreError::NotAStore { .. } | StoreError::LostFormat { .. }) => false,
             Err(StoreError::Database { .. } | StoreError::DamagedFile { .. }) => true,
             Err(error) => panic!("{error:?}"),
         };
