@@ -16,7 +16,7 @@ pub const FILE_NAME: &str = "mstore.conf";
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The elements that there are; `NAME` stands for the name of a cache.
-const ELEMENTS: [&str; 14] = [
+const ELEMENTS: [&str; 15] = [
     "gc/keep",
     "gc/keep-days",
     "gc/max-size",
@@ -24,6 +24,7 @@ const ELEMENTS: [&str; 14] = [
     "gc/failed-days",
     "gc/log-days",
     "gc/lock-days",
+    "gc/repack",
     "caches",
     "cache/NAME/url",
     "cache/NAME/timeout",
@@ -65,6 +66,8 @@ pub struct Gc {
     pub log_days: u32,
     /// Pins of lock files that are gone go after so many days.
     pub lock_days: u32,
+    /// What stays and was compressed fast is compressed well afterwards.
+    pub repack: bool,
 }
 
 impl Default for Gc {
@@ -77,6 +80,7 @@ impl Default for Gc {
             failed_days: 14,
             log_days: 90,
             lock_days: 30,
+            repack: false,
         }
     }
 }
@@ -310,6 +314,13 @@ impl Reader<'_> {
                 *days = n;
             }
         }
+        gc.repack = match self.line("gc/repack")?.as_deref() {
+            None | Some("no") => false,
+            Some("yes") => true,
+            Some(other) => {
+                return Err(self.bad("gc/repack", format!("`{other}` is neither yes nor no")));
+            }
+        };
         Ok(())
     }
 
@@ -460,7 +471,7 @@ mod tests {
         let text = format!(
             "caches: near far\n\
              [section gc]\nkeep: 5\nkeep-days: 10\nmax-size: 20G\n\
-             roots: seedling/*/corei7/stage3 abcd\nfailed-days: 1\nlog-days: 2\nlock-days: 3\n\
+             roots: seedling/*/corei7/stage3 abcd\nfailed-days: 1\nlog-days: 2\nlock-days: 3\nrepack: yes\n\
              [section cache/near]\nurl: /srv/cache\n\
              [section cache/far]\nurl: https://example.org/c\ntimeout: 2\n\
              [section trust]\nkeys: [\nme-1:{key}\n\n# a remark\nyou:{key}\n]\nneed: 2\n"
@@ -478,6 +489,7 @@ mod tests {
             ),
             (1, 2, 3)
         );
+        assert!(config.gc.repack);
         let caches: Vec<_> = config
             .caches
             .iter()
@@ -522,6 +534,10 @@ mod tests {
     #[test]
     fn mistakes_are_named_with_their_line() {
         for (text, want) in [
+            (
+                "gc/repack: maybe\n",
+                "mstore.conf:1: gc/repack: `maybe` is neither yes nor no",
+            ),
             (
                 "\ngc/kep: 3\n",
                 "mstore.conf:2: gc/kep: there is no such element; nearest: gc/keep",

@@ -200,7 +200,7 @@ pub fn run(place: &Place, args: Args) -> Result<ExitCode, Failure> {
             config.lock_days
         );
     }
-    if args.repack {
+    if args.repack || (config.repack && !args.dry_run) {
         let (done, text) = super::store::repacked(&store, &stop.stopped)?;
         tell!("{text}");
         return Ok(super::store::status(&done, &stop.stopped));
