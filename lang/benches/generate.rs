@@ -19,7 +19,7 @@ pub fn tree(dir: &Path) {
         std::fs::write(path, text).expect("the file can be written");
     };
     let mut main = String::from(
-        "# The main file.\n[section path]\n: /srv/build\nmirror: $[]/mirror\ncache: $[]/cache\nwork: $[]/work/$[target/name]\n\n\
+        "# The main file.\n[section path]\n: /srv/build\nmirror: $[]/mirror\ncache: $[]/cache\nwork: $[]/tmp/$[target/name]\n\n\
          [section target]\nname: $[:class]-$[:subarch]-$[:build]-$[:version]\nversion: 2026.11.21\n\n",
     );
     for name in [
