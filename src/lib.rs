@@ -1,13 +1,15 @@
 //! Builds Linux distribution stages from Metro specifications, once, and remembers them.
 //!
-//! The floors, each using only those under it: `cli`, `schedule`, `build`, `plan`; below them
-//! the crates `mstore-lang` and `mstore-store`.
+//! The floors, each using only those under it: `cli`; `serve`; `schedule`; `share`; `build`; `plan`;
+//! `drv`; below them the crates `mstore-lang` and `mstore-store`.
 
 #![deny(unsafe_code)]
 
 pub mod build;
 pub mod cli;
 pub mod config;
+pub mod drv;
 pub mod plan;
 pub mod schedule;
 pub mod serve;
+pub mod share;

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
-use mstore::serve::web;
+use mstore::serve::cache;
 
 #[derive(Arbitrary, Debug)]
 enum Line {
@@ -69,6 +69,6 @@ fuzz_target!(|input: (Input, u64)| {
         } => [head(*method, path, *version, lines), after.clone()].concat(),
     };
     for len in [input.1, 0, 1, 100, u64::MAX] {
-        web::request(&bytes, len);
+        cache::request(&bytes, len);
     }
 });

@@ -11,8 +11,8 @@ use std::sync::atomic::AtomicBool;
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
-use mstore::serve::wire::{Push, VERSION, Wire, frames};
-use mstore::serve::{Ask, LocalPeer, Peer};
+use mstore::share::wire::{Push, VERSION, Wire, frames};
+use mstore::share::{Ask, LocalPeer, Peer};
 use mstore_store::transfer::{LocalSource, ReceiveOptions, Source};
 use mstore_store::{Hash, ImportOptions, OpenOptions, Store, TreeHash, codec};
 use mstore_store_fuzz::{Damage, damage, fact, folder, noise};

@@ -7,8 +7,8 @@ use mstore_store::{Hash, Store};
 
 use super::clean;
 use super::step::Infrastructure;
-use crate::plan::Resolved;
-use crate::plan::derivation::RecordError;
+use crate::drv::Resolved;
+use crate::drv::derivation::RecordError;
 
 /// Largest record that is read back, in bytes.
 const RECORD_LIMIT: u64 = 64 << 20;

@@ -14,8 +14,8 @@ use super::failed::{self, FailedRoot};
 use super::host::{self, HostError};
 use super::sandbox::{Bind, Finished, Job, Sandbox, SandboxError, Status};
 use super::step_log::{StepLog, StepLogError};
-use crate::plan::derivation::{Output, Resolved};
-use crate::plan::{FactsError, Key, Role, StoreFacts};
+use crate::drv::derivation::{Output, Resolved};
+use crate::drv::{FactsError, Key, Role, StoreFacts};
 
 /// Builds steps in a store.
 pub struct Builder<'a> {

@@ -11,9 +11,9 @@ use mstore_store::{Store, TreeHash};
 use super::Failure;
 use super::transfer::{self, Bar, Folder, ReachArgs};
 use crate::config::Config;
-use crate::serve::ssh::{self, Started};
-use crate::serve::substitute::Opener;
-use crate::serve::{LocalPeer, Peer, Remote, Substitute};
+use crate::share::ssh::{self, Started};
+use crate::share::substitute::Opener;
+use crate::share::{LocalPeer, Peer, Remote, Substitute};
 
 /// Connections to one cache at a time.
 const JOBS: u8 = 8;

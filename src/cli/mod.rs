@@ -9,51 +9,33 @@ macro_rules! tell {
 }
 
 mod caches;
-mod check;
-mod completions;
-mod copy;
+mod commands;
+mod context;
 mod definitions;
-mod diff;
-mod error;
-mod eval;
-mod export;
-mod fmt;
-mod gc;
-mod graph;
+mod failure;
 mod guess;
-mod key;
-mod lists;
-mod lock;
-mod log;
-mod look;
-#[cfg(feature = "lsp")]
-mod lsp;
-mod man;
 mod object;
 mod output;
-mod place;
 mod progress;
 mod provide;
-mod realise;
 mod refetch;
-mod seed;
-mod serve;
-mod shell;
-mod show;
-mod snapshot;
+mod signals;
 mod step;
-mod store;
 mod transfer;
 mod whole_file;
-mod why;
-mod why_value;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-pub use error::Failure;
-use place::Place;
+#[cfg(feature = "lsp")]
+use commands::lsp;
+use commands::{
+    check, completions, copy, diff, eval, export, fmt, gc, graph, key, list, lock, log, man,
+    realise, seed, serve, shell, show, snapshot, store, why,
+};
+use context::Context;
+pub use failure::Failure;
 
 /// Builds Linux distribution stages from Metro specifications, once, and remembers them.
 ///
@@ -68,14 +50,14 @@ use place::Place;
 )]
 pub struct Cli {
     #[command(flatten)]
-    place: PlaceArgs,
+    place: GlobalArgs,
     #[command(subcommand)]
     command: Command,
 }
 
 /// Options that every command takes.
 #[derive(clap::Args, Clone)]
-pub struct PlaceArgs {
+pub struct GlobalArgs {
     /// Store to use [default: $MSTORE_STORE, else /var/lib/mstore for root and
     /// $XDG_DATA_HOME/mstore for others]
     #[arg(long, global = true, value_name = "DIR")]
@@ -113,7 +95,7 @@ enum Command {
     #[cfg(feature = "lsp")]
     Lsp(lsp::Args),
     /// List builds, subarchitectures and targets
-    List(lists::Args),
+    List(list::Args),
     /// Show the derivations of a target
     Show(show::Args),
     /// Print the graph of a target's derivations
@@ -156,7 +138,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => {
             // Help and version are data; anything else is a usage error.
-            let code = if e.use_stderr() { error::USAGE } else { 0 };
+            let code = if e.use_stderr() { failure::USAGE } else { 0 };
             let _ = e.print();
             return ExitCode::from(code);
         }
@@ -169,30 +151,30 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
-    let place = Place::new(cli.place)?;
+    let context = Context::new(cli.place)?;
     match cli.command {
-        Command::Realise(args) => realise::run(&place, args),
-        Command::Eval(args) => eval::run(&place, args),
-        Command::Fmt(args) => fmt::run(&place, args),
-        Command::Check(args) => check::run(&place, args),
+        Command::Realise(args) => realise::run(&context, args),
+        Command::Eval(args) => eval::run(&context, args),
+        Command::Fmt(args) => fmt::run(&context, args),
+        Command::Check(args) => check::run(&context, args),
         #[cfg(feature = "lsp")]
-        Command::Lsp(args) => lsp::run(&place, args),
-        Command::List(args) => lists::run(&place, args),
-        Command::Show(args) => show::run(&place, args),
-        Command::Graph(args) => graph::run(&place, args),
-        Command::Diff(args) => diff::run(&place, args),
-        Command::Why(args) => why::run(&place, args),
-        Command::Log(args) => log::run(&place, args),
-        Command::Shell(args) => shell::run(&place, args),
-        Command::Gc(args) => gc::run(&place, args),
-        Command::Seed(args) => seed::run(&place, args),
-        Command::Snapshot(args) => snapshot::run(&place, args),
-        Command::Lock(args) => lock::run(&place, args),
-        Command::Copy(args) => copy::run(&place, args),
-        Command::Serve(args) => serve::run(&place, args),
-        Command::Key(args) => key::run(&place, args),
-        Command::Export(args) => export::run(&place, args),
-        Command::Store(args) => store::run(&place, args),
+        Command::Lsp(args) => lsp::run(&context, args),
+        Command::List(args) => list::run(&context, args),
+        Command::Show(args) => show::run(&context, args),
+        Command::Graph(args) => graph::run(&context, args),
+        Command::Diff(args) => diff::run(&context, args),
+        Command::Why(args) => why::run(&context, args),
+        Command::Log(args) => log::run(&context, args),
+        Command::Shell(args) => shell::run(&context, args),
+        Command::Gc(args) => gc::run(&context, args),
+        Command::Seed(args) => seed::run(&context, args),
+        Command::Snapshot(args) => snapshot::run(&context, args),
+        Command::Lock(args) => lock::run(&context, args),
+        Command::Copy(args) => copy::run(&context, args),
+        Command::Serve(args) => serve::run(&context, args),
+        Command::Key(args) => key::run(&context, args),
+        Command::Export(args) => export::run(&context, args),
+        Command::Store(args) => store::run(&context, args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     }

@@ -4,8 +4,9 @@ use std::fmt::Display;
 
 use mstore_store::{Hash, ObjectKind, Store, TreeHash};
 
-use super::place::{Place, Session};
-use super::{Failure, export};
+use super::Failure;
+use super::context::{Context, Session};
+use crate::cli::commands::export;
 use crate::plan::{Graph, Pins, TargetId};
 
 /// Shorter beginnings of hashes are not looked for.
@@ -271,7 +272,7 @@ pub struct Named {
 }
 
 /// The tree of a hash, of the beginning of one, of a root or of a target.
-pub fn tree(place: &Place, store: &Store, word: &str) -> Result<Named, Failure> {
+pub fn tree(context: &Context, store: &Store, word: &str) -> Result<Named, Failure> {
     let named = |tree, name| Named {
         tree,
         name,
@@ -289,7 +290,7 @@ pub fn tree(place: &Place, store: &Store, word: &str) -> Result<Named, Failure> 
     if is_prefix(word) {
         return Err(nothing(word, &all(store, word)?, TREE));
     }
-    export::target(&Session::to_read(place)?, word)
+    export::target(&Session::to_read(context)?, word)
 }
 
 /// `WHAT:PATH` in its two parts; without a path it is the root.

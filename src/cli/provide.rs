@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use mstore_store::{Hash, ImportOptions, TreeHash};
 
-use super::place::{Place, Session};
+use super::context::{Context, Session};
 use super::{Failure, output};
 use crate::build::host;
 use crate::build::seed::{self, HostSeed, SeedEvent, SurveyOptions};
@@ -210,9 +210,9 @@ pub fn date(seconds: i64) -> String {
 }
 
 /// Opens a session for a command that changes the lock file.
-pub fn session(place: &Place) -> Result<Session, Failure> {
-    place.enter().map_err(Failure::machine)?;
-    Session::open(place)
+pub fn session(context: &Context) -> Result<Session, Failure> {
+    context.enter().map_err(Failure::machine)?;
+    Session::open(context)
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ use mstore_store::{Hash, Realisation, Root, Store, TreeHash, VerifyReport};
 
 use super::Failure;
 use super::caches::{self, Caches};
-use super::realise::Stop;
 use super::transfer::Bar;
-use crate::plan::StoreFacts;
-use crate::serve::{Substitute, Trust};
+use crate::cli::signals::Stop;
+use crate::drv::StoreFacts;
+use crate::share::{Substitute, Trust};
 
 /// What a store knew before a repair.
 pub struct Before {

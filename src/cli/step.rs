@@ -2,10 +2,11 @@
 
 use mstore_store::{Hash, ObjectKind, Realisation, TreeHash};
 
+use super::context::Session;
 use super::object::{Found, Sort};
-use super::place::Session;
 use super::{Failure, object};
-use crate::plan::{Key, OneStep, Pins, Resolved, Staleness, State};
+use crate::drv::{Key, Resolved};
+use crate::plan::{OneStep, Pins, Staleness, State};
 
 /// A step, and what became of it.
 pub struct Known {

@@ -11,17 +11,17 @@ use mstore_store::transfer::cache::{CacheReader, Fetch, FolderFetch};
 use mstore_store::transfer::{Progress, ReceiveOptions, TransferError};
 use mstore_store::{OpenOptions, Store};
 
-use super::place::Place;
+use super::context::Context;
 use super::{Failure, output};
 use crate::config::Config;
-use crate::serve::cache::CachePeer;
+use crate::share::address::SshAddress;
+use crate::share::cache::CachePeer;
 #[cfg(feature = "http")]
-use crate::serve::http::{HttpFetch, HttpOptions};
-use crate::serve::parcel::ParcelError;
-use crate::serve::place::SshPlace;
-use crate::serve::ssh::{self, SshOptions, SshPeer};
-use crate::serve::trust::KeyError;
-use crate::serve::{LocalPeer, Peer, PublicKey, Remote, RemoteError, SecretKey, Trust};
+use crate::share::http_client::{HttpFetch, HttpOptions};
+use crate::share::parcel::ParcelError;
+use crate::share::ssh::{self, SshOptions, SshPeer};
+use crate::share::trust::KeyError;
+use crate::share::{LocalPeer, Peer, PublicKey, Remote, RemoteError, SecretKey, Trust};
 
 /// How often plain progress lines are printed where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -202,7 +202,7 @@ pub fn web(
 }
 
 /// Connects to another machine; ssh may ask for what it needs.
-pub fn ssh(place: &SshPlace, reach: &ReachArgs) -> Result<SshPeer, Failure> {
+pub fn ssh(place: &SshAddress, reach: &ReachArgs) -> Result<SshPeer, Failure> {
     Ok(ssh::start(place, &ssh_options(reach, None))?.connect()?)
 }
 
@@ -253,8 +253,8 @@ pub fn signing_key(config: &Config, given: Option<&Path>) -> Result<Option<Secre
 }
 
 /// Where a user's own configuration lies, and keys with it.
-pub fn keys_folder(place: &Place) -> Result<PathBuf, Failure> {
-    place
+pub fn keys_folder(context: &Context) -> Result<PathBuf, Failure> {
+    context
         .config_home()
         .map(|home| home.join("mstore").join("keys"))
         .ok_or_else(|| {

@@ -6,9 +6,9 @@ use std::fmt;
 use mstore_store::TreeHash;
 use serde::{Serialize, Serializer};
 
-use super::derivation::{Derivation, Network, Output, Role};
 use super::line_diff::{LineChange, line_diff};
-use super::tree_diff::TreeChanges;
+use crate::drv::derivation::{Derivation, Network, Output, Role};
+use crate::drv::tree_diff::TreeChanges;
 
 /// Why a step is not what it was, or has to be built.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -218,7 +218,7 @@ fn scripts(old: &Derivation, new: &Derivation, found: &mut Vec<Reason>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::derivation::tests::sample;
+    use crate::drv::derivation::tests::sample;
 
     #[test]
     fn every_part_of_the_key_is_explained() {

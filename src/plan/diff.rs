@@ -7,9 +7,9 @@ use mstore_store::TreeHash;
 use serde::Serialize;
 
 use super::compare::{Reason, compare};
-use super::derivation::{Derivation, DrvHash, Output, Source};
-use super::facts::{FactsError, Trees};
 use super::graph::{Graph, Node};
+use crate::drv::derivation::{Derivation, DrvHash, Output, Source};
+use crate::drv::facts::{FactsError, Trees};
 
 /// How many changed paths of an input a difference lists.
 const PATHS: usize = 20;

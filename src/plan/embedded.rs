@@ -16,7 +16,7 @@ pub const VIRTUAL_SPECS: &str = "/usr/share/mstore/specs";
 pub const BUILTIN_ENTRY: &str = "/usr/share/mstore/specs/metro.conf";
 
 /// The time stamp of every file of a snapshot, 1980-01-01: the content alone tells trees apart.
-pub const SNAPSHOT_MTIME: i64 = 315_532_800;
+pub const SNAPSHOT_MTIME: i64 = crate::drv::derivation::DEFAULT_EPOCH;
 
 /// One file of the standard specs.
 #[derive(Debug)]

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use mstore_store::TreeHash;
 
 use super::elements::Elements;
-use super::facts::FactsError;
 use super::lock::PinKind;
 use super::name::{NameError, TargetId};
+use crate::drv::facts::FactsError;
 
 /// Where an element is defined.
 #[derive(Debug, Clone, PartialEq, Eq)]

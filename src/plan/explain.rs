@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::compare::{Reason, compare};
-use super::derivation::{Derivation, Resolved, Source};
-use super::facts::{Facts, FactsError};
 use super::graph::Graph;
 use super::staleness::{State, Visitor};
+use crate::drv::derivation::{Derivation, Resolved, Source};
+use crate::drv::facts::{Facts, FactsError};
 
 /// How many changed paths of an input a reason lists.
 const PATHS: usize = 20;

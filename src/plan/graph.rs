@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mstore_store::{Hash, TreeHash};
 
-use super::derivation::{
-    DEFAULT_EPOCH, Derivation, DrvHash, Env, Input, Network, Output, Phase, Policy, Role,
-    SANDBOX_PROFILE, Source,
-};
 use super::error::PlanError;
-use super::facts::{Part, Trees};
 use super::lock::{Lock, PinKind};
 use super::name::TargetId;
 use super::recipe::{Reads, Recipe, SnapshotUse, Start, Step};
 use super::recipes::Recipes;
+use crate::drv::derivation::{
+    DEFAULT_EPOCH, Derivation, DrvHash, Env, Input, Network, Output, Phase, Policy, Role,
+    SANDBOX_PROFILE, Source,
+};
+use crate::drv::facts::{Part, Trees};
 
 /// The name of the step that tests a finished target.
 pub const TEST_STEP: &str = "test";

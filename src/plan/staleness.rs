@@ -15,9 +15,9 @@ use std::collections::BTreeSet;
 
 use mstore_store::TreeHash;
 
-use super::derivation::{Key, Resolved, Source};
-use super::facts::{Facts, FactsError, Part};
 use super::graph::{Graph, Target};
+use crate::drv::derivation::{Key, Resolved, Source};
+use crate::drv::facts::{Facts, FactsError, Part};
 
 /// Where a node stands.
 #[derive(Debug, Clone, PartialEq, Eq)]

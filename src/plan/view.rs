@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use mstore_store::TreeHash;
 use serde::Serialize;
 
-use super::derivation::{Derivation, Network, Output, Source};
 use super::graph::{Graph, Node, Target};
 use super::name::Index;
 use super::staleness::{Staleness, State};
+use crate::drv::derivation::{Derivation, Network, Output, Source};
 
 /// One derivation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -8,7 +8,8 @@ use mstore_store::TreeHash;
 use super::engine::{Graph as Edges, NodeId, State as NodeState};
 use super::run::{self, Built, Event, NodeError, Observer, Work};
 use crate::build::step::{Builder, Failure, Infrastructure, StepError};
-use crate::plan::{Facts, Graph, Staleness, State, Todo, WalkError};
+use crate::drv::Facts;
+use crate::plan::{Graph, Staleness, State, Todo, WalkError};
 
 /// How to go about it.
 #[derive(Clone, Copy, Debug)]

@@ -1,53 +1,442 @@
-//! A binary cache as a peer.
+//! A store, served as a cache over HTTP: read-only, one thread a connection, everything bounded.
 
-use mstore_store::transfer::cache::CacheReader;
-use mstore_store::transfer::{Fact, Object, Source, TransferError};
-use mstore_store::{Hash, ScratchDir, TreeHash};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::peer::{Ask, Offer, Peer};
+use mstore_store::transfer::cache::CacheFile;
+use mstore_store::{Lease, Store, StoreError};
 
-/// A cache in a folder or on a web server.
-pub struct CachePeer {
-    reader: CacheReader,
-    /// Where the reader keeps packs for a while.
-    _scratch: Option<ScratchDir>,
+/// Connections at a time; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 64;
+/// Longest head of a request.
+const MAX_HEAD: usize = 8 << 10;
+/// Time in which a whole head must have come.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// Time that a connection may lie idle between requests.
+const IDLE_TIME: Duration = Duration::from_secs(20);
+/// Time in which the other end must take something of what is sent.
+const WRITE_TIME: Duration = Duration::from_secs(30);
+/// How often waiting threads look whether to stop.
+const POLL: Duration = Duration::from_millis(100);
+/// A tree that was asked for stays at least so long.
+const LEASE_TIME: Duration = Duration::from_secs(3600);
+/// Time that transfers under way get when the server stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What a server did.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Connections accepted.
+    pub connections: AtomicU64,
+    /// Requests answered.
+    pub requests: AtomicU64,
+    /// Bytes of bodies sent.
+    pub bytes: AtomicU64,
 }
 
-impl CachePeer {
-    /// Reads from a cache; its temporary files are in `scratch`.
-    pub fn new(reader: CacheReader, scratch: Option<ScratchDir>) -> Self {
-        CachePeer {
-            reader,
-            _scratch: scratch,
+/// A server that listens.
+pub struct WebServer {
+    listener: TcpListener,
+    site: Arc<Site>,
+}
+
+struct Site {
+    store: Store,
+    leases: Mutex<Leases>,
+    counters: Counters,
+    open: AtomicUsize,
+}
+
+/// What keeps the trees that clients asked for lately: a server that runs for months must not keep
+/// everything that was ever asked for.
+struct Leases {
+    now: Arc<Lease>,
+    /// The one before, until the next.
+    _before: Option<Arc<Lease>>,
+    since: Instant,
+}
+
+impl Site {
+    fn lease(&self) -> Result<Arc<Lease>, StoreError> {
+        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        if leases.since.elapsed() > LEASE_TIME {
+            let new = Arc::new(self.store.lease("serve")?);
+            leases._before = Some(std::mem::replace(&mut leases.now, new));
+            leases.since = Instant::now();
+        }
+        Ok(leases.now.clone())
+    }
+}
+
+impl WebServer {
+    /// Listens.
+    pub fn bind(store: &Store, address: &str) -> io::Result<WebServer> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let lease = store.lease("serve").map_err(io::Error::other)?;
+        Ok(WebServer {
+            listener,
+            site: Arc::new(Site {
+                store: store.clone(),
+                leases: Mutex::new(Leases {
+                    now: Arc::new(lease),
+                    _before: None,
+                    since: Instant::now(),
+                }),
+                counters: Counters::default(),
+                open: AtomicUsize::new(0),
+            }),
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// What it did so far.
+    pub fn counters(&self) -> &Counters {
+        &self.site.counters
+    }
+
+    /// Serves until `stop` becomes true, and then lets transfers under way end.
+    pub fn run(&self, stop: &Arc<AtomicBool>) -> io::Result<()> {
+        while !stop.load(Ordering::Relaxed) {
+            if self.site.open.load(Ordering::Acquire) >= MAX_CONNECTIONS {
+                std::thread::sleep(POLL / 10);
+                continue;
+            }
+            match self.listener.accept() {
+                Ok((stream, _)) => self.start(stream, stop),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.wait(),
+                // One connection that failed, or no descriptors left for a moment.
+                Err(_) => std::thread::sleep(POLL),
+            }
+        }
+        let until = Instant::now() + GRACE;
+        while self.site.open.load(Ordering::Acquire) > 0 && Instant::now() < until {
+            std::thread::sleep(POLL / 10);
+        }
+        Ok(())
+    }
+
+    /// Waits until somebody connects, or a little.
+    fn wait(&self) {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut fds = [PollFd::new(&self.listener, PollFlags::IN)];
+        let time = Timespec {
+            tv_sec: 0,
+            tv_nsec: 100_000_000,
+        };
+        // Interrupted by a signal: then the caller looks whether to stop.
+        let _ = poll(&mut fds, Some(&time));
+    }
+
+    fn start(&self, stream: TcpStream, stop: &Arc<AtomicBool>) {
+        let (site, stop) = (self.site.clone(), stop.clone());
+        site.counters.connections.fetch_add(1, Ordering::Relaxed);
+        site.open.fetch_add(1, Ordering::AcqRel);
+        let spawned = std::thread::Builder::new()
+            .name("mstore-serve".into())
+            .stack_size(512 << 10)
+            .spawn(move || {
+                let _ended = Ended(&site.open);
+                // Whatever goes wrong between here and one client concerns nobody else.
+                let _ = serve_one(&site, stream, &stop);
+            });
+        if spawned.is_err() {
+            self.site.open.fetch_sub(1, Ordering::AcqRel);
         }
     }
 }
 
-impl Source for CachePeer {
-    fn name(&self) -> String {
-        self.reader.name()
-    }
+/// Counts a connection out, also when its thread panics.
+struct Ended<'a>(&'a AtomicUsize);
 
-    fn fetch(
-        &self,
-        wanted: &[Hash],
-        take: &mut dyn FnMut(Object) -> Result<(), TransferError>,
-    ) -> Result<(), TransferError> {
-        self.reader.fetch(wanted, take)
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-impl Peer for CachePeer {
-    fn facts(&self, ask: &Ask) -> Result<Vec<Fact>, TransferError> {
-        self.reader.facts(&ask.keys, &ask.drvs)
-    }
+/// What was asked.
+struct Request {
+    path: String,
+    head_only: bool,
+    range: Option<(u64, Option<u64>)>,
+    keep_alive: bool,
+}
 
-    fn offer(&self, trees: &[TreeHash]) -> Result<Vec<Option<Offer>>, TransferError> {
-        let mut offers = Vec::new();
-        for tree in trees {
-            let bytes = self.reader.offer(*tree)?;
-            offers.push(bytes.map(|bytes| Offer { bytes: Some(bytes) }));
+/// Why there is no request.
+enum Refused {
+    /// The connection is to be closed without a word.
+    Gone,
+    /// It is to be told this status, and closed.
+    Status(u16, &'static str),
+}
+
+fn serve_one(site: &Site, mut stream: TcpStream, stop: &AtomicBool) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(POLL))?;
+    stream.set_write_timeout(Some(WRITE_TIME))?;
+    let mut buffer = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let request = match read_request(&mut stream, &mut buffer, stop) {
+            Ok(request) => request,
+            Err(Refused::Gone) => return Ok(()),
+            Err(Refused::Status(status, reason)) => {
+                return plain(&mut stream, status, reason, false);
+            }
+        };
+        site.counters.requests.fetch_add(1, Ordering::Relaxed);
+        answer(site, &mut stream, &request)?;
+        if !request.keep_alive {
+            break;
         }
-        Ok(offers)
+    }
+    Ok(())
+}
+
+/// Reads one head, and leaves in `buffer` what came after it.
+fn read_request(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+    stop: &AtomicBool,
+) -> Result<Request, Refused> {
+    let began = Instant::now();
+    let mut first: Option<Instant> = (!buffer.is_empty()).then_some(began);
+    loop {
+        if let Some((request, used)) = parse(buffer)? {
+            buffer.drain(..used);
+            return Ok(request);
+        }
+        if buffer.len() > MAX_HEAD {
+            return Err(Refused::Status(431, "Request Header Fields Too Large"));
+        }
+        let late = match first {
+            Some(first) => first.elapsed() > HEAD_TIME,
+            None => began.elapsed() > IDLE_TIME || stop.load(Ordering::Relaxed),
+        };
+        if late {
+            return Err(match first {
+                Some(_) => Refused::Status(408, "Request Timeout"),
+                None => Refused::Gone,
+            });
+        }
+        let mut part = [0; 2048];
+        match stream.read(&mut part) {
+            Ok(0) => return Err(Refused::Gone),
+            Ok(n) => {
+                first.get_or_insert_with(Instant::now);
+                buffer.extend_from_slice(&part[..n]);
+            }
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::WouldBlock
+                        | io::ErrorKind::TimedOut
+                        | io::ErrorKind::Interrupted
+                ) => {}
+            Err(_) => return Err(Refused::Gone),
+        }
+    }
+}
+
+fn parse(buffer: &[u8]) -> Result<Option<(Request, usize)>, Refused> {
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut head = httparse::Request::new(&mut headers);
+    let bad = Refused::Status(400, "Bad Request");
+    let used = match head.parse(buffer) {
+        Ok(httparse::Status::Complete(used)) => used,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(_) => return Err(bad),
+    };
+    let head_only = match head.method {
+        Some("GET") => false,
+        Some("HEAD") => true,
+        _ => return Err(Refused::Status(405, "Method Not Allowed")),
+    };
+    let mut request = Request {
+        path: head.path.unwrap_or_default().to_owned(),
+        head_only,
+        range: None,
+        keep_alive: head.version == Some(1),
+    };
+    for header in head.headers.iter() {
+        let value = std::str::from_utf8(header.value).unwrap_or_default().trim();
+        match header.name.to_ascii_lowercase().as_str() {
+            // Nothing that is asked here has a body; one that came would be taken for a request.
+            "transfer-encoding" => return Err(bad),
+            "content-length" if value != "0" => return Err(bad),
+            "connection" if value.eq_ignore_ascii_case("close") => request.keep_alive = false,
+            "range" => request.range = range(value),
+            _ => {}
+        }
+    }
+    Ok(Some((request, used)))
+}
+
+/// One range from a number on; anything else is answered with the whole, as it may be.
+fn range(value: &str) -> Option<(u64, Option<u64>)> {
+    let (from, to) = value.strip_prefix("bytes=")?.split_once('-')?;
+    let from = from.parse().ok()?;
+    match to {
+        "" => Some((from, None)),
+        to => to
+            .parse()
+            .ok()
+            .filter(|to| *to >= from)
+            .map(|to| (from, Some(to))),
+    }
+}
+
+/// Where the bytes asked for of a file begin and end; `None` when there are none.
+fn stretch(range: Option<(u64, Option<u64>)>, len: u64) -> Option<(u64, u64)> {
+    match range {
+        None => Some((0, len)),
+        Some((from, _)) if from >= len => None,
+        // Whoever wants everything may name a last byte far beyond the end.
+        Some((from, to)) => Some((from, to.map_or(len, |to| to.saturating_add(1).min(len)))),
+    }
+}
+
+fn plain(stream: &mut TcpStream, status: u16, reason: &str, keep_alive: bool) -> io::Result<()> {
+    let connection = if keep_alive { "keep-alive" } else { "close" };
+    let allow = if status == 405 {
+        "Allow: GET, HEAD\r\n"
+    } else {
+        ""
+    };
+    write!(
+        stream,
+        "HTTP/1.1 {status} {reason}\r\nContent-Length: 0\r\n{allow}Connection: {connection}\r\n\r\n"
+    )
+}
+
+fn answer(site: &Site, stream: &mut TcpStream, request: &Request) -> io::Result<()> {
+    let path = request.path.strip_prefix('/').unwrap_or_default();
+    let lease = site.lease();
+    let found = match lease.and_then(|lease| site.store.cache_file(path, &lease)) {
+        Ok(Some(found)) => found,
+        Ok(None) => return plain(stream, 404, "Not Found", request.keep_alive),
+        Err(StoreError::Missing { .. }) => {
+            return plain(stream, 404, "Not Found", request.keep_alive);
+        }
+        Err(_) => return plain(stream, 500, "Internal Server Error", request.keep_alive),
+    };
+    let (file, start, len) = match &found {
+        CacheFile::Bytes(bytes) => (None, 0, bytes.len() as u64),
+        CacheFile::File { path, from, len } => match File::open(path) {
+            Ok(file) => (Some(file), *from, *len),
+            // The collector was faster.
+            Err(_) => return plain(stream, 404, "Not Found", request.keep_alive),
+        },
+    };
+    let Some((from, to)) = stretch(request.range, len) else {
+        let connection = if request.keep_alive {
+            "keep-alive"
+        } else {
+            "close"
+        };
+        return write!(
+            stream,
+            "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */{len}\r\n\
+             Content-Length: 0\r\nConnection: {connection}\r\n\r\n"
+        );
+    };
+    let (status, content_range) = match request.range {
+        None => ("200 OK", String::new()),
+        Some(_) => (
+            "206 Partial Content",
+            format!("Content-Range: bytes {from}-{}/{len}\r\n", to - 1),
+        ),
+    };
+    let lasting = if path.starts_with("packs/") {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
+    let connection = if request.keep_alive {
+        "keep-alive"
+    } else {
+        "close"
+    };
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n\
+         {content_range}Accept-Ranges: bytes\r\nCache-Control: {lasting}\r\nConnection: {connection}\r\n\r\n",
+        to - from
+    );
+    stream.write_all(head.as_bytes())?;
+    if request.head_only {
+        return Ok(());
+    }
+    let sent = &site.counters.bytes;
+    match (&found, file) {
+        (CacheFile::Bytes(bytes), _) => {
+            let part = bytes.get(from as usize..to as usize).unwrap_or_default();
+            stream.write_all(part)?;
+            sent.fetch_add(part.len() as u64, Ordering::Relaxed);
+        }
+        (CacheFile::File { .. }, Some(file)) => {
+            let mut buffer = vec![0; 128 << 10];
+            let (mut at, end) = (start + from, start + to);
+            while at < end {
+                let room = buffer.len().min((end - at) as usize);
+                let n = file.read_at(&mut buffer[..room], at)?;
+                if n == 0 {
+                    // Its length was promised: only closing tells that it is not kept.
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                stream.write_all(&buffer[..n])?;
+                sent.fetch_add(n as u64, Ordering::Relaxed);
+                at += n as u64;
+            }
+        }
+        (CacheFile::File { .. }, None) => {}
+    }
+    stream.flush()
+}
+
+/// For the fuzz targets: reads the head of a request, and finds what it asks for in a file of `len` bytes.
+#[cfg(feature = "fuzzing")]
+pub fn request(buffer: &[u8], len: u64) {
+    let Ok(Some((request, used))) = parse(buffer) else {
+        return;
+    };
+    assert!(used <= buffer.len());
+    // The head alone says the same, and less than the head says nothing yet.
+    let alone = parse(&buffer[..used]);
+    assert!(
+        matches!(alone, Ok(Some((again, end))) if end == used && again.path == request.path
+            && again.range == request.range && again.keep_alive == request.keep_alive)
+    );
+    assert!(!matches!(parse(&buffer[..used - 1]), Ok(Some(_))));
+    match stretch(request.range, len) {
+        Some((from, to)) => assert!(from <= to && to <= len && (from < to || len == 0)),
+        None => assert!(request.range.is_some_and(|(from, _)| from >= len)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found while the fuzz target `web` was written: one more than the largest number was zero, and
+    /// the answer promised more bytes than there are numbers for.
+    #[test]
+    fn a_range_may_end_at_the_largest_number() {
+        let last = range(&format!("bytes=2-{}", u64::MAX));
+        assert_eq!(stretch(last, 9), Some((2, 9)));
+        assert_eq!(stretch(range("bytes=2-3"), 9), Some((2, 4)));
+        assert_eq!(stretch(range("bytes=2-"), 9), Some((2, 9)));
+        assert_eq!(stretch(range("bytes=9-"), 9), None);
+        assert_eq!(stretch(range("bytes=3-2"), 9), Some((0, 9)));
+        assert_eq!(stretch(None, 0), Some((0, 0)));
     }
 }

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use mstore::plan::{Distribution, Graph, Lock, PinKind, Pins, Staleness, StoreFacts};
+use mstore::drv::StoreFacts;
+use mstore::plan::{Distribution, Graph, Lock, PinKind, Pins, Staleness};
 use mstore_store::{ImportOptions, OpenOptions, Realisation, Store};
 
 use crate::environment::Environment;

@@ -1,7 +1,8 @@
 //! A chain of three stages: what becomes stale, and why.
 
+use mstore::drv::Trees;
+use mstore::plan::Staleness;
 use mstore::plan::view::{GraphView, TargetView};
-use mstore::plan::{Staleness, Trees};
 
 use crate::world::{World, tree};
 
@@ -214,7 +215,7 @@ fn collected_trees_are_made_again_only_when_they_are_needed() {
     // What was cut out of stage1 is collected as well.
     let root = walk.state(1).tree().expect("built");
     let cut = match world.subtree(root, "/tmp/stage1root").expect("cut") {
-        mstore::plan::facts::Part::Tree(tree) => tree,
+        mstore::drv::facts::Part::Tree(tree) => tree,
         other => panic!("{other:?}"),
     };
     world.collected.borrow_mut().insert(cut);

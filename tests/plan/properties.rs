@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use mstore::plan::DrvHash;
+use mstore::drv::DrvHash;
 use proptest::prelude::*;
 
 use crate::world::{METRO_CONF, World};

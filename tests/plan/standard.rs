@@ -1,7 +1,8 @@
 //! The standard specs: every target of the default build can be planned.
 
+use mstore::drv::NoFacts;
 use mstore::plan::embedded::{builtin_snapshot, standard_specs};
-use mstore::plan::{Distribution, Graph, How, Lock, NoFacts, Pins};
+use mstore::plan::{Distribution, Graph, How, Lock, Pins};
 
 fn standard() -> Distribution {
     assert!(!standard_specs().is_empty());

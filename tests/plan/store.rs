@@ -3,10 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use mstore::plan::facts::Part;
-use mstore::plan::{
-    Explainer, Facts, Graph, PinKind, Pins, Staleness, StoreFacts, Trees, WalkError,
-};
+use mstore::drv::facts::Part;
+use mstore::drv::{Facts, StoreFacts, Trees};
+use mstore::plan::{Explainer, Graph, PinKind, Pins, Staleness, WalkError};
 use mstore_store::{GcPolicy, Hash, ImportOptions, OpenOptions, Realisation, Store, TreeHash};
 
 use crate::world::World;

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mstore::plan::derivation::Output;
-use mstore::plan::facts::{Part, Realised};
+use mstore::drv::derivation::Output;
+use mstore::drv::facts::{Part, Realised};
+use mstore::drv::{Facts, FactsError, Key, Resolved, TreeChanges, Trees};
 use mstore::plan::{
-    Distribution, Explainer, Facts, FactsError, Graph, Key, Lock, Pin, PinKind, Pins, PlanError,
-    Resolved, Staleness, TreeChanges, Trees,
+    Distribution, Explainer, Graph, Lock, Pin, PinKind, Pins, PlanError, Staleness,
 };
 use mstore_store::{Hash, TreeHash};
 

@@ -8,19 +8,19 @@
 use libfuzzer_sys::fuzz_target;
 
 mod lsp {
-    #[path = "../../../../src/cli/lsp/convert.rs"]
+    #[path = "../../../../src/cli/commands/lsp/convert.rs"]
     mod convert;
     pub mod drive;
     mod host;
     mod model;
-    #[path = "../../../../src/cli/lsp/params.rs"]
+    #[path = "../../../../src/cli/commands/lsp/params.rs"]
     mod params;
     #[allow(dead_code)] // How a conversation ends matters to the stream around it alone.
-    #[path = "../../../../src/cli/lsp/server.rs"]
+    #[path = "../../../../src/cli/commands/lsp/server.rs"]
     mod server;
-    #[path = "../../../../src/cli/lsp/uri.rs"]
+    #[path = "../../../../src/cli/commands/lsp/uri.rs"]
     mod uri;
-    #[path = "../../../../src/cli/lsp/wire.rs"]
+    #[path = "../../../../src/cli/commands/lsp/wire.rs"]
     mod wire;
 }
 

@@ -1,0 +1,20 @@
+//! `mstore completions`
+
+use crate::cli::{Cli, Failure, output};
+use clap::CommandFactory;
+use std::process::ExitCode;
+
+/// Print a completion script
+#[derive(clap::Args)]
+pub struct Args {
+    /// Shell to complete in
+    shell: clap_complete::Shell,
+}
+
+/// Prints the script.
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "mstore", &mut script);
+    output::bytes(&script)?;
+    Ok(ExitCode::SUCCESS)
+}

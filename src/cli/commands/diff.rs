@@ -1,0 +1,210 @@
+//! `mstore diff`
+
+use std::process::ExitCode;
+
+use mstore_lang::Files;
+
+use crate::cli::commands::show::split;
+use crate::cli::context::{Context, Session, current_dir};
+use crate::cli::object::Found;
+use crate::cli::{Failure, object, output, step};
+use crate::drv::tree_changes;
+use crate::plan::{
+    Distribution, GitFiles, Graph, Lock, OneStep, Pairing, Pins, TargetId, diff, diff_steps,
+};
+
+/// Compare derivations
+#[derive(clap::Args)]
+pub struct Args {
+    /// Two targets to compare with each other, or hashes of derivations, keys or trees or their
+    /// beginnings; with --from, the targets to compare between revisions [default then: all of the
+    /// default build]
+    #[arg(value_name = "TARGET|HASH")]
+    targets: Vec<String>,
+    /// Git revision of the specifications to compare from
+    #[arg(long, value_name = "REV")]
+    from: Option<String>,
+    /// Git revision to compare to [default: the files as they are]
+    #[arg(long, value_name = "REV", requires = "from")]
+    to: Option<String>,
+    /// Print Markdown for a review comment
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command. Exits with 1 when something differs.
+pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
+    let session = Session::to_read(context)?;
+    let result = match &args.from {
+        None => {
+            let [a, b] = args.targets.as_slice() else {
+                return Err(Failure::usage("diff compares two targets")
+                    .hint("mstore diff stage3-corei7 stage3-amd64-k8")
+                    .hint("to see what a change of the specifications rebuilds: mstore diff --from HEAD"));
+            };
+            match (step::hash(&session, a)?, step::hash(&session, b)?) {
+                (None, None) => {
+                    let one =
+                        |name: &String| session.graph(std::slice::from_ref(name), Pins::Optional);
+                    diff(&one(a)?, &one(b)?, Pairing::ByClass, &session.facts)?
+                }
+                (x, y) if x.iter().chain(&y).any(step::is_tree) => {
+                    return trees(context, &session, a, b, &args);
+                }
+                (x, y) => {
+                    let (x, y) = steps(&session, (a, x), (b, y))?;
+                    diff_steps(&x, &y, &session.facts)?
+                }
+            }
+        }
+        Some(from) => {
+            let mut names = Vec::with_capacity(args.targets.len());
+            for name in &args.targets {
+                // The same target in both revisions, whatever its derivation is in the other.
+                names.push(match session.hash(name, object::DERIVATION)? {
+                    Some(found) => split(&found.of).0.to_owned(),
+                    None => name.clone(),
+                });
+            }
+            let old = revision(context, &session, from, &names)?;
+            let new = match &args.to {
+                Some(to) => revision(context, &session, to, &names)?,
+                None => {
+                    let ids = chosen(&session.distribution, &names)?;
+                    let recipes = session.recipes(&ids)?;
+                    Graph::build(&recipes, &session.lock, &session.facts, Pins::Optional)?
+                }
+            };
+            diff(&old, &new, Pairing::ByName, &session.facts)?
+        }
+    };
+    if args.json {
+        output::json_pretty(&result)?;
+    } else if args.markdown {
+        output::bytes(result.markdown().as_bytes())?;
+    } else {
+        output::bytes(result.text().as_bytes())?;
+    }
+    Ok(if result.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(crate::cli::failure::FOUND)
+    })
+}
+
+/// The two steps of a comparison in which at least one is named by a hash. A target stands for its step
+/// of the same name.
+fn steps(
+    session: &Session,
+    (a, x): (&str, Option<Found>),
+    (b, y): (&str, Option<Found>),
+) -> Result<(OneStep, OneStep), Failure> {
+    let by_hash = |found: &Option<Found>| match found {
+        Some(found) => step::known(session, found).map(|known| Some(known.step)),
+        None => Ok(None),
+    };
+    let (x, y) = (by_hash(&x)?, by_hash(&y)?);
+    let like = |other: &Option<OneStep>| {
+        let name = other.as_ref().map(|step| step.name.as_str())?;
+        Some(name.split_once(':')?.1.to_owned())
+    };
+    let named = |word: &str, other: &Option<OneStep>| {
+        let (target, step) = split(word);
+        let step = step.map(str::to_owned).or_else(|| like(other));
+        step::of_target(session, target, step.as_deref()).map(|known| known.step)
+    };
+    Ok(match (x, y) {
+        (Some(x), Some(y)) => (x, y),
+        (Some(x), None) => {
+            let y = named(b, &Some(x.clone()))?;
+            (x, y)
+        }
+        (None, y) => {
+            let x = named(a, &y)?;
+            let y = match y {
+                Some(y) => y,
+                None => named(b, &Some(x.clone()))?,
+            };
+            (x, y)
+        }
+    })
+}
+
+/// Compares two trees, path by path.
+fn trees(
+    context: &Context,
+    session: &Session,
+    a: &str,
+    b: &str,
+    args: &Args,
+) -> Result<ExitCode, Failure> {
+    let [a, b] = [a, b].map(|word| object::tree(context, &session.store, word));
+    let (a, b) = (a?.tree, b?.tree);
+    let changes = tree_changes(&session.store, a, b, usize::MAX)?;
+    if args.json {
+        output::json_pretty(&serde_json::json!({
+            "old": a.to_string(),
+            "new": b.to_string(),
+            "paths": changes.paths,
+        }))?;
+    } else if changes.paths.is_empty() {
+        output::line("no difference")?;
+    } else {
+        for path in &changes.paths {
+            output::line(path)?;
+        }
+    }
+    Ok(match changes.paths.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(crate::cli::failure::FOUND),
+    })
+}
+
+fn chosen(distribution: &Distribution, names: &[String]) -> Result<Vec<TargetId>, Failure> {
+    if names.is_empty() {
+        let index = distribution.index();
+        Ok(index.all_of(&index.default_build).collect())
+    } else {
+        // A target that this revision does not have yet, or no more, is part of the answer.
+        let known = names.iter().filter_map(|n| distribution.expand(&[n]).ok());
+        Ok(known.flatten().collect())
+    }
+}
+
+fn revision(
+    context: &Context,
+    session: &Session,
+    revision: &str,
+    names: &[String],
+) -> Result<Graph, Failure> {
+    if session.distribution.is_builtin() {
+        return Err(
+            Failure::usage("the built-in specifications have no revisions")
+                .hint("run it beside your metro.conf, or name it with --file"),
+        );
+    }
+    let entry = session.distribution.entry().to_owned();
+    let folder = entry
+        .parent()
+        .map_or_else(current_dir, |p| Ok(p.to_owned()))?;
+    let files = GitFiles::open(&folder, revision)?;
+    let lock_path = session.distribution.lock_path(session.store.path());
+    // The lock file of that revision, where it is kept there; else today's.
+    let lock = if files.is_file(&lock_path).unwrap_or(false) {
+        Lock::read(&files, &lock_path)?
+    } else {
+        session.lock.clone()
+    };
+    let distribution =
+        Distribution::with_files(Box::new(files), entry, context.definitions().to_vec())?;
+    let recipes = distribution.recipes(&chosen(&distribution, names)?, &lock)?;
+    Ok(Graph::build(
+        &recipes,
+        &lock,
+        &session.facts,
+        Pins::Optional,
+    )?)
+}

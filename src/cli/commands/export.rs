@@ -1,0 +1,410 @@
+//! `mstore export`
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mstore_store::compress::Compression;
+use mstore_store::{
+    ErrorKind, ExportOptions, ImageKind, ImageOptions, OciOptions, Placing, Store, StoreError,
+    TreeHash,
+};
+
+use crate::build::host;
+use crate::cli::context::{Context, Session};
+use crate::cli::object::Named;
+use crate::cli::signals::Stop;
+use crate::cli::whole_file::{Destination, WholeFile};
+use crate::cli::{Failure, object, output};
+use crate::plan::{Pins, Staleness};
+
+/// Write a target or tree to an archive, an image or a folder
+#[derive(clap::Args)]
+pub struct Args {
+    /// A target that is built, a root, or the hash of a tree or its beginning
+    #[arg(value_name = "TARGET|TREE")]
+    what: String,
+    /// File to write; its name tells the form: .tar, .tar.gz, .tar.xz, .tar.zst, .squashfs, .erofs, or
+    /// .oci for a folder; - for a plain archive on standard output [default: the target's name and
+    /// version with .tar.xz, or with the end that goes with --format]
+    #[arg(value_name = "FILE", conflicts_with = "output")]
+    archive: Option<PathBuf>,
+    /// The same
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The form, whatever the file's name
+    #[arg(long, value_name = "FORM")]
+    format: Option<Format>,
+    /// Level of compression, which is part of what makes the bytes: 1 to 19 for
+    /// zst, 0 to 9 for xz, 1 to 9 for gz
+    #[arg(long, value_name = "N")]
+    level: Option<u32>,
+    /// For oci: the machine that can run it, by the name that `uname -m` has [default: that of the
+    /// target, else this one]
+    #[arg(long, value_name = "MACHINE")]
+    machine: Option<String>,
+    /// For oci: the name under which tools find the image in the folder
+    #[arg(long, value_name = "NAME", default_value = "latest")]
+    tag: String,
+    /// For oci: compression of the layer: gz, zst or none
+    #[arg(long, value_name = "FORM", default_value = "gz")]
+    layer: Layer,
+    /// Folder to write instead of an archive: it must not exist, or be empty
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["archive", "output", "format", "level"])]
+    to: Option<PathBuf>,
+    /// How files come to the folder. Nobody may write to files that are linked: they are the store's
+    #[arg(long, value_enum, default_value_t = Mode::Copy, requires = "to")]
+    mode: Mode,
+}
+
+/// How files come to a folder.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Files of their own
+    Copy,
+    /// Files that share their blocks with the store where the file system can, else copies
+    Reflink,
+    /// Further names of files of the store; copies on another file system
+    Link,
+}
+
+/// A form of export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// A plain archive
+    Tar,
+    /// An archive compressed by gzip
+    #[value(name = "tar.gz")]
+    TarGz,
+    /// An archive compressed by xz
+    #[value(name = "tar.xz")]
+    TarXz,
+    /// An archive compressed by zstd
+    #[value(name = "tar.zst")]
+    TarZst,
+    /// A folder in the OCI image layout
+    Oci,
+    /// A squashfs image, made by mksquashfs
+    Squashfs,
+    /// An erofs image, made by mkfs.erofs
+    Erofs,
+}
+
+/// Compression of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Layer {
+    /// gzip, which everything reads
+    Gz,
+    /// zstd
+    Zst,
+    /// None
+    None,
+}
+
+impl Format {
+    fn of_name(name: &str) -> Option<Format> {
+        let lower = name.to_ascii_lowercase();
+        let ends = |all: &[&str]| all.iter().any(|end| lower.ends_with(end));
+        Some(match Compression::from_name(name) {
+            Some(Compression::None) => Format::Tar,
+            Some(Compression::Gzip(_)) => Format::TarGz,
+            Some(Compression::Xz(_)) => Format::TarXz,
+            Some(Compression::Zstd(_)) => Format::TarZst,
+            None if name == "-" => Format::Tar,
+            None if ends(&[".oci"]) => Format::Oci,
+            None if ends(&[".squashfs", ".sqfs"]) => Format::Squashfs,
+            None if ends(&[".erofs"]) => Format::Erofs,
+            None => return None,
+        })
+    }
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Format::Tar => "tar",
+            Format::TarGz => "tar.gz",
+            Format::TarXz => "tar.xz",
+            Format::TarZst => "tar.zst",
+            Format::Oci => "oci",
+            Format::Squashfs => "squashfs",
+            Format::Erofs => "erofs",
+        }
+    }
+
+    fn compression(self) -> Option<Compression> {
+        Compression::from_name(&format!("x.{}", self.suffix()))
+    }
+}
+
+/// Runs the command. The same tree gives the same bytes.
+pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
+    if let Some(to) = &args.to {
+        return folder(context, &args.what, to, args.mode);
+    }
+    let named = args.output.clone().or_else(|| args.archive.clone());
+    let format = match (args.format, &named) {
+        (Some(format), _) => format,
+        (None, None) => Format::TarXz,
+        (None, Some(file)) => {
+            let name = file.to_string_lossy();
+            Format::of_name(&name).ok_or_else(|| {
+                Failure::usage(format!(
+                    "{name}: cannot tell the form of archive from this name"
+                ))
+                .hint(
+                    "use .tar, .tar.gz, .tar.xz, .tar.zst, .oci, .squashfs or .erofs, or --format",
+                )
+            })?
+        }
+    };
+    let image = match format {
+        Format::Squashfs => Some(ImageKind::Squashfs),
+        Format::Erofs => Some(ImageKind::Erofs),
+        _ => None,
+    };
+    if image.is_some() {
+        // These tools read a plain copy of the tree, with its owners.
+        context.enter().map_err(Failure::machine)?;
+    }
+    let store = context.store_to_ask()?;
+    let found = object::tree(context, &store, &args.what)?;
+    let file = named.unwrap_or_else(|| format!("{}.{}", found.name, format.suffix()).into());
+    if file == Path::new("-") && format.compression().is_none() {
+        return Err(Failure::usage("an image cannot go to standard output"));
+    }
+    if let Some(compression) = format.compression() {
+        let compression = levelled(compression, args.level)?;
+        return archive(&store, found.tree, &file, compression);
+    }
+    if let Some(kind) = image {
+        if args.level.is_some() {
+            return Err(Failure::usage("--level: images have none"));
+        }
+        let failed =
+            |e: std::io::Error| Failure::machine(format!("cannot write {}: {e}", file.display()));
+        let Destination::Whole(place) = Destination::of(&file).map_err(failed)? else {
+            return Err(Failure::usage(format!(
+                "{}: an image cannot be written to a device or pipe",
+                file.display()
+            ))
+            .hint("write it to a file, and copy that"));
+        };
+        let options = ImageOptions {
+            stop: Some(Stop::install()?.stopped),
+            ..ImageOptions::new(kind)
+        };
+        store
+            .export_image(found.tree, &place, &options)
+            .map_err(unfinished)?;
+        let size = fs::metadata(&file).map_or(0, |m| m.len());
+        tell!("{}: {}", file.display(), output::size(size));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let machine = args
+        .machine
+        .or(found.platform)
+        .unwrap_or_else(host::machine);
+    let layer = match args.layer {
+        Layer::Gz => Compression::Gzip(Compression::GZIP),
+        Layer::Zst => Compression::Zstd(Compression::ZSTD),
+        Layer::None => Compression::None,
+    };
+    let options = OciOptions {
+        compression: levelled(layer, args.level)?,
+        tag: Some(args.tag),
+        stop: Some(Stop::install()?.stopped),
+        ..OciOptions::for_machine(&machine)
+    };
+    let image = store
+        .export_oci(found.tree, &file, &options)
+        .map_err(unfinished)?;
+    // What it is pinned by is data.
+    output::line(&image.digest)?;
+    tell!(
+        "{}: {} for {}",
+        file.display(),
+        output::size(image.layer_bytes),
+        options.architecture
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What an export could not finish is gone.
+fn unfinished(error: StoreError) -> Failure {
+    match error.kind() {
+        ErrorKind::Interrupted => Failure::interrupted().hint("nothing of the export was kept"),
+        _ => error.into(),
+    }
+}
+
+fn folder(context: &Context, what: &str, to: &Path, mode: Mode) -> Result<ExitCode, Failure> {
+    // Files of many owners are written.
+    context.enter().map_err(Failure::machine)?;
+    let store = context.store_to_ask()?;
+    let tree = object::tree(context, &store, what)?.tree;
+    let how = match mode {
+        Mode::Copy => Placing::Copy,
+        Mode::Reflink => Placing::Reflink,
+        Mode::Link => Placing::Link,
+    };
+    let stop = Stop::install()?.stopped;
+    let placed = store
+        .place_until(tree, to, how, Some(&stop))
+        .map_err(unfinished)?;
+    tell!(
+        "{}: {} files linked, {} cloned, {} copied",
+        to.display(),
+        placed.linked,
+        placed.cloned,
+        placed.copied
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn archive(
+    store: &Store,
+    tree: TreeHash,
+    file: &Path,
+    compression: Compression,
+) -> Result<ExitCode, Failure> {
+    let options = ExportOptions::new(compression);
+    if file == Path::new("-") {
+        let mut out = BufWriter::new(Watched {
+            inner: std::io::stdout().lock(),
+            stop: None,
+            closed: false,
+        });
+        let written = store
+            .export_tar(tree, &mut out, &options)
+            .and_then(|_| flush(&mut out));
+        // A reader that went away ends the command quietly, as elsewhere.
+        let closed = out.get_ref().closed;
+        // What could not be written is not tried again.
+        drop(out.into_parts());
+        if !closed {
+            written?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let failed =
+        |e: std::io::Error| Failure::from(StoreError::io("write", file, e).writing_to(file));
+    let blame = |e: StoreError| match e.kind() {
+        ErrorKind::NoSpace => Failure::from(e.writing_to(file)),
+        _ => Failure::from(e).about(file),
+    };
+    let place = match Destination::of(file).map_err(failed)? {
+        Destination::Whole(place) => place,
+        Destination::Stream => {
+            let out = File::options().write(true).open(file).map_err(failed)?;
+            let mut out = BufWriter::new(out);
+            store.export_tar(tree, &mut out, &options).map_err(blame)?;
+            out.flush().map_err(failed)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let whole = WholeFile::begin(place).map_err(failed)?;
+    // A file without a name goes with the process, so that a signal may end that at once.
+    let stop = match whole.is_nameless() {
+        true => None,
+        false => Some(Stop::install()?.stopped),
+    };
+    let mut out = BufWriter::new(Watched {
+        inner: whole.file(),
+        stop: stop.as_deref(),
+        closed: false,
+    });
+    let written = store
+        .export_tar(tree, &mut out, &options)
+        .map_err(blame)
+        .and_then(|_| out.flush().map_err(failed));
+    drop(out.into_parts());
+    if stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+        return Err(unfinished(StoreError::Interrupted));
+    }
+    written?;
+    whole.finish().map_err(failed)?;
+    let size = fs::metadata(file).map_err(failed)?.len();
+    tell!("{}: {}", file.display(), output::size(size));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn flush(out: &mut impl Write) -> Result<(), StoreError> {
+    out.flush()
+        .map_err(|e| StoreError::io("write to", "stdout", e))
+}
+
+/// Where an archive goes, with an eye on who reads it and on who wants it to stop.
+struct Watched<'a, W> {
+    inner: W,
+    stop: Option<&'a AtomicBool>,
+    /// Nobody reads it any more.
+    closed: bool,
+}
+
+impl<W: Write> Watched<'_, W> {
+    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        self.closed |= matches!(&result, Err(e) if e.kind() == io::ErrorKind::BrokenPipe);
+        result
+    }
+}
+
+impl<W: Write> Write for Watched<'_, W> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            return Err(io::Error::other("interrupted"));
+        }
+        let result = self.inner.write(data);
+        self.note(result)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = self.inner.flush();
+        self.note(result)
+    }
+}
+
+/// The tree of a target that is built, and a name for its archive.
+pub fn target(session: &Session, what: &str) -> Result<Named, Failure> {
+    let graph = session.graph(&[what.to_owned()], Pins::Optional)?;
+    let staleness = Staleness::walk(&graph, &session.facts, &mut ())?;
+    let mut requested = graph.requested();
+    let (Some(target), None) = (requested.next(), requested.next()) else {
+        return Err(Failure::usage(format!(
+            "`{what}` names several targets; one is expected"
+        )));
+    };
+    match staleness.target_tree(target, &session.facts)? {
+        Some(tree) => Ok(Named {
+            tree,
+            name: format!("{}-{}", target.name.replace('/', "-"), target.version),
+            platform: Some(target.platform.clone()),
+        }),
+        None => Err(
+            Failure::usage(format!("{what} is not built, or not up to date"))
+                .hint(format!("build it first: mstore realise {what}")),
+        ),
+    }
+}
+
+/// The compression that a name asks for, with the level that was wished.
+fn levelled(usual: Compression, level: Option<u32>) -> Result<Compression, Failure> {
+    let Some(level) = level else {
+        return Ok(usual);
+    };
+    let (chosen, range) = match usual {
+        Compression::None => return Err(Failure::usage("--level: this form is not compressed")),
+        Compression::Gzip(_) => (Compression::Gzip(level), 1..=9),
+        Compression::Xz(_) => (Compression::Xz(level), 0..=9),
+        Compression::Zstd(_) => (Compression::Zstd(level.cast_signed()), 1..=19),
+    };
+    if range.contains(&level) {
+        Ok(chosen)
+    } else {
+        Err(Failure::usage(format!(
+            "--level: {level} is not from {} to {}",
+            range.start(),
+            range.end()
+        )))
+    }
+}

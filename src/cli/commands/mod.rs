@@ -1,0 +1,27 @@
+//! The commands: one file or folder each, none imports another. A command is its arguments and one
+//! function over the [`Context`](super::context::Context).
+
+pub mod check;
+pub mod completions;
+pub mod copy;
+pub mod diff;
+pub mod eval;
+pub mod export;
+pub mod fmt;
+pub mod gc;
+pub mod graph;
+pub mod key;
+pub mod list;
+pub mod lock;
+pub mod log;
+#[cfg(feature = "lsp")]
+pub mod lsp;
+pub mod man;
+pub mod realise;
+pub mod seed;
+pub mod serve;
+pub mod shell;
+pub mod show;
+pub mod snapshot;
+pub mod store;
+pub mod why;

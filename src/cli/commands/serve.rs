@@ -1,0 +1,158 @@
+//! `mstore serve`
+
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+
+use mstore_store::Store;
+use mstore_store::transfer::{Fact, Progress, ReceiveOptions, TransferError};
+
+use crate::cli::Failure;
+use crate::cli::commands::copy;
+use crate::cli::context::Context;
+use crate::cli::transfer::{self, TrustArgs};
+use crate::share::wire::{Counts, Push, Wire};
+use crate::share::{LocalPeer, Parcel, Trust};
+
+/// Let others copy from this store
+#[derive(clap::Args)]
+pub struct Args {
+    /// Address and port to listen at; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8787")]
+    listen: String,
+    /// Speak with one other mstore over stdin and stdout, as over ssh; it may also copy to this store
+    #[arg(long, conflicts_with = "listen")]
+    stdio: bool,
+    /// Print one line of JSON when it listens, and one when it ends
+    #[arg(long, conflicts_with = "stdio")]
+    json: bool,
+    #[command(flatten)]
+    trust: TrustArgs,
+}
+
+/// Runs the command.
+pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
+    if !args.stdio {
+        return web(context, &args);
+    }
+    let config = context.config()?;
+    let trust = transfer::trust(&config, &args.trust)?;
+    let store = open(context)?;
+    let peer = LocalPeer::new(&store)?;
+    let wire = Wire::new(
+        "the other end",
+        Box::new(std::io::stdin()),
+        Box::new(std::io::stdout()),
+    )?;
+    let served = wire.serve(&peer, &mut |wire, facts, push| {
+        receive(&store, wire, facts, &push, &trust).map_err(|e| e.to_string())
+    });
+    match served {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        // It was told already, and is nobody's fault here.
+        Err(TransferError::Peer { .. }) => Ok(ExitCode::from(crate::cli::failure::MACHINE)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(feature = "http"))]
+fn web(_: &Context, _: &Args) -> Result<ExitCode, Failure> {
+    Err(Failure::usage(
+        "this mstore was built without the feature `http`",
+    ))
+}
+
+/// Serves the store as a cache, read-only, until it is told to stop.
+#[cfg(feature = "http")]
+fn web(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
+    use std::sync::atomic::Ordering;
+
+    use crate::cli::output;
+
+    let store = context.store_to_read()?;
+    let stop = crate::cli::signals::Stop::install()?;
+    let failed =
+        |e: std::io::Error| Failure::machine(format!("cannot listen at {}: {e}", args.listen));
+    let server = crate::serve::cache::WebServer::bind(&store, &args.listen).map_err(failed)?;
+    let address = server.address().map_err(failed)?;
+    if args.json {
+        output::json(&serde_json::json!({
+            "listening": address.to_string(),
+            "url": format!("http://{address}"),
+            "store": store.path().display().to_string(),
+        }))?;
+    } else {
+        tell!(
+            "serving {} at http://{address}; Ctrl-C ends it",
+            store.path().display()
+        );
+    }
+    server.run(&stop.stopped).map_err(failed)?;
+    let counters = server.counters();
+    let get = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
+    let (connections, requests, bytes) = (
+        get(&counters.connections),
+        get(&counters.requests),
+        get(&counters.bytes),
+    );
+    if args.json {
+        output::json(&serde_json::json!({
+            "connections": connections,
+            "requests": requests,
+            "bytes": bytes,
+        }))?;
+    } else {
+        tell!("answered {requests} requests, {}", output::size(bytes));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A store that may be written is, and is made if it is absent.
+fn open(context: &Context) -> Result<Store, Failure> {
+    let path = context.store_path()?;
+    if path.join("format").exists() {
+        context.store_to_read()
+    } else {
+        context.store()
+    }
+}
+
+fn receive(
+    store: &Store,
+    wire: &Wire,
+    facts: Vec<Fact>,
+    push: &Push,
+    trust: &Trust,
+) -> Result<Counts, Failure> {
+    let blind = Trust::blind();
+    let trust = if push.blind { &blind } else { trust };
+    let mut parcel = Parcel::default();
+    for fact in facts {
+        trust.check(&fact).map_err(|why| {
+            Failure::machine(format!(
+                "{why}; it needs a key that is trusted there, or --trust-unsigned"
+            ))
+        })?;
+        parcel.facts.insert(fact.realisation.key, fact);
+    }
+    let progress = |p: &Progress| {
+        wire.note_progress((
+            p.objects,
+            p.objects_wanted,
+            p.bytes,
+            p.content,
+            p.content_wanted,
+        ));
+    };
+    let never = AtomicBool::new(false);
+    let options = ReceiveOptions {
+        cancel: &never,
+        progress: &progress,
+        dry_run: push.dry_run,
+    };
+    let received = store.receive(wire, &push.trees, &options)?;
+    if !push.dry_run {
+        copy::settle(store, &parcel, &push.trees, push.root.as_deref())?;
+    }
+    let r = received;
+    Ok((r.objects, r.objects, r.bytes, r.content, r.content))
+}

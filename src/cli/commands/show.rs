@@ -1,0 +1,118 @@
+//! `mstore show`
+
+use std::process::ExitCode;
+
+use crate::cli::context::{Context, Session};
+use crate::cli::{Failure, output, step};
+use crate::plan::view::{DerivationView, TargetView};
+use crate::plan::{Pins, Staleness};
+
+/// Show the derivations of a target
+#[derive(clap::Args)]
+pub struct Args {
+    /// A target, one of its steps as TARGET:STEP, or the hash of a derivation, key or tree or its
+    /// beginning
+    #[arg(value_name = "TARGET|HASH")]
+    target: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
+    let session = Session::to_read(context)?;
+    if let Some(found) = step::hash(&session, &args.target)? {
+        let known = step::known(&session, &found)?;
+        let mut view = DerivationView::alone(&known.step.derivation, &known.step.trees);
+        view.key = known.key.map(|k| k.to_string());
+        view.tree = known.tree.map(|t| t.to_string());
+        if args.json {
+            output::json_pretty(&view)?;
+        } else {
+            let mut text = String::new();
+            show_step(&view, &mut text);
+            output::line(text.trim_start())?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (target, step) = split(&args.target);
+    let graph = session.graph(&[target.to_owned()], Pins::Optional)?;
+    let staleness = Staleness::walk(&graph, &session.facts, &mut ())?;
+    for target in graph.requested() {
+        let mut view = TargetView::new(&graph, target, Some(&staleness));
+        if let Some(step) = step {
+            view.steps
+                .retain(|s| s.name.rsplit_once(':').is_some_and(|(_, n)| n == step));
+            if view.steps.is_empty() {
+                let all: Vec<&str> = target
+                    .nodes
+                    .iter()
+                    .map(|&n| graph.nodes()[n].step.as_str())
+                    .collect();
+                return Err(
+                    Failure::usage(format!("{} has no step `{step}`", target.name))
+                        .hint(format!("its steps are: {}", all.join(" "))),
+                );
+            }
+        }
+        if args.json {
+            output::json_pretty(&view)?;
+            continue;
+        }
+        let tree = staleness.target_tree(target, &session.facts)?;
+        let mut text = format!(
+            "{} ({}), version {}\n  derivation {}\n  tree {}",
+            view.name,
+            view.full_name,
+            view.version,
+            view.drv,
+            tree.map_or("not built".to_owned(), |t| t.to_string())
+        );
+        for step in &view.steps {
+            show_step(step, &mut text);
+        }
+        output::line(text)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `TARGET:STEP` in its two parts.
+pub fn split(name: &str) -> (&str, Option<&str>) {
+    match name.split_once(':') {
+        Some((target, step)) => (target, Some(step)),
+        None => (name, None),
+    }
+}
+
+fn show_step(step: &DerivationView, text: &mut String) {
+    text.push_str(&format!("\n\n{}\n  derivation {}", step.name, step.drv));
+    if let Some(tree) = &step.tree {
+        text.push_str(&format!("\n  tree {tree}"));
+    }
+    for input in &step.inputs {
+        let from = input
+            .from
+            .as_ref()
+            .or(input.tree.as_ref())
+            .or(input.unpinned.as_ref());
+        text.push_str(&format!(
+            "\n  {} at {}: {}{}",
+            input.role,
+            input.at,
+            from.map_or("?", String::as_str),
+            input
+                .path
+                .as_ref()
+                .map_or(String::new(), |p| format!(" ({p} of it)"))
+        ));
+    }
+    for (name, value) in &step.env {
+        text.push_str(&format!("\n  env {name}={value}"));
+    }
+    for phase in &step.phases {
+        for line in &phase.script {
+            text.push_str(&format!("\n    {line}"));
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! `mstore snapshot`
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use mstore_store::tar::StripTop;
+use mstore_store::{GitOptions, ImportOptions, Mtime, TarOptions};
+
+use crate::cli::commands::seed;
+use crate::cli::context::Context;
+use crate::cli::{Failure, output, provide};
+use crate::plan::{Pin, PinKind};
+
+/// Import snapshots
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Import a ports tree from a folder, a revision of a git repository or an archive
+    Import(Import),
+}
+
+#[derive(clap::Args)]
+struct Import {
+    /// A folder, a git repository or an archive
+    #[arg(value_name = "DIR|GIT|TARBALL")]
+    from: PathBuf,
+    /// Name in the lock file [default: the last part of the path without endings]
+    #[arg(long)]
+    name: Option<String>,
+    /// Revision of a git repository; without it a folder is taken as it is, a bare repository at
+    /// HEAD
+    #[arg(long, value_name = "REV")]
+    rev: Option<String>,
+    /// Time stamp of everything in the snapshot, which is SOURCE_DATE_EPOCH in builds, in seconds
+    /// since 1970 [default: 1980-01-01, so that only content counts]
+    #[arg(long, value_name = "SECONDS")]
+    epoch: Option<i64>,
+    /// Keep the single top folder of an archive
+    #[arg(long)]
+    keep_top: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
+    let Command::Import(args) = args.command;
+    let from = args.from.as_path();
+    let absent = |e| {
+        Failure::usage(format!("cannot find {}: {e}", from.display()))
+            .hint("give the path of a folder, a git repository or an archive")
+    };
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => {
+            let whole = fs::canonicalize(from).map_err(absent)?;
+            seed::name_of(&whole)?
+        }
+    };
+    let meta = fs::metadata(from).map_err(absent)?;
+    let mut session = provide::session(context)?;
+    let mtime = args
+        .epoch
+        .map_or(ImportOptions::SNAPSHOT_MTIME, |secs| Mtime {
+            secs,
+            nanos: 0,
+        });
+    let bare = meta.is_dir() && from.join("HEAD").is_file() && from.join("objects").is_dir();
+    let revision = args.rev.as_deref().or(bare.then_some("HEAD"));
+    let (imported, date, origin) = if let Some(revision) = revision {
+        let options = GitOptions {
+            normalise: Some(mtime),
+            ..GitOptions::default()
+        };
+        let git = session.store.import_git(from, revision, &options)?;
+        for path in &git.submodules {
+            tell!("note: {path} is a submodule; it is an empty folder in the snapshot");
+        }
+        (
+            git.imported,
+            provide::date(git.date),
+            format!("git {}", git.commit),
+        )
+    } else if meta.is_dir() {
+        let options = ImportOptions {
+            normalise: Some(mtime),
+            // What git keeps beside the sources is not part of them.
+            exclude: vec![".git".into()],
+            ..ImportOptions::default()
+        };
+        let imported = session
+            .store
+            .import_dir(from, &options)
+            .map_err(|e| Failure::from(e).about(from))?;
+        (imported, provide::today(), "folder".to_owned())
+    } else {
+        let input = File::open(from)
+            .map_err(|e| Failure::usage(format!("cannot open {}: {e}", from.display())))?;
+        let imported = session
+            .store
+            .import_tar(input, &tar_options(mtime, !args.keep_top))
+            .map_err(|e| seed::refused(e, from))?;
+        (imported, provide::today(), "archive".to_owned())
+    };
+    let mut pin = Pin::new(imported.tree, Some(date));
+    pin.epoch = args.epoch;
+    pin.origin = Some(origin);
+    let details = format!(
+        "{} entries, {}; the store grew by {}",
+        imported.entries,
+        output::size(imported.bytes),
+        output::size(imported.new_bytes)
+    );
+    seed::pinned(
+        &mut session,
+        PinKind::Snapshot,
+        &name,
+        pin,
+        args.json,
+        &details,
+    )
+}
+
+fn tar_options(mtime: Mtime, strip: bool) -> TarOptions {
+    TarOptions {
+        normalise: Some(mtime),
+        strip_top: if strip {
+            StripTop::IfSingle
+        } else {
+            StripTop::No
+        },
+        ..TarOptions::snapshot()
+    }
+}

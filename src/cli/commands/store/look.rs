@@ -1,0 +1,513 @@
+//! `mstore store ls`, `cat`, `du`, `stat`, `path`, `find`, `info`: looking around in the store.
+
+use std::io::Read;
+use std::process::ExitCode;
+
+use mstore_store::{Found, Kind, Meta, Store, TreeHash, Wanted};
+use serde_json::{Value, json};
+
+use crate::cli::commands::gc::Wishes;
+use crate::cli::context::Context;
+use crate::cli::output::{escaped, time};
+use crate::cli::{Failure, object, output};
+use crate::plan::name::glob;
+
+/// A place in a tree.
+#[derive(clap::Args)]
+pub struct Where {
+    /// A target, a root, or the hash of a tree or its beginning, and a path in it
+    #[arg(value_name = "TREE[:PATH]")]
+    place: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Where {
+    fn find<'a>(&'a self, context: &Context) -> Result<(Store, TreeHash, &'a str), Failure> {
+        let store = context.store_to_read()?;
+        let (what, path) = object::split(&self.place);
+        let tree = object::tree(context, &store, what)?.tree;
+        Ok((store, tree, path))
+    }
+}
+
+/// Lists a directory, or tells about one entry.
+pub fn ls(context: &Context, at: &Where, recursive: bool) -> Result<ExitCode, Failure> {
+    let (store, tree, path) = at.find(context)?;
+    let found = store.look_up(tree, path, true)?;
+    let mut rows = Vec::new();
+    match found.kind {
+        Kind::Dir { .. } => list(&store, &found, "", recursive, &mut rows)?,
+        _ => rows.push((plain(&found.path), found)),
+    }
+    if at.json {
+        let all: Vec<Value> = rows.iter().map(|(name, f)| describe(name, f)).collect();
+        output::json_pretty(&all)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let width = |f: fn(&Found) -> String| rows.iter().map(|(_, r)| f(r).len()).max().unwrap_or(0);
+    let owner = |f: &Found| format!("{} {}", f.meta.uid, f.meta.gid);
+    let (owners, sizes) = (width(owner), width(size_text));
+    for (name, found) in &rows {
+        let arrow = match &found.kind {
+            Kind::Symlink { target } => format!(" -> {}", text(target)),
+            _ => String::new(),
+        };
+        output::line(format!(
+            "{}{} {:owners$} {:>sizes$} {} {name}{arrow}",
+            letter(&found.kind),
+            permissions(found.meta.mode),
+            owner(found),
+            size_text(found),
+            time(found.meta.mtime.secs),
+            name = escaped(name),
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(
+    store: &Store,
+    dir: &Found,
+    before: &str,
+    recursive: bool,
+    rows: &mut Vec<(String, Found)>,
+) -> Result<(), Failure> {
+    let Kind::Dir { manifest } = dir.kind else {
+        return Ok(());
+    };
+    for entry in store.manifest(manifest)?.entries() {
+        let name = format!("{before}{}", plain(&entry.name));
+        let found = Found {
+            path: entry.name.clone(),
+            meta: entry.meta.clone(),
+            kind: entry.kind.clone(),
+        };
+        let below = (recursive && matches!(found.kind, Kind::Dir { .. })).then(|| found.clone());
+        rows.push((name.clone(), found));
+        if let Some(below) = below {
+            list(store, &below, &format!("{name}/"), true, rows)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a file's content to standard output.
+pub fn cat(context: &Context, at: &str) -> Result<ExitCode, Failure> {
+    let store = context.store_to_read()?;
+    let (what, path) = object::split(at);
+    let tree = object::tree(context, &store, what)?.tree;
+    let found = store.look_up(tree, path, true)?;
+    let Kind::File { blob, .. } = found.kind else {
+        return Err(Failure::usage(format!(
+            "{} is a {}, not a file",
+            shown(&found.path),
+            found.kind.word()
+        )));
+    };
+    let mut reader = store.open_blob(blob)?;
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(ExitCode::SUCCESS),
+            Ok(n) => output::bytes(&buffer[..n])?,
+            Err(e) => return Err(Failure::machine(format!("cannot read {blob}: {e}"))),
+        }
+    }
+}
+
+/// Tells everything about one entry; a link is not followed.
+pub fn stat(context: &Context, at: &Where) -> Result<ExitCode, Failure> {
+    let (store, tree, path) = at.find(context)?;
+    let found = store.look_up(tree, path, false)?;
+    let name = match found.path.is_empty() {
+        true => "/".to_owned(),
+        false => plain(&found.path),
+    };
+    let mut value = describe(&name, &found);
+    value["tree"] = tree.to_string().into();
+    let path = &found.path;
+    let groups = store.tree(tree)?.links;
+    if let Some(group) = groups.iter().find(|group| group.contains(path)) {
+        let names: Vec<String> = group.iter().map(|p| plain(p)).collect();
+        value["hard_links"] = names.into();
+    }
+    let xattrs: serde_json::Map<String, Value> = found
+        .meta
+        .xattrs
+        .iter()
+        .map(|(name, value)| (plain(name), plain(value).into()))
+        .collect();
+    value["xattrs"] = xattrs.into();
+    if at.json {
+        output::json_pretty(&value)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let value = match value {
+            Value::String(text) => text.clone(),
+            Value::Array(all) => {
+                let all: Vec<&str> = all.iter().filter_map(Value::as_str).collect();
+                all.join(" ")
+            }
+            Value::Object(all) => {
+                let all: Vec<String> = all
+                    .iter()
+                    .map(|(n, v)| format!("{n}={}", v.as_str().unwrap_or_default()))
+                    .collect();
+                all.join(" ")
+            }
+            other => other.to_string(),
+        };
+        if !value.is_empty() {
+            output::line(format!("{name}: {}", escaped(&value)))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tells what a tree takes.
+pub fn du(context: &Context, at: &Where) -> Result<ExitCode, Failure> {
+    let (store, tree, path) = at.find(context)?;
+    let usage = store.usage(tree, path)?;
+    let shared = usage.stored - usage.unique;
+    if at.json {
+        output::json_pretty(&json!({
+            "tree": tree.to_string(),
+            "path": path,
+            "entries": usage.entries,
+            "bytes": usage.bytes,
+            "objects": usage.objects,
+            "stored": usage.stored,
+            "unique": usage.unique,
+            "shared": shared,
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::line(format!(
+        "{} entries, {} of content\nin the store {}: {} of this tree alone, {} shared with other trees",
+        usage.entries,
+        output::size(usage.bytes),
+        output::size(usage.stored),
+        output::size(usage.unique),
+        output::size(shared),
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Names the folder in which a tree lies on disk, checking it out if need be.
+pub fn path(context: &Context, at: &Where) -> Result<ExitCode, Failure> {
+    context.enter().map_err(Failure::machine)?;
+    let (store, tree, path) = at.find(context)?;
+    let found = store.look_up(tree, path, true)?;
+    let checkout = store.checkout_whole(tree)?;
+    let Some(folder) = checkout.layers().first() else {
+        return Err(Failure::machine(format!("{tree} has no checkout")));
+    };
+    let mut full = folder.clone();
+    if !found.path.is_empty() {
+        full.push(std::os::unix::ffi::OsStrExt::from_bytes(&found.path[..]) as &std::ffi::OsStr);
+    }
+    if at.json {
+        output::json_pretty(&json!({ "tree": tree.to_string(), "path": full.to_string_lossy() }))?;
+    } else {
+        output::line(full.display())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What to look for, and where.
+#[derive(clap::Args)]
+pub struct Find {
+    /// The hash of a directory or of a file's content, its beginning, or a pattern of file names
+    #[arg(value_name = "HASH|PATTERN")]
+    what: String,
+    /// Look in this tree only: a target, a root, or the hash of a tree or its beginning
+    #[arg(long = "in", value_name = "TREE")]
+    within: Vec<String>,
+    /// Take WHAT as a pattern of file names though it looks like a hash
+    #[arg(long)]
+    name: bool,
+    /// Stop after so many
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Tells which trees have something, and where.
+pub fn find(context: &Context, args: &Find) -> Result<ExitCode, Failure> {
+    let store = context.store_to_read()?;
+    let mut trees = Vec::new();
+    for tree in &args.within {
+        trees.push(object::tree(context, &store, tree)?.tree);
+    }
+    if args.within.is_empty() {
+        trees = store.trees()?;
+    }
+    let fits = |name: &[u8]| glob(&args.what, &String::from_utf8_lossy(name));
+    let known = match object::is_prefix(&args.what) && !args.name {
+        true => object::find(&store, &args.what, object::OBJECT)?,
+        false => None,
+    };
+    let wanted = match known {
+        Some(found) => Wanted::Object(found.hash),
+        None => Wanted::Name(&fits),
+    };
+    let limit = args.limit.unwrap_or(usize::MAX);
+    let mut found = Vec::new();
+    if limit > 0 {
+        store.find_in_trees(&trees, &wanted, &mut |place| {
+            found.push(place);
+            found.len() < limit
+        })?;
+    }
+    let mut names = std::collections::BTreeMap::<TreeHash, Vec<String>>::new();
+    for r in store.realisations(None)? {
+        let all = names.entry(r.tree).or_default();
+        if !all.contains(&r.name) {
+            all.push(r.name);
+        }
+    }
+    for root in store.roots()? {
+        let name = format!("root {}", root.name);
+        names.entry(root.tree).or_default().push(name);
+    }
+    let names = |tree| names.get(tree).cloned().unwrap_or_default();
+    if args.json {
+        let all: Vec<Value> = found
+            .iter()
+            .map(|p| json!({ "tree": p.tree.to_string(), "names": names(&p.tree), "path": p.path }))
+            .collect();
+        output::json_pretty(&all)?;
+    } else {
+        for place in &found {
+            let names = names(&place.tree);
+            let names = match names.is_empty() {
+                true => String::new(),
+                false => format!(" ({})", names.join(", ")),
+            };
+            let path = match place.path.is_empty() {
+                true => "/".to_owned(),
+                false => escaped(&place.path),
+            };
+            output::line(format!("{}:{path}{names}", place.tree))?;
+        }
+    }
+    Ok(if found.is_empty() {
+        if !args.json {
+            tell!("nothing found");
+        }
+        ExitCode::from(crate::cli::failure::FOUND)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// Tells numbers about the store.
+pub fn info(context: &Context, as_json: bool) -> Result<ExitCode, Failure> {
+    let config = context.config()?.gc;
+    let store = context.store_to_read()?;
+    let info = store.info()?;
+    let policy = Wishes::default().policy(&store, &config, None)?;
+    let garbage = store.gc(&policy, true)?;
+    let ratio = match info.stored_bytes {
+        0 => 1.0,
+        stored => (info.tree_bytes as f64 / stored as f64 * 100.0).round() / 100.0,
+    };
+    if as_json {
+        output::json_pretty(&json!({
+            "path": store.path().to_string_lossy(),
+            "packs": info.packs,
+            "pack_bytes": info.pack_bytes,
+            "trees": info.trees,
+            "directories": info.manifests,
+            "blobs": info.blobs,
+            "blob_bytes": info.blob_bytes,
+            "stored_bytes": info.stored_bytes,
+            "tree_entries": info.tree_entries,
+            "tree_bytes": info.tree_bytes,
+            "ratio": ratio,
+            "realisations": info.realisations,
+            "attempts": info.attempts,
+            "roots": info.roots,
+            "checkouts": info.checkouts,
+            "garbage_bytes": garbage.freed,
+            "garbage_objects": garbage.objects_gone,
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let size = output::size;
+    output::line(format!(
+        "{}\n\
+         {} trees with {} entries, {} of content\n\
+         kept as {} directories and {} contents of files, {}, compressed {}: {ratio} to 1\n\
+         {} packs, {}; {} checkouts and layers\n\
+         {} realisations, {} attempts, {} roots\n\
+         the next gc would free {} ({} objects)",
+        store.path().display(),
+        info.trees,
+        info.tree_entries,
+        size(info.tree_bytes),
+        info.manifests,
+        info.blobs,
+        size(info.blob_bytes),
+        size(info.stored_bytes),
+        info.packs,
+        size(info.pack_bytes),
+        info.checkouts,
+        info.realisations,
+        info.attempts,
+        info.roots,
+        size(garbage.freed),
+        garbage.objects_gone,
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Named roots.
+#[derive(clap::Subcommand)]
+pub enum Roots {
+    /// List them
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Name a tree, so that gc keeps it
+    Add {
+        /// The name
+        name: String,
+        /// A target, a root, or the hash of a tree or its beginning
+        #[arg(value_name = "TREE")]
+        tree: String,
+    },
+    /// Take a name away
+    Remove {
+        /// The name
+        name: String,
+    },
+}
+
+/// Lists, adds and removes named roots.
+pub fn roots(context: &Context, command: &Roots) -> Result<ExitCode, Failure> {
+    match command {
+        Roots::List { json: as_json } => {
+            let all = context.store_to_read()?.roots()?;
+            if *as_json {
+                let all: Vec<Value> = all
+                    .iter()
+                    .map(|r| json!({ "name": r.name, "tree": r.tree.to_string() }))
+                    .collect();
+                output::json_pretty(&all)?;
+            } else {
+                for root in all {
+                    output::line(format!("{} {}", root.name, root.tree))?;
+                }
+            }
+        }
+        Roots::Add { name, tree } => {
+            let store = context.store_to_read()?;
+            let tree = object::tree(context, &store, tree)?.tree;
+            store.add_root(name, tree)?;
+        }
+        Roots::Remove { name } => {
+            if !context.store_to_read()?.remove_root(name)? {
+                return Err(Failure::usage(format!("there is no root {name}"))
+                    .hint("`mstore store root list` shows what there is"));
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One entry, in the form that scripts rely on.
+fn describe(name: &str, found: &Found) -> Value {
+    let Meta {
+        mode,
+        uid,
+        gid,
+        mtime,
+        ..
+    } = &found.meta;
+    let mut value = json!({
+        "name": name,
+        "kind": found.kind.word(),
+        "mode": format!("{mode:04o}"),
+        "uid": uid,
+        "gid": gid,
+        "mtime": mtime.secs,
+        "mtime_nanos": mtime.nanos,
+    });
+    match &found.kind {
+        Kind::File { blob, size } => {
+            value["size"] = (*size).into();
+            value["hash"] = blob.to_string().into();
+        }
+        Kind::Dir { manifest } => value["hash"] = manifest.to_string().into(),
+        Kind::Symlink { target } => value["target"] = plain(target).into(),
+        Kind::Char { major, minor } | Kind::Block { major, minor } => {
+            value["major"] = (*major).into();
+            value["minor"] = (*minor).into();
+        }
+        _ => {}
+    }
+    value
+}
+
+fn letter(kind: &Kind) -> char {
+    match kind {
+        Kind::File { .. } => '-',
+        Kind::Dir { .. } => 'd',
+        Kind::Symlink { .. } => 'l',
+        Kind::Char { .. } => 'c',
+        Kind::Block { .. } => 'b',
+        Kind::Fifo => 'p',
+        Kind::Socket => 's',
+    }
+}
+
+/// `rwxr-sr-x`
+fn permissions(mode: impl Into<u32>) -> String {
+    let mode = mode.into();
+    let mut out = String::new();
+    for (shift, special, set) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
+        let bits = mode >> shift;
+        out.push(if bits & 4 != 0 { 'r' } else { '-' });
+        out.push(if bits & 2 != 0 { 'w' } else { '-' });
+        out.push(match (mode & special != 0, bits & 1 != 0) {
+            (false, false) => '-',
+            (false, true) => 'x',
+            (true, true) => set,
+            (true, false) => set.to_ascii_uppercase(),
+        });
+    }
+    out
+}
+
+fn size_text(found: &Found) -> String {
+    match &found.kind {
+        Kind::File { size, .. } => size.to_string(),
+        Kind::Char { major, minor } | Kind::Block { major, minor } => format!("{major},{minor}"),
+        _ => "-".to_owned(),
+    }
+}
+
+/// Bytes as text, for scripts.
+fn plain(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Bytes as text for people.
+fn text(bytes: &[u8]) -> String {
+    escaped(&plain(bytes))
+}
+
+fn shown(path: &[u8]) -> String {
+    match path.is_empty() {
+        true => "/".to_owned(),
+        false => text(path),
+    }
+}

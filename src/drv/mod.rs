@@ -1,0 +1,19 @@
+//! The contract between planning and building: one build step as data, its two hashes, and the
+//! facts that are remembered about steps.
+//!
+//! - [`derivation`]: derivations, the [`DrvHash`] that names one before it is built, and the [`Key`]
+//!   that its realisation is stored under;
+//! - [`facts`]: the traits through which a plan asks what was realised and what trees hold;
+//! - [`store_facts`]: the answers of a real store; [`tree_diff`]: the paths in which two trees differ.
+//!
+//! Nothing in here knows specifications: a builder, a worker and a peer need no more than this.
+
+pub mod derivation;
+pub mod facts;
+pub mod store_facts;
+pub mod tree_diff;
+
+pub use derivation::{Derivation, DrvHash, Key, Resolved, Role, target_key};
+pub use facts::{Facts, FactsError, NoFacts, Trees};
+pub use store_facts::{StoreFacts, part_key};
+pub use tree_diff::{Change, PathChange, TreeChanges, tree_changes};

@@ -1,0 +1,53 @@
+//! A binary cache as a peer.
+
+use mstore_store::transfer::cache::CacheReader;
+use mstore_store::transfer::{Fact, Object, Source, TransferError};
+use mstore_store::{Hash, ScratchDir, TreeHash};
+
+use super::peer::{Ask, Offer, Peer};
+
+/// A cache in a folder or on a web server.
+pub struct CachePeer {
+    reader: CacheReader,
+    /// Where the reader keeps packs for a while.
+    _scratch: Option<ScratchDir>,
+}
+
+impl CachePeer {
+    /// Reads from a cache; its temporary files are in `scratch`.
+    pub fn new(reader: CacheReader, scratch: Option<ScratchDir>) -> Self {
+        CachePeer {
+            reader,
+            _scratch: scratch,
+        }
+    }
+}
+
+impl Source for CachePeer {
+    fn name(&self) -> String {
+        self.reader.name()
+    }
+
+    fn fetch(
+        &self,
+        wanted: &[Hash],
+        take: &mut dyn FnMut(Object) -> Result<(), TransferError>,
+    ) -> Result<(), TransferError> {
+        self.reader.fetch(wanted, take)
+    }
+}
+
+impl Peer for CachePeer {
+    fn facts(&self, ask: &Ask) -> Result<Vec<Fact>, TransferError> {
+        self.reader.facts(&ask.keys, &ask.drvs)
+    }
+
+    fn offer(&self, trees: &[TreeHash]) -> Result<Vec<Option<Offer>>, TransferError> {
+        let mut offers = Vec::new();
+        for tree in trees {
+            let bytes = self.reader.offer(*tree)?;
+            offers.push(bytes.map(|bytes| Offer { bytes: Some(bytes) }));
+        }
+        Ok(offers)
+    }
+}

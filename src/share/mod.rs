@@ -1,0 +1,18 @@
+//! Moving results between stores: peers, trust, substitution.
+
+pub mod address;
+pub mod cache;
+#[cfg(feature = "http")]
+pub mod http_client;
+pub mod parcel;
+pub mod peer;
+pub mod ssh;
+pub mod substitute;
+pub mod trust;
+pub mod wire;
+
+pub use address::{Remote, RemoteError};
+pub use parcel::Parcel;
+pub use peer::{Ask, LocalPeer, Offer, Peer};
+pub use substitute::Substitute;
+pub use trust::{PublicKey, SecretKey, Trust};

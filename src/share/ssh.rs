@@ -1,0 +1,282 @@
+//! The same program at the other end of an ssh connection.
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use mstore_store::transfer::{Fact, Object, Source, TransferError};
+use mstore_store::{Hash, TreeHash};
+
+use super::address::SshAddress;
+use super::peer::{Ask, Offer, Peer};
+use super::wire::Wire;
+
+/// How to start ssh.
+#[derive(Clone, Debug)]
+pub struct SshOptions {
+    /// The program and its first options.
+    pub command: Vec<String>,
+    /// The name of mstore at the other end.
+    pub remote_program: String,
+    /// Seconds that connecting may take, and then each answer; nobody is asked for a password then.
+    pub unattended: Option<u32>,
+}
+
+/// A connection under way: ssh has been started, and nothing was said yet.
+#[derive(Debug)]
+pub struct Started {
+    name: String,
+    child: Running,
+    patience: Option<Duration>,
+}
+
+/// A process that ends, at the latest, with this.
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    /// How often it is looked whether it ended by itself.
+    tries: u32,
+}
+
+impl Running {
+    /// Gives a process whose pipes are closed a moment to end by itself. Returns its exit status.
+    fn end(&mut self) -> Option<i32> {
+        for _ in 0..self.tries {
+            match self.child.try_wait() {
+                Ok(None) => std::thread::sleep(Duration::from_millis(20)),
+                Ok(Some(status)) => return status.code(),
+                Err(_) => return None,
+            }
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        None
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.child.stdin.is_some() {
+            // Nothing was ever said, and nobody waits for what it may say.
+            self.tries = 0;
+        }
+        self.end();
+    }
+}
+
+/// A pipe on which nothing is waited for longer than that.
+struct Patient<T> {
+    pipe: T,
+    patience: Option<Duration>,
+}
+
+/// So much can be written to a pipe that takes anything, without waiting.
+const AT_ONCE: usize = 4096;
+
+impl<T: AsFd> Patient<T> {
+    fn wait(&self, flags: rustix::event::PollFlags) -> io::Result<()> {
+        let Some(patience) = self.patience else {
+            return Ok(());
+        };
+        let seconds = i64::try_from(patience.as_secs()).unwrap_or(i64::MAX);
+        let time = rustix::time::Timespec {
+            tv_sec: seconds,
+            tv_nsec: patience.subsec_nanos().into(),
+        };
+        let mut fds = [rustix::event::PollFd::new(&self.pipe, flags)];
+        match rustix::event::poll(&mut fds, Some(&time)) {
+            Ok(0) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no answer within {seconds} s"),
+            )),
+            Ok(_) => Ok(()),
+            // The caller tries again.
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+impl<T: Read + AsFd> Read for Patient<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.wait(rustix::event::PollFlags::IN)?;
+        self.pipe.read(buffer)
+    }
+}
+
+impl<T: Write + AsFd> Write for Patient<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.wait(rustix::event::PollFlags::OUT)?;
+        let len = match self.patience {
+            Some(_) => bytes.len().min(AT_ONCE),
+            None => bytes.len(),
+        };
+        self.pipe.write(&bytes[..len])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.pipe.flush()
+    }
+}
+
+/// Text as one word of a shell.
+fn quote(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+=:@,".contains(&b);
+    if !text.is_empty() && text.bytes().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// Starts ssh. Has to come before this process changes who it is.
+pub fn start(place: &SshAddress, options: &SshOptions) -> Result<Started, TransferError> {
+    let mut name = String::from("ssh://");
+    if let Some(user) = &place.user {
+        name.push_str(&format!("{user}@"));
+    }
+    name.push_str(&place.host);
+    let (program, first) = options
+        .command
+        .split_first()
+        .ok_or_else(|| TransferError::peer(&name, "no program to run as ssh"))?;
+    let mut command = Command::new(program);
+    command.args(first);
+    if let Some(seconds) = options.unattended {
+        command.args([
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            &format!("ConnectTimeout={seconds}"),
+        ]);
+    }
+    if let Some(user) = &place.user {
+        command.args(["-l", user]);
+    }
+    if let Some(port) = place.port {
+        command.args(["-p", &port.to_string()]);
+    }
+    // No terminal, no forwarding: only the two pipes.
+    command.args(["-T", "-x", "-a", "--", &place.host]);
+    let mut remote = format!("{} serve --stdio", quote(&options.remote_program));
+    if let Some(store) = &place.store {
+        remote.push_str(&format!(" --store {}", quote(store)));
+    }
+    command.arg(remote);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    if options.unattended.is_some() {
+        command.stderr(Stdio::null());
+    }
+    let child = command.spawn().map_err(|e| {
+        let what = match e.kind() {
+            io::ErrorKind::NotFound => format!("there is no program {program}; install OpenSSH"),
+            _ => format!("cannot run {program}: {e}"),
+        };
+        TransferError::peer(&name, what)
+    })?;
+    let patience = options.unattended.map(|seconds| {
+        // Connecting and answering are waited for together.
+        Duration::from_secs(2 * u64::from(seconds))
+    });
+    let tries = if patience.is_some() { 20 } else { 100 };
+    Ok(Started {
+        name,
+        child: Running { child, tries },
+        patience,
+    })
+}
+
+/// A connection.
+pub struct SshPeer {
+    wire: Option<Wire>,
+    child: Mutex<Running>,
+}
+
+impl Started {
+    /// Waits until the other end answers.
+    pub fn connect(mut self) -> Result<SshPeer, TransferError> {
+        let child = &mut self.child.child;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(TransferError::peer(&self.name, "ssh has no pipes"));
+        };
+        let patience = self.patience;
+        let output = Patient {
+            pipe: output,
+            patience,
+        };
+        let input = Patient {
+            pipe: input,
+            patience,
+        };
+        match Wire::new(&self.name, Box::new(output), Box::new(input)) {
+            Ok(wire) => Ok(SshPeer {
+                wire: Some(wire),
+                child: Mutex::new(self.child),
+            }),
+            Err(error) => {
+                // Our ends of the pipes are closed: it ends, and says how.
+                let detail = match self.child.end() {
+                    Some(255) => "ssh could not connect".to_owned(),
+                    Some(127) => "mstore is not installed there, or not in its PATH (--remote-program names it)".to_owned(),
+                    _ => return Err(error),
+                };
+                Err(TransferError::peer(self.name, detail))
+            }
+        }
+    }
+}
+
+impl SshPeer {
+    /// The connection itself.
+    pub fn wire(&self) -> Result<&Wire, TransferError> {
+        // Taken only when this is dropped.
+        let gone = || TransferError::peer("ssh", "the connection is closed");
+        self.wire.as_ref().ok_or_else(gone)
+    }
+}
+
+impl Drop for SshPeer {
+    fn drop(&mut self) {
+        // Closes the pipes, upon which the other end ends by itself.
+        self.wire = None;
+        let child = self.child.get_mut().unwrap_or_else(|e| e.into_inner());
+        child.end();
+    }
+}
+
+impl Source for SshPeer {
+    fn name(&self) -> String {
+        self.wire.as_ref().map_or_else(String::new, Source::name)
+    }
+
+    fn fetch(
+        &self,
+        wanted: &[Hash],
+        take: &mut dyn FnMut(Object) -> Result<(), TransferError>,
+    ) -> Result<(), TransferError> {
+        self.wire()?.fetch(wanted, take)
+    }
+}
+
+impl Peer for SshPeer {
+    fn facts(&self, ask: &Ask) -> Result<Vec<Fact>, TransferError> {
+        self.wire()?.facts(ask)
+    }
+
+    fn offer(&self, trees: &[TreeHash]) -> Result<Vec<Option<Offer>>, TransferError> {
+        self.wire()?.offer(trees)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_shell() {
+        assert_eq!(quote("/srv/store"), "/srv/store");
+        assert_eq!(quote("a b"), "'a b'");
+        assert_eq!(quote("it's; rm -rf $HOME"), "'it'\\''s; rm -rf $HOME'");
+        assert_eq!(quote(""), "''");
+    }
+}

@@ -1,0 +1,320 @@
+//! Facts that others established, in the place of building: one layer over the facts of the store.
+//!
+//! Keys alone are enough for steps on the way: their facts are a few hundred bytes. A tree is fetched
+//! only when something is to be built on it, or when it is what was asked for.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use mstore_store::transfer::{Fact, FactKind, ReceiveOptions, Received, TransferError};
+use mstore_store::{Hash, Store, TreeHash};
+
+use super::peer::{Ask, Offer, Peer};
+use super::trust::Trust;
+use crate::drv::derivation::{Key, Resolved};
+use crate::drv::facts::{Part, Realised};
+use crate::drv::tree_diff::TreeChanges;
+use crate::drv::{Facts, FactsError, StoreFacts, Trees, part_key};
+use crate::plan::Graph;
+
+/// Opens a peer when it is needed first.
+pub type Opener<'a> = Box<dyn Fn() -> Result<Arc<dyn Peer>, TransferError> + Send + Sync + 'a>;
+
+struct Slot<'a> {
+    name: String,
+    open: Opener<'a>,
+    peer: OnceLock<Option<Arc<dyn Peer>>>,
+    dead: AtomicBool,
+}
+
+/// The facts of a store, and those of caches that are trusted.
+pub struct Substitute<'a> {
+    inner: StoreFacts,
+    store: Store,
+    slots: Vec<Slot<'a>>,
+    trust: Trust,
+    /// Nothing is written.
+    dry_run: bool,
+    state: Mutex<State>,
+    notice: Box<dyn Fn(&str) + Send + Sync + 'a>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What was asked, and what was answered and believed.
+    facts: HashMap<Hash, Option<Fact>>,
+    offers: BTreeMap<TreeHash, Vec<(usize, Offer)>>,
+    /// Keys of steps that were taken over.
+    taken: BTreeSet<Hash>,
+    /// Peers whose facts were refused once already.
+    refused: BTreeSet<usize>,
+}
+
+impl<'a> Substitute<'a> {
+    /// Asks `peers` in their order. `notice` is told, once for each, of those that are down or not
+    /// to be believed.
+    pub fn new(
+        inner: StoreFacts,
+        store: Store,
+        peers: Vec<(String, Opener<'a>)>,
+        trust: Trust,
+        dry_run: bool,
+        notice: impl Fn(&str) + Send + Sync + 'a,
+    ) -> Self {
+        let slots = peers.into_iter().map(|(name, open)| Slot {
+            name,
+            open,
+            peer: OnceLock::new(),
+            dead: AtomicBool::new(false),
+        });
+        Substitute {
+            inner,
+            store,
+            slots: slots.collect(),
+            trust,
+            dry_run,
+            state: Mutex::default(),
+            notice: Box::new(notice),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Only whole entries are put in.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A peer that answers; the reason why it does not is told once.
+    fn peer(&self, slot: &'a Slot<'_>) -> Option<&'a dyn Peer> {
+        if slot.dead.load(Ordering::Relaxed) {
+            return None;
+        }
+        let peer = slot.peer.get_or_init(|| match (slot.open)() {
+            Ok(peer) => Some(peer),
+            Err(error) => {
+                self.give_up(slot, &error);
+                None
+            }
+        });
+        peer.as_deref()
+    }
+
+    fn give_up(&self, slot: &Slot<'_>, error: &TransferError) {
+        if !slot.dead.swap(true, Ordering::Relaxed) {
+            (self.notice)(&format!(
+                "cache {} is not used any more in this run: {error}",
+                slot.name
+            ));
+        }
+    }
+
+    /// Puts questions to all peers, in their order, until they are answered.
+    fn ask(&'a self, mut ask: Ask) {
+        for (number, slot) in self.slots.iter().enumerate() {
+            if ask.keys.is_empty() && ask.drvs.is_empty() {
+                break;
+            }
+            let Some(peer) = self.peer(slot) else {
+                continue;
+            };
+            match peer.facts(&ask) {
+                Ok(facts) => {
+                    let mut state = self.lock();
+                    for fact in facts {
+                        let (key, drv) = (fact.realisation.key, fact.realisation.drv);
+                        if let Err(why) = self.trust.check(&fact) {
+                            if state.refused.insert(number) {
+                                (self.notice)(&format!("{}: {why}", slot.name));
+                            }
+                            continue;
+                        }
+                        ask.keys.retain(|k| *k != key);
+                        ask.drvs.retain(|d| *d != drv);
+                        state.facts.insert(key, Some(fact));
+                    }
+                }
+                Err(error) => self.give_up(slot, &error),
+            }
+        }
+        let mut state = self.lock();
+        for key in ask.keys {
+            state.facts.entry(key).or_insert(None);
+        }
+    }
+
+    fn look_up(&'a self, key: Hash) -> Option<Fact> {
+        if let Some(known) = self.lock().facts.get(&key) {
+            return known.clone();
+        }
+        self.ask(Ask {
+            keys: vec![key],
+            ..Ask::default()
+        });
+        self.lock().facts.get(&key).cloned().flatten()
+    }
+
+    fn take(&self, fact: &Fact) -> Result<(), FactsError> {
+        if !self.dry_run {
+            self.store
+                .take_fact(fact)
+                .map_err(|e| FactsError::new("cannot record what a cache knows", e))?;
+        }
+        if fact.kind == FactKind::Step {
+            self.lock().taken.insert(fact.realisation.key);
+        }
+        Ok(())
+    }
+
+    /// Asks for everything about a graph that can be asked before anything is known, at once.
+    pub fn prepare(&'a self, graph: &Graph) -> Result<(), FactsError> {
+        if self.slots.is_empty() {
+            return Ok(());
+        }
+        let mut drvs = Vec::new();
+        for node in graph.nodes() {
+            let here = self
+                .store
+                .fact_of_derivation(&node.hash.0)
+                .map_err(|e| FactsError::new("cannot look up a derivation", e))?;
+            if here.is_none() {
+                drvs.push(node.hash.0);
+            }
+        }
+        self.ask(Ask {
+            drvs,
+            ..Ask::default()
+        });
+        Ok(())
+    }
+
+    /// Who has a tree.
+    fn offers(&'a self, tree: TreeHash) -> Vec<(usize, Offer)> {
+        if let Some(known) = self.lock().offers.get(&tree) {
+            let alive = |slot: usize| !self.slots[slot].dead.load(Ordering::Relaxed);
+            return known.iter().filter(|(s, _)| alive(*s)).copied().collect();
+        }
+        let mut offers = Vec::new();
+        for (number, slot) in self.slots.iter().enumerate() {
+            let Some(peer) = self.peer(slot) else {
+                continue;
+            };
+            match peer.offer(&[tree]) {
+                Ok(answer) => {
+                    offers.extend(
+                        answer
+                            .first()
+                            .copied()
+                            .flatten()
+                            .map(|offer| (number, offer)),
+                    );
+                }
+                Err(error) => self.give_up(slot, &error),
+            }
+        }
+        self.lock().offers.insert(tree, offers.clone());
+        offers
+    }
+
+    /// Bytes that a tree takes where it can be fetched from, if that is known.
+    pub fn size(&'a self, tree: TreeHash) -> Option<u64> {
+        self.offers(tree).iter().find_map(|(_, offer)| offer.bytes)
+    }
+
+    /// Fetches trees into the store from whoever has them. `None` when nobody could deliver one; then
+    /// nobody is asked for it again.
+    pub fn fetch(
+        &'a self,
+        tree: TreeHash,
+        options: &ReceiveOptions<'_>,
+    ) -> Result<Option<Received>, TransferError> {
+        for (number, _) in self.offers(tree) {
+            let slot = &self.slots[number];
+            let Some(peer) = self.peer(slot) else {
+                continue;
+            };
+            match self.store.receive(peer, &[tree], options) {
+                Ok(received) => return Ok(Some(received)),
+                Err(error) if error.is_peer() => self.give_up(slot, &error),
+                Err(error) => return Err(error),
+            }
+        }
+        self.lock().offers.insert(tree, Vec::new());
+        Ok(None)
+    }
+
+    /// How many steps were taken over.
+    pub fn taken(&self) -> BTreeSet<Hash> {
+        self.lock().taken.clone()
+    }
+
+    /// The store underneath.
+    pub fn inner(&self) -> &StoreFacts {
+        &self.inner
+    }
+}
+
+impl Trees for &Substitute<'_> {
+    fn subtree(&self, tree: TreeHash, path: &str) -> Result<Part, FactsError> {
+        self.part(self.inner.subtree(tree, path)?, part_key(tree, &[path]))
+    }
+
+    fn pick(&self, tree: TreeHash, paths: &[String]) -> Result<Part, FactsError> {
+        let names: Vec<&str> = paths.iter().map(String::as_str).collect();
+        self.part(self.inner.pick(tree, paths)?, part_key(tree, &names))
+    }
+
+    fn present(&self, tree: TreeHash) -> Result<bool, FactsError> {
+        self.inner.present(tree)
+    }
+
+    fn fetchable(&self, tree: TreeHash) -> Result<bool, FactsError> {
+        Ok(!self.offers(tree).is_empty())
+    }
+
+    fn changes(
+        &self,
+        old: TreeHash,
+        new: TreeHash,
+        limit: usize,
+    ) -> Result<Option<TreeChanges>, FactsError> {
+        self.inner.changes(old, new, limit)
+    }
+}
+
+impl Substitute<'_> {
+    fn part(&self, here: Part, key: Hash) -> Result<Part, FactsError> {
+        if here != Part::Absent {
+            return Ok(here);
+        }
+        match self.look_up(key) {
+            Some(fact) if fact.kind == FactKind::Part => {
+                self.take(&fact)?;
+                Ok(Part::Tree(fact.realisation.tree))
+            }
+            _ => Ok(Part::Absent),
+        }
+    }
+}
+
+impl Facts for &Substitute<'_> {
+    fn realised(&self, key: Key) -> Result<Option<Realised>, FactsError> {
+        if let Some(known) = self.inner.realised(key)? {
+            return Ok(Some(known));
+        }
+        match self.look_up(key.0) {
+            Some(fact) if fact.kind == FactKind::Step => {
+                self.take(&fact)?;
+                let tree = fact.realisation.tree;
+                Ok(Some(Realised {
+                    tree,
+                    present: self.inner.present(tree)?,
+                }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn last(&self, name: &str) -> Result<Option<Resolved>, FactsError> {
+        self.inner.last(name)
+    }
+}
