@@ -12,11 +12,20 @@ use bumpalo::Bump;
 
 use crate::class::Class;
 use crate::eval::{Cause, Memo};
-use crate::load::{label, possible};
+use crate::files::UnreadableKind;
 use crate::nearest::{nearest, shorten};
 use crate::span::{Loc, Span};
-use crate::syntax::File;
+use crate::syntax::{File, is_valid_name};
 use crate::table::Table;
+
+/// What a label is there to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LabelRole {
+    /// Something about the error itself.
+    Detail,
+    /// A step of the way by which one element came to the error; others come to it in other ways.
+    NeededBy,
+}
 
 /// A place in a file, with what there is to say about it.
 #[derive(Clone, Debug)]
@@ -26,6 +35,8 @@ pub struct Label {
     pub span: Span,
     /// A few words; may be empty.
     pub text: String,
+    /// What it is there to say.
+    pub role: LabelRole,
 }
 
 impl Label {
@@ -35,11 +46,17 @@ impl Label {
             file: Arc::clone(file),
             span,
             text: shorten(text),
+            role: LabelRole::Detail,
         }
     }
 
+    pub(crate) fn with_role(mut self, role: LabelRole) -> Self {
+        self.role = role;
+        self
+    }
+
     /// The file it points into.
-    pub fn file(&self) -> &File {
+    pub fn file(&self) -> &Arc<File> {
         &self.file
     }
 
@@ -59,6 +76,15 @@ impl Label {
     }
 }
 
+/// The element that an error or a finding is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// Its full name.
+    pub element: String,
+    /// Whether anything defines it, be it under a condition that is false.
+    pub defined: bool,
+}
+
 /// An error of loading or evaluation, ready to be shown.
 #[derive(Clone, Debug)]
 pub struct Diagnostic {
@@ -66,6 +92,8 @@ pub struct Diagnostic {
     pub class: Class,
     /// What is wrong, in one line.
     pub message: String,
+    /// The element it is about, if it is about one.
+    pub subject: Option<Subject>,
     /// The place that is wrong, if there is one.
     pub primary: Option<Label>,
     /// Other places that matter.
@@ -102,12 +130,33 @@ impl Diagnostic {
         Diagnostic {
             class,
             message: shorten(message),
+            subject: None,
             primary: None,
             labels: Vec::new(),
             notes: Vec::new(),
             help: Vec::new(),
             path: None,
         }
+    }
+
+    /// The element it is about, which something defines.
+    #[must_use]
+    pub fn about(mut self, element: impl Into<String>) -> Self {
+        self.subject = Some(Subject {
+            element: element.into(),
+            defined: true,
+        });
+        self
+    }
+
+    /// The element it is about, which nothing defines.
+    #[must_use]
+    pub fn about_missing(mut self, element: impl Into<String>) -> Self {
+        self.subject = Some(Subject {
+            element: element.into(),
+            defined: false,
+        });
+        self
     }
 
     /// The place that is wrong.
@@ -214,7 +263,7 @@ impl Diagnostic {
                 .file
                 .line(label.span.end.max(label.span.start + 1) - 1);
             let fits = groups.iter_mut().find(|(from, to, labels)| {
-                std::ptr::eq(labels[0].1.file(), label.file())
+                Arc::ptr_eq(labels[0].1.file(), label.file())
                     && line + NEAR > *from
                     && line < *to + NEAR
             });
@@ -312,18 +361,33 @@ impl fmt::Display for Diagnostic {
 
 impl std::error::Error for Diagnostic {}
 
+/// Points at a location of a table.
+pub(crate) fn label(table: &Table, loc: Loc, text: impl Into<String>) -> Label {
+    Label::new(&table.sources[loc.file as usize].file, loc.span, text)
+}
+
+/// What asked for the element that failed: advice differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// A value, or a line of one.
+    Value,
+    /// The path or the condition of a collect.
+    Collect,
+}
+
 /// Tells why an evaluation failed.
-pub(crate) fn explain_cause(table: &Table, memo: &Memo, cause: u32) -> Diagnostic {
+pub(crate) fn explain_cause(table: &Table, memo: &Memo, cause: u32, asker: Asker) -> Diagnostic {
     let cause = &memo.causes[cause as usize];
     let class = cause.class();
     let error = |message: String| Diagnostic::new(class, message);
     match cause {
-        Cause::Undefined { at, name } => undefined(table, *at, name),
+        Cause::Undefined { at, name } => undefined(table, *at, name, asker),
         Cause::NoCondition { at, element } => {
             let name = table.name(*element);
             let found = error(format!(
                 "`{name}` is undefined: none of its conditions is true"
-            ));
+            ))
+            .about(name.join());
             let found = found.primary(label(table, *at, "undefined here"));
             conditions(table, *element, found).help(
                 "add a definition whose condition is true here, or refer to it with `:zap` or `:lax`",
@@ -385,18 +449,12 @@ pub(crate) fn explain_cause(table: &Table, memo: &Memo, cause: u32) -> Diagnosti
                 *at,
                 "named here",
             ));
-            let found = match why.as_str() {
-                "is a directory" => found.help("name a file in it"),
-                why if why.ends_with("not a regular file") => {
-                    found.help("only regular files are read: copy what it gives into one")
-                }
-                why if why.starts_with("too many levels of symbolic links") => {
-                    found.help("a symbolic link leads back to itself: replace it")
-                }
-                "no such file" => {
+            let found = match (why.kind(), why.advice()) {
+                (UnreadableKind::Missing, _) => {
                     found.help("write the file, or give the value on the command line")
                 }
-                _ => found,
+                (_, Some(advice)) => found.help(advice),
+                (_, None) => found,
             };
             match path.starts_with('/') {
                 true => found,
@@ -411,6 +469,7 @@ pub(crate) fn explain_cause(table: &Table, memo: &Memo, cause: u32) -> Diagnosti
         } => {
             let name = table.name(*first);
             error(format!("`{name}` has more than one true condition"))
+                .about(name.join())
                 .primary(label(
                     table,
                     table.name_loc(*second),
@@ -424,6 +483,7 @@ pub(crate) fn explain_cause(table: &Table, memo: &Memo, cause: u32) -> Diagnosti
             error(format!(
                 "`{name}` is a line, and only blocks can be included"
             ))
+            .about(name.join())
             .primary(label(table, *at, "included here"))
             .label(label(
                 table,
@@ -438,6 +498,7 @@ pub(crate) fn explain_cause(table: &Table, memo: &Memo, cause: u32) -> Diagnosti
             error(format!(
                 "`{name}` has code embedded in line {line}, which is never executed"
             ))
+            .about(name.join())
             .primary(label(table, *at, "the code starts here"))
             .help("give the element's value on the command line instead")
         }
@@ -486,6 +547,7 @@ fn circular(table: &Table, links: &[(u32, Loc)]) -> Diagnostic {
     way.push(name(0));
     let message = format!("`{}` depends on itself: {}", name(0), way.join(" -> "));
     let mut found = Diagnostic::new(Class::Circular, message)
+        .about(name(0))
         .help("one of them has to do without the next; `$[name?]` asks for no value");
     for (index, (_, at)) in links.iter().enumerate().take(SHOWN) {
         let next = name((index + 1) % links.len());
@@ -499,12 +561,13 @@ fn circular(table: &Table, links: &[(u32, Loc)]) -> Diagnostic {
     found
 }
 
-fn undefined(table: &Table, at: Loc, name: &str) -> Diagnostic {
+fn undefined(table: &Table, at: Loc, name: &str, asker: Asker) -> Diagnostic {
     let file = table.file(at.file);
     let written = file.text(at.span);
     let found = Diagnostic::new(Class::Undefined, format!("`{name}` is not defined"))
+        .about_missing(name)
         .primary(label(table, at, "undefined here"));
-    if !possible(name) {
+    if !is_valid_name(name) {
         return match (
             written.contains("$[[") && written.contains("]]"),
             name.contains("$["),
@@ -535,8 +598,12 @@ fn undefined(table: &Table, at: Loc, name: &str) -> Diagnostic {
     }
     if let Some(inner) = written.strip_prefix("$[") {
         let inner = inner.trim_end_matches(']');
+        let removal = match asker {
+            Asker::Value => "remove the line",
+            Asker::Collect => "skip the collect",
+        };
         return found.help(format!(
-            "if it may be undefined, write `$[{inner}:zap]` to remove the line, or `$[{inner}:lax]` for an empty text"
+            "if it may be undefined, write `$[{inner}:zap]` to {removal}, or `$[{inner}:lax]` for an empty text"
         ));
     }
     found

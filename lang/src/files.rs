@@ -1,6 +1,7 @@
 //! Where specification files come from.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -88,15 +89,28 @@ impl Files for DiskFiles {
 fn not_regular(kind: std::fs::FileType) -> io::Error {
     use std::os::unix::fs::FileTypeExt;
     let what = if kind.is_dir() {
-        "is a directory"
+        NotRegular::Directory
     } else if kind.is_fifo() {
-        "is a FIFO, not a regular file"
+        NotRegular::Fifo
     } else if kind.is_socket() {
-        "is a socket, not a regular file"
+        NotRegular::Socket
     } else {
-        "is a device, not a regular file"
+        NotRegular::Device
     };
     io::Error::new(io::ErrorKind::InvalidInput, what)
+}
+
+/// What lies at a path in the place of a regular file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum NotRegular {
+    #[error("is a directory")]
+    Directory,
+    #[error("is a FIFO, not a regular file")]
+    Fifo,
+    #[error("is a socket, not a regular file")]
+    Socket,
+    #[error("is a device, not a regular file")]
+    Device,
 }
 
 /// The error of a file over a size limit.
@@ -107,38 +121,95 @@ pub(crate) fn too_large(limit: u64) -> io::Error {
     )
 }
 
-/// Says what is wrong with a file, without the numbers of the operating system.
-pub(crate) fn explain(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "no such file".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        io::ErrorKind::NotADirectory => "part of the path is not a directory".to_owned(),
-        _ => {
-            let text = error.to_string();
-            match text.find(" (os error") {
-                Some(at) => text[..at].to_lowercase(),
-                None => text,
+/// Why a file cannot be read: what to tell the user, and of which kind it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable {
+    text: String,
+    kind: UnreadableKind,
+}
+
+/// The kinds of [`Unreadable`] that there is advice for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UnreadableKind {
+    /// Nothing lies at the path.
+    Missing,
+    /// The user may not read it.
+    Forbidden,
+    /// A directory.
+    Directory,
+    /// A FIFO, a socket or a device.
+    NotRegular,
+    /// A symbolic link that leads back to itself.
+    LinkLoop,
+    /// Anything else.
+    Other,
+}
+
+impl Unreadable {
+    /// A reason that has nothing to do with the operating system.
+    pub fn other(text: impl Into<String>) -> Self {
+        Unreadable {
+            text: text.into(),
+            kind: UnreadableKind::Other,
+        }
+    }
+
+    /// Of which kind it is.
+    pub fn kind(&self) -> UnreadableKind {
+        self.kind
+    }
+
+    /// Advice that holds wherever the path was written.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self.kind {
+            UnreadableKind::Missing | UnreadableKind::Other => None,
+            UnreadableKind::Forbidden => Some("make it readable for the user who runs this"),
+            UnreadableKind::Directory => Some("name a file in it"),
+            UnreadableKind::NotRegular => {
+                Some("only regular files are read: copy what it gives into one")
             }
+            UnreadableKind::LinkLoop => Some("a symbolic link leads back to itself: replace it"),
         }
     }
 }
 
-/// Advice that goes with [`explain`].
-pub(crate) fn advice(error: &io::Error) -> Option<&'static str> {
-    match error.kind() {
-        io::ErrorKind::IsADirectory => Some("name a file in it"),
-        io::ErrorKind::InvalidInput => match error.to_string().as_str() {
-            "is a directory" => Some("name a file in it"),
-            text if text.ends_with("not a regular file") => {
-                Some("only regular files are read: copy what it gives into one")
+impl From<&io::Error> for Unreadable {
+    /// Tells the error without the numbers of the operating system.
+    fn from(error: &io::Error) -> Self {
+        let not_regular = error
+            .get_ref()
+            .and_then(|source| source.downcast_ref::<NotRegular>());
+        let kind = match (error.kind(), not_regular) {
+            (_, Some(NotRegular::Directory)) | (io::ErrorKind::IsADirectory, _) => {
+                UnreadableKind::Directory
             }
-            _ => None,
-        },
-        io::ErrorKind::PermissionDenied => Some("make it readable for the user who runs this"),
-        _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-            Some("a symbolic link leads back to itself: replace it")
-        }
-        _ => None,
+            (_, Some(_)) => UnreadableKind::NotRegular,
+            (io::ErrorKind::NotFound, _) => UnreadableKind::Missing,
+            (io::ErrorKind::PermissionDenied, _) => UnreadableKind::Forbidden,
+            _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+                UnreadableKind::LinkLoop
+            }
+            _ => UnreadableKind::Other,
+        };
+        let text = match error.kind() {
+            io::ErrorKind::NotFound => "no such file".to_owned(),
+            io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+            io::ErrorKind::NotADirectory => "part of the path is not a directory".to_owned(),
+            _ => {
+                let text = error.to_string();
+                match text.find(" (os error") {
+                    Some(at) => text[..at].to_lowercase(),
+                    None => text,
+                }
+            }
+        };
+        Unreadable { text, kind }
+    }
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
@@ -193,29 +264,38 @@ mod tests {
         let path = dir.path().join("f");
         std::fs::write(&path, "12345").expect("written");
         assert_eq!(DiskFiles.read_limited(&path, 5).expect("read"), b"12345");
-        let error = DiskFiles.read_limited(&path, 4).expect_err("too large");
-        assert_eq!(explain(&error), "is larger than 4 bytes");
-        let error = DiskFiles.read(dir.path()).expect_err("a directory");
-        assert_eq!(explain(&error), "is a directory");
-        let error = DiskFiles
-            .read(Path::new("/dev/zero"))
-            .expect_err("a device");
-        assert_eq!(explain(&error), "is a device, not a regular file");
+        let why = |path: &Path, limit: u64| {
+            let error = DiskFiles
+                .read_limited(path, limit)
+                .expect_err("cannot be read");
+            let why = Unreadable::from(&error);
+            (why.to_string(), why.kind())
+        };
+        let (text, kind) = why(&path, 4);
+        assert_eq!(text, "is larger than 4 bytes");
+        assert_eq!(kind, UnreadableKind::Other);
+        let (text, kind) = why(&dir.path().join("none"), 4);
+        assert_eq!(text, "no such file");
+        assert_eq!(kind, UnreadableKind::Missing);
+        let (text, kind) = why(dir.path(), 4);
+        assert_eq!(text, "is a directory");
+        assert_eq!(kind, UnreadableKind::Directory);
+        let (text, kind) = why(Path::new("/dev/zero"), 4);
+        assert_eq!(text, "is a device, not a regular file");
+        assert_eq!(kind, UnreadableKind::NotRegular);
         let fifo = dir.path().join("fifo");
         let made = std::process::Command::new("mkfifo")
             .arg(&fifo)
             .status()
             .expect("mkfifo runs");
         assert!(made.success());
-        let error = DiskFiles.read(&fifo).expect_err("a FIFO");
-        assert_eq!(explain(&error), "is a FIFO, not a regular file");
+        let (text, kind) = why(&fifo, 4);
+        assert_eq!(text, "is a FIFO, not a regular file");
+        assert_eq!(kind, UnreadableKind::NotRegular);
         let ring = dir.path().join("ring");
         std::os::unix::fs::symlink(&ring, &ring).expect("linked");
-        let error = DiskFiles.read(&ring).expect_err("a ring of links");
-        assert!(
-            explain(&error).contains("symbolic link"),
-            "{}",
-            explain(&error)
-        );
+        let (text, kind) = why(&ring, 4);
+        assert!(text.contains("symbolic link"), "{text}");
+        assert_eq!(kind, UnreadableKind::LinkLoop);
     }
 }

@@ -37,7 +37,7 @@ mod table;
 mod value;
 
 pub use class::Class;
-pub use diagnostics::{Diagnostic, Label};
+pub use diagnostics::{Diagnostic, Label, LabelRole, Subject};
 pub use files::{DiskFiles, Files};
 pub use limits::Limits;
 pub use load::Definition;

@@ -5,7 +5,7 @@
 //! can proceed, all waiting collects are tried at once on the understanding that what is undefined stays
 //! so; those that thus name a file are collected together, and what they relied on is checked from then on.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,12 +13,11 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet, HashTable};
 
 use crate::class::Class;
-use crate::diagnostics::{Diagnostic, Label, explain_cause};
+use crate::diagnostics::{Asker, Diagnostic, Label, LabelRole, explain_cause};
 use crate::eval::{Collected, Flags, Machine, Memo, Silent, Visitor};
-use crate::files::{advice, explain, resolve, too_large};
+use crate::files::{Unreadable, UnreadableKind, resolve, too_large};
 use crate::limits::Limits;
-use crate::span::Loc;
-use crate::syntax::{File, FullName, hash_name, is_valid_name};
+use crate::syntax::{File, FullName, hash_name};
 use crate::table::{Source, Table, spread};
 
 /// A definition given on the command line (L56).
@@ -45,7 +44,7 @@ pub(crate) trait Loader {
     /// Reads and parses a file; `path` is absolute and resolved.
     fn parsed(&self, path: &Path, limit: u64, max_errors: usize) -> std::io::Result<Arc<File>>;
     /// Reads the text of a file value.
-    fn value(&self, path: &Path, limit: u64) -> Result<String, String>;
+    fn value(&self, path: &Path, limit: u64) -> Result<String, Unreadable>;
     /// About how many definitions there will be.
     fn expected(&self) -> usize;
 }
@@ -91,7 +90,7 @@ struct Load<'a> {
     table: Table,
     memo: Memo,
     pending: Vec<Pending>,
-    ready: BTreeMap<usize, ()>,
+    ready: BTreeSet<usize>,
     /// Waiting collects by the name that each met first.
     by_name: Names<Vec<usize>>,
     /// Waiting collects that any file may help.
@@ -120,7 +119,7 @@ pub(crate) fn load(
         table: Table::default(),
         memo: Memo::default(),
         pending: Vec::new(),
-        ready: BTreeMap::new(),
+        ready: BTreeSet::new(),
         by_name: Names::default(),
         by_any: Vec::new(),
         seen: HashMap::new(),
@@ -217,13 +216,10 @@ impl Load<'_> {
         match self.parse(&entry) {
             Ok(file) => self.add(file, None),
             Err(error) => {
-                let message = format!(
-                    "cannot read the main file {}: {}",
-                    entry.display(),
-                    explain(&error)
-                );
+                let why = Unreadable::from(&error);
+                let message = format!("cannot read the main file {}: {why}", entry.display());
                 let found = Diagnostic::new(Class::CannotOpen, message).at_path(&entry);
-                self.error(match advice(&error) {
+                self.error(match why.advice() {
                     Some(advice) => found.help(advice),
                     None => found,
                 });
@@ -286,15 +282,7 @@ impl Load<'_> {
     }
 
     fn syntax_errors(&mut self, file: &Arc<File>, number: u32) {
-        for error in &file.errors {
-            let mut found = Diagnostic::new(error.class, error.message.clone())
-                .primary(Label::new(file, error.span, ""));
-            if let Some((span, text)) = error.other {
-                found = found.label(Label::new(file, span, text));
-            }
-            if let Some(help) = &error.help {
-                found = found.help(help.clone());
-            }
+        for found in Diagnostic::of_syntax(file) {
             self.error(self.brought(found, number));
         }
         self.more_errors += file.more_errors;
@@ -330,7 +318,7 @@ impl Load<'_> {
         // Errors of a file come in its order, whichever step finds them.
         self.errors[before..].sort_by_key(Diagnostic::offset);
         for index in 0..file.collects.len() as u32 {
-            self.ready.insert(self.pending.len(), ());
+            self.ready.insert(self.pending.len());
             self.pending.push(Pending {
                 file: number,
                 collect: index,
@@ -347,7 +335,7 @@ impl Load<'_> {
     fn wake(&mut self, index: usize) {
         if self.pending[index].state == State::Waiting {
             self.pending[index].state = State::Ready;
-            self.ready.insert(index, ());
+            self.ready.insert(index);
         }
     }
 
@@ -389,6 +377,7 @@ impl Load<'_> {
             _ => "first defined here",
         };
         let error = Diagnostic::new(Class::Duplicate, format!("`{name}` is defined twice"))
+            .about(name.join())
             .primary(Label::new(file, file.name_span(this), "defined again"))
             .label(Label::new(&source.file, loc.span, text));
         match (
@@ -411,6 +400,7 @@ impl Load<'_> {
         let at = &self.table.sources[loc.file as usize].file;
         let message = format!("`{name}` is defined after its absence made a file be collected");
         let error = Diagnostic::new(Class::Conflict, message)
+            .about(name)
             .primary(Label::new(at, loc.span, "defined here"))
             .label(Label::new(
                 source,
@@ -445,7 +435,7 @@ impl Load<'_> {
     /// Works on the queue until nothing can proceed.
     fn queue(&mut self) {
         loop {
-            while let Some((index, ())) = self.ready.pop_first() {
+            while let Some(index) = self.ready.pop_first() {
                 let (outcome, flags) = self.trial(index);
                 match flags.absent {
                     None => {
@@ -495,13 +485,11 @@ impl Load<'_> {
     }
 
     fn failed(&self, file: u32, collect: u32, cause: u32) -> Diagnostic {
-        let mut error = explain_cause(&self.table, &self.memo, cause);
-        for help in &mut error.help {
-            *help = help.replace("to remove the line", "to skip the collect");
-        }
+        let error = explain_cause(&self.table, &self.memo, cause, Asker::Collect);
         let source = &self.table.sources[file as usize].file;
         let span = source.collects[collect as usize].span;
-        error.label(Label::new(source, span, "needed by this collect"))
+        let collect = Label::new(source, span, "needed by this collect");
+        error.label(collect.with_role(LabelRole::NeededBy))
     }
 
     /// Reads the file that a collect names.
@@ -542,17 +530,18 @@ impl Load<'_> {
         match self.parse(&full) {
             Ok(parsed) => self.add(parsed, Some((file, collect))),
             Err(error) => {
-                let why = explain(&error);
+                let why = Unreadable::from(&error);
                 let message = format!("cannot collect {}: {why}", full.display());
-                let found = Diagnostic::new(Class::BadCollect, message).primary(label(why));
+                let found =
+                    Diagnostic::new(Class::BadCollect, message).primary(label(why.to_string()));
                 let written = source.text(annotation.path);
                 let found = match written.contains("$[") {
                     true => found.note(format!("the path `{written}` came to `{path}`")),
                     false => found,
                 };
-                let found = match advice(&error) {
+                let found = match why.advice() {
                     Some(advice) => found.help(advice),
-                    None if error.kind() == std::io::ErrorKind::NotFound => found.help(
+                    None if why.kind() == UnreadableKind::Missing => found.help(
                         "correct the path, or collect it under a condition: `[collect PATH when ELEMENT]`",
                     ),
                     None => found,
@@ -700,14 +689,4 @@ impl Load<'_> {
             }
         });
     }
-}
-
-/// Points at a location of a table.
-pub(crate) fn label(table: &Table, loc: Loc, text: impl Into<String>) -> Label {
-    Label::new(&table.sources[loc.file as usize].file, loc.span, text)
-}
-
-/// Whether the name could belong to an element, for messages.
-pub(crate) fn possible(name: &str) -> bool {
-    is_valid_name(name)
 }

@@ -130,9 +130,8 @@ pub fn mentions(file: &File) -> Vec<Mention> {
             }
         }
     }
-    for (index, collect) in file.collects.iter().enumerate() {
-        found.section = collect.section().map(|section| file.sections[section].name);
-        found.references(collect.path, Place::Collect(index));
+    for index in 0..file.collects.len() {
+        found.collect(index);
     }
     for (index, condition) in file.conditions.iter().enumerate() {
         found.mentions.push(Mention {
@@ -150,6 +149,17 @@ pub fn mentions(file: &File) -> Vec<Mention> {
     mentions
 }
 
+/// The references in the path of the collect of this index, in the order of the text.
+pub fn in_collect(file: &File, index: usize) -> Vec<Mention> {
+    let mut found = Finder {
+        file,
+        mentions: Vec::new(),
+        section: None,
+    };
+    found.collect(index);
+    found.mentions
+}
+
 struct Finder<'a> {
     file: &'a File,
     mentions: Vec<Mention>,
@@ -157,6 +167,13 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
+    fn collect(&mut self, index: usize) {
+        let collect = &self.file.collects[index];
+        let section = collect.section();
+        self.section = section.map(|section| self.file.sections[section].name);
+        self.references(collect.path, Place::Collect(index));
+    }
+
     fn push(&mut self, target: Target, whole: Span, role: Role, computed: bool, place: Place) {
         self.mentions.push(Mention {
             name: target.name,

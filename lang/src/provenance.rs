@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use hashbrown::HashMap;
 
 use crate::class::Class;
-use crate::diagnostics::explain_cause;
+use crate::diagnostics::{Asker, explain_cause};
 use crate::eval::text::{Item, Text};
 use crate::eval::{Decision, Form, Key, Machine, Memo, Outcome, Visitor};
 use crate::span::Loc;
@@ -344,7 +344,7 @@ impl Writer<'_> {
             Outcome::Undefined => Answer::Undefined,
             Outcome::Chosen(_) => Answer::Unasked,
             Outcome::Failed(cause) => {
-                let error = explain_cause(self.table, self.memo, cause);
+                let error = explain_cause(self.table, self.memo, cause, Asker::Value);
                 Answer::Failed {
                     class: error.class,
                     message: error.message,

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::class::Class;
 use crate::diagnostics::Diagnostic;
-use crate::files::{Files, explain};
+use crate::files::{Files, Unreadable};
 use crate::limits::Limits;
 use crate::load::{Definition, Loader};
 use crate::spec::{LoadErrors, Spec};
@@ -24,7 +24,7 @@ pub struct Session<'a> {
     files: &'a dyn Files,
     limits: Limits,
     parsed: Mutex<HashMap<OsString, Arc<File>>>,
-    values: Mutex<HashMap<OsString, Result<String, String>>>,
+    values: Mutex<HashMap<OsString, Result<String, Unreadable>>>,
     /// The most definitions that a specification had so far.
     definitions: AtomicUsize,
 }
@@ -85,7 +85,7 @@ impl<'a> Session<'a> {
                 let message = format!(
                     "cannot read the main file {}: {}",
                     entry.display(),
-                    explain(&error)
+                    Unreadable::from(&error)
                 );
                 let error = Diagnostic::new(Class::CannotOpen, message).at_path(entry);
                 Err(LoadErrors::new(vec![error], 0))
@@ -119,7 +119,7 @@ impl Loader for Session<'_> {
         self.definitions.load(Ordering::Relaxed)
     }
 
-    fn value(&self, path: &Path, limit: u64) -> Result<String, String> {
+    fn value(&self, path: &Path, limit: u64) -> Result<String, Unreadable> {
         if let Some(value) = self
             .values
             .lock()
@@ -129,9 +129,9 @@ impl Loader for Session<'_> {
             return value.clone();
         }
         let value = match self.files.read_limited(path, limit) {
-            Err(error) => Err(explain(&error)),
+            Err(error) => Err(Unreadable::from(&error)),
             Ok(bytes) => match String::from_utf8(bytes) {
-                Err(_) => Err("it is not UTF-8".to_owned()),
+                Err(_) => Err(Unreadable::other("it is not UTF-8")),
                 Ok(text) => Ok(join_lines(&text)),
             },
         };

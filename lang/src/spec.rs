@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use bumpalo::Bump;
 
 use crate::class::Class;
-use crate::diagnostics::{Diagnostic, Label, conditions, explain_cause, nearest_name};
+use crate::diagnostics::{
+    Asker, Diagnostic, Label, LabelRole, conditions, explain_cause, label, nearest_name,
+};
 use crate::eval::text::{Block, Cursor};
 use crate::eval::{Cause, Key, Machine, Memo, Outcome, Silent, Visitor};
-use crate::files::Files;
+use crate::files::{Files, Unreadable};
 use crate::limits::Limits;
-use crate::load::{Definition, Loaded, Untaken, label, load};
+use crate::load::{Definition, Loaded, Untaken, load};
 use crate::session::Session;
 use crate::syntax::File;
 use crate::table::Table;
@@ -105,6 +107,8 @@ impl EvalError {
 pub struct UntakenCollect {
     /// The annotation.
     pub at: Label,
+    /// Its index in [`File::collects`].
+    pub collect: usize,
     /// Whether its condition was false; otherwise its path came to nothing (L50).
     pub condition: bool,
 }
@@ -229,6 +233,7 @@ impl Spec {
             let span = file.collects[untaken.collect as usize].span;
             UntakenCollect {
                 at: Label::new(file, span, ""),
+                collect: untaken.collect as usize,
                 condition: untaken.condition,
             }
         };
@@ -367,7 +372,7 @@ impl Spec {
     }
 
     fn failed(&self, name: &str, memo: &Memo, key: Key, cause: u32) -> EvalError {
-        let mut diagnostic = explain_cause(&self.table, memo, cause);
+        let mut diagnostic = explain_cause(&self.table, memo, cause, Asker::Value);
         // The way from the element asked for to the cause, its first steps.
         let mut at = key;
         let mut steps = 0;
@@ -382,7 +387,8 @@ impl Spec {
                 break;
             }
             let text = format!("needed by `{}`", self.table.name(at.element()));
-            diagnostic.labels.push(label(&self.table, *loc, text));
+            let step = label(&self.table, *loc, text).with_role(LabelRole::NeededBy);
+            diagnostic.labels.push(step);
             at = *next;
             steps += 1;
         }
@@ -394,7 +400,8 @@ impl Spec {
     }
 
     pub(crate) fn no_such(&self, name: &str) -> EvalError {
-        let mut diagnostic = Diagnostic::new(Class::Undefined, format!("`{name}` is not defined"));
+        let mut diagnostic = Diagnostic::new(Class::Undefined, format!("`{name}` is not defined"))
+            .about_missing(name);
         if let Some(main) = self.table.sources.first() {
             diagnostic = diagnostic.at_path(main.file.path());
         }
@@ -413,6 +420,7 @@ impl Spec {
             Class::Undefined,
             format!("`{name}` is undefined: none of its conditions is true"),
         )
+        .about(name)
         .primary(label(
             &self.table,
             self.table.name_loc(element),
@@ -453,6 +461,8 @@ pub(crate) fn lines(table: &Table, memo: &Memo, block: Option<u32>) -> Lines {
 }
 
 /// Everything was read when the specification was loaded.
-pub(crate) fn unread(_: &Path) -> Result<String, String> {
-    Err("it was not read when the specification was loaded".to_owned())
+pub(crate) fn unread(_: &Path) -> Result<String, Unreadable> {
+    Err(Unreadable::other(
+        "it was not read when the specification was loaded",
+    ))
 }

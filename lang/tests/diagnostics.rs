@@ -4,6 +4,7 @@ mod common;
 
 use common::{Memory, one};
 use insta::assert_snapshot;
+use mstore_lang::LabelRole;
 
 fn load(text: &str) -> String {
     one(text).expect_err("an error").render(false)
@@ -200,4 +201,47 @@ fn colour_only_when_asked() {
     let error = one("x\n").expect_err("bad").render(true);
     assert!(error.contains('\u{1b}'));
     assert!(!load("x\n").contains('\u{1b}'));
+}
+
+/// What each error is about, and the roles of its labels, for whoever must not read messages.
+#[test]
+fn subjects_and_roles_are_data() {
+    let about = |text: &str, key: &str| {
+        let spec = one(text).expect("loads");
+        let error = spec.evaluate(key).expect_err("fails");
+        let subject = error.diagnostic.subject.clone().expect("it has a subject");
+        let steps = error.diagnostic.labels.iter();
+        let steps = steps.filter(|label| label.role == LabelRole::NeededBy);
+        (subject.element, subject.defined, steps.count())
+    };
+    let own = |name: &str| name.to_owned();
+    assert_eq!(about("a: $[b]\n", "a"), (own("b"), false, 0));
+    assert_eq!(
+        about("[section s]\na: $[:b]\n", "s/a"),
+        (own("s/b"), false, 0)
+    );
+    assert_eq!(about("a: $[b]\nb: $[c]\n", "a"), (own("c"), false, 1));
+    assert_eq!(about("a: 1\n", "c"), (own("c"), false, 0));
+    let hidden = "a: $[b]\n[when a/b]\nb: 1\n";
+    assert_eq!(about(hidden, "a"), (own("b"), true, 0));
+    assert_eq!(about(hidden, "b"), (own("b"), true, 0));
+    assert_eq!(about("a: 1\nb: [\n$[[a]]\n]\n", "b"), (own("a"), true, 0));
+    assert_eq!(about("a: $[a]\n", "a"), (own("a"), true, 0));
+
+    let errors = one("[collect ./$[a].conf]\n").expect_err("stuck");
+    let error = errors.first().expect("an error");
+    let subject = error.subject.clone().expect("it has a subject");
+    assert_eq!((subject.element, subject.defined), (own("a"), false));
+    assert!(
+        error
+            .labels
+            .iter()
+            .any(|label| label.role == LabelRole::NeededBy)
+    );
+    assert!(
+        error
+            .help
+            .iter()
+            .any(|help| help.contains("skip the collect"))
+    );
 }

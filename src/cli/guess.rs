@@ -10,6 +10,8 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use mstore_lang::mentions::{Role, in_collect};
+use mstore_lang::syntax::Modifier;
 use mstore_lang::{Class, Definition, Files, LoadErrors, Session, Spec};
 use rayon::prelude::*;
 
@@ -231,12 +233,10 @@ fn wanted(loaded: &Result<Spec, LoadErrors>) -> Vec<String> {
     match loaded {
         Err(errors) => {
             for error in errors.all() {
-                let name = error
-                    .message
-                    .strip_prefix('`')
-                    .and_then(|rest| rest.strip_suffix("` is not defined"));
-                if let (Class::Undefined, Some(name)) = (error.class, name) {
-                    add(name);
+                if let (Class::Undefined, Some(subject)) = (error.class, &error.subject)
+                    && !subject.defined
+                {
+                    add(&subject.element);
                 }
             }
         }
@@ -244,17 +244,14 @@ fn wanted(loaded: &Result<Spec, LoadErrors>) -> Vec<String> {
         // user's own is not there says nothing.
         Ok(spec) => {
             for untaken in spec.untaken().iter().filter(|untaken| !untaken.condition) {
-                let text = untaken.at.file().text(untaken.at.span);
-                for reference in text.split("$[").skip(1) {
-                    let inner = reference.split(']').next().unwrap_or_default();
-                    let name = inner
-                        .strip_suffix(":zap")
-                        .or_else(|| inner.strip_suffix(":lax"));
-                    if let Some(name) = name
+                let file = untaken.at.file();
+                for mention in in_collect(file, untaken.collect) {
+                    if let Role::Reference(Modifier::Zap | Modifier::Lax) = mention.role
+                        && let Some(name) = mention.full(file).map(|name| name.join())
                         && (name == "target" || name.starts_with("target/"))
-                        && !spec.is_defined(name)
+                        && !spec.is_defined(&name)
                     {
-                        add(name);
+                        add(&name);
                     }
                 }
             }

@@ -1,6 +1,7 @@
 //! Why an evaluation failed.
 
 use crate::class::Class;
+use crate::files::Unreadable;
 use crate::span::Loc;
 
 /// The root of a failure; everything that needs the element shares it.
@@ -35,7 +36,7 @@ pub(crate) enum Cause {
     CannotOpen {
         at: Loc,
         path: String,
-        why: String,
+        why: Unreadable,
     },
     /// Two definitions whose conditions are both true.
     Conflict {

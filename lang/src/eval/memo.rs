@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use super::cause::Cause;
 use super::machine::Scratch;
 use super::text::{Arena, Text};
+use crate::files::Unreadable;
 use crate::span::Loc;
 
 /// What is evaluated of an element.
@@ -131,7 +132,7 @@ pub(crate) struct Memo {
     pub absent: Vec<Box<str>>,
     pub absent_index: HashMap<Box<str>, u32>,
     /// Files read as values: their index in the arena, or what went wrong.
-    pub files: HashMap<PathBuf, Result<u32, String>>,
+    pub files: HashMap<PathBuf, Result<u32, Unreadable>>,
     pub file_bytes: u64,
     /// For what failed because something it needs failed: that, and where it is needed.
     pub via: HashMap<Key, (Loc, Key)>,

@@ -14,5 +14,7 @@ pub(crate) use visitor::{Decision, Silent, Visitor};
 
 use std::path::Path;
 
-/// Reads the file of a file value. The error is what to tell the user.
-pub(crate) type Reader<'a> = dyn Fn(&Path) -> Result<String, String> + 'a;
+use crate::files::Unreadable;
+
+/// Reads the file of a file value.
+pub(crate) type Reader<'a> = dyn Fn(&Path) -> Result<String, Unreadable> + 'a;

@@ -126,6 +126,16 @@ impl Finding {
         }
     }
 
+    pub(super) fn about(mut self, element: &str) -> Self {
+        self.diagnostic = self.diagnostic.about(element);
+        self
+    }
+
+    pub(super) fn about_missing(mut self, element: &str) -> Self {
+        self.diagnostic = self.diagnostic.about_missing(element);
+        self
+    }
+
     pub(super) fn note(mut self, note: impl Into<String>) -> Self {
         self.diagnostic = self.diagnostic.note(note);
         self

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::finding::{Finding, Hits, Lint};
 use super::text::check_file;
-use crate::diagnostics::{Diagnostic, Label};
-use crate::mentions::{Mention, Place, Role, mentions};
+use crate::diagnostics::{Diagnostic, Label, LabelRole};
+use crate::mentions::{Mention, Place, Role, in_collect, mentions};
 use crate::spec::{LoadErrors, Spec, Value};
 use crate::syntax::{File, Modifier};
 
@@ -90,20 +90,7 @@ impl Sighting {
             .collect();
         found.files = spec.files().cloned().collect();
         for untaken in spec.untaken() {
-            let Some(file) = found
-                .files
-                .iter()
-                .find(|file| std::ptr::eq(&***file, untaken.at.file()))
-            else {
-                continue;
-            };
-            let Some(collect) = file
-                .collects
-                .iter()
-                .position(|collect| collect.span == untaken.at.span)
-            else {
-                continue;
-            };
+            let (file, collect) = (untaken.at.file(), untaken.collect);
             let why = match untaken.condition {
                 true => false_condition(spec, file, collect),
                 false => empty_path(spec, file, collect),
@@ -133,7 +120,7 @@ pub(crate) fn errors_by_cause(spec: &Spec) -> Vec<(Diagnostic, Vec<String>, usiz
             // How this element came to the cause; others came in other ways.
             diagnostic
                 .labels
-                .retain(|label| !label.text.starts_with("needed by"));
+                .retain(|label| label.role != LabelRole::NeededBy);
             errors.push((diagnostic, Vec::new(), 0));
             errors.len() - 1
         });
@@ -168,10 +155,7 @@ fn false_condition(spec: &Spec, file: &File, collect: usize) -> String {
 /// Says which reference made a path come to nothing.
 fn empty_path(spec: &Spec, file: &File, collect: usize) -> String {
     let path = file.text(file.collects[collect].path);
-    for mention in mentions(file)
-        .iter()
-        .filter(|mention| mention.place == Place::Collect(collect))
-    {
+    for mention in in_collect(file, collect) {
         let Some(name) = mention.full(file).map(|name| name.join()) else {
             continue;
         };
@@ -425,7 +409,8 @@ impl<'a> Survey<'a> {
             };
             let message = format!("this {what}: `{name}` is never defined");
             let mut finding =
-                Finding::new(Lint::LaxBlank, message, Label::new(file, mention.whole, ""));
+                Finding::new(Lint::LaxBlank, message, Label::new(file, mention.whole, ""))
+                    .about_missing(&name);
             let near = crate::nearest::nearest(&name, self.defined.iter().map(String::as_str));
             if let Some(near) = near {
                 finding = finding.help(format!("did you mean `{near}`?"));
@@ -481,11 +466,14 @@ impl<'a> Survey<'a> {
                 continue;
             };
             let at = Label::new(file, file.name_span(&file.definitions[*index]), "");
-            findings.push(Finding::new(
-                Lint::UnusedElement,
-                format!("`{name}` is used by no target"),
-                at,
-            ));
+            findings.push(
+                Finding::new(
+                    Lint::UnusedElement,
+                    format!("`{name}` is used by no target"),
+                    at,
+                )
+                .about(name),
+            );
         }
     }
 }

@@ -223,7 +223,11 @@ fn is_hook(finding: &Finding) -> bool {
         && finding
             .path()
             .is_some_and(|path| path.starts_with(VIRTUAL_SPECS))
-        && finding.message().contains("`user/")
+        && finding
+            .diagnostic
+            .subject
+            .as_ref()
+            .is_some_and(|subject| subject.element.starts_with("user/"))
 }
 
 struct Report {

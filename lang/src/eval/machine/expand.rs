@@ -7,7 +7,7 @@ use crate::eval::cause::Cause;
 use crate::eval::memo::{Form, Key, Outcome};
 use crate::eval::text::{Piece, Text, is_blank};
 use crate::eval::visitor::{Decision, Visitor};
-use crate::files::resolve;
+use crate::files::{Unreadable, resolve};
 use crate::span::{Loc, Span};
 use crate::syntax::{FullName, Kind, Modifier, Part, Parts, Reference, Target};
 
@@ -285,10 +285,10 @@ impl<V: Visitor> Machine<'_, V> {
                 let found = (self.read)(&full).and_then(|value| {
                     self.memo.file_bytes += value.len() as u64;
                     if self.memo.file_bytes > self.limits.total {
-                        return Err(format!(
+                        return Err(Unreadable::other(format!(
                             "all file values have more than {} bytes",
                             self.limits.total
-                        ));
+                        )));
                     }
                     self.memo.arena.held.push(value);
                     Ok(self.memo.arena.held.len() as u32 - 1)
