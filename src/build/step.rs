@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mstore_store::{
-    Attempt, CaptureOptions, Checkout, ErrorKind, Outcome, Realisation, Room, Store, StoreError,
-    TreeHash,
+    Attempt, CaptureOptions, Checkout, ErrorKind, Outcome, Realisation, RealisationKind, Room,
+    Store, StoreError, TreeHash,
 };
 
 use super::cancel::CancelToken;
@@ -272,6 +272,7 @@ impl Builder<'_> {
         // Before the realisation, so that whatever is known can be explained.
         self.facts.remember(step)?;
         self.store.record(&Realisation {
+            kind: RealisationKind::Step,
             key,
             drv: step.derivation().hash().0,
             name: name.to_owned(),
@@ -308,6 +309,7 @@ impl Builder<'_> {
             StepError::Cancelled => return,
         };
         let _ = self.store.note_attempt(&Attempt {
+            kind: RealisationKind::Step,
             key: step.key().0,
             drv: step.derivation().hash().0,
             name: name.to_owned(),

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use mstore_store::transfer::{Fact, FactKind, ReceiveOptions, Received, TransferError};
-use mstore_store::{Hash, Store, TreeHash};
+use mstore_store::transfer::{Fact, ReceiveOptions, Received, TransferError};
+use mstore_store::{Hash, RealisationKind, Store, TreeHash};
 
 use super::peer::{Ask, Offer, Peer};
 use super::trust::Trust;
@@ -159,7 +159,7 @@ impl<'a> Substitute<'a> {
                 .take_fact(fact)
                 .map_err(|e| FactsError::new("cannot record what a cache knows", e))?;
         }
-        if fact.kind == FactKind::Step {
+        if fact.realisation.kind == RealisationKind::Step {
             self.lock().taken.insert(fact.realisation.key);
         }
         Ok(())
@@ -287,7 +287,7 @@ impl Substitute<'_> {
             return Ok(here);
         }
         match self.look_up(key) {
-            Some(fact) if fact.kind == FactKind::Part => {
+            Some(fact) if fact.realisation.kind == RealisationKind::Part => {
                 self.take(&fact)?;
                 Ok(Part::Tree(fact.realisation.tree))
             }
@@ -302,7 +302,7 @@ impl Facts for &Substitute<'_> {
             return Ok(Some(known));
         }
         match self.look_up(key.0) {
-            Some(fact) if fact.kind == FactKind::Step => {
+            Some(fact) if fact.realisation.kind == RealisationKind::Step => {
                 self.take(&fact)?;
                 let tree = fact.realisation.tree;
                 Ok(Some(Realised {

@@ -336,13 +336,12 @@ impl Trust {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mstore_store::transfer::FactKind;
-    use mstore_store::{Hash, Realisation, TreeHash};
+    use mstore_store::{Hash, Realisation, RealisationKind, TreeHash};
 
     fn fact() -> Fact {
         Fact {
-            kind: FactKind::Step,
             realisation: Realisation {
+                kind: RealisationKind::Step,
                 key: Hash::of(b"key"),
                 drv: Hash::of(b"drv"),
                 name: "b/a/s/stage3:run".into(),

@@ -53,7 +53,7 @@ fn row(c: &rusqlite::Connection, tree: TreeHash) -> rusqlite::Result<Option<Row>
         .query_row([tree.to_string()], |row| {
             let base: Option<String> = row.get(0)?;
             let base = match base {
-                Some(_) => Some(TreeHash(crate::facts::hash_at(row, 0)?)),
+                Some(_) => Some(TreeHash(crate::db::rows::hash_at(row, 0)?)),
                 None => None,
             };
             Ok(Row {

@@ -2,34 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, params};
 
+use crate::db::realisations::{COLUMNS, IfKnown, put_realisation, realisation_at};
+use crate::db::rows::hash_at;
 use crate::db::{Durable, history, signatures, used};
 use crate::session::{self, random_name};
 use crate::{Attempt, Hash, Outcome, Realisation, Root, Signature, Store, StoreError, TreeHash};
-
-pub(crate) const COLUMNS: &str = "key, drv, name, tree, started, seconds, host, log";
-
-/// Reads a hash; text that is none becomes an error of the column.
-pub(crate) fn hash_at(row: &Row<'_>, at: usize) -> rusqlite::Result<Hash> {
-    let text: String = row.get(at)?;
-    text.parse().map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, Box::new(error))
-    })
-}
-
-pub(crate) fn realisation_at(row: &Row<'_>) -> rusqlite::Result<Realisation> {
-    Ok(Realisation {
-        key: hash_at(row, 0)?,
-        drv: hash_at(row, 1)?,
-        name: row.get(2)?,
-        tree: TreeHash(hash_at(row, 3)?),
-        started: row.get(4)?,
-        seconds: row.get(5)?,
-        host: row.get(6)?,
-        log: row.get(7)?,
-    })
-}
 
 impl Store {
     /// Looks up what a key produced. Its tree may be collected meanwhile: see [`Store::has_tree`].
@@ -47,7 +26,7 @@ impl Store {
         self.database().read("look up realisations", |c| {
             c.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM realisation WHERE ?1 IN (key, drv, tree) \
-                 ORDER BY name LIKE '%:%' DESC, started DESC, key"
+                 ORDER BY kind = 'step' DESC, started DESC, key"
             ))?
             .query_map([hash.to_string()], realisation_at)?
             .collect()
@@ -81,39 +60,31 @@ impl Store {
         self.writable("record a realisation")?;
         let _lock = self.lock_shared()?;
         self.need_tree(r.tree)?;
-        self.database().write(Durable::Yes, "record a realisation", |t| {
-            let values = params![
-                r.key.to_string(),
-                r.drv.to_string(),
-                r.name,
-                r.tree.to_string(),
-                r.started,
-                r.seconds,
-                r.host,
-                r.log
-            ];
-            t.execute(
-                &format!("INSERT OR REPLACE INTO realisation ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"),
-                values,
-            )?;
-            history::add(t, &Attempt {
-                key: r.key,
-                drv: r.drv,
-                name: r.name.clone(),
-                tree: Some(r.tree),
-                started: r.started,
-                seconds: r.seconds,
-                host: r.host.clone(),
-                outcome: Outcome::Ok,
-                phase: None,
-                detail: None,
-                log: r.log.clone(),
-            })?;
-            for signature in signatures {
-                signatures::add(t, signature)?;
-            }
-            Ok(())
-        })
+        self.database()
+            .write(Durable::Yes, "record a realisation", |t| {
+                put_realisation(t, r, IfKnown::Replace)?;
+                history::add(
+                    t,
+                    &Attempt {
+                        kind: r.kind,
+                        key: r.key,
+                        drv: r.drv,
+                        name: r.name.clone(),
+                        tree: Some(r.tree),
+                        started: r.started,
+                        seconds: r.seconds,
+                        host: r.host.clone(),
+                        outcome: Outcome::Ok,
+                        phase: None,
+                        detail: None,
+                        log: r.log.clone(),
+                    },
+                )?;
+                for signature in signatures {
+                    signatures::add(t, signature)?;
+                }
+                Ok(())
+            })
     }
 
     /// Forgets what a key produced. Tells whether there was anything.

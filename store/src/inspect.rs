@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::db::rows::{hash_at, kind_at};
 use crate::error::show;
-use crate::facts::hash_at;
 use crate::manifest::{Entry, Kind, Manifest, Meta};
 use crate::mark::Marks;
 use crate::pack::Sort;
-use crate::{DirHash, Hash, ObjectKind, Store, StoreError, TreeHash};
+use crate::{DirHash, Hash, ObjectKind, RealisationKind, Store, StoreError, TreeHash};
 
 /// More links than this on one way are a circle.
 const MAX_LINKS: usize = 40;
@@ -93,6 +93,8 @@ pub struct StepHash {
     pub hash: Hash,
     /// Whether it is a resolved key; else it is that of a derivation.
     pub is_key: bool,
+    /// What that is.
+    pub kind: RealisationKind,
     /// What it is of.
     pub name: String,
 }
@@ -122,22 +124,24 @@ impl Store {
     /// The derivations and keys whose hashes begin so, of everything that was built or tried, sorted.
     /// `prefix` is (the beginning of) a hash as text.
     pub fn steps_with_prefix(&self, prefix: &str) -> Result<Vec<StepHash>, StoreError> {
-        // Sorted after all that go on with a letter or a digit. Of a step and its target the step is named.
+        // Sorted after all that go on with a letter or a digit. Of a step and its target the step is named:
+        // SQLite takes the other columns from the row that has the greatest of `max`.
         let end = format!("{prefix}~");
         self.database().read("look for a derivation", |c| {
             c.prepare_cached(
-                "SELECT hash, is_key, max(name) FROM (\
-                 SELECT key AS hash, 1 AS is_key, name FROM realisation UNION ALL \
-                 SELECT drv, 0, name FROM realisation UNION ALL \
-                 SELECT key, 1, name FROM history UNION ALL \
-                 SELECT drv, 0, name FROM history) \
+                "SELECT hash, is_key, kind, name, max((kind = 'step') || name) FROM (\
+                 SELECT key AS hash, 1 AS is_key, kind, name FROM realisation UNION ALL \
+                 SELECT drv, 0, kind, name FROM realisation UNION ALL \
+                 SELECT key, 1, kind, name FROM history UNION ALL \
+                 SELECT drv, 0, kind, name FROM history) \
                  WHERE hash >= ?1 AND hash < ?2 GROUP BY hash, is_key ORDER BY hash, is_key",
             )?
             .query_map([prefix, &end], |row| {
                 Ok(StepHash {
                     hash: hash_at(row, 0)?,
                     is_key: row.get(1)?,
-                    name: row.get(2)?,
+                    kind: kind_at(row, 2)?,
+                    name: row.get(3)?,
                 })
             })?
             .collect()

@@ -83,7 +83,7 @@ pub use inspect::{Found, Place, StepHash, StoreInfo, Usage, Wanted};
 pub use manifest::{Entry, Kind, Manifest, Meta, Mtime, Tree};
 pub use oci::{OciImage, OciOptions};
 pub use options::{CaptureOptions, Captured, ImportOptions, Imported, OpenOptions};
-pub use record::{Realisation, Root};
+pub use record::{Realisation, RealisationKind, Root};
 pub use repack::Repacked;
 pub use room::{Need, Room};
 pub use store::Store;

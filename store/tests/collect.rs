@@ -26,6 +26,7 @@ fn noise(seed: u8, len: usize) -> Vec<u8> {
 
 fn realisation(n: u8, name: &str, tree: TreeHash) -> Realisation {
     Realisation {
+        kind: RealisationKind::Target,
         key: Hash::of(&[n]),
         drv: Hash::of(b"drv"),
         name: name.into(),

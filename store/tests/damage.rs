@@ -34,6 +34,7 @@ fn import(store: &Store, dir: &Path, n: usize) -> TreeHash {
 fn record(store: &Store, n: usize, tree: TreeHash) {
     store
         .record(&Realisation {
+            kind: RealisationKind::Target,
             key: Hash::of(&[n as u8]),
             drv: Hash::of(b"drv"),
             name: NAMES[n].into(),

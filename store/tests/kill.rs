@@ -63,6 +63,7 @@ fn worker() {
         let key = Hash::of(&[id.to_le_bytes(), round.to_le_bytes()].concat());
         store
             .record(&Realisation {
+                kind: RealisationKind::Target,
                 key,
                 drv: key,
                 name: format!("target{n}"),

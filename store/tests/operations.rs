@@ -297,6 +297,7 @@ fn run(stores: &mut Stores, model: &mut Model, op: Op) {
             model.clock += 1;
             let name = format!("target{name}");
             let recorded = was_here(store.record(&Realisation {
+                kind: RealisationKind::Target,
                 key: Hash::of(&[model.clock]),
                 drv: Hash::of(b"d"),
                 name: name.clone(),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mstore_store::*;
 
@@ -149,15 +149,80 @@ fn a_repack_changes_bytes_only() {
     assert_eq!(open(store.path()).repack(&|_, _| true).unwrap().packs, 0);
 }
 
+/// Unpacks a store that an earlier release wrote.
+fn golden(tmp: &Path, name: &str) -> PathBuf {
+    let helper = open(&tmp.join("helper"));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let archive = fs::File::open(folder.join(name)).unwrap();
+    let unpacked = helper.import_tar(archive, &TarOptions::default()).unwrap();
+    let path = tmp.join("golden");
+    helper.copy_out(unpacked.tree, &path).unwrap();
+    path
+}
+
+#[test]
+fn realisations_of_releases_that_knew_no_kinds_have_them() {
+    use RealisationKind::{Step, Target};
+    let tmp = tempfile::tempdir().unwrap();
+    let path = golden(tmp.path(), "format-1-database-3.tar.zst");
+    for options in [OpenOptions::read_only(), OpenOptions::default()] {
+        let store = Store::open(&path, &options).unwrap();
+        assert!(faults(&store, false).is_empty());
+        let (target, step, first) = (&Hash::of(&[2]), &Hash::of(&[1]), &Hash::of(&[0]));
+        for (key, kind) in [(target, Target), (step, Step), (first, Step)] {
+            assert_eq!(store.realisation(key).unwrap().unwrap().kind, kind);
+            let fact = store.fact(key).unwrap().unwrap();
+            assert_eq!((fact.realisation.kind, fact.signatures.len()), (kind, 1));
+        }
+        let tree = store.realisation(target).unwrap().unwrap().tree;
+        let of_tree = store.realisations_of(&tree.0).unwrap();
+        let kinds: Vec<_> = of_tree.iter().map(|r| r.kind).collect();
+        assert_eq!(kinds, [Step, Target], "the step first");
+        let drv = Hash::of(&[2, 1]);
+        assert!(
+            store.fact_of_derivation(&drv).unwrap().is_none(),
+            "a target"
+        );
+        let drv = Hash::of(&[1, 1]);
+        assert!(store.fact_of_derivation(&drv).unwrap().is_some());
+        let part = store.fact(&Hash::of(b"part")).unwrap().unwrap();
+        assert_eq!(part.realisation.kind, RealisationKind::Part);
+        let attempts = store.history(&HistoryFilter::default()).unwrap();
+        let attempts: Vec<_> = attempts.iter().map(|a| (a.kind, a.outcome)).collect();
+        let ok = Outcome::Ok;
+        assert_eq!(
+            attempts,
+            [
+                (Step, Outcome::Failed),
+                (Target, ok),
+                (Step, ok),
+                (Step, ok)
+            ]
+        );
+    }
+}
+
+#[test]
+fn a_rescue_of_an_older_database_tells_kinds() {
+    let tmp = tempfile::tempdir().unwrap();
+    let path = golden(tmp.path(), "format-1-database-3.tar.zst");
+    let rescued = Store::rescue_database(&path).unwrap();
+    assert_eq!(rescued.damaged, [""; 0]);
+    let kinds = |store: Store| -> Vec<_> {
+        let all = store.realisations(None).unwrap().into_iter();
+        all.map(|r| (r.key, r.kind)).collect()
+    };
+    let saved = kinds(open(&path));
+    assert_eq!(saved.len(), 3);
+    let other = tempfile::tempdir().unwrap();
+    let path = golden(other.path(), "format-1-database-3.tar.zst");
+    assert_eq!(saved, kinds(open(&path)));
+}
+
 #[test]
 fn a_store_that_the_first_release_wrote_is_read() {
     let tmp = tempfile::tempdir().unwrap();
-    let helper = open(&tmp.path().join("helper"));
-    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1.tar.zst");
-    let archive = fs::File::open(archive).unwrap();
-    let unpacked = helper.import_tar(archive, &TarOptions::default()).unwrap();
-    let path = tmp.path().join("golden");
-    helper.copy_out(unpacked.tree, &path).unwrap();
+    let path = golden(tmp.path(), "format-1.tar.zst");
     let store = open(&path);
     let roots = store.roots().unwrap();
     assert_eq!(roots.len(), 1);

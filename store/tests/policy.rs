@@ -34,6 +34,7 @@ fn tree(store: &Store, dir: &Path, n: u8) -> TreeHash {
 fn record(store: &Store, n: u8, name: &str, tree: TreeHash) {
     store
         .record(&Realisation {
+            kind: RealisationKind::Target,
             key: Hash::of(&[n]),
             drv: Hash::of(b"drv"),
             name: name.into(),

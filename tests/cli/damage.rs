@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use mstore_store::{
-    CaptureOptions, Hash, ImportOptions, OpenOptions, Realisation, Store, TreeHash,
+    CaptureOptions, Hash, ImportOptions, OpenOptions, Realisation, RealisationKind, Store, TreeHash,
 };
 
 use crate::environment::Environment;
@@ -22,6 +22,7 @@ fn sample(env: &Environment) -> TreeHash {
         .tree;
     store
         .record(&Realisation {
+            kind: RealisationKind::Target,
             key: Hash::of(b"key"),
             drv: Hash::of(b"drv"),
             name: "seedling/x86-64bit/corei7/stage1".into(),

@@ -4,7 +4,7 @@ use std::fs;
 
 use mstore::drv::StoreFacts;
 use mstore::plan::{Distribution, Graph, Lock, PinKind, Pins, Staleness};
-use mstore_store::{ImportOptions, OpenOptions, Realisation, Store};
+use mstore_store::{ImportOptions, OpenOptions, Realisation, RealisationKind, Store};
 
 use crate::environment::Environment;
 
@@ -61,6 +61,7 @@ pub fn world() -> World {
         )
         .unwrap();
         let fact = Realisation {
+            kind: RealisationKind::Step,
             key: step.key().0,
             drv: node.hash.0,
             name: node.full_name.clone(),

@@ -4,7 +4,8 @@ use std::fs;
 use std::process::Command;
 
 use mstore_store::{
-    Attempt, Hash, ImportOptions, OpenOptions, Outcome, Realisation, Store, TreeHash,
+    Attempt, Hash, ImportOptions, OpenOptions, Outcome, Realisation, RealisationKind, Store,
+    TreeHash,
 };
 
 use crate::environment::Environment;
@@ -26,6 +27,7 @@ fn sample(env: &Environment) -> (TreeHash, TreeHash) {
         let imported = store.import_dir(&env.work().join(&folder), &options);
         let tree = imported.unwrap().tree;
         let realisation = Realisation {
+            kind: RealisationKind::Target,
             key: Hash::of(&[n]),
             drv: Hash::of(b"drv"),
             name: "seedling/x86-64bit/corei7/stage1".into(),
@@ -274,6 +276,7 @@ fn attempts_are_listed_also_those_that_failed() {
     let store = Store::open(&env.store(), &OpenOptions::create()).unwrap();
     store
         .note_attempt(&Attempt {
+            kind: RealisationKind::Step,
             key: Hash::of(b"key"),
             drv: Hash::of(b"drv"),
             name: "demo/x86-64bit/corei7/stage1:run".into(),

@@ -7,8 +7,8 @@ use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
 
 use mstore_store::transfer::cache::{CachePolicy, collect};
-use mstore_store::transfer::{Fact, FactKind, ReceiveOptions, TransferError};
-use mstore_store::{Hash, OpenOptions, Realisation, Store, TreeHash};
+use mstore_store::transfer::{Fact, ReceiveOptions, TransferError};
+use mstore_store::{Hash, OpenOptions, Realisation, RealisationKind, Store, TreeHash};
 
 use crate::environment::Environment;
 use crate::support::{has, import};
@@ -28,11 +28,11 @@ fn add(store: &Store, cache: &Path, trees: &[TreeHash], facts: &[Fact]) {
 
 fn fact(name: &str, tree: TreeHash, started: i64) -> Fact {
     Fact {
-        kind: match name.contains(':') {
-            true => FactKind::Step,
-            false => FactKind::Target,
-        },
         realisation: Realisation {
+            kind: match name.contains(':') {
+                true => RealisationKind::Step,
+                false => RealisationKind::Target,
+            },
             key: Hash::of(format!("{name} {started}").as_bytes()),
             drv: Hash::of(format!("drv of {name} {started}").as_bytes()),
             name: name.into(),
@@ -160,9 +160,10 @@ fn steps_keep_what_they_are_built_from() {
     let folder = env.work().join("cache");
     let store = Store::open(&env.store(), &OpenOptions::create()).unwrap();
     // Two builds of a step, from the first and the second tree; a part of each.
-    let part = |tree: TreeHash| Fact {
-        kind: FactKind::Part,
-        ..fact("part", tree, tree.0.as_bytes()[0].into())
+    let part = |tree: TreeHash| {
+        let mut part = fact("part", tree, tree.0.as_bytes()[0].into());
+        part.realisation.kind = RealisationKind::Part;
+        part
     };
     let facts = [
         fact("demo/pc/one/stage2:run", trees[2], 1),
@@ -172,9 +173,9 @@ fn steps_keep_what_they_are_built_from() {
     ];
     add(&store, &folder, &[], &facts);
     let inputs = |fact: &Fact| {
-        Some(match (fact.kind, fact.realisation.started) {
-            (FactKind::Step, 1) => vec![trees[0]],
-            (FactKind::Step, _) => vec![trees[1]],
+        Some(match (fact.realisation.kind, fact.realisation.started) {
+            (RealisationKind::Step, 1) => vec![trees[0]],
+            (RealisationKind::Step, _) => vec![trees[1]],
             _ => Vec::new(),
         })
     };

@@ -6,7 +6,9 @@ use std::path::Path;
 use mstore::drv::facts::Part;
 use mstore::drv::{Facts, StoreFacts, Trees};
 use mstore::plan::{Explainer, Graph, PinKind, Pins, Staleness, WalkError};
-use mstore_store::{GcPolicy, Hash, ImportOptions, OpenOptions, Realisation, Store, TreeHash};
+use mstore_store::{
+    GcPolicy, Hash, ImportOptions, OpenOptions, Realisation, RealisationKind, Store, TreeHash,
+};
 
 use crate::world::World;
 
@@ -63,6 +65,7 @@ fn realise(graph: &Graph, store: &Store, facts: &StoreFacts, dir: &Path) -> Vec<
         );
         facts.remember(&step).expect("remembered");
         let fact = Realisation {
+            kind: RealisationKind::Step,
             key: step.key().0,
             drv: graph.nodes()[node].hash.0,
             name: graph.nodes()[node].full_name.clone(),

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use mstore_store::transfer::{Progress, Received, TransferError};
-use mstore_store::{OpenOptions, Store, TreeHash};
+use mstore_store::{OpenOptions, RealisationKind, Store, TreeHash};
 
 use crate::cli::context::{Context, Session};
 use crate::cli::output;
@@ -349,7 +349,7 @@ fn pack_targets(
 
 fn pack_all(store: &Store, parcel: &mut Parcel) -> Result<(), Failure> {
     for realisation in store.realisations(None)? {
-        let is_target = !realisation.name.contains(':');
+        let is_target = realisation.kind == RealisationKind::Target;
         parcel.add_fact(store, realisation.key)?;
         if is_target && store.has_tree(realisation.tree)? {
             parcel.trees.insert(realisation.tree);

@@ -7,7 +7,9 @@ use std::sync::atomic::AtomicBool;
 use mstore_lang::DiskFiles;
 use mstore_store::transfer::Fact;
 use mstore_store::transfer::cache::{self, CACHE_FILE, CachePolicy};
-use mstore_store::{GcPolicy, GcReport, Gone, RegisteredPin, Store, StoreError, Why};
+use mstore_store::{
+    GcPolicy, GcReport, Gone, RealisationKind, RegisteredPin, Store, StoreError, Why,
+};
 
 use crate::cli::context::{Context, Session};
 use crate::cli::output::plural;
@@ -78,7 +80,7 @@ impl Wishes {
         }
         Ok(GcPolicy {
             // Trees of steps serve only to resume; those of targets are the results.
-            group: Box::new(|r| (!r.name.contains(':')).then(|| r.name.clone())),
+            group: Box::new(|r| (r.kind == RealisationKind::Target).then(|| r.name.clone())),
             pins,
             keep_since: self
                 .keep_days

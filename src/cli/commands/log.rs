@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
-use mstore_store::{Attempt, HistoryFilter, Realisation, Store};
+use mstore_store::{Attempt, HistoryFilter, Realisation, RealisationKind, Store};
 
 use crate::build::step_log;
 use crate::cli::commands::show::split;
@@ -132,7 +132,7 @@ fn by_hash(session: &Session, found: &Found, args: &Args) -> Result<ExitCode, Fa
     };
     let mut all = session.store.history(&filter)?;
     // That a target is what its last step made is no attempt.
-    all.retain(|a| a.name.contains(':'));
+    all.retain(|a| a.kind == RealisationKind::Step);
     if args.attempts {
         let all = all.into_iter().map(|a| (a.name.clone(), a)).collect();
         return attempts(session, all, args.json);

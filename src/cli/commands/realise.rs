@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mstore_store::transfer::ReceiveOptions;
-use mstore_store::{Realisation, StoreError, TreeHash};
+use mstore_store::{Realisation, RealisationKind, StoreError, TreeHash};
 use serde::Serialize;
 
 use crate::build::cancel::CancelToken;
@@ -447,6 +447,7 @@ impl Run<'_> {
             return Ok(());
         }
         store.record(&Realisation {
+            kind: RealisationKind::Target,
             key: target_key(&name, tree),
             drv: self.graph.nodes()[target.last].hash.0,
             name,

@@ -14,7 +14,7 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use mstore_store::transfer::cache::{Body, CacheReader, Fetch};
 use mstore_store::transfer::{ReceiveOptions, Source, TransferError};
-use mstore_store::{Hash, ImportOptions, OpenOptions, Realisation, Store, TreeHash, fuzzing};
+use mstore_store::{Hash, ImportOptions, OpenOptions, Realisation, RealisationKind, Store, TreeHash, fuzzing};
 use mstore_store_fuzz::{Damage, damage, folder, noise};
 
 #[derive(Arbitrary, Debug)]
@@ -73,6 +73,7 @@ fn sound() -> &'static Sound {
         let tree = store.import_dir(&from, &options).expect("a folder").tree;
         let key = Hash::of(b"key");
         let realisation = Realisation {
+            kind: RealisationKind::Step,
             key,
             drv: Hash::of(b"drv"),
             name: "name:step".into(),

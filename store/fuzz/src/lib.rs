@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use mstore_store::manifest::{Entry, Kind};
-use mstore_store::transfer::{Fact, FactKind, Vouch};
-use mstore_store::{BlobHash, DirHash, Hash, Manifest, Meta, Mtime, Realisation, Tree, TreeHash};
+use mstore_store::transfer::{Fact, Vouch};
+use mstore_store::{BlobHash, DirHash, Hash, Manifest, Meta, Mtime, Realisation, RealisationKind, Tree, TreeHash};
 
 /// One thing that happens to bytes. Places are taken modulo their number.
 #[derive(Arbitrary, Clone, Debug)]
@@ -167,8 +167,12 @@ pub fn tree(n: u8) -> Tree {
 /// A fact, with record and signatures or without.
 pub fn fact(n: u8) -> Fact {
     Fact {
-        kind: [FactKind::Step, FactKind::Part, FactKind::Target][usize::from(n % 3)],
         realisation: Realisation {
+            kind: [
+                RealisationKind::Step,
+                RealisationKind::Part,
+                RealisationKind::Target,
+            ][usize::from(n % 3)],
             key: Hash::of(&[n]),
             drv: Hash::of(&[n, 1]),
             name: "name:step".into(),

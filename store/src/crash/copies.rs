@@ -6,7 +6,7 @@ use super::scenes::{Mode, Scene, sweep};
 use super::script::realisation;
 use super::*;
 use crate::transfer::cache::{CacheReader, FolderFetch};
-use crate::transfer::{Fact, FactKind, LocalSource, ReceiveOptions, TransferError};
+use crate::transfer::{Fact, LocalSource, ReceiveOptions, TransferError};
 
 const FROM: &str = "from";
 const TO: &str = "to";
@@ -34,8 +34,10 @@ pub(super) fn of_store<T>(result: Result<T, TransferError>) -> Result<T, StoreEr
 
 pub(super) fn fact(r: Realisation) -> Fact {
     Fact {
-        kind: FactKind::Step,
-        realisation: r,
+        realisation: Realisation {
+            kind: RealisationKind::Step,
+            ..r
+        },
         signatures: Vec::new(),
         record: None,
     }

@@ -15,6 +15,10 @@ pub(super) struct Run<'a> {
 
 pub(super) fn realisation(n: u8, name: &str, tree: TreeHash) -> Realisation {
     Realisation {
+        kind: match name.contains(':') {
+            true => RealisationKind::Step,
+            false => RealisationKind::Target,
+        },
         key: Hash::of(&[n]),
         drv: Hash::of(b"drv"),
         name: name.into(),

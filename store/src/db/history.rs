@@ -3,8 +3,8 @@
 use rusqlite::{Row, params};
 
 use crate::db::Durable;
-use crate::facts::hash_at;
-use crate::{Hash, Store, StoreError, TreeHash};
+use crate::db::rows::{hash_at, kind_at};
+use crate::{Hash, RealisationKind, Store, StoreError, TreeHash};
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +39,8 @@ impl Outcome {
 /// One attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {
+    /// What was to be made.
+    pub kind: RealisationKind,
     /// The resolved key.
     pub key: Hash,
     /// The derivation hash.
@@ -76,36 +78,39 @@ pub struct HistoryFilter<'a> {
     pub limit: Option<u32>,
 }
 
-const COLUMNS: &str = "key, drv, name, tree, started, seconds, host, outcome, phase, detail, log";
+const COLUMNS: &str =
+    "key, kind, drv, name, tree, started, seconds, host, outcome, phase, detail, log";
 
 fn attempt_at(row: &Row<'_>) -> rusqlite::Result<Attempt> {
-    let tree: Option<String> = row.get(3)?;
-    let outcome: String = row.get(7)?;
+    let tree: Option<String> = row.get(4)?;
+    let outcome: String = row.get(8)?;
     Ok(Attempt {
         key: hash_at(row, 0)?,
-        drv: hash_at(row, 1)?,
-        name: row.get(2)?,
+        kind: kind_at(row, 1)?,
+        drv: hash_at(row, 2)?,
+        name: row.get(3)?,
         tree: match tree {
-            Some(_) => Some(TreeHash(hash_at(row, 3)?)),
+            Some(_) => Some(TreeHash(hash_at(row, 4)?)),
             None => None,
         },
-        started: row.get(4)?,
-        seconds: row.get(5)?,
-        host: row.get(6)?,
+        started: row.get(5)?,
+        seconds: row.get(6)?,
+        host: row.get(7)?,
         outcome: Outcome::of_word(&outcome),
-        phase: row.get(8)?,
-        detail: row.get(9)?,
-        log: row.get(10)?,
+        phase: row.get(9)?,
+        detail: row.get(10)?,
+        log: row.get(11)?,
     })
 }
 
 /// Adds an attempt within a transaction.
 pub(crate) fn add(t: &rusqlite::Transaction<'_>, a: &Attempt) -> rusqlite::Result<()> {
     t.prepare_cached(&format!(
-        "INSERT INTO history ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+        "INSERT INTO history ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
     ))?
     .execute(params![
         a.key.to_string(),
+        a.kind.word(),
         a.drv.to_string(),
         a.name,
         a.tree.map(|t| t.to_string()),
@@ -162,6 +167,7 @@ mod tests {
         let tree = store.import_dir(dir.path().join("logs").as_path(), &Default::default());
         let tree = tree.unwrap().tree;
         let mut failed = Attempt {
+            kind: RealisationKind::Step,
             key: Hash::of(b"k"),
             drv: Hash::of(b"d"),
             name: "a:run".into(),
@@ -176,6 +182,7 @@ mod tests {
         };
         store.note_attempt(&failed).unwrap();
         let built = Realisation {
+            kind: failed.kind,
             key: failed.key,
             drv: failed.drv,
             name: failed.name.clone(),

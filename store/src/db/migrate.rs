@@ -79,7 +79,8 @@ CREATE TEMP TABLE pin (path TEXT, kind TEXT, name TEXT, tree TEXT);
 CREATE TEMP TABLE used (tree TEXT PRIMARY KEY, at INTEGER);
 CREATE TEMP VIEW history AS
   SELECT id, key, drv, name, tree, started, seconds, host, log,
-    CASE outcome WHEN 'built' THEN 'ok' ELSE outcome END AS outcome, NULL AS phase, NULL AS detail
+    CASE outcome WHEN 'built' THEN 'ok' ELSE outcome END AS outcome, NULL AS phase, NULL AS detail,
+    CASE WHEN instr(name, ':') > 0 THEN 'step' ELSE 'target' END AS kind
   FROM main.history;
 ",
     },
@@ -91,6 +92,35 @@ CREATE TABLE lease_pack (
 CREATE INDEX realisation_drv ON realisation (drv);
 ",
         stand_in: "CREATE TEMP TABLE lease_pack (lease INTEGER, pack TEXT);",
+    },
+    // Until here names told kinds: those of steps had a colon. The triggers tell the kind of a row that comes
+    // without one: from a program of an older release that had the database open already, or from a rescue
+    // of an older database.
+    Step {
+        up: "
+ALTER TABLE realisation ADD COLUMN kind TEXT NOT NULL DEFAULT '';
+ALTER TABLE history ADD COLUMN kind TEXT NOT NULL DEFAULT '';
+UPDATE realisation SET kind = CASE WHEN instr(name, ':') > 0 THEN 'step' ELSE 'target' END;
+UPDATE history SET kind = CASE WHEN instr(name, ':') > 0 THEN 'step' ELSE 'target' END;
+CREATE TRIGGER realisation_kind AFTER INSERT ON realisation WHEN NEW.kind = '' BEGIN
+  UPDATE realisation SET kind = CASE WHEN instr(NEW.name, ':') > 0 THEN 'step' ELSE 'target' END
+    WHERE key = NEW.key;
+END;
+CREATE TRIGGER history_kind AFTER INSERT ON history WHEN NEW.kind = '' BEGIN
+  UPDATE history SET kind = CASE WHEN instr(NEW.name, ':') > 0 THEN 'step' ELSE 'target' END
+    WHERE id = NEW.id;
+END;
+",
+        stand_in: "
+CREATE TEMP VIEW realisation AS
+  SELECT key, drv, name, tree, started, seconds, host, log,
+    CASE WHEN instr(name, ':') > 0 THEN 'step' ELSE 'target' END AS kind
+  FROM main.realisation;
+CREATE TEMP VIEW IF NOT EXISTS history AS
+  SELECT id, key, drv, name, tree, started, seconds, host, log, outcome, phase, detail,
+    CASE WHEN instr(name, ':') > 0 THEN 'step' ELSE 'target' END AS kind
+  FROM main.history;
+",
     },
 ];
 
@@ -131,7 +161,33 @@ pub(super) fn stand_in(c: &Connection, version: usize) -> rusqlite::Result<()> {
 mod tests {
     use super::*;
     use crate::db::{Database, Durable};
-    use crate::{Hash, OpenOptions, Outcome, Store, StoreError};
+    use crate::{Hash, OpenOptions, Outcome, RealisationKind, Store, StoreError};
+
+    const NAMES: [&str; 2] = ["b/a/s/stage1", "b/a/s/stage1:run"];
+
+    /// Records a realisation as releases did that knew no kinds. Not in the history, which they do too.
+    fn put_old(c: &Connection, n: usize, name: &str) {
+        let key = Hash::of(&[n as u8]).to_string();
+        c.prepare_cached(
+            "INSERT OR REPLACE INTO realisation (key, drv, name, tree, started, seconds, host, log) \
+             VALUES (?1, ?1, ?2, ?1, 5, 1.5, 'here', NULL)",
+        )
+        .unwrap()
+        .execute([&key, name])
+        .unwrap();
+    }
+
+    fn kinds(store: &Store) -> Vec<(String, RealisationKind)> {
+        let all = store.realisations(None).unwrap().into_iter();
+        let mut all: Vec<_> = all.map(|r| (r.name, r.kind)).collect();
+        all.sort();
+        all
+    }
+
+    fn expected() -> Vec<(String, RealisationKind)> {
+        let kinds = [RealisationKind::Target, RealisationKind::Step];
+        NAMES.map(str::to_owned).into_iter().zip(kinds).collect()
+    }
 
     /// A database as the first release wrote it.
     fn first_release(store: &std::path::Path) -> Hash {
@@ -153,6 +209,9 @@ mod tests {
             [key.to_string()],
         )
         .unwrap();
+        for (n, name) in NAMES.iter().enumerate() {
+            put_old(&c, n, name);
+        }
         c.pragma_update(None, "user_version", 1).unwrap();
         let folder = store.join("derivations").join(&key.to_string()[..2]);
         std::fs::create_dir_all(&folder).unwrap();
@@ -173,6 +232,58 @@ mod tests {
         assert_eq!(history.len(), 1);
         assert_eq!(history[0].outcome, Outcome::Ok);
         assert_eq!(history[0].phase, None);
+        assert_eq!(history[0].kind, RealisationKind::Target);
+        assert_eq!(kinds(store), expected());
+    }
+
+    #[test]
+    fn every_older_version_can_be_read_and_brought_up() {
+        for version in 1..STEPS.len() {
+            let dir = tempfile::tempdir().unwrap();
+            first_release(dir.path());
+            let c = Connection::open(dir.path().join("db/mstore.sqlite")).unwrap();
+            for step in &STEPS[1..version] {
+                c.execute_batch(step.up).unwrap();
+            }
+            c.pragma_update(None, "user_version", version as u32)
+                .unwrap();
+            drop(c);
+            for options in [OpenOptions::read_only(), OpenOptions::default()] {
+                let store = Store::open(dir.path(), &options).unwrap();
+                let history = store.history(&Default::default()).unwrap();
+                assert_eq!(history[0].kind, RealisationKind::Target, "{version}");
+                assert_eq!(kinds(&store), expected(), "{version}");
+                let misfits = store.database().read("test", crate::db::rows::misfits);
+                assert_eq!(misfits.unwrap(), [""; 0], "{version}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_an_older_program_adds_meanwhile_gets_its_kind() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Store::open(dir.path(), &OpenOptions::create()).unwrap());
+        let path = dir.path().join("db/mstore.sqlite");
+        std::fs::remove_file(&path).unwrap();
+        let older = Connection::open(&path).unwrap();
+        for step in &STEPS[..3] {
+            older.execute_batch(step.up).unwrap();
+        }
+        older.pragma_update(None, "user_version", 3).unwrap();
+        put_old(&older, 0, NAMES[0]);
+        let store = Store::open(dir.path(), &OpenOptions::default()).unwrap();
+        put_old(&older, 1, NAMES[1]);
+        older
+            .execute_batch(
+                "INSERT INTO history (key, drv, name, started, seconds, host, outcome) \
+                 SELECT key, drv, name, started, seconds, host, 'ok' FROM realisation",
+            )
+            .unwrap();
+        assert_eq!(kinds(&store), expected());
+        let mut history = store.history(&Default::default()).unwrap();
+        history.sort_by(|a, b| a.name.cmp(&b.name));
+        let history: Vec<_> = history.into_iter().map(|a| (a.name, a.kind)).collect();
+        assert_eq!(history, expected());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::pack::Content;
 pub(crate) mod history;
 mod migrate;
 pub(crate) mod pins;
+pub(crate) mod realisations;
 pub(crate) mod records;
 pub(crate) mod rescue;
 pub(crate) mod rows;

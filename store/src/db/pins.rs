@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, params};
 
 use super::Durable;
-use crate::facts::hash_at;
+use super::rows::hash_at;
 use crate::{Store, StoreError, TreeHash};
 
 /// A name pinned by a lock file.

@@ -91,7 +91,7 @@ impl Store {
     pub fn derivation_keys(&self) -> Result<Vec<Hash>, StoreError> {
         self.database().read("list derivations", |c| {
             c.prepare("SELECT key FROM derivation ORDER BY key")?
-                .query_map([], |row| crate::facts::hash_at(row, 0))?
+                .query_map([], |row| super::rows::hash_at(row, 0))?
                 .collect()
         })
     }
@@ -109,7 +109,7 @@ impl Store {
     pub fn part(&self, key: &Hash) -> Result<Option<TreeHash>, StoreError> {
         let found = self.database().read("look up a part of a tree", |c| {
             c.prepare_cached("SELECT tree FROM part WHERE key = ?1")?
-                .query_row([key.to_string()], |row| crate::facts::hash_at(row, 0))
+                .query_row([key.to_string()], |row| super::rows::hash_at(row, 0))
                 .optional()
         })?;
         Ok(match found {

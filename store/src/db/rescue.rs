@@ -233,7 +233,9 @@ fn copy(source: &Connection, t: &Transaction<'_>, table: &str) -> rusqlite::Resu
                     .map(|at| row.get(at))
                     .collect::<rusqlite::Result<_>>()?;
                 let mut all = shared.iter().zip(&types).zip(&values);
-                if !all.all(|((name, declared), value)| rows::fits(name, declared, value.into())) {
+                if !all.all(|((name, declared), value)| {
+                    rows::fits(table, name, declared, value.into())
+                }) {
                     fit = false;
                     continue;
                 }

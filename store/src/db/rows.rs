@@ -1,29 +1,55 @@
-//! What rows must look like. SQLite notices a page that is broken, not a letter that is wrong.
+//! Columns that are more than text: how they are read, and what rows must look like. SQLite notices a
+//! page that is broken, not a letter that is wrong.
 
-use rusqlite::Connection;
-use rusqlite::types::ValueRef;
+use rusqlite::types::{Type, ValueRef};
+use rusqlite::{Connection, Error, Row};
 
-use crate::Hash;
+use crate::{Hash, RealisationKind};
 
 /// Columns that hold hashes, in every table that has them.
 const HASHES: [&str; 4] = ["key", "drv", "tree", "base"];
+/// Tables whose column `kind` is that of a realisation.
+const KINDS: [&str; 2] = ["realisation", "history"];
 
-/// Tells whether a column of a declared type may hold a value. Whether it may be absent, SQLite checks.
-pub(super) fn fits(column: &str, declared: &str, value: ValueRef<'_>) -> bool {
+/// Reads a hash; text that is not a hash becomes an error of the column.
+pub(crate) fn hash_at(row: &Row<'_>, at: usize) -> rusqlite::Result<Hash> {
+    let text: String = row.get(at)?;
+    text.parse()
+        .map_err(|error| Error::FromSqlConversionFailure(at, Type::Text, Box::new(error)))
+}
+
+/// Reads the kind of a realisation; a word that is not a kind becomes an error of the column.
+pub(crate) fn kind_at(row: &Row<'_>, at: usize) -> rusqlite::Result<RealisationKind> {
+    let word: String = row.get(at)?;
+    RealisationKind::from_word(&word).ok_or_else(|| {
+        let error = format!("not a kind of realisation: {word:?}");
+        Error::FromSqlConversionFailure(at, Type::Text, error.into())
+    })
+}
+
+/// Tells whether a column of a table may hold a value. Whether it may be absent, SQLite checks.
+pub(super) fn fits(table: &str, column: &str, declared: &str, value: ValueRef<'_>) -> bool {
     match (declared, value) {
         (_, ValueRef::Null) => true,
         ("INTEGER", value) => matches!(value, ValueRef::Integer(_)),
         ("REAL", value) => matches!(value, ValueRef::Real(_) | ValueRef::Integer(_)),
         ("BLOB", value) => matches!(value, ValueRef::Blob(_)),
-        ("TEXT", ValueRef::Text(text)) => std::str::from_utf8(text)
-            .is_ok_and(|text| !HASHES.contains(&column) || text.parse::<Hash>().is_ok()),
+        ("TEXT", ValueRef::Text(text)) => std::str::from_utf8(text).is_ok_and(|text| {
+            if HASHES.contains(&column) {
+                text.parse::<Hash>().is_ok()
+            } else if column == "kind" && KINDS.contains(&table) {
+                RealisationKind::from_word(text).is_some()
+            } else {
+                true
+            }
+        }),
         _ => false,
     }
 }
 
 /// Names and declared types of a table's columns.
 pub(super) fn columns(c: &Connection, table: &str) -> rusqlite::Result<Vec<(String, String)>> {
-    c.prepare(&format!("PRAGMA table_info({table})"))?
+    c.prepare(&format!("PRAGMA main.table_info({table})"))?
         .query_map([], |row| Ok((row.get(1)?, row.get(2)?)))?
         .collect()
 }
@@ -40,13 +66,13 @@ pub(crate) fn misfits(c: &Connection) -> rusqlite::Result<Vec<String>> {
         // What is in them has its own check, and may be long.
         columns.retain(|(_, declared)| declared != "BLOB");
         let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
-        let mut select = c.prepare(&format!("SELECT {} FROM {table}", names.join(", ")))?;
+        let mut select = c.prepare(&format!("SELECT {} FROM main.{table}", names.join(", ")))?;
         let mut found = select.query([])?;
         let mut bad = 0u64;
         let mut first = None;
         while let Some(row) = found.next()? {
             for (at, (name, declared)) in columns.iter().enumerate() {
-                if !fits(name, declared, row.get_ref(at)?) {
+                if !fits(&table, name, declared, row.get_ref(at)?) {
                     bad += 1;
                     first.get_or_insert(name.clone());
                     break;

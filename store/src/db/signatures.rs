@@ -3,7 +3,7 @@
 use rusqlite::{Transaction, params};
 
 use super::Durable;
-use crate::facts::hash_at;
+use super::rows::hash_at;
 use crate::{Hash, Store, StoreError, TreeHash};
 
 /// Somebody's word that a key produced a tree. The store keeps it and does not check it.

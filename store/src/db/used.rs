@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::params;
 
 use super::DAY;
-use crate::facts::hash_at;
+use super::rows::hash_at;
 use crate::{Store, StoreError, TreeHash};
 
 /// Notes within a transaction that a tree is used now. Nothing is written when that is known of

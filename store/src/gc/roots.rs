@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::{GcPolicy, Survivor, Why, whole};
 use crate::db::pins::pins_of;
+use crate::db::realisations::{COLUMNS, realisation_at};
+use crate::db::rows::hash_at;
 use crate::db::used::last_used;
-use crate::facts::{hash_at, realisation_at};
 use crate::mark::Marks;
 use crate::session;
 use crate::{Store, StoreError, TreeHash};
@@ -115,10 +116,9 @@ impl Store {
         let (realisations, named, leased, locks, pins, used, packs) =
             self.database().read_together("gather roots", |c| {
                 let realisations = c
-                    .prepare(
-                        "SELECT key, drv, name, tree, started, seconds, host, log \
-                         FROM realisation ORDER BY started DESC, key",
-                    )?
+                    .prepare(&format!(
+                        "SELECT {COLUMNS} FROM realisation ORDER BY started DESC, key"
+                    ))?
                     .query_map([], realisation_at)?
                     .collect::<rusqlite::Result<Vec<_>>>()?;
                 let named = c

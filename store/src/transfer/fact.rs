@@ -1,7 +1,7 @@
 //! Facts on their way: what a key produced, who vouches for it, and the record behind it.
 
 use crate::codec::{self, Bytes, CodecError};
-use crate::{Hash, Realisation, TreeHash};
+use crate::{Hash, Realisation, RealisationKind, TreeHash};
 
 /// Keeps what is signed apart from anything else that a key may sign.
 pub const SIGNED_CONTEXT: &str = "mstore 2026-11-21 signed fact";
@@ -10,36 +10,6 @@ const LIMIT: usize = 64 << 20;
 /// Longest time of a build in milliseconds: up to here, seconds are exact enough to give them back.
 const MAX_MILLISECONDS: u64 = 1 << 50;
 const FORMAT: u32 = 1;
-
-/// What a fact is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FactKind {
-    /// A step was built: resolved key, tree.
-    Step,
-    /// A directory of a tree is a tree of its own: the key names both tree and path.
-    Part,
-    /// A target is a tree.
-    Target,
-}
-
-impl FactKind {
-    fn number(self) -> u8 {
-        match self {
-            FactKind::Step => 1,
-            FactKind::Part => 2,
-            FactKind::Target => 3,
-        }
-    }
-
-    fn from_number(number: u8) -> Option<FactKind> {
-        Some(match number {
-            1 => FactKind::Step,
-            2 => FactKind::Part,
-            3 => FactKind::Target,
-            _ => return None,
-        })
-    }
-}
 
 /// A signature over [`Fact::signed_bytes`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,8 +23,6 @@ pub struct Vouch {
 /// A realisation with what belongs to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fact {
-    /// What it is about.
-    pub kind: FactKind,
     /// The realisation. Its log does not travel.
     pub realisation: Realisation,
     /// Who vouches for it, sorted.
@@ -84,7 +52,7 @@ impl Fact {
         let milliseconds = (r.seconds.max(0.0) * 1000.0).round() as u64;
         let wire: Wire = (
             FORMAT,
-            (self.kind.number(), r.key, r.drv, r.name.clone(), r.tree),
+            (r.kind.number(), r.key, r.drv, r.name.clone(), r.tree),
             (r.started, milliseconds, r.host.clone()),
             signatures,
             self.record.clone().map(Bytes),
@@ -104,7 +72,8 @@ impl Fact {
                 "this release does not know the format of the fact",
             ));
         }
-        let kind = FactKind::from_number(kind).ok_or_else(|| malformed("unknown kind of fact"))?;
+        let kind = RealisationKind::from_number(kind)
+            .ok_or_else(|| malformed("this release does not know the kind of the fact"))?;
         let plain = |text: &str| text.len() <= 1000 && !text.chars().any(char::is_control);
         if !plain(&name) || !plain(&host) || signatures.iter().any(|(key, _)| !plain(key)) {
             return Err(malformed("a name is too long or not printable"));
@@ -124,8 +93,8 @@ impl Fact {
             return Err(malformed("no build takes so long"));
         }
         Ok(Fact {
-            kind,
             realisation: Realisation {
+                kind,
                 key,
                 drv,
                 name,
@@ -146,7 +115,7 @@ impl Fact {
         codec::encode(&(
             SIGNED_CONTEXT,
             FORMAT,
-            self.kind.number(),
+            r.kind.number(),
             r.key,
             r.drv,
             &r.name,
@@ -161,8 +130,8 @@ mod tests {
 
     fn sample() -> Fact {
         Fact {
-            kind: FactKind::Step,
             realisation: Realisation {
+                kind: RealisationKind::Step,
                 key: Hash::of(b"key"),
                 drv: Hash::of(b"drv"),
                 name: "funtoo/x86/corei7/stage3:run".into(),
@@ -223,7 +192,7 @@ mod tests {
     fn signatures_cover_all_that_is_relied_on() {
         let fact = sample();
         let mut others = vec![fact.clone(); 5];
-        others[0].kind = FactKind::Target;
+        others[0].realisation.kind = RealisationKind::Target;
         others[1].realisation.key = Hash::of(b"other");
         others[2].realisation.drv = Hash::of(b"other");
         others[3].realisation.name.push('x');

@@ -1,22 +1,11 @@
 //! What a store knows, as facts to pass on, and facts of others as something that it knows.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::OptionalExtension;
 
-use super::{Fact, FactKind, Vouch};
+use super::{Fact, Vouch};
+use crate::db::realisations::{COLUMNS, IfKnown, put_realisation, realisation_at};
 use crate::db::{Durable, records, signatures};
-use crate::facts::{COLUMNS, realisation_at};
-use crate::{Hash, Realisation, Signature, Store, StoreError, TreeHash};
-
-impl FactKind {
-    /// What the realisation of this name is about: names of steps have a colon.
-    fn of_name(name: &str) -> FactKind {
-        if name.contains(':') {
-            FactKind::Step
-        } else {
-            FactKind::Target
-        }
-    }
-}
+use crate::{Hash, Realisation, RealisationKind, Signature, Store, StoreError, TreeHash};
 
 /// The name that facts about parts of trees go by.
 const PART: &str = "part";
@@ -26,7 +15,6 @@ impl Store {
         let signatures = self.vouches(&realisation.key, realisation.tree)?;
         realisation.log = None;
         Ok(Fact {
-            kind: FactKind::of_name(&realisation.name),
             record: self.derivation(&realisation.key)?,
             realisation,
             signatures,
@@ -53,8 +41,8 @@ impl Store {
             return Ok(None);
         };
         Ok(Some(Fact {
-            kind: FactKind::Part,
             realisation: Realisation {
+                kind: RealisationKind::Part,
                 key: *key,
                 drv: *key,
                 name: PART.into(),
@@ -73,7 +61,7 @@ impl Store {
     pub fn fact_of_derivation(&self, drv: &Hash) -> Result<Option<Fact>, StoreError> {
         let found = self.database().read("look up a derivation", |c| {
             c.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM realisation WHERE drv = ?1 AND instr(name, ':') > 0 \
+                "SELECT {COLUMNS} FROM realisation WHERE drv = ?1 AND kind = 'step' \
                  ORDER BY started DESC, key LIMIT 1"
             ))?
             .query_row([drv.to_string()], realisation_at)
@@ -89,28 +77,12 @@ impl Store {
         let r = &fact.realisation;
         self.database()
             .write(Durable::Yes, "record a realisation", |t| {
-                if fact.kind == FactKind::Part {
-                    records::put_part(t, &r.key, r.tree)?;
-                } else {
-                    if let Some(record) = &fact.record {
-                        records::put(t, &r.key, record)?;
-                    }
-                    let values = params![
-                        r.key.to_string(),
-                        r.drv.to_string(),
-                        r.name,
-                        r.tree.to_string(),
-                        r.started,
-                        r.seconds,
-                        r.host,
-                        r.log,
-                    ];
-                    t.prepare_cached(&format!(
-                        "INSERT OR IGNORE INTO realisation ({COLUMNS}) \
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
-                    ))?
-                    .execute(values)?;
+                if let Some(record) = &fact.record
+                    && r.kind != RealisationKind::Part
+                {
+                    records::put(t, &r.key, record)?;
                 }
+                put_realisation(t, r, IfKnown::Keep)?;
                 for vouch in &fact.signatures {
                     signatures::add(
                         t,

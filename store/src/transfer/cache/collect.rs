@@ -12,14 +12,14 @@ use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::super::{Fact, FactKind, TransferError};
+use super::super::{Fact, TransferError};
 use super::listing::{Listing, MAX_LISTING};
 use super::write::put;
 use super::{CACHE_FILE, check_cache_text};
 use crate::disk::RealDisk;
 use crate::lock::StoreLock;
 use crate::pack::EXTENSION;
-use crate::{Hash, Realisation, StoreError, TreeHash};
+use crate::{Hash, Realisation, RealisationKind, StoreError, TreeHash};
 
 /// The trees that an interrupted collection was about to remove, a line each.
 pub(super) const LEAVING: &str = ".leaving";
@@ -121,11 +121,14 @@ fn plan(folder: &Path, policy: &CachePolicy<'_>) -> Result<CacheCollected, Trans
     let mut inputs = BTreeSet::new();
     let mut unknown = !plan.damaged.is_empty();
     let mut named = BTreeSet::new();
-    for (fact, _) in facts.values().filter(|(f, _)| f.kind != FactKind::Part) {
+    for (fact, _) in facts
+        .values()
+        .filter(|(f, _)| f.realisation.kind != RealisationKind::Part)
+    {
         let uses = (policy.inputs)(fact);
         if alive(fact) {
             needed.insert(fact.realisation.tree);
-            unknown |= fact.kind == FactKind::Step && uses.is_none();
+            unknown |= fact.realisation.kind == RealisationKind::Step && uses.is_none();
             inputs.extend(uses.unwrap_or_default());
         } else {
             named.insert(fact.realisation.tree);
@@ -135,8 +138,8 @@ fn plan(folder: &Path, policy: &CachePolicy<'_>) -> Result<CacheCollected, Trans
     needed.extend(&inputs);
     for (name, (fact, bytes)) in &facts {
         // A part is of use as long as something is built from it.
-        let stays = match fact.kind {
-            FactKind::Part => unknown || needed.contains(&fact.realisation.tree),
+        let stays = match fact.realisation.kind {
+            RealisationKind::Part => unknown || needed.contains(&fact.realisation.tree),
             _ => alive(fact),
         };
         if stays {
@@ -209,7 +212,7 @@ impl CacheCollected {
         let mut newest: BTreeMap<Hash, &Fact> = BTreeMap::new();
         for (fact, _) in facts.values() {
             let r = &fact.realisation;
-            if fact.kind == FactKind::Step && keys.contains(&r.key) {
+            if fact.realisation.kind == RealisationKind::Step && keys.contains(&r.key) {
                 let known = newest.entry(r.drv).or_insert(fact);
                 if known.realisation.started < r.started {
                     *known = fact;
@@ -242,7 +245,7 @@ impl CacheCollected {
 /// The keys of the facts that the policy keeps.
 fn newest<'a>(facts: impl Iterator<Item = &'a Fact>, policy: &CachePolicy<'_>) -> BTreeSet<Hash> {
     let mut by_name: BTreeMap<&str, Vec<&Realisation>> = BTreeMap::new();
-    for fact in facts.filter(|fact| fact.kind != FactKind::Part) {
+    for fact in facts.filter(|fact| fact.realisation.kind != RealisationKind::Part) {
         let r = &fact.realisation;
         by_name.entry(r.name.as_str()).or_default().push(r);
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::{Fact, FactKind, Object, Progress, ReceiveOptions, Received, TransferError};
+use super::super::{Fact, Object, Progress, ReceiveOptions, Received, TransferError};
 use super::collect::{LEAVING, leaving};
 use super::listing::Listing;
 use super::read::MAX_FACT;
@@ -21,7 +21,7 @@ use crate::pack::{
 use crate::session::{is_old, random_name};
 use crate::store::create_all;
 use crate::workers::{Batch, sole_owner};
-use crate::{Hash, Need, Store, StoreError, TreeHash};
+use crate::{Hash, Need, RealisationKind, Store, StoreError, TreeHash};
 
 /// A pack is closed when it is longer than this: what an interruption can cost, and what a client of a
 /// server without ranges fetches for nothing.
@@ -308,7 +308,7 @@ impl<'a> Folder<'a> {
         }
         let bytes = fact.encode();
         put(self.disk(), &path, &bytes)?;
-        if fact.kind == FactKind::Step {
+        if fact.realisation.kind == RealisationKind::Step {
             let drv = fact.realisation.drv.to_string();
             put(
                 self.disk(),
