@@ -2,8 +2,15 @@
 //!
 //! A session is a locked file in `sessions/`. Whoever can lock it knows that the owner is dead, on
 //! this boot or an earlier one, in whatever pid namespace; its leases are void and its scratch
-//! folder `tmp/<session>` may go. The file gets its final name only after it was locked.
+//! folder `tmp/<session>` may go. The file gets its final name only after it was locked, and whatever
+//! names the session (its folder, its leases) comes after that and goes before the file does.
+//!
+//! So a name that was *found* is judged after it was found, never by a list of the living that was made
+//! before: a session may have begun in between. Nobody waits for a session to begin, not even a
+//! collector that holds the store's lock alone.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,6 +20,9 @@ use rusqlite::params;
 use crate::db::{Database, Durable};
 use crate::disk::{Disk, Held, Lock};
 use crate::{StoreError, TreeHash};
+
+/// How often a session is begun anew when the file that begins it goes.
+const TRIES: usize = 5;
 
 /// The session of this handle.
 #[derive(Debug)]
@@ -27,16 +37,21 @@ pub(crate) struct Session {
 
 impl Session {
     pub fn begin(disk: &dyn Disk, root: &Path) -> Result<Session, StoreError> {
-        let id = random_name()?;
-        let file_path = root.join("sessions").join(&id);
-        let new = root.join("sessions").join(format!("{id}.new"));
-        let io = |action| {
-            let path = &file_path;
-            move |e: io::Error| StoreError::io(action, path, e)
+        let mut tries = 0;
+        let (id, held) = loop {
+            tries += 1;
+            let id = random_name()?;
+            match take(disk, root, &id) {
+                Ok(held) => break (id, held),
+                // This process stood still for so long that somebody took the new file for left over.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => {}
+                Err(error) => {
+                    let path = root.join("sessions").join(&id);
+                    return Err(StoreError::io("begin session", path, error));
+                }
+            }
         };
-        disk.create(&new).map_err(io("begin session"))?;
-        let held = disk.lock(&new, Lock::Alone).map_err(io("lock session"))?;
-        disk.rename(&new, &file_path).map_err(io("begin session"))?;
+        let file_path = root.join("sessions").join(&id);
         let tmp = root.join("tmp").join(&id);
         disk.create_dir(&tmp, 0o777)
             .map_err(|e| StoreError::io("create scratch folder", &tmp, e))?;
@@ -56,6 +71,16 @@ impl Session {
             let _ = disk.remove(&self.file_path);
         }
     }
+}
+
+/// Makes the locked file of a session.
+fn take(disk: &dyn Disk, root: &Path, id: &str) -> io::Result<Option<Held>> {
+    let sessions = root.join("sessions");
+    let new = sessions.join(format!("{id}.new"));
+    disk.create(&new)?;
+    let held = disk.lock(&new, Lock::Alone)?;
+    disk.rename(&new, &sessions.join(id))?;
+    Ok(held)
 }
 
 fn forget_leases(t: &rusqlite::Transaction<'_>, session: &str) -> rusqlite::Result<()> {
@@ -110,7 +135,7 @@ pub(crate) fn is_old(path: &Path) -> bool {
     age.is_ok_and(|age| age.as_secs() > 60)
 }
 
-/// The sessions that are alive now.
+/// The sessions that are alive now, those that are just beginning included; sorted.
 pub(crate) fn living(disk: &dyn Disk, root: &Path) -> Result<Vec<String>, StoreError> {
     let dir = root.join("sessions");
     let mut alive = Vec::new();
@@ -119,16 +144,60 @@ pub(crate) fn living(disk: &dyn Disk, root: &Path) -> Result<Vec<String>, StoreE
         .map_err(|e| StoreError::io("list sessions", &dir, e))?;
     for name in list {
         let Ok(id) = name.into_string() else { continue };
-        let path = dir.join(&id);
-        match disk.lock(&path, Lock::Try) {
-            Ok(None) => alive.push(id),
-            Ok(Some(_)) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(StoreError::io("look at session", &path, error)),
+        if is_alive(disk, root, &id)? {
+            alive.push(id);
         }
     }
     alive.sort_unstable();
     Ok(alive)
+}
+
+/// Tells whether a session lives whose name was found somewhere.
+fn is_alive(disk: &dyn Disk, root: &Path, id: &str) -> Result<bool, StoreError> {
+    let path = root.join("sessions").join(id);
+    match disk.lock(&path, Lock::Try) {
+        Ok(held) => Ok(held.is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StoreError::io("look at session", &path, error)),
+    }
+}
+
+/// Adds to the `living` those sessions of leases that were read after the living were listed, and live:
+/// they began in between.
+pub(crate) fn add_newer<'a>(
+    disk: &dyn Disk,
+    root: &Path,
+    living: &mut Vec<String>,
+    leased: impl Iterator<Item = &'a str>,
+) -> Result<(), StoreError> {
+    let mut judged = BTreeSet::new();
+    for id in leased {
+        let is_new = living.binary_search_by(|l| l.as_str().cmp(id)).is_err();
+        if is_new && judged.insert(id) && is_alive(disk, root, id)? {
+            living.push(id.to_string());
+            living.sort_unstable();
+        }
+    }
+    Ok(())
+}
+
+/// Names in the folder of scratch folders whose owner is dead.
+pub(crate) fn abandoned(disk: &dyn Disk, root: &Path) -> Result<Vec<OsString>, StoreError> {
+    let dir = root.join("tmp");
+    let list = disk
+        .list(&dir)
+        .map_err(|e| StoreError::io("list", &dir, e))?;
+    let mut gone = Vec::new();
+    for name in list {
+        let alive = match name.to_str() {
+            Some(id) => is_alive(disk, root, id)?,
+            None => false,
+        };
+        if !alive {
+            gone.push(name);
+        }
+    }
+    Ok(gone)
 }
 
 /// Adds a lease and returns its number.

@@ -11,6 +11,7 @@ mod repairs;
 mod rescue;
 mod scenes;
 mod script;
+mod sessions;
 mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -158,6 +158,8 @@ impl Database {
         action: &'static str,
         f: impl FnOnce(&Connection) -> rusqlite::Result<R>,
     ) -> Result<R, StoreError> {
+        #[cfg(test)]
+        crate::disk::turns::point();
         f(&self.lock()).map_err(|error| database_error(action, &self.path, error))
     }
 
@@ -167,6 +169,8 @@ impl Database {
         action: &'static str,
         f: impl FnOnce(&Connection) -> rusqlite::Result<R>,
     ) -> Result<R, StoreError> {
+        #[cfg(test)]
+        crate::disk::turns::point();
         let mut connection = self.lock();
         let run = || {
             let transaction = connection.transaction()?;
@@ -182,6 +186,8 @@ impl Database {
         action: &'static str,
         f: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<R>,
     ) -> Result<R, StoreError> {
+        #[cfg(test)]
+        crate::disk::turns::point();
         let mut connection = self.lock();
         let run = || {
             let level = match durable {

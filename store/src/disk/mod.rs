@@ -14,6 +14,8 @@ use crate::map::Map;
 #[cfg(test)]
 pub(crate) mod faulty;
 mod real;
+#[cfg(test)]
+pub(crate) mod turns;
 pub(crate) use real::RealDisk;
 
 /// A new file that is being written.

@@ -231,7 +231,6 @@ impl Store {
         report: &mut GcReport,
     ) -> Result<Vec<PathBuf>, StoreError> {
         let mut gone = Vec::new();
-        let living = session::living(self.disk(), self.path())?;
         let mut leave = |folder: &str, name: &str, path: PathBuf| {
             report.gone.push(Gone::Leftover {
                 name: format!("{folder}/{name}"),
@@ -249,10 +248,9 @@ impl Store {
                 leave("packs", &name, path);
             }
         }
-        for (name, path) in list(self.disk(), &self.path().join("tmp"))? {
-            if living.binary_search(&name).is_err() {
-                leave("tmp", &name, path);
-            }
+        for name in session::abandoned(self.disk(), self.path())? {
+            let path = self.path().join("tmp").join(&name);
+            leave("tmp", &name.to_string_lossy(), path);
         }
         Ok(gone)
     }

@@ -112,7 +112,7 @@ impl Store {
         policy: &GcPolicy<'_>,
         dropped: &Dropped,
     ) -> Result<Roots, StoreError> {
-        let living = session::living(self.disk(), self.path())?;
+        let mut living = session::living(self.disk(), self.path())?;
         let (realisations, named, leased, locks, pins, used, packs) =
             self.database().read_together("gather roots", |c| {
                 let realisations = c
@@ -160,6 +160,9 @@ impl Store {
                 let used = last_used(c)?;
                 Ok((realisations, named, leased, locks, pins, used, packs))
             })?;
+        let leases = leased.iter().map(|(_, session, ..)| session.as_str());
+        let leases = leases.chain(packs.iter().map(|(_, session)| session.as_str()));
+        session::add_newer(self.disk(), self.path(), &mut living, leases)?;
         let mut roots = Roots {
             used,
             packs: packs
