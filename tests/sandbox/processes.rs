@@ -1,5 +1,6 @@
 //! Tests that need another process of this program: one to kill, or one with a terminal.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
@@ -14,12 +15,53 @@ use rustix::pty::OpenptFlags;
 
 use crate::support::{Env, Outcome, job_in};
 
-/// Whether a process with this word on its command line exists.
-pub fn is_running(word: &str) -> bool {
-    fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-        let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        command.split(|&b| b == 0).any(|w| w == word.as_bytes())
+/// The processes that descend from this one, with their command lines. Others may run the same program
+/// at the same time.
+fn own_processes() -> Vec<(u32, Vec<u8>)> {
+    let mut parents = BTreeMap::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|n| n.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        // One that ended meanwhile has none. Its name may hold blanks and parentheses.
+        let stat = fs::read(entry.path().join("stat")).unwrap_or_default();
+        let stat = String::from_utf8_lossy(&stat);
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        let parent = fields.split_ascii_whitespace().nth(1);
+        if let Some(parent) = parent.and_then(|p| p.parse::<u32>().ok()) {
+            parents.insert(pid, parent);
+        }
+    }
+    let me = std::process::id();
+    let is_own = |pid: &u32| {
+        let mut at = *pid;
+        // A process id that was used again meanwhile must not lead in a circle.
+        for _ in 0..100 {
+            match parents.get(&at) {
+                Some(parent) if *parent == me => return true,
+                Some(parent) => at = *parent,
+                None => return false,
+            }
+        }
+        false
+    };
+    let own = parents.keys().copied().filter(is_own);
+    own.map(|pid| {
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        (pid, command)
     })
+    .collect()
+}
+
+/// Whether a process with this word on its command line descends from this one.
+pub fn is_running(word: &str) -> bool {
+    let all = own_processes();
+    all.iter()
+        .any(|(_, command)| command.split(|&b| b == 0).any(|w| w == word.as_bytes()))
 }
 
 fn eventually(what: &str, mut test: impl FnMut() -> bool) {
@@ -45,6 +87,8 @@ pub fn victim(base: &Path, dir: &Path, word: &str) -> ExitCode {
 }
 
 pub fn killed_with_its_parent(env: &Env) -> Outcome {
+    // What loses its parent stays a descendant.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
     for round in 0..5 {
         let dir = env.dir(&format!("victim-{round}"));
         let word = format!("98{}{round}", std::process::id());
@@ -83,6 +127,7 @@ pub fn killed_with_its_parent(env: &Env) -> Outcome {
             !is_running(&word) && !is_running(mstore::build::HELPER_WORD)
         });
     }
+    rustix::process::set_child_subreaper(None).unwrap();
     Ok(())
 }
 
