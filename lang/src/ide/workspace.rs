@@ -13,6 +13,7 @@ use crate::files::Files;
 use crate::lint::{Severity, check_file};
 use crate::load::Definition;
 use crate::session::Session;
+use crate::syntax::File;
 
 /// Open documents larger than this are not looked into.
 const LARGEST: usize = 16 << 20;
@@ -280,85 +281,71 @@ impl Workspace {
     /// What is wrong in each file, for all open documents and the specifications they are part of.
     pub fn problems(&mut self) -> BTreeMap<PathBuf, Vec<Problem>> {
         self.refresh();
-        let mut all: BTreeMap<PathBuf, Vec<Problem>> = BTreeMap::new();
+        let mut all = Problems::new();
         let mut ranges = Ranges::default();
-        let mut add = |path: PathBuf, problem: Problem| {
-            let list = all.entry(path).or_default();
-            if list.len() < SHOWN && !list.contains(&problem) {
-                list.push(problem);
-            }
-        };
         for project in &self.projects {
-            for (diagnostic, names, count) in &project.errors {
-                let Some(label) = &diagnostic.primary else {
-                    // Without a place, such as an entry file that is not there: shown at its top.
-                    let path = diagnostic.path().unwrap_or(&project.entry).to_owned();
-                    add(
-                        path,
-                        self.problem(
-                            &mut ranges,
-                            &project.entry,
-                            diagnostic,
-                            Range::default(),
-                            names,
-                            *count,
-                        ),
-                    );
-                    continue;
-                };
-                let Some(path) = self.host.real(&project.entry, label.path()) else {
-                    continue;
-                };
-                let range = ranges.range(label);
-                add(
-                    path,
-                    self.problem(
-                        &mut ranges,
-                        &project.entry,
-                        diagnostic,
-                        range,
-                        names,
-                        *count,
-                    ),
-                );
-            }
+            self.project_problems(project, &mut ranges, &mut all);
         }
         for document in self.open.all() {
-            let path = document.path();
-            for diagnostic in Diagnostic::of_syntax(document.file()) {
-                let Some(label) = &diagnostic.primary else {
-                    continue;
-                };
-                let range = ranges.range(label);
-                let problem = self.problem(&mut ranges, path, &diagnostic, range, &[], 0);
-                let known = all.get(path).is_some_and(|list| {
-                    list.iter()
-                        .any(|other| other.range == range && other.code == problem.code)
-                });
-                if !known {
-                    all.entry(path.to_owned()).or_default().push(problem);
-                }
-            }
-            let list = all.entry(path.to_owned()).or_default();
-            for finding in check_file(document.file()) {
-                let Some(label) = &finding.diagnostic.primary else {
-                    continue;
-                };
-                if list.len() < SHOWN {
-                    list.push(Problem {
-                        range: ranges.range(label),
-                        severity: finding.lint.severity(),
-                        code: finding.lint.as_str(),
-                        message: with_help(&finding.diagnostic),
-                        related: Vec::new(),
-                    });
-                }
-            }
+            self.document_problems(&document, &mut ranges, &mut all);
         }
         for list in all.values_mut() {
             list.sort_by(|a, b| (a.range, a.code).cmp(&(b.range, b.code)));
         }
         all
+    }
+
+    /// Adds the errors of a specification, each in the file that it is in.
+    fn project_problems(&self, project: &Project, ranges: &mut Ranges, all: &mut Problems) {
+        for (diagnostic, names, count) in &project.errors {
+            let (path, range) = match &diagnostic.primary {
+                Some(label) => match self.host.real(&project.entry, label.path()) {
+                    Some(path) => (path, ranges.range(label)),
+                    None => continue,
+                },
+                // Without a place, such as an entry file that is not there: shown at its top.
+                None => {
+                    let path = diagnostic.path().unwrap_or(&project.entry);
+                    (path.to_owned(), Range::default())
+                }
+            };
+            let problem = self.problem(ranges, &project.entry, diagnostic, range, names, *count);
+            let list = all.entry(path).or_default();
+            if list.len() < SHOWN && !list.contains(&problem) {
+                list.push(problem);
+            }
+        }
+    }
+
+    /// Adds what the text of a document alone gives away.
+    fn document_problems(&self, document: &Document, ranges: &mut Ranges, all: &mut Problems) {
+        let path = document.path();
+        let list = all.entry(path.to_owned()).or_default();
+        for diagnostic in Diagnostic::of_syntax(document.file()) {
+            let Some(label) = &diagnostic.primary else {
+                continue;
+            };
+            let range = ranges.range(label);
+            let problem = self.problem(ranges, path, &diagnostic, range, &[], 0);
+            let same = |other: &Problem| other.range == range && other.code == problem.code;
+            if !list.iter().any(same) {
+                list.push(problem);
+            }
+        }
+        for finding in check_file(document.file()) {
+            let Some(label) = &finding.diagnostic.primary else {
+                continue;
+            };
+            if list.len() < SHOWN {
+                list.push(Problem {
+                    range: ranges.range(label),
+                    severity: finding.lint.severity(),
+                    code: finding.lint.as_str(),
+                    message: with_help(&finding.diagnostic),
+                    related: Vec::new(),
+                });
+            }
+        }
     }
 
     fn problem(
@@ -407,19 +394,44 @@ fn with_help(diagnostic: &Diagnostic) -> String {
     message
 }
 
+/// The problems of each file.
+type Problems = BTreeMap<PathBuf, Vec<Problem>>;
+
 /// The ranges of labels, each in its own file, whose lines are counted once.
 #[derive(Default)]
-struct Ranges(BTreeMap<usize, LineIndex>);
+struct Ranges(BTreeMap<usize, (Arc<File>, LineIndex)>);
 
 impl Ranges {
     fn range(&mut self, label: &Label) -> Range {
         let file = label.file();
-        // Labels keep their files, so an address means the same file as long as they are looked at.
-        let key = std::ptr::from_ref(file).addr();
-        let index = self
+        // The file is kept, so no other one can come to lie at its address.
+        let (_, index) = self
             .0
-            .entry(key)
-            .or_insert_with(|| LineIndex::new(file.source()));
+            .entry(Arc::as_ptr(file).addr())
+            .or_insert_with(|| (Arc::clone(file), LineIndex::new(file.source())));
         index.range(file.source(), label.span)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::span::Span;
+
+    #[test]
+    fn lines_are_counted_once_for_each_file() {
+        let file = |text: &str| Arc::new(File::parse(PathBuf::from("/f"), text.to_owned()));
+        let mut ranges = Ranges::default();
+        let one = file("a: 1\nb: 2\n");
+        for (at, line) in [(0, 0), (5, 1), (8, 1)] {
+            let label = Label::new(&one, Span::new(at, at + 1), "");
+            assert_eq!(ranges.range(&label).start.line, line);
+        }
+        assert_eq!(ranges.0.len(), 1);
+        drop(one);
+        // A file of its own, wherever in memory it comes to lie.
+        let label = Label::new(&file("\n\n\n\n\na: 1\n"), Span::new(5, 6), "");
+        assert_eq!(ranges.range(&label).start.line, 5);
+        assert_eq!(ranges.0.len(), 2);
     }
 }
