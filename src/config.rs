@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mstore_lang::nearest::nearest;
 use mstore_lang::{Definition, DiskFiles, EvalError, Files, LoadErrors, Spec, Value};
-
-use crate::plan::name::nearest;
 
 /// Where it is looked for last.
 pub const SYSTEM_FILE: &str = "/etc/mstore/mstore.conf";
@@ -251,7 +250,7 @@ impl Reader<'_> {
         let near = nearest(name, all);
         Err(self.bad(
             name,
-            match near.first() {
+            match near {
                 Some(near) => format!("there is no such element; nearest: {near}"),
                 None => format!(
                     "there is no such element; there are: {}",

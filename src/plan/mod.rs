@@ -6,7 +6,6 @@
 //! [`Staleness::walk`] finds out what has to be built, and tells an [`Explainer`] why.
 
 mod compare;
-mod edit_distance;
 mod elements;
 mod files;
 mod line_diff;

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
+use mstore_lang::nearest::nearest_few;
 use serde::{Deserialize, Serialize};
-
-use super::edit_distance::distance;
 
 /// One thing that can be built: a target class of one subarch of one build.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -247,7 +246,7 @@ impl Index {
         Err(NameError::Unknown {
             what,
             name: name.to_owned(),
-            nearest: nearest(name, again.cloned()),
+            nearest: suggestions(name, again.cloned()),
         })
     }
 
@@ -309,7 +308,7 @@ impl Index {
             return Err(NameError::Unknown {
                 what: "subarch",
                 name: subarch.to_owned(),
-                nearest: nearest(subarch, all().cloned())
+                nearest: suggestions(subarch, all().cloned())
                     .into_iter()
                     .map(|s| format!("{target}-{s}"))
                     .collect(),
@@ -323,7 +322,7 @@ impl Index {
         Err(NameError::Unknown {
             what: "target",
             name: short.to_owned(),
-            nearest: nearest(short, names),
+            nearest: suggestions(short, names),
         })
     }
 }
@@ -333,20 +332,8 @@ fn clip(name: &str) -> String {
 }
 
 /// The names spelt most like `name`, best first; none if all are far off.
-pub(crate) fn nearest(name: &str, all: impl Iterator<Item = String>) -> Vec<String> {
-    let limit = (name.chars().count() / 3).max(2);
-    let mut scored: Vec<(usize, String)> = all
-        .take(MAX_COMPARED)
-        .map(|n| (distance(name, &n), n))
-        .filter(|(d, _)| *d <= limit)
-        .collect();
-    scored.sort();
-    scored.dedup();
-    scored
-        .into_iter()
-        .take(SUGGESTIONS)
-        .map(|(_, n)| n)
-        .collect()
+pub(super) fn suggestions(name: &str, all: impl Iterator<Item = String>) -> Vec<String> {
+    nearest_few(name, all.take(MAX_COMPARED), SUGGESTIONS)
 }
 
 /// Whether `text` fits `pattern`, in which `*` stands for any run of characters and `?` for one.

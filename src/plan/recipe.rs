@@ -9,7 +9,7 @@ use super::embedded;
 use super::error::{Place, PlanError};
 use super::graph::TEST_STEP;
 use super::lock;
-use super::name::{Index, TargetId, nearest};
+use super::name::{Index, TargetId, suggestions};
 
 /// Steps that a target has when `steps/chroot` does not name any.
 const USUAL_STEPS: [&str; 4] = ["prerun", "run", "postrun", "clean"];
@@ -407,7 +407,7 @@ impl Reader<'_> {
                         .elements
                         .names_below("steps/chroot/")
                         .map(|n| n["steps/chroot/".len()..].to_owned());
-                    let near = nearest(&name, known);
+                    let near = suggestions(&name, known);
                     let help = match near.is_empty() {
                         true => format!("define the block steps/chroot/{name}"),
                         false => format!("there is: {}", near.join(" ")),

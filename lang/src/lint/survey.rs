@@ -411,7 +411,7 @@ impl<'a> Survey<'a> {
             let mut finding =
                 Finding::new(Lint::LaxBlank, message, Label::new(file, mention.whole, ""))
                     .about_missing(&name);
-            let near = crate::nearest::nearest(&name, self.defined.iter().map(String::as_str));
+            let near = crate::nearest::nearest(&name, self.defined.iter());
             if let Some(near) = near {
                 finding = finding.help(format!("did you mean `{near}`?"));
             }

@@ -1,8 +1,8 @@
 //! Annotations: lines from `[` to `]`, read as words (L41-L44, L52, L55).
 
+use super::error::SyntaxError;
 use super::lines::is_space;
 use super::name::is_valid_name;
-use super::parse::SyntaxError;
 use crate::class::Class;
 use crate::span::Span;
 
@@ -96,7 +96,7 @@ impl Annotation {
             "collect" => collect(source, line, rest),
             other => {
                 let known = ["section", "option", "when", "collect"];
-                let near = crate::nearest::nearest(other, known.into_iter());
+                let near = crate::nearest::nearest(other, known);
                 let help = match near {
                     Some(name) => format!("did you mean `{name}`?"),
                     None => {

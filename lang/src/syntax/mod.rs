@@ -4,16 +4,17 @@
 //! parsed file can serve any number of specifications at the same time.
 
 mod annotation;
+mod error;
 mod lines;
 mod name;
 mod parse;
 mod reference;
 
 pub use annotation::{Annotation, words};
+pub use error::SyntaxError;
 pub(crate) use lines::next_span;
 pub use lines::{Line, LineKind, Lines, block_lines, trim};
 pub use name::{FullName, is_valid_name};
-pub use parse::SyntaxError;
 pub use reference::{Modifier, Part, Parts, Reference, Target, inclusion};
 
 pub(crate) use name::hash_name;

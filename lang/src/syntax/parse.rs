@@ -7,44 +7,12 @@ use std::sync::{LazyLock, OnceLock};
 use hashbrown::DefaultHashBuilder;
 
 use super::annotation::{Annotation, words};
+use super::error::SyntaxError;
 use super::lines::{LineKind, Lines, is_space, trim};
 use super::name::{hash_name, is_valid_name};
 use super::{ABSOLUTE, Collect, Condition, Definition, File, FullName, Kind, LAX, PYTHON, Section};
 use crate::class::Class;
-use crate::nearest::shorten;
 use crate::span::Span;
-
-/// Something in the text that is against the rules.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SyntaxError {
-    /// The class of the error.
-    pub class: Class,
-    /// Where it is.
-    pub span: Span,
-    /// What is wrong.
-    pub message: String,
-    /// Another place that matters, with what it is.
-    pub other: Option<(Span, &'static str)>,
-    /// What to do about it.
-    pub help: Option<String>,
-}
-
-impl SyntaxError {
-    pub(super) fn new(class: Class, span: Span, message: impl Into<String>) -> Self {
-        SyntaxError {
-            class,
-            span,
-            message: shorten(message),
-            other: None,
-            help: None,
-        }
-    }
-
-    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(shorten(help));
-        self
-    }
-}
 
 struct Parser<'a> {
     source: &'a str,
