@@ -13,7 +13,8 @@ use bumpalo::Bump;
 use crate::class::Class;
 use crate::eval::{Cause, Memo};
 use crate::files::UnreadableKind;
-use crate::nearest::{nearest, shorten};
+use crate::nearest::nearest;
+use crate::shorten::shorten;
 use crate::span::{Loc, Span};
 use crate::syntax::{File, is_valid_name};
 use crate::table::Table;
@@ -376,6 +377,8 @@ pub(crate) enum Asker {
 }
 
 /// Tells why an evaluation failed.
+///
+/// It is longer than other functions, but flat: one arm a cause, each with its message and advice.
 pub(crate) fn explain_cause(table: &Table, memo: &Memo, cause: u32, asker: Asker) -> Diagnostic {
     let cause = &memo.causes[cause as usize];
     let class = cause.class();

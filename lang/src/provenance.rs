@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 use crate::class::Class;
 use crate::diagnostics::{Asker, explain_cause};
 use crate::eval::text::{Item, Text};
-use crate::eval::{Decision, Form, Key, Machine, Memo, Outcome, Visitor};
+use crate::eval::{Decision, Entry, Form, Key, Machine, Memo, Outcome, Visitor};
 use crate::span::Loc;
 use crate::spec::{EvalError, Spec, lines};
 use crate::syntax::{Kind, Modifier};
@@ -167,6 +167,11 @@ impl Journal {
         if key != Key::COLLECT {
             self.events.entry(key).or_default().push(event);
         }
+    }
+
+    /// What happened in the work on a key, in order.
+    fn of(&self, key: Key) -> &[Event] {
+        self.events.get(&key).map(Vec::as_slice).unwrap_or_default()
     }
 }
 
@@ -332,7 +337,7 @@ impl Writer<'_> {
 
     fn answer(&self, key: Key) -> Answer {
         let outcome = match self.memo.get(key) {
-            Some(crate::eval::Entry::Done { outcome, .. }) => outcome,
+            Some(Entry::Done { outcome, .. }) => outcome,
             _ => return Answer::Unasked,
         };
         match outcome {
@@ -353,8 +358,8 @@ impl Writer<'_> {
         }
     }
 
+    /// Describes what happened for a key.
     fn write(&mut self, key: Key) -> Node {
-        let journal = self.journal;
         let mut node = Node {
             element: self.table.name(key.element()).join(),
             lax: key.lax(),
@@ -362,17 +367,32 @@ impl Writer<'_> {
             definition: None,
             written: None,
             file: None,
-            conditions: Vec::new(),
+            conditions: self.conditions(key),
             steps: Vec::new(),
             lines: Vec::new(),
         };
-        let choice = Key::new(key.element(), Form::Choice, key.lax());
-        for event in journal
-            .events
-            .get(&choice)
-            .map(Vec::as_slice)
-            .unwrap_or_default()
-        {
+        if key.form() == Form::Choice {
+            // A plain element is never worked on for its choice.
+            let slot = match self.memo.get(key) {
+                Some(Entry::Done {
+                    outcome: Outcome::Chosen(slot),
+                    ..
+                }) => Some(slot),
+                _ => self.table.is_plain(key.element()).then_some(key.element()),
+            };
+            node.definition = slot.map(|slot| self.place(self.table.name_loc(slot)));
+            return node;
+        }
+        for event in self.journal.of(key) {
+            self.event(&mut node, event);
+        }
+        node
+    }
+
+    /// The conditions that were tested to choose the definition of an element.
+    fn conditions(&mut self, key: Key) -> Vec<Tested> {
+        let mut conditions = Vec::new();
+        for event in self.journal.of(key.with_form(Form::Choice)) {
             let Event::Condition(slot, element, holds) = event else {
                 continue;
             };
@@ -386,13 +406,12 @@ impl Writer<'_> {
             let asked = element.map(|element| {
                 let text = Key::new(element, Form::Text, key.lax());
                 let known = self.memo.get(text).is_some() && !condition.words.is_empty();
-                if known {
-                    text
-                } else {
-                    Key::new(element, Form::Choice, key.lax())
+                match known {
+                    true => text,
+                    false => text.with_form(Form::Choice),
                 }
             });
-            node.conditions.push(Tested {
+            conditions.push(Tested {
                 definition: self.place(self.table.name_loc(*slot)),
                 at: self.place(at),
                 written: self.text(at),
@@ -400,66 +419,50 @@ impl Writer<'_> {
                 node: asked.and_then(|key| self.node(key)),
             });
         }
-        if key.form() == Form::Choice {
-            // A plain element is never worked on for its choice.
-            let slot = match self.memo.get(choice) {
-                Some(crate::eval::Entry::Done {
-                    outcome: Outcome::Chosen(slot),
-                    ..
-                }) => Some(slot),
-                _ => self.table.is_plain(key.element()).then_some(key.element()),
-            };
-            node.definition = slot.map(|slot| self.place(self.table.name_loc(slot)));
-            return node;
-        }
-        for event in journal
-            .events
-            .get(&key)
-            .map(Vec::as_slice)
-            .unwrap_or_default()
-        {
-            match event {
-                Event::Begin(slot) => {
-                    let (file, definition) = self.table.definition(*slot);
-                    node.definition = Some(self.place(self.table.name_loc(*slot)));
-                    if definition.kind() != Kind::Block {
-                        node.written = Some(self.text(Loc {
-                            file,
-                            span: definition.value,
-                        }));
-                    }
+        conditions
+    }
+
+    /// Adds one thing that happened in the work on a value.
+    fn event(&mut self, node: &mut Node, event: &Event) {
+        match event {
+            Event::Begin(slot) => {
+                let (file, definition) = self.table.definition(*slot);
+                node.definition = Some(self.place(self.table.name_loc(*slot)));
+                if definition.kind() != Kind::Block {
+                    node.written = Some(self.text(Loc {
+                        file,
+                        span: definition.value,
+                    }));
                 }
-                Event::Reference(at, named, effect) => {
-                    let step = Step {
-                        at: self.place(*at),
-                        written: self.text(*at),
-                        effect: *effect,
-                        node: named.and_then(|key| self.node(key)),
-                    };
-                    match node.lines.last_mut() {
-                        Some(line) => line.steps.push(step),
-                        None => node.steps.push(step),
-                    }
-                }
-                Event::Line(at) => node.lines.push(self.line(*at, None)),
-                Event::Plain(at) => node.lines.push(self.line(*at, Some(self.text(*at)))),
-                Event::Kept(item) => {
-                    let Some(line) = node.lines.last_mut() else {
-                        continue;
-                    };
-                    match item {
-                        Item::Line(text) => line.value = Some(self.string(*text)),
-                        Item::Block(_) => {
-                            line.included = Some(self.memo.arena.size(item).0 as usize)
-                        }
-                        Item::Run { .. } => {}
-                    }
-                }
-                Event::Read(path) => node.file = Some(path.clone()),
-                Event::Condition(..) => {}
             }
+            Event::Reference(at, named, effect) => {
+                let step = Step {
+                    at: self.place(*at),
+                    written: self.text(*at),
+                    effect: *effect,
+                    node: named.and_then(|key| self.node(key)),
+                };
+                match node.lines.last_mut() {
+                    Some(line) => line.steps.push(step),
+                    None => node.steps.push(step),
+                }
+            }
+            Event::Line(at) => node.lines.push(self.line(*at, None)),
+            Event::Plain(at) => node.lines.push(self.line(*at, Some(self.text(*at)))),
+            Event::Kept(item) => {
+                let Some(line) = node.lines.last_mut() else {
+                    return;
+                };
+                match item {
+                    Item::Line(text) => line.value = Some(self.string(*text)),
+                    Item::Blank => line.value = Some(String::new()),
+                    Item::Block(_) => line.included = Some(self.memo.arena.size(item).0 as usize),
+                    Item::Run { .. } => {}
+                }
+            }
+            Event::Read(path) => node.file = Some(path.clone()),
+            Event::Condition(..) => {}
         }
-        node
     }
 
     fn line(&self, at: Loc, value: Option<String>) -> LineStep {

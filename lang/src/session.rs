@@ -94,6 +94,30 @@ impl<'a> Session<'a> {
     }
 }
 
+/// Loading one specification is a session of its own.
+impl Spec {
+    /// Loads the file `entry` and all that it collects, with definitions from the command line.
+    ///
+    /// A relative `entry` is taken from the process's directory.
+    pub fn load(
+        files: &dyn Files,
+        entry: &Path,
+        definitions: &[Definition],
+    ) -> Result<Spec, LoadErrors> {
+        Spec::load_limited(files, entry, definitions, &Limits::default())
+    }
+
+    /// Loads with limits other than the usual ones.
+    pub fn load_limited(
+        files: &dyn Files,
+        entry: &Path,
+        definitions: &[Definition],
+        limits: &Limits,
+    ) -> Result<Spec, LoadErrors> {
+        Session::with_limits(files, *limits).load(entry, definitions)
+    }
+}
+
 impl Loader for Session<'_> {
     fn parsed(&self, path: &Path, limit: u64, max_errors: usize) -> io::Result<Arc<File>> {
         if let Some(file) = self

@@ -11,10 +11,9 @@ use crate::diagnostics::{
 };
 use crate::eval::text::{Block, Cursor};
 use crate::eval::{Cause, Key, Machine, Memo, Outcome, Silent, Visitor};
-use crate::files::{Files, Unreadable};
+use crate::files::Unreadable;
 use crate::limits::Limits;
-use crate::load::{Definition, Loaded, Untaken, load};
-use crate::session::Session;
+use crate::load::{Definition, Loaded, Loader, Untaken, load};
 use crate::syntax::File;
 use crate::table::Table;
 pub(crate) use crate::value::{Evaluated, Lines, Value};
@@ -136,29 +135,8 @@ struct Names {
 }
 
 impl Spec {
-    /// Loads the file `entry` and all that it collects, with definitions from the command line.
-    ///
-    /// A relative `entry` is taken from the process's directory.
-    pub fn load(
-        files: &dyn Files,
-        entry: &Path,
-        definitions: &[Definition],
-    ) -> Result<Spec, LoadErrors> {
-        Spec::load_limited(files, entry, definitions, &Limits::default())
-    }
-
-    /// Loads with limits other than the usual ones.
-    pub fn load_limited(
-        files: &dyn Files,
-        entry: &Path,
-        definitions: &[Definition],
-        limits: &Limits,
-    ) -> Result<Spec, LoadErrors> {
-        Session::with_limits(files, *limits).load(entry, definitions)
-    }
-
     pub(crate) fn load_with(
-        loader: &dyn crate::load::Loader,
+        loader: &dyn Loader,
         entry: PathBuf,
         definitions: &[Definition],
         limits: &Limits,

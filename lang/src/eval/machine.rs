@@ -9,7 +9,10 @@ mod expand;
 
 use super::Reader;
 use super::cause::Cause;
-use super::memo::{Absent, Entry, Flags, Form, Key, Memo, Outcome};
+use super::frame::{Frame, Scratch, Stage};
+use super::key::{Form, Key};
+use super::memo::{Entry, Memo};
+use super::outcome::{Absent, Flags, Outcome};
 use super::text::{Item, Piece, Text};
 use super::visitor::Visitor;
 use crate::limits::Limits;
@@ -28,65 +31,6 @@ pub(crate) enum Collected {
     Path(String),
     /// An index into [`Memo::causes`].
     Failed(u32),
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    /// Nothing is known yet.
-    Start,
-    /// Testing conditions: the next slot, and the one found true.
-    Choose {
-        slot: u32,
-        found: Option<u32>,
-        failed: Option<u32>,
-    },
-    /// Expanding a line element.
-    Text,
-    /// Expanding the path of a file value.
-    Path,
-    /// Between two lines of a block.
-    Block { joined: bool },
-    /// In a line of a block.
-    Line { joined: bool },
-    /// In the name of an inclusion.
-    Name {
-        joined: bool,
-        relative: bool,
-        lax: bool,
-        at: Span,
-    },
-    /// Testing the condition of a collect.
-    When { collect: u32 },
-    /// Expanding the path of a collect.
-    Collect,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Frame {
-    key: Key,
-    step: Step,
-    file: u32,
-    /// The slot at work.
-    slot: u32,
-    /// Number of the section in force in that file.
-    section: u32,
-    /// Undefined references are empty.
-    lax: bool,
-    /// What is left of the text being expanded.
-    rest: Span,
-    /// What is left of the block.
-    lines: Span,
-    /// Where the work of this frame begins in the stacks of pieces and items.
-    pieces: u32,
-    items: u32,
-    /// Of the text being expanded.
-    len: u64,
-    blank: bool,
-    /// Of the block so far.
-    size: u64,
-    flags: Flags,
-    /// The reference whose element is being waited for.
-    asked: Span,
 }
 
 /// What a frame has to say after a step.
@@ -126,14 +70,6 @@ pub(crate) struct Machine<'a, V> {
     pub limits: &'a Limits,
     pub read: &'a Reader<'a>,
     pub visitor: V,
-    frames: Vec<Frame>,
-    pieces: Vec<Piece>,
-    items: Vec<Item>,
-}
-
-/// The stacks of a machine, empty, kept for the next one.
-#[derive(Debug, Default)]
-pub(crate) struct Scratch {
     frames: Vec<Frame>,
     pieces: Vec<Piece>,
     items: Vec<Item>,
@@ -215,9 +151,9 @@ impl<'a, V: Visitor> Machine<'a, V> {
         let mut frame = self.frame(Key::COLLECT, file);
         frame.section = collect.section().map_or(0, |index| index as u32 + 1);
         frame.rest = collect.path;
-        frame.step = match collect.condition() {
-            Some(_) => Step::When { collect: index },
-            None => Step::Collect,
+        frame.stage = match collect.condition() {
+            Some(_) => Stage::When { collect: index },
+            None => Stage::Collect,
         };
         self.frames.push(frame);
         let (outcome, flags) = self.run();
@@ -235,7 +171,7 @@ impl<'a, V: Visitor> Machine<'a, V> {
     fn frame(&self, key: Key, file: u32) -> Frame {
         Frame {
             key,
-            step: Step::Start,
+            stage: Stage::Start,
             file,
             slot: 0,
             section: 0,
@@ -245,7 +181,6 @@ impl<'a, V: Visitor> Machine<'a, V> {
             pieces: self.pieces.len() as u32,
             items: self.items.len() as u32,
             len: 0,
-            blank: true,
             size: 0,
             flags: Flags::default(),
             asked: Span::default(),
@@ -296,27 +231,27 @@ impl<'a, V: Visitor> Machine<'a, V> {
     }
 
     fn advance(&mut self, frame: &mut Frame) -> Next {
-        match frame.step {
-            Step::Start => self.start(frame),
-            Step::Choose {
+        match frame.stage {
+            Stage::Start => self.start(frame),
+            Stage::Choose {
                 slot,
                 found,
                 failed,
             } => self.choose_next(frame, slot, found, failed),
-            Step::Text => match self.expand(frame) {
+            Stage::Text => match self.expand(frame) {
                 Expanded::All => Next::Done(self.finish_text(frame)),
                 Expanded::Call(key) => Next::Call(key),
                 Expanded::Removed => Next::Done(Outcome::Removed),
                 Expanded::Failed(cause) => Next::Done(Outcome::Failed(cause)),
             },
-            Step::Path => match self.expand(frame) {
+            Stage::Path => match self.expand(frame) {
                 Expanded::All => Next::Done(self.read_file(frame)),
                 Expanded::Call(key) => Next::Call(key),
                 Expanded::Removed => Next::Done(Outcome::Removed),
                 Expanded::Failed(cause) => Next::Done(Outcome::Failed(cause)),
             },
-            Step::Block { joined } => self.next_line(frame, joined),
-            Step::Line { joined } => match self.expand(frame) {
+            Stage::Block { joined } => self.next_line(frame, joined),
+            Stage::Line { joined } => match self.expand(frame) {
                 Expanded::All => {
                     let piece = {
                         let pieces = &self.pieces[frame.pieces as usize..];
@@ -325,7 +260,6 @@ impl<'a, V: Visitor> Machine<'a, V> {
                     let text = Text {
                         piece,
                         len: frame.len as u32,
-                        blank: frame.blank,
                     };
                     self.add_item(frame, Item::Line(text), joined)
                 }
@@ -333,18 +267,13 @@ impl<'a, V: Visitor> Machine<'a, V> {
                 Expanded::Removed => self.end_line(frame, joined),
                 Expanded::Failed(cause) => Next::Done(Outcome::Failed(cause)),
             },
-            Step::Name {
-                joined,
-                relative,
-                lax,
-                at,
-            } => match self.expand(frame) {
-                Expanded::All => self.include(frame, joined, relative, lax, at),
+            Stage::Name(inclusion) => match self.expand(frame) {
+                Expanded::All => self.include(frame, inclusion),
                 Expanded::Call(key) => Next::Call(key),
-                Expanded::Removed => self.end_line(frame, joined),
+                Expanded::Removed => self.end_line(frame, inclusion.joined),
                 Expanded::Failed(cause) => Next::Done(Outcome::Failed(cause)),
             },
-            Step::When { collect } => {
+            Stage::When { collect } => {
                 let table = self.table;
                 let file = table.file(frame.file);
                 let condition = file.collects[collect as usize]
@@ -352,7 +281,7 @@ impl<'a, V: Visitor> Machine<'a, V> {
                     .unwrap_or_default();
                 match self.test(frame, frame.file, condition, false) {
                     Tested::Is(true) => {
-                        frame.step = Step::Collect;
+                        frame.stage = Stage::Collect;
                         Next::Again
                     }
                     Tested::Is(false) => Next::Done(Outcome::Undefined),
@@ -360,7 +289,7 @@ impl<'a, V: Visitor> Machine<'a, V> {
                     Tested::Failed(cause) => Next::Done(Outcome::Failed(cause)),
                 }
             }
-            Step::Collect => match self.expand(frame) {
+            Stage::Collect => match self.expand(frame) {
                 Expanded::All if frame.len > self.limits.path => {
                     let at = Loc {
                         file: frame.file,
@@ -385,7 +314,7 @@ impl<'a, V: Visitor> Machine<'a, V> {
         let key = frame.key;
         let element = key.element();
         if key.form() == Form::Choice {
-            frame.step = Step::Choose {
+            frame.stage = Stage::Choose {
                 slot: element,
                 found: None,
                 failed: None,
@@ -405,9 +334,9 @@ impl<'a, V: Visitor> Machine<'a, V> {
         frame.section = definition.section().map_or(0, |index| index as u32 + 1);
         frame.lax = key.lax() || definition.is_lax();
         frame.rest = definition.value;
-        frame.step = match definition.kind() {
-            Kind::Line => Step::Text,
-            Kind::FileValue => Step::Path,
+        frame.stage = match definition.kind() {
+            Kind::Line => Stage::Text,
+            Kind::FileValue => Stage::Path,
             Kind::Block => {
                 if definition.has_python() {
                     let at = self.python_line(file, definition.value);
@@ -416,7 +345,7 @@ impl<'a, V: Visitor> Machine<'a, V> {
                     ));
                 }
                 frame.lines = definition.value;
-                Step::Block {
+                Stage::Block {
                     joined: key.form() == Form::Text,
                 }
             }
@@ -548,7 +477,7 @@ impl<'a, V: Visitor> Machine<'a, V> {
         failed: Option<u32>,
     ) -> Next {
         if let Some(slot) = self.table.next(slot) {
-            frame.step = Step::Choose {
+            frame.stage = Stage::Choose {
                 slot,
                 found,
                 failed,

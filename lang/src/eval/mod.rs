@@ -1,14 +1,19 @@
 //! Evaluation: lazy, every element at most once, never on the machine's own stack (L14-L37, L44, L45).
 
 mod cause;
+mod frame;
+mod key;
 mod machine;
 mod memo;
+mod outcome;
 pub(crate) mod text;
 mod visitor;
 
 pub(crate) use cause::Cause;
+pub(crate) use key::{Form, Key};
 pub(crate) use machine::{Collected, Machine};
-pub(crate) use memo::{Entry, Flags, Form, Key, Memo, Outcome};
+pub(crate) use memo::{Entry, Memo};
+pub(crate) use outcome::{Flags, Outcome};
 
 pub(crate) use visitor::{Decision, Silent, Visitor};
 

@@ -40,27 +40,35 @@ pub(crate) enum Piece {
     },
 }
 
-/// A text with what others must know of it.
+/// A text and its length in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Text {
     pub piece: Piece,
     pub len: u32,
-    /// Whether it is nothing but whitespace.
-    pub blank: bool,
 }
 
 impl Text {
     pub const EMPTY: Text = Text {
         piece: Piece::Empty,
         len: 0,
-        blank: true,
+    };
+    pub const YES: Text = Text {
+        piece: Piece::Yes,
+        len: 3,
+    };
+    pub const NO: Text = Text {
+        piece: Piece::No,
+        len: 2,
     };
 }
 
 /// One entry of an evaluated block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Item {
+    /// A line that was expanded, or could have been.
     Line(Text),
+    /// A line that is blank in the source, of a block that becomes one text.
+    Blank,
     /// Lines of the source that hold no references.
     Run {
         file: u32,
@@ -79,9 +87,9 @@ pub(crate) struct Block {
     pub end: u32,
     pub lines: u32,
     pub bytes: u32,
-    /// Blank lines in front, and their bytes.
+    /// Lines in front that are blank in the source, and their bytes (L36).
     pub lead: (u32, u32),
-    /// Blank lines at the back, and their bytes.
+    /// Lines at the back that are blank in the source, and their bytes.
     pub trail: (u32, u32),
 }
 
@@ -170,6 +178,7 @@ impl Arena {
     pub fn size(&self, item: &Item) -> (u32, u32) {
         match item {
             Item::Line(text) => (1, text.len),
+            Item::Blank => (1, 0),
             Item::Run { lines, bytes, .. } => (*lines, *bytes),
             Item::Block(id) => {
                 let block = &self.blocks[*id as usize];
@@ -187,8 +196,9 @@ impl Arena {
         let (mut lines, mut bytes) = (0, 0);
         for item in items {
             let (more, size) = match item {
-                Item::Line(text) if text.blank => (1, text.len),
+                // What only evaluates to nothing stays.
                 Item::Line(_) => (0, 0),
+                Item::Blank => (1, 0),
                 Item::Run { file, span, .. } => {
                     let source = table.file(*file).source();
                     if front {
@@ -302,6 +312,7 @@ impl Arena {
                     feed(out);
                     self.write_with(table, text.piece, out, &mut stack);
                 }
+                Item::Blank => feed(out),
                 Item::Run {
                     file,
                     span,
@@ -407,7 +418,6 @@ impl Cursor {
                 return Some(Text {
                     piece,
                     len: line.len() as u32,
-                    blank: false,
                 });
             }
             let (start, end) = self.stack.last_mut()?;
@@ -425,6 +435,10 @@ impl Cursor {
                 Item::Line(text) => {
                     self.take -= 1;
                     return Some(text);
+                }
+                Item::Blank => {
+                    self.take -= 1;
+                    return Some(Text::EMPTY);
                 }
                 Item::Run { file, span, .. } => self.run = Some((file, span)),
                 Item::Block(id) => {

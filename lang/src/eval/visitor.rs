@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::memo::Key;
+use super::key::Key;
 use super::text::Item;
 use crate::span::Loc;
 use crate::syntax::{FullName, Modifier};

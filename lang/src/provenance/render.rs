@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::{Answer, Effect, Node, Place, Provenance, Step};
+use super::{Answer, Effect, LineStep, Node, Place, Provenance, Step, Tested};
 use crate::value::Value;
 
 /// Beyond this depth the text names elements without explaining them.
@@ -11,157 +11,28 @@ const DEEP: usize = 30;
 /// Longer texts are cut.
 const WIDE: usize = 160;
 
-enum Job<'a> {
-    Node(usize, usize, &'a str),
-    Conditions(usize, usize, usize),
-    Step(&'a Step, usize),
-    Line(usize, usize, usize),
-}
-
 impl Provenance {
     /// The explanation as indented text, each element explained where it is first met.
     pub fn render(&self) -> String {
-        let mut out = String::new();
-        let mut shown = vec![false; self.nodes.len()];
-        let mut jobs = vec![Job::Node(0, 0, "")];
-        while let Some(job) = jobs.pop() {
+        let mut writer = Writer {
+            provenance: self,
+            out: String::new(),
+            shown: vec![false; self.nodes.len()],
+            jobs: vec![Job::Node(0, 0, "")],
+        };
+        while let Some(job) = writer.jobs.pop() {
             match job {
-                Job::Node(index, depth, prefix) => {
-                    self.node(&mut out, &mut shown, &mut jobs, index, depth, prefix)
-                }
-                Job::Conditions(index, number, depth) => {
-                    let test = &self.nodes[index].conditions[number];
-                    let holds = match test.holds {
-                        Some(true) => "true",
-                        Some(false) => "false",
-                        None => "failed",
-                    };
-                    let at = self.place(&test.definition);
-                    line(
-                        &mut out,
-                        depth,
-                        &format!("{at}: when {}: {holds}", test.written),
-                    );
-                    if let Some(node) = test.node {
-                        jobs.push(Job::Node(node, depth + 1, ""));
-                    }
-                }
-                Job::Step(step, depth) => {
-                    let effect = match step.effect {
-                        Effect::Used => "",
-                        Effect::Empty => " is empty: the element is undefined",
-                        Effect::Removed => match step.node {
-                            None => " removes it: the element is undefined",
-                            Some(_) => " removes it",
-                        },
-                        Effect::Answered(true) => " answers yes",
-                        Effect::Answered(false) => " answers no",
-                        Effect::Failed => " fails",
-                    };
-                    match step.node {
-                        Some(node) if effect.is_empty() => {
-                            jobs.push(Job::Node(node, depth, &step.written))
-                        }
-                        node => {
-                            line(&mut out, depth, &format!("{}{effect}", step.written));
-                            if let Some(node) = node {
-                                jobs.push(Job::Node(node, depth + 1, ""));
-                            }
-                        }
-                    }
-                }
-                Job::Line(index, number, depth) => {
-                    let this = &self.nodes[index].lines[number];
-                    let at = self.place(&this.at);
-                    let value = match (&this.value, this.included) {
-                        (Some(text), _) => format!("| {}", short(text)),
-                        (None, Some(count)) => format!("includes {}", counted(count)),
-                        _ if this.steps.iter().any(|step| step.effect == Effect::Failed) => {
-                            "fails".to_owned()
-                        }
-                        _ if this
-                            .steps
-                            .last()
-                            .is_some_and(|step| step.effect == Effect::Used) =>
-                        {
-                            "includes 0 lines".to_owned()
-                        }
-                        _ => "left out".to_owned(),
-                    };
-                    line(&mut out, depth, &format!("{at}: {value}"));
-                    jobs.extend(
-                        this.steps
-                            .iter()
-                            .rev()
-                            .map(|step| Job::Step(step, depth + 1)),
-                    );
-                }
+                Job::Node(index, depth, written) => writer.node(index, depth, written),
+                Job::Condition(test, depth) => writer.condition(test, depth),
+                Job::Step(step, depth) => writer.step(step, depth),
+                Job::Line(step, depth) => writer.block_line(step, depth),
             }
         }
+        let mut out = writer.out;
         if self.truncated {
             out.push_str("... and more elements\n");
         }
         out
-    }
-
-    fn node<'a>(
-        &'a self,
-        out: &mut String,
-        shown: &mut [bool],
-        jobs: &mut Vec<Job<'a>>,
-        index: usize,
-        depth: usize,
-        written: &str,
-    ) {
-        let node = &self.nodes[index];
-        let answer = answer(node);
-        let arrow = if written.is_empty() {
-            String::new()
-        } else {
-            format!("{written}: ")
-        };
-        if std::mem::replace(&mut shown[index], true) {
-            line(
-                out,
-                depth,
-                &format!("{arrow}{}{answer} (see above)", node.element),
-            );
-            return;
-        }
-        let lax = if node.lax { " (lax)" } else { "" };
-        line(out, depth, &format!("{arrow}{}{lax}{answer}", node.element));
-        if let Some(definition) = &node.definition {
-            let at = self.place(definition);
-            let what = match (&node.written, &node.file) {
-                (_, Some(file)) => format!(": read from {}", self.short_path(file)),
-                (Some(text), None) if !text.is_empty() => format!(": {}", short(text)),
-                _ => String::new(),
-            };
-            line(out, depth + 1, &format!("defined at {at}{what}"));
-        }
-        if depth >= DEEP {
-            if !node.steps.is_empty() || !node.lines.is_empty() {
-                line(out, depth + 1, "...");
-            }
-            return;
-        }
-        // Pushed backwards, as the last job pushed is done first.
-        jobs.extend(
-            (0..node.lines.len())
-                .rev()
-                .map(|number| Job::Line(index, number, depth + 1)),
-        );
-        jobs.extend(
-            node.steps
-                .iter()
-                .rev()
-                .map(|step| Job::Step(step, depth + 1)),
-        );
-        jobs.extend(
-            (0..node.conditions.len())
-                .rev()
-                .map(|number| Job::Conditions(index, number, depth + 1)),
-        );
     }
 
     fn place(&self, place: &Place) -> String {
@@ -173,6 +44,126 @@ impl Provenance {
             .unwrap_or(path)
             .display()
             .to_string()
+    }
+}
+
+/// Something that is still to be written, and how deep.
+enum Job<'a> {
+    /// The node of this index, and the reference that led to it.
+    Node(usize, usize, &'a str),
+    Condition(&'a Tested, usize),
+    Step(&'a Step, usize),
+    Line(&'a LineStep, usize),
+}
+
+struct Writer<'a> {
+    provenance: &'a Provenance,
+    out: String,
+    /// Whether each node was explained.
+    shown: Vec<bool>,
+    /// The last one is done first.
+    jobs: Vec<Job<'a>>,
+}
+
+impl<'a> Writer<'a> {
+    fn node(&mut self, index: usize, depth: usize, written: &str) {
+        let provenance = self.provenance;
+        let node = &provenance.nodes[index];
+        let answer = answer(node);
+        let arrow = if written.is_empty() {
+            String::new()
+        } else {
+            format!("{written}: ")
+        };
+        if std::mem::replace(&mut self.shown[index], true) {
+            let text = format!("{arrow}{}{answer} (see above)", node.element);
+            self.line(depth, &text);
+            return;
+        }
+        let lax = if node.lax { " (lax)" } else { "" };
+        self.line(depth, &format!("{arrow}{}{lax}{answer}", node.element));
+        if let Some(definition) = &node.definition {
+            let at = provenance.place(definition);
+            let what = match (&node.written, &node.file) {
+                (_, Some(file)) => format!(": read from {}", provenance.short_path(file)),
+                (Some(text), None) if !text.is_empty() => format!(": {}", short(text)),
+                _ => String::new(),
+            };
+            self.line(depth + 1, &format!("defined at {at}{what}"));
+        }
+        if depth >= DEEP {
+            if !node.steps.is_empty() || !node.lines.is_empty() {
+                self.line(depth + 1, "...");
+            }
+            return;
+        }
+        let lines = node.lines.iter().rev();
+        self.jobs
+            .extend(lines.map(|line| Job::Line(line, depth + 1)));
+        let steps = node.steps.iter().rev();
+        self.jobs
+            .extend(steps.map(|step| Job::Step(step, depth + 1)));
+        let conditions = node.conditions.iter().rev();
+        self.jobs
+            .extend(conditions.map(|test| Job::Condition(test, depth + 1)));
+    }
+
+    fn condition(&mut self, test: &Tested, depth: usize) {
+        let holds = match test.holds {
+            Some(true) => "true",
+            Some(false) => "false",
+            None => "failed",
+        };
+        let at = self.provenance.place(&test.definition);
+        self.line(depth, &format!("{at}: when {}: {holds}", test.written));
+        if let Some(node) = test.node {
+            self.jobs.push(Job::Node(node, depth + 1, ""));
+        }
+    }
+
+    fn step(&mut self, step: &'a Step, depth: usize) {
+        let effect = match (step.effect, step.node) {
+            (Effect::Used, _) => "",
+            (Effect::Empty, _) => " is empty: the element is undefined",
+            (Effect::Removed, None) => " removes it: the element is undefined",
+            (Effect::Removed, Some(_)) => " removes it",
+            (Effect::Answered(true), _) => " answers yes",
+            (Effect::Answered(false), _) => " answers no",
+            (Effect::Failed, _) => " fails",
+        };
+        match step.node {
+            Some(node) if step.effect == Effect::Used => {
+                self.jobs.push(Job::Node(node, depth, &step.written));
+            }
+            node => {
+                self.line(depth, &format!("{}{effect}", step.written));
+                if let Some(node) = node {
+                    self.jobs.push(Job::Node(node, depth + 1, ""));
+                }
+            }
+        }
+    }
+
+    fn block_line(&mut self, this: &'a LineStep, depth: usize) {
+        let at = self.provenance.place(&this.at);
+        let failed = |step: &Step| step.effect == Effect::Failed;
+        let used = |step: &Step| step.effect == Effect::Used;
+        let value = match (&this.value, this.included) {
+            (Some(text), _) => format!("| {}", short(text)),
+            (None, Some(count)) => format!("includes {}", counted(count)),
+            _ if this.steps.iter().any(failed) => "fails".to_owned(),
+            _ if this.steps.last().is_some_and(used) => "includes 0 lines".to_owned(),
+            _ => "left out".to_owned(),
+        };
+        self.line(depth, &format!("{at}: {value}"));
+        let steps = this.steps.iter().rev();
+        self.jobs
+            .extend(steps.map(|step| Job::Step(step, depth + 1)));
+    }
+
+    fn line(&mut self, depth: usize, text: &str) {
+        // Writing to a string does not fail.
+        let _ = writeln!(self.out, "{:1$}{text}", "", depth * 2);
     }
 }
 
@@ -205,9 +196,4 @@ fn short(text: &str) -> String {
         out.push_str("...");
     }
     out
-}
-
-fn line(out: &mut String, depth: usize, text: &str) {
-    // Writing to a string does not fail.
-    let _ = writeln!(out, "{:1$}{text}", "", depth * 2);
 }

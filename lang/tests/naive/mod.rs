@@ -79,6 +79,13 @@ struct Place<'a> {
     lax: bool,
 }
 
+/// A line of an evaluated block.
+struct Line {
+    text: String,
+    /// Whether the line of the source that it was made of is blank.
+    was_blank: bool,
+}
+
 /// What a collect comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Came {
@@ -500,7 +507,11 @@ impl Ask<'_> {
             return Err(Stop::Error("undefined"));
         };
         match self.spec.definition(slot).body {
-            Body::Block(_) => self.lines(name, lax).map(Value::Block),
+            Body::Block(_) => {
+                let lines = self.lines(name, lax)?;
+                let texts = lines.into_iter().map(|line| line.text).collect();
+                Ok(Value::Block(texts))
+            }
             _ => self.one_text(name, lax).map(Value::Line),
         }
     }
@@ -531,12 +542,14 @@ impl Ask<'_> {
             }
             Body::Block(_) => {
                 let lines = ask.block(definition, place, true)?;
-                let first = lines.iter().position(|line| !is_blank(line));
-                let last = lines.iter().rposition(|line| !is_blank(line));
-                Ok(match (first, last) {
-                    (Some(first), Some(last)) => lines[first..=last].join(" "),
-                    _ => String::new(),
-                })
+                let first = lines.iter().position(|line| !line.was_blank);
+                let last = lines.iter().rposition(|line| !line.was_blank);
+                let kept = match (first, last) {
+                    (Some(first), Some(last)) => &lines[first..=last],
+                    _ => &[],
+                };
+                let texts: Vec<&str> = kept.iter().map(|line| line.text.as_str()).collect();
+                Ok(texts.join(" "))
             }
         })?;
         if text.len() > SIZE {
@@ -547,7 +560,7 @@ impl Ask<'_> {
     }
 
     /// The lines of a block, which it is.
-    fn lines(&mut self, name: &str, lax: bool) -> Result<Vec<String>, Stop> {
+    fn lines(&mut self, name: &str, lax: bool) -> Result<Vec<Line>, Stop> {
         self.step()?;
         let spec = self.spec;
         let Some(slot) = self.choose(name, lax)? else {
@@ -562,7 +575,7 @@ impl Ask<'_> {
             lax,
         };
         let lines = self.within(name, true, |ask| ask.block(definition, place, false))?;
-        let size: usize = lines.iter().map(|line| line.len() + 1).sum();
+        let size: usize = lines.iter().map(|line| line.text.len() + 1).sum();
         if size > SIZE {
             Err(Stop::Steps)
         } else {
@@ -576,7 +589,7 @@ impl Ask<'_> {
         definition: &Definition,
         place: Place<'_>,
         trimmed: bool,
-    ) -> Result<Vec<String>, Stop> {
+    ) -> Result<Vec<Line>, Stop> {
         let Body::Block(lines) = &definition.body else {
             return Ok(Vec::new());
         };
@@ -593,7 +606,12 @@ impl Ask<'_> {
                     .map(|more| out.extend(more))
             } else {
                 self.text(if trimmed { inner } else { line }, place)
-                    .map(|text| out.push(text))
+                    .map(|text| {
+                        out.push(Line {
+                            text,
+                            was_blank: inner.is_empty(),
+                        })
+                    })
             };
             match result {
                 Ok(()) | Err(Stop::Removed) => {}
@@ -604,7 +622,7 @@ impl Ask<'_> {
     }
 
     /// The lines that an inclusion stands for (L31-L35).
-    fn include(&mut self, inner: &str, place: Place<'_>) -> Result<Vec<String>, Stop> {
+    fn include(&mut self, inner: &str, place: Place<'_>) -> Result<Vec<Line>, Stop> {
         let (relative, inner) = match inner.strip_prefix(':') {
             Some(rest) => (true, rest),
             None => (false, inner),

@@ -1,14 +1,18 @@
 //! Blocks: their lines, inclusions, and joining them into one text (L30-L37).
 
-use super::{Found, Frame, Machine, Next, Step};
+use std::borrow::Cow;
+
+use super::{Found, Machine, Next};
 use crate::eval::cause::Cause;
-use crate::eval::memo::{Form, Key, Outcome};
+use crate::eval::frame::{Frame, Inclusion, Stage};
+use crate::eval::key::{Form, Key};
+use crate::eval::outcome::Outcome;
 use crate::eval::text::{Arena, Item, Piece, Text};
 use crate::eval::visitor::{Decision, Visitor};
 use crate::span::{Loc, Span};
 use crate::syntax::{FullName, Kind, Modifier, Target, inclusion, next_span, trim};
 
-impl<V: Visitor> Machine<'_, V> {
+impl<'a, V: Visitor> Machine<'a, V> {
     /// Takes the next line of a block.
     pub(super) fn next_line(&mut self, frame: &mut Frame, joined: bool) -> Next {
         let table = self.table;
@@ -26,7 +30,6 @@ impl<V: Visitor> Machine<'_, V> {
             frame.lines.start = at as u32;
             frame.pieces = self.pieces.len() as u32;
             frame.len = 0;
-            frame.blank = true;
             let text = line.of(source);
             let at = Loc {
                 file: frame.file,
@@ -56,15 +59,18 @@ impl<V: Visitor> Machine<'_, V> {
                     }
                 };
                 frame.rest = found.target.name;
-                frame.step = Step::Name {
+                frame.stage = Stage::Name(Inclusion {
                     joined,
                     relative: found.target.relative,
                     lax,
                     at: found.span,
-                };
+                });
             } else {
                 frame.rest = if joined { trim(source, line) } else { line };
-                frame.step = Step::Line { joined };
+                if frame.rest.is_empty() {
+                    return self.add_item(frame, Item::Blank, joined);
+                }
+                frame.stage = Stage::Line { joined };
             }
             return Next::Again;
         }
@@ -97,7 +103,7 @@ impl<V: Visitor> Machine<'_, V> {
 
     pub(super) fn end_line(&mut self, frame: &mut Frame, joined: bool) -> Next {
         self.pieces.truncate(frame.pieces as usize);
-        frame.step = Step::Block { joined };
+        frame.stage = Stage::Block { joined };
         Next::Again
     }
 
@@ -113,155 +119,148 @@ impl<V: Visitor> Machine<'_, V> {
         self.end_line(frame, joined)
     }
 
-    /// The name of an inclusion is known.
-    pub(super) fn include(
-        &mut self,
-        frame: &mut Frame,
-        joined: bool,
-        relative: bool,
-        lax: bool,
-        at: Span,
-    ) -> Next {
-        let table = self.table;
-        let loc = Loc {
-            file: frame.file,
-            span: at,
-        };
-        frame.asked = at;
-        // Longer names are not made: their definition would not fit into a file.
-        let pieces = &self.pieces[frame.pieces as usize..];
-        let mut owned = String::new();
-        let name = match pieces {
-            [] => "",
-            [Piece::Source { file, span }] => table.file(*file).text(*span),
-            pieces if frame.len <= self.limits.path => {
-                for piece in pieces {
-                    self.memo.arena.write(table, *piece, &mut owned);
-                }
-                &owned
-            }
-            _ => " ",
-        };
-        let written = frame.rest.start > at.start + 3;
-        let found = if name.is_empty() && !relative {
+    /// The name of an inclusion is expanded: finds the block and adds its lines (L31-L35).
+    pub(super) fn include(&mut self, frame: &mut Frame, inclusion: Inclusion) -> Next {
+        frame.asked = inclusion.at;
+        let name = self.included_name(frame);
+        let found = if name.is_empty() && !inclusion.relative {
             // What was written is not empty, but stands for nothing.
-            debug_assert!(written);
-            self.absent(
-                frame,
-                &FullName {
-                    section: None,
-                    own: "",
-                },
-            );
+            debug_assert!(frame.rest.start > inclusion.at.start + 3);
+            let nameless = FullName {
+                section: None,
+                own: "",
+            };
+            self.absent(frame, &nameless);
             Found::Absent
         } else {
-            self.find(
-                frame,
-                Target {
-                    relative,
-                    name: Span::default(),
-                },
-                name,
-            )
-        };
-        let empty = frame.lax || lax;
-        let lax = frame.key.lax() || lax;
-        let modifier = if empty && !frame.key.lax() {
-            Modifier::Lax
-        } else {
-            Modifier::Plain
-        };
-        let undefined =
-            |machine: &mut Self, frame: &mut Frame, element: Option<u32>, name: &str| {
-                if empty {
-                    machine
-                        .visitor
-                        .reference(frame.key, loc, modifier, element, Decision::Empty);
-                    return machine.end_line(frame, joined);
-                }
-                let cause = match element {
-                    Some(element) => Cause::NoCondition { at: loc, element },
-                    None => {
-                        let section = if relative {
-                            machine.section(frame)
-                        } else {
-                            None
-                        };
-                        Cause::Undefined {
-                            at: loc,
-                            name: FullName { section, own: name }.join(),
-                        }
-                    }
-                };
-                machine
-                    .visitor
-                    .reference(frame.key, loc, modifier, element, Decision::Failed);
-                Next::Done(Outcome::Failed(machine.memo.fail(cause)))
+            let target = Target {
+                relative: inclusion.relative,
+                name: Span::default(),
             };
-        let element = match found {
-            Found::Failed(cause) => return Next::Done(Outcome::Failed(cause)),
-            Found::Absent => return undefined(self, frame, None, name),
-            Found::Element(element) => element,
+            self.find(frame, target, &name)
         };
+        match found {
+            Found::Failed(cause) => Next::Done(Outcome::Failed(cause)),
+            Found::Absent => self.include_undefined(frame, inclusion, None, &name),
+            Found::Element(element) => self.include_element(frame, inclusion, element, &name),
+        }
+    }
+
+    /// The text that the name of an inclusion came to.
+    fn included_name(&self, frame: &Frame) -> Cow<'a, str> {
+        match &self.pieces[frame.pieces as usize..] {
+            [] => Cow::Borrowed(""),
+            [Piece::Source { file, span }] => Cow::Borrowed(self.table.file(*file).text(*span)),
+            pieces if frame.len <= self.limits.path => {
+                let mut name = String::new();
+                for piece in pieces {
+                    self.memo.arena.write(self.table, *piece, &mut name);
+                }
+                Cow::Owned(name)
+            }
+            // Longer names are not made: their definition would not fit into a file.
+            _ => Cow::Borrowed(" "),
+        }
+    }
+
+    /// Includes an element that has definitions.
+    fn include_element(
+        &mut self,
+        frame: &mut Frame,
+        inclusion: Inclusion,
+        element: u32,
+        name: &str,
+    ) -> Next {
+        let lax = frame.key.lax() || inclusion.lax;
         match self.chosen(frame, element, lax) {
             Err(key) => return Next::Call(key),
             Ok(Outcome::Chosen(slot)) => {
-                if table.definition(slot).1.kind() != Kind::Block {
-                    self.visitor.reference(
-                        frame.key,
-                        loc,
-                        modifier,
-                        Some(element),
-                        Decision::Failed,
-                    );
-                    return Next::Done(Outcome::Failed(
-                        self.memo.fail(Cause::WrongKind { at: loc, slot }),
-                    ));
+                if self.table.definition(slot).1.kind() != Kind::Block {
+                    self.included(frame, inclusion, Some(element), Decision::Failed);
+                    let at = Loc {
+                        file: frame.file,
+                        span: inclusion.at,
+                    };
+                    let cause = self.memo.fail(Cause::WrongKind { at, slot });
+                    return Next::Done(Outcome::Failed(cause));
                 }
             }
             Ok(Outcome::Failed(cause)) => {
                 let key = Key::new(element, Form::Choice, lax);
                 self.via(frame, key);
-                self.visitor.reference(
-                    frame.key,
-                    loc,
-                    modifier,
-                    Some(element),
-                    Decision::FailedIn(key),
-                );
+                self.included(frame, inclusion, Some(element), Decision::FailedIn(key));
                 return Next::Done(Outcome::Failed(cause));
             }
-            Ok(_) => return undefined(self, frame, Some(element), name),
+            Ok(_) => return self.include_undefined(frame, inclusion, Some(element), name),
         }
         let key = Key::new(element, Form::Lines, lax);
         match self.get(frame, key) {
             Err(key) => Next::Call(key),
             Ok(Outcome::Lines(block)) => {
-                self.visitor.reference(
-                    frame.key,
-                    loc,
-                    modifier,
-                    Some(element),
-                    Decision::Used(key),
-                );
+                self.included(frame, inclusion, Some(element), Decision::Used(key));
                 match block {
-                    Some(id) => self.add_item(frame, Item::Block(id), joined),
-                    None => self.end_line(frame, joined),
+                    Some(id) => self.add_item(frame, Item::Block(id), inclusion.joined),
+                    None => self.end_line(frame, inclusion.joined),
                 }
             }
             Ok(Outcome::Failed(cause)) => {
                 self.via(frame, key);
-                self.visitor.reference(
-                    frame.key,
-                    loc,
-                    modifier,
-                    Some(element),
-                    Decision::FailedIn(key),
-                );
+                self.included(frame, inclusion, Some(element), Decision::FailedIn(key));
                 Next::Done(Outcome::Failed(cause))
             }
-            Ok(_) => self.end_line(frame, joined),
+            Ok(_) => self.end_line(frame, inclusion.joined),
         }
+    }
+
+    /// Includes something undefined; `element` if it has definitions without a true condition.
+    fn include_undefined(
+        &mut self,
+        frame: &mut Frame,
+        inclusion: Inclusion,
+        element: Option<u32>,
+        name: &str,
+    ) -> Next {
+        if frame.lax || inclusion.lax {
+            self.included(frame, inclusion, element, Decision::Empty);
+            return self.end_line(frame, inclusion.joined);
+        }
+        self.included(frame, inclusion, element, Decision::Failed);
+        let at = Loc {
+            file: frame.file,
+            span: inclusion.at,
+        };
+        let cause = match element {
+            Some(element) => Cause::NoCondition { at, element },
+            None => {
+                let section = match inclusion.relative {
+                    true => self.section(frame),
+                    false => None,
+                };
+                let name = FullName { section, own: name }.join();
+                Cause::Undefined { at, name }
+            }
+        };
+        Next::Done(Outcome::Failed(self.memo.fail(cause)))
+    }
+
+    /// Tells the visitor what became of an inclusion.
+    fn included(
+        &mut self,
+        frame: &Frame,
+        inclusion: Inclusion,
+        element: Option<u32>,
+        decision: Decision,
+    ) {
+        let at = Loc {
+            file: frame.file,
+            span: inclusion.at,
+        };
+        let modifier = match (frame.lax || inclusion.lax) && !frame.key.lax() {
+            true => Modifier::Lax,
+            false => Modifier::Plain,
+        };
+        self.visitor
+            .reference(frame.key, at, modifier, element, decision);
     }
 
     pub(super) fn finish_block(&mut self, frame: &mut Frame, joined: bool) -> Outcome {
@@ -281,8 +280,8 @@ impl<V: Visitor> Machine<'_, V> {
         let arena = &mut self.memo.arena;
         let items = &self.items[frame.items as usize..];
         let blank = |arena: &Arena, item: &Item| match item {
-            Item::Line(text) => text.blank,
-            Item::Run { .. } => false,
+            Item::Line(_) | Item::Run { .. } => false,
+            Item::Blank => true,
             Item::Block(id) => {
                 arena.blocks[*id as usize].lead.0 == arena.blocks[*id as usize].lines
             }
@@ -303,6 +302,7 @@ impl<V: Visitor> Machine<'_, V> {
             }
             let text = match item {
                 Item::Line(text) => *text,
+                Item::Blank => Text::EMPTY,
                 Item::Run {
                     file, span, bytes, ..
                 } => Text {
@@ -311,7 +311,6 @@ impl<V: Visitor> Machine<'_, V> {
                         span: *span,
                     },
                     len: *bytes,
-                    blank: false,
                 },
                 Item::Block(id) => {
                     let block = arena.blocks[*id as usize];
@@ -326,7 +325,6 @@ impl<V: Visitor> Machine<'_, V> {
                             take,
                         },
                         len,
-                        blank: false,
                     }
                 }
             };
@@ -338,7 +336,6 @@ impl<V: Visitor> Machine<'_, V> {
         Text {
             piece: arena.rope(&pieces),
             len,
-            blank: false,
         }
     }
 }

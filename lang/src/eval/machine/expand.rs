@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use super::{Expanded, Found, Frame, Machine};
+use super::{Expanded, Found, Machine};
 use crate::eval::cause::Cause;
-use crate::eval::memo::{Form, Key, Outcome};
+use crate::eval::frame::Frame;
+use crate::eval::key::{Form, Key};
+use crate::eval::outcome::Outcome;
 use crate::eval::text::{Piece, Text, is_blank};
 use crate::eval::visitor::{Decision, Visitor};
 use crate::files::{Unreadable, resolve};
@@ -55,7 +57,6 @@ impl<V: Visitor> Machine<'_, V> {
                     Text {
                         piece,
                         len: span.len() as u32,
-                        blank: frame.blank && is_blank(span.of(source)),
                     }
                 }
                 Some(Part::Unterminated(span)) => {
@@ -75,7 +76,6 @@ impl<V: Visitor> Machine<'_, V> {
             };
             if text.len > 0 {
                 frame.len += u64::from(text.len);
-                frame.blank &= text.blank;
                 self.pieces.push(text.piece);
             }
             if frame.len > self.limits.value {
@@ -137,14 +137,7 @@ impl<V: Visitor> Machine<'_, V> {
                         self.via(frame, key);
                         (Decision::FailedIn(key), Err(Expanded::Failed(cause)))
                     }
-                    _ => (
-                        Decision::Answer(false),
-                        Ok(Text {
-                            piece: Piece::No,
-                            len: 2,
-                            blank: false,
-                        }),
-                    ),
+                    _ => (Decision::Answer(false), Ok(Text::NO)),
                 }
             }
             Some(element) => {
@@ -180,18 +173,7 @@ impl<V: Visitor> Machine<'_, V> {
             Kind::FileValue => true,
             Kind::Block => !definition.value.is_empty(),
         };
-        let text = match yes {
-            true => Text {
-                piece: Piece::Yes,
-                len: 3,
-                blank: false,
-            },
-            false => Text {
-                piece: Piece::No,
-                len: 2,
-                blank: false,
-            },
-        };
+        let text = if yes { Text::YES } else { Text::NO };
         (Decision::Answer(yes), Ok(text))
     }
 
@@ -205,14 +187,7 @@ impl<V: Visitor> Machine<'_, V> {
     ) -> (Decision, Result<Text, Expanded>) {
         match modifier {
             Modifier::Zap => (Decision::Removed(None), Err(Expanded::Removed)),
-            Modifier::Question => (
-                Decision::Answer(false),
-                Ok(Text {
-                    piece: Piece::No,
-                    len: 2,
-                    blank: false,
-                }),
-            ),
+            Modifier::Question => (Decision::Answer(false), Ok(Text::NO)),
             Modifier::Lax => (Decision::Empty, Ok(Text::EMPTY)),
             Modifier::Plain if frame.lax => (Decision::Empty, Ok(Text::EMPTY)),
             Modifier::Plain => {
@@ -259,7 +234,6 @@ impl<V: Visitor> Machine<'_, V> {
         Outcome::Text(Text {
             piece,
             len: frame.len as u32,
-            blank: frame.blank,
         })
     }
 
@@ -306,11 +280,7 @@ impl<V: Visitor> Machine<'_, V> {
                 } else {
                     Piece::Held(id)
                 };
-                Outcome::Text(Text {
-                    piece,
-                    len,
-                    blank: is_blank(value),
-                })
+                Outcome::Text(Text { piece, len })
             }
             Err(why) => Outcome::Failed(self.memo.fail(Cause::CannotOpen { at, path, why })),
         }
