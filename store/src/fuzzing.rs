@@ -7,7 +7,9 @@ use std::path::Path;
 use crate::disk::RealDisk;
 use crate::manifest::{Manifest, Tree};
 use crate::objects::{one_part, parse_chunks};
-use crate::pack::{Effort, LEVEL_FAST, LEVEL_THOROUGH, Pack, PackWriter, Room, Sort, with_packed};
+use crate::pack::{
+    Effort, LEVEL_FAST, LEVEL_THOROUGH, Pack, PackWriter, RecordKind, Room, with_packed,
+};
 use crate::statcache::StatCache;
 use crate::transfer::Object;
 use crate::{Hash, StoreError};
@@ -17,7 +19,7 @@ pub use crate::transfer::cache::{index, listing};
 /// An object to be put into a pack.
 #[derive(Clone, Debug)]
 pub struct Made {
-    sort: Sort,
+    kind: RecordKind,
     hash: Hash,
     raw: Vec<u8>,
 }
@@ -27,7 +29,7 @@ impl Made {
     pub fn blob(raw: Vec<u8>) -> Made {
         let hash = Hash::of(&raw);
         Made {
-            sort: Sort::Blob,
+            kind: RecordKind::Blob,
             hash,
             raw,
         }
@@ -36,7 +38,7 @@ impl Made {
     /// A list of chunks, of any form, that goes by any hash.
     pub fn chunks(hash: Hash, raw: Vec<u8>) -> Made {
         Made {
-            sort: Sort::Chunks,
+            kind: RecordKind::Chunks,
             hash,
             raw,
         }
@@ -46,7 +48,7 @@ impl Made {
     pub fn manifest(raw: Vec<u8>) -> Made {
         let hash = Manifest::hash_encoded(&raw).0;
         Made {
-            sort: Sort::Manifest,
+            kind: RecordKind::Manifest,
             hash,
             raw,
         }
@@ -56,7 +58,7 @@ impl Made {
     pub fn tree(raw: Vec<u8>) -> Made {
         let hash = Tree::hash_encoded(&raw).0;
         Made {
-            sort: Sort::Tree,
+            kind: RecordKind::Tree,
             hash,
             raw,
         }
@@ -73,7 +75,7 @@ pub fn write_pack(path: &Path, objects: &[Made], thorough: bool) -> Result<(), S
     let writer = PackWriter::create(&RealDisk, path, effort)?;
     let mut seen = std::collections::HashSet::new();
     for object in objects.iter().filter(|object| seen.insert(object.hash)) {
-        with_packed(level, object.hash, object.sort, &object.raw, |packed| {
+        with_packed(level, object.hash, object.kind, &object.raw, |packed| {
             writer.append(&packed)
         })
         .map_err(|e| StoreError::io("compress", path, e))??;
@@ -90,7 +92,7 @@ pub fn pack(path: &Path) {
     let _ = (pack.is_meta(), pack.effort(), pack.len());
     let mut room = Room::default();
     for at in 0..pack.count().min(32) {
-        let Ok(place) = pack.place(at) else {
+        let Ok(place) = pack.entry(at) else {
             assert!(!sound, "a sound index has an unsound entry");
             continue;
         };
@@ -107,7 +109,7 @@ pub fn pack(path: &Path) {
             (Ok(loaded), Ok(())) => assert_eq!(loaded, out),
             (loaded, read) => assert_eq!(loaded.is_ok(), read.is_ok()),
         }
-        if place.sort == Sort::Chunks {
+        if place.kind == RecordKind::Chunks {
             chunks(&out);
         }
     }
@@ -132,31 +134,31 @@ pub fn pack_keeps(path: &Path, objects: &[Made], damaged: bool) {
             let Some(place) = pack.find(&object.hash)? else {
                 return Ok(None);
             };
-            if place.sort != object.sort {
+            if place.kind != object.kind {
                 return Ok(None);
             }
             let mut bytes = Vec::new();
-            if place.sort == Sort::Blob {
+            if place.kind == RecordKind::Blob {
                 return one_part(&pack, &place, &mut bytes, &mut |part| Ok(part.to_vec()))
                     .map(Some);
             }
             pack.read_into(&place, &mut bytes)?;
             Ok(Some(bytes))
         };
-        let fits = |bytes: &[u8]| match object.sort {
-            Sort::Manifest => Manifest::hash_encoded(bytes).0 == object.hash,
-            Sort::Tree => Tree::hash_encoded(bytes).0 == object.hash,
+        let fits = |bytes: &[u8]| match object.kind {
+            RecordKind::Manifest => Manifest::hash_encoded(bytes).0 == object.hash,
+            RecordKind::Tree => Tree::hash_encoded(bytes).0 == object.hash,
             // Its content is compared where the chunks are.
-            Sort::Chunks => true,
-            Sort::Blob => false,
+            RecordKind::Chunks => true,
+            RecordKind::Blob => false,
         };
         match read() {
             Ok(Some(bytes)) if bytes == object.raw => {}
             // The reader of the store compares the hash of these, and refuses them.
-            Ok(Some(bytes)) if object.sort != Sort::Blob && (damaged && !fits(&bytes)) => {}
-            Ok(Some(_)) if object.sort == Sort::Chunks && damaged => {}
+            Ok(Some(bytes)) if object.kind != RecordKind::Blob && (damaged && !fits(&bytes)) => {}
+            Ok(Some(_)) if object.kind == RecordKind::Chunks && damaged => {}
             Ok(None) | Err(_) if damaged => {}
-            other => panic!("{} {}: {other:?}", object.sort.word(), object.hash),
+            other => panic!("{} {}: {other:?}", object.kind.word(), object.hash),
         }
     }
 }
@@ -209,10 +211,10 @@ pub fn opened(object: &Object) {
         Some(object.stored().len() as u64)
     );
     match object.sort() {
-        Sort::Blob => assert_eq!(Hash::of(&raw), object.hash()),
-        Sort::Manifest => assert_eq!(Manifest::hash_encoded(&raw).0, object.hash()),
-        Sort::Tree => assert_eq!(Tree::hash_encoded(&raw).0, object.hash()),
-        Sort::Chunks => chunks(&raw),
+        RecordKind::Blob => assert_eq!(Hash::of(&raw), object.hash()),
+        RecordKind::Manifest => assert_eq!(Manifest::hash_encoded(&raw).0, object.hash()),
+        RecordKind::Tree => assert_eq!(Tree::hash_encoded(&raw).0, object.hash()),
+        RecordKind::Chunks => chunks(&raw),
     }
 }
 

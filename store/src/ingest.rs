@@ -14,7 +14,7 @@ use crate::hash::HashedSet;
 use crate::lock::StoreLock;
 use crate::manifest::{Manifest, Tree};
 use crate::pack::{
-    Content, Effort, LEVEL_FAST, LEVEL_FIRST, PackSet, PackWriter, Sort, with_packed,
+    Effort, LEVEL_FAST, LEVEL_FIRST, PackKind, PackSet, PackWriter, RecordKind, with_packed,
 };
 use crate::workers::Batch;
 use crate::{BlobHash, DirHash, Hash, Need, Store, StoreError, TreeHash};
@@ -51,15 +51,15 @@ pub(crate) struct Ingest {
 struct Writing {
     data: Option<Arc<PackWriter>>,
     meta: Option<Arc<PackWriter>>,
-    full: Vec<(Content, Arc<PackWriter>)>,
+    full: Vec<(PackKind, Arc<PackWriter>)>,
     paths: Vec<PathBuf>,
 }
 
 impl Writing {
-    fn slot(&mut self, content: Content) -> &mut Option<Arc<PackWriter>> {
+    fn slot(&mut self, content: PackKind) -> &mut Option<Arc<PackWriter>> {
         match content {
-            Content::Data => &mut self.data,
-            Content::Meta => &mut self.meta,
+            PackKind::Data => &mut self.data,
+            PackKind::Meta => &mut self.meta,
         }
     }
 }
@@ -101,7 +101,7 @@ impl Ingest {
         self.packs.contains(hash)
     }
 
-    fn writer(&self, content: Content) -> Result<Arc<PackWriter>, StoreError> {
+    fn writer(&self, content: PackKind) -> Result<Arc<PackWriter>, StoreError> {
         let mut state = self.writing();
         if let Some(writer) = state.slot(content) {
             return Ok(writer.clone());
@@ -118,11 +118,11 @@ impl Ingest {
     }
 
     /// Adds an object whose hash is known.
-    pub fn put(&self, sort: Sort, hash: Hash, raw: &[u8]) -> Result<(), StoreError> {
+    pub fn put(&self, kind: RecordKind, hash: Hash, raw: &[u8]) -> Result<(), StoreError> {
         if self.known(&hash) {
             return Ok(());
         }
-        self.write(sort, hash, raw)
+        self.write(kind, hash, raw)
     }
 
     /// The level at which to compress: small additions are compressed well at once, the rest of
@@ -142,24 +142,24 @@ impl Ingest {
     }
 
     /// Writes an object that is claimed.
-    fn write(&self, sort: Sort, hash: Hash, raw: &[u8]) -> Result<(), StoreError> {
+    fn write(&self, kind: RecordKind, hash: Hash, raw: &[u8]) -> Result<(), StoreError> {
         if raw.len() as u64 > crate::pack::MAX_RAW {
             return Err(StoreError::BadEntry {
                 path: hash.to_string(),
-                reason: format!("{} of {} bytes is too large", sort.word(), raw.len()),
+                reason: format!("{} of {} bytes is too large", kind.word(), raw.len()),
             });
         }
-        let writer = self.writer(sort.content())?;
-        let end = with_packed(self.level(raw), hash, sort, raw, |packed| {
+        let writer = self.writer(kind.pack_kind())?;
+        let end = with_packed(self.level(raw), hash, kind, raw, |packed| {
             writer.append(&packed)
         })
         .map_err(|e| StoreError::io("compress", self.store.path(), e))?
         .map_err(|e| e.needing(|| self.added()))?;
         if end > PACK_LIMIT {
             let mut state = self.writing();
-            let slot = state.slot(sort.content());
+            let slot = state.slot(kind.pack_kind());
             if let Some(full) = slot.take_if(|now| Arc::ptr_eq(now, &writer)) {
-                state.full.push((sort.content(), full));
+                state.full.push((kind.pack_kind(), full));
             }
         }
         Ok(())
@@ -168,11 +168,11 @@ impl Ingest {
     /// Adds content that is in memory.
     pub fn put_blob(&self, raw: &[u8]) -> Result<BlobHash, StoreError> {
         if raw.len() > CHUNK_ABOVE {
-            let put = |hash, chunk: &[u8]| self.put(Sort::Blob, hash, chunk);
+            let put = |hash, chunk: &[u8]| self.put(RecordKind::Blob, hash, chunk);
             return Ok(self.chunks(&mut &*raw, self.store.path(), put)?.0);
         }
         let hash = Hash::of(raw);
-        self.put(Sort::Blob, hash, raw)?;
+        self.put(RecordKind::Blob, hash, raw)?;
         Ok(BlobHash(hash))
     }
 
@@ -186,7 +186,7 @@ impl Ingest {
     ) -> Result<(BlobHash, u64), StoreError> {
         self.chunks(content, name, |hash, chunk| {
             let Some(batch) = batch else {
-                return self.put(Sort::Blob, hash, chunk);
+                return self.put(RecordKind::Blob, hash, chunk);
             };
             if self.known(&hash) {
                 return Ok(());
@@ -195,7 +195,7 @@ impl Ingest {
             own.extend_from_slice(chunk);
             let ingest = self.clone();
             batch.spawn(own.capacity(), move || {
-                ingest.write(Sort::Blob, hash, &own)?;
+                ingest.write(RecordKind::Blob, hash, &own)?;
                 ingest.give_back(own);
                 Ok(())
             })
@@ -265,7 +265,7 @@ impl Ingest {
         }
         self.give_back(buffer);
         let hash = Hash::from_bytes(*whole.finalize().as_bytes());
-        self.put(Sort::Chunks, hash, &list)?;
+        self.put(RecordKind::Chunks, hash, &list)?;
         Ok((BlobHash(hash), size))
     }
 
@@ -273,7 +273,7 @@ impl Ingest {
     pub fn put_manifest(&self, manifest: &Manifest) -> Result<DirHash, StoreError> {
         let bytes = manifest.encode();
         let hash = Manifest::hash_encoded(&bytes);
-        self.put(Sort::Manifest, hash.0, &bytes)?;
+        self.put(RecordKind::Manifest, hash.0, &bytes)?;
         Ok(hash)
     }
 
@@ -281,7 +281,7 @@ impl Ingest {
     pub fn put_tree(&self, tree: &Tree) -> Result<TreeHash, StoreError> {
         let bytes = tree.encode();
         let hash = Tree::hash_encoded(&bytes);
-        self.put(Sort::Tree, hash.0, &bytes)?;
+        self.put(RecordKind::Tree, hash.0, &bytes)?;
         Ok(hash)
     }
 
@@ -290,8 +290,8 @@ impl Ingest {
     pub fn commit(self, tree: TreeHash) -> Result<u64, StoreError> {
         let writers: Vec<_> = {
             let mut state = self.writing();
-            let data = state.data.take().map(|writer| (Content::Data, writer));
-            let meta = state.meta.take().map(|writer| (Content::Meta, writer));
+            let data = state.data.take().map(|writer| (PackKind::Data, writer));
+            let meta = state.meta.take().map(|writer| (PackKind::Meta, writer));
             state.full.drain(..).chain(data).chain(meta).collect()
         };
         let mut sealed = Vec::new();

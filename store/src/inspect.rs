@@ -6,7 +6,7 @@ use crate::db::rows::{hash_at, kind_at};
 use crate::error::show;
 use crate::manifest::{Entry, Kind, Manifest, Meta};
 use crate::mark::Marks;
-use crate::pack::Sort;
+use crate::pack::RecordKind;
 use crate::{DirHash, Hash, ObjectKind, RealisationKind, Store, StoreError, TreeHash};
 
 /// More links than this on one way are a circle.
@@ -112,9 +112,9 @@ impl Store {
         let mut found = BTreeSet::new();
         for pack in &self.refresh()?.packs {
             for at in 0..pack.count() {
-                let place = pack.place(at)?;
+                let place = pack.entry(at)?;
                 if place.hash.has_prefix(prefix) {
-                    found.insert((place.hash, ObjectKind::of(place.sort)));
+                    found.insert((place.hash, ObjectKind::of(place.kind)));
                 }
             }
         }
@@ -384,16 +384,16 @@ impl Store {
             info.packs += 1;
             info.pack_bytes += pack.len();
             for at in 0..pack.count() {
-                let place = pack.place(at)?;
+                let place = pack.entry(at)?;
                 // Contents may be many: only what several packs could have is remembered.
-                match place.sort {
-                    Sort::Blob => {
+                match place.kind {
+                    RecordKind::Blob => {
                         info.blobs += 1;
                         info.blob_bytes += place.raw;
                         info.stored_bytes += place.stored;
                     }
-                    Sort::Manifest if seen.insert(place.hash) => info.manifests += 1,
-                    Sort::Tree if seen.insert(place.hash) => info.trees += 1,
+                    RecordKind::Manifest if seen.insert(place.hash) => info.manifests += 1,
+                    RecordKind::Tree if seen.insert(place.hash) => info.trees += 1,
                     _ => {}
                 }
             }

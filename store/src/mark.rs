@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::manifest::{Kind, Manifest, Tree};
 use crate::objects::parse_chunks;
-use crate::pack::{ENTRY_LEN, Pack, PackSet, Place, Sort};
+use crate::pack::{ENTRY_LEN, Pack, PackEntry, PackSet, RecordKind};
 use crate::{DirHash, Hash, StoreError, TreeHash};
 
 /// Hears who names whom while marks are made.
@@ -129,7 +129,7 @@ impl Marks {
 
     /// Marks an object where it is found first: further copies of it are not needed. Tells where it
     /// is when it was not marked before.
-    fn mark(&mut self, hash: &Hash) -> Result<Option<(Arc<Pack>, Place)>, StoreError> {
+    fn mark(&mut self, hash: &Hash) -> Result<Option<(Arc<Pack>, PackEntry)>, StoreError> {
         if let Some((number, at)) = self.packs.locate(hash)? {
             let pack = &self.packs.packs[number];
             let word = &mut self.bits[number][at / 64];
@@ -138,7 +138,7 @@ impl Marks {
                 return Ok(None);
             }
             *word |= bit;
-            let place = pack.place(at)?;
+            let place = pack.entry(at)?;
             self.bytes += place.record_len() + ENTRY_LEN as u64;
             if let Some(trial) = &mut self.trial {
                 trial.made.push((number, at));
@@ -153,14 +153,14 @@ impl Marks {
     fn read(
         &mut self,
         pack: &Pack,
-        place: &Place,
+        place: &PackEntry,
         name: impl Fn(&[u8]) -> Hash,
     ) -> Result<&[u8], StoreError> {
         self.buffer.clear();
         pack.read_into(place, &mut self.buffer)?;
         if name(&self.buffer) != place.hash {
             return Err(StoreError::Corrupt {
-                what: place.sort.word(),
+                what: place.kind.word(),
                 hash: place.hash,
                 detail: format!("content does not have this hash (in {})", pack.name),
             });
@@ -240,7 +240,7 @@ impl Marks {
         let Some((pack, place)) = self.mark(blob)? else {
             return Ok(());
         };
-        if place.sort != Sort::Chunks {
+        if place.kind != RecordKind::Chunks {
             return Ok(());
         }
         self.buffer.clear();

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use crate::manifest::{Manifest, Tree};
-use crate::pack::{Pack, Place, Sort};
+use crate::pack::{Pack, PackEntry, RecordKind};
 use crate::{BlobHash, DirHash, Hash, Store, StoreError, TreeHash};
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(crate) fn parse_chunks(hash: Hash, list: &[u8]) -> Result<Vec<(Hash, u32)>, 
 
 impl Store {
     /// Finds an object, looking for new packs when it is not in those known.
-    pub(crate) fn find(&self, hash: &Hash) -> Result<Option<(Arc<Pack>, Place)>, StoreError> {
+    pub(crate) fn find(&self, hash: &Hash) -> Result<Option<(Arc<Pack>, PackEntry)>, StoreError> {
         // What cannot be read may have been mended meanwhile.
         if let Ok(Some((pack, place))) = self.packs().find(hash) {
             return Ok(Some((pack.clone(), place)));
@@ -38,10 +38,10 @@ impl Store {
         &self,
         what: &'static str,
         hash: &Hash,
-        fits: impl Fn(Sort) -> bool,
-    ) -> Result<(Arc<Pack>, Place), StoreError> {
+        fits: impl Fn(RecordKind) -> bool,
+    ) -> Result<(Arc<Pack>, PackEntry), StoreError> {
         match self.find(hash)? {
-            Some((pack, place)) if fits(place.sort) => Ok((pack, place)),
+            Some((pack, place)) if fits(place.kind) => Ok((pack, place)),
             _ => Err(StoreError::Missing { what, hash: *hash }),
         }
     }
@@ -50,10 +50,10 @@ impl Store {
         &self,
         what: &'static str,
         hash: &Hash,
-        sort: Sort,
+        kind: RecordKind,
         name: impl Fn(&[u8]) -> Hash,
     ) -> Result<Vec<u8>, StoreError> {
-        let (pack, place) = self.locate(what, hash, |found| found == sort)?;
+        let (pack, place) = self.locate(what, hash, |found| found == kind)?;
         let mut bytes = Vec::new();
         pack.read_into(&place, &mut bytes)?;
         if name(&bytes) != *hash {
@@ -79,7 +79,7 @@ impl Store {
     /// Reads a tree object.
     pub fn tree(&self, tree: TreeHash) -> Result<Tree, StoreError> {
         let name = |bytes: &[u8]| Tree::hash_encoded(bytes).0;
-        let bytes = self.read("tree", &tree.0, Sort::Tree, name)?;
+        let bytes = self.read("tree", &tree.0, RecordKind::Tree, name)?;
         Tree::decode(&bytes).map_err(|source| StoreError::Decode {
             what: "tree",
             hash: tree.0,
@@ -90,7 +90,7 @@ impl Store {
     /// Reads the entries of a directory.
     pub fn manifest(&self, dir: DirHash) -> Result<Manifest, StoreError> {
         let name = |bytes: &[u8]| Manifest::hash_encoded(bytes).0;
-        let bytes = self.read("manifest", &dir.0, Sort::Manifest, name)?;
+        let bytes = self.read("manifest", &dir.0, RecordKind::Manifest, name)?;
         Manifest::decode(&bytes).map_err(|source| StoreError::Decode {
             what: "manifest",
             hash: dir.0,
@@ -121,17 +121,17 @@ impl Store {
         buffer: &mut Vec<u8>,
         mut take: impl FnMut(&[u8]) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
-        let (pack, place) = self.locate("blob", &blob.0, |sort| {
-            matches!(sort, Sort::Blob | Sort::Chunks)
+        let (pack, place) = self.locate("blob", &blob.0, |kind| {
+            matches!(kind, RecordKind::Blob | RecordKind::Chunks)
         })?;
-        if place.sort == Sort::Blob {
+        if place.kind == RecordKind::Blob {
             return Ok(vec![one_part(&pack, &place, buffer, &mut take)?]);
         }
         buffer.clear();
         pack.read_into(&place, buffer)?;
         let mut results = Vec::new();
         for (hash, _) in parse_chunks(blob.0, buffer)? {
-            let (pack, place) = self.locate("blob", &hash, |sort| sort == Sort::Blob)?;
+            let (pack, place) = self.locate("blob", &hash, |kind| kind == RecordKind::Blob)?;
             results.push(one_part(&pack, &place, buffer, &mut take)?);
         }
         Ok(results)
@@ -139,10 +139,10 @@ impl Store {
 
     /// Opens a file's content for reading from the beginning.
     pub fn open_blob(&self, blob: BlobHash) -> Result<Box<dyn Read + Send>, StoreError> {
-        let (pack, place) = self.locate("blob", &blob.0, |sort| {
-            matches!(sort, Sort::Blob | Sort::Chunks)
+        let (pack, place) = self.locate("blob", &blob.0, |kind| {
+            matches!(kind, RecordKind::Blob | RecordKind::Chunks)
         })?;
-        let chunks = if place.sort == Sort::Chunks {
+        let chunks = if place.kind == RecordKind::Chunks {
             let mut list = Vec::new();
             pack.read_into(&place, &mut list)?;
             parse_chunks(blob.0, &list)?
@@ -161,7 +161,7 @@ impl Store {
 /// Reads one stored part. Uncompressed records have no checksum of their own: those are hashed.
 pub(crate) fn one_part<T>(
     pack: &Pack,
-    place: &Place,
+    place: &PackEntry,
     buffer: &mut Vec<u8>,
     take: &mut impl FnMut(&[u8]) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use crate::hash::HashedSet;
 use crate::pack::{
-    Content, Effort, LEVEL_THOROUGH, Pack, PackWriter, Packed, Place, RECORD_HEAD, Room,
+    Effort, LEVEL_THOROUGH, Pack, PackEntry, PackKind, PackWriter, Packed, RECORD_HEAD, Room,
     SealedPack, with_packed,
 };
 use crate::session::random_name;
@@ -101,7 +101,7 @@ impl Store {
                 report.complete = false;
                 continue;
             }
-            self.replace(&[(Content::Data, new)], &olds, |_| Ok(()))?;
+            self.replace(&[(PackKind::Data, new)], &olds, |_| Ok(()))?;
             self.unlink_packs(&olds)?;
             drop(lock);
             report.packs += step.len() as u64;
@@ -119,11 +119,11 @@ impl Store {
     ) -> Result<Option<SealedPack>, StoreError> {
         let session = self.session()?;
         let mut seen = HashedSet::default();
-        let mut objects: Vec<(&Pack, Place)> = Vec::new();
+        let mut objects: Vec<(&Pack, PackEntry)> = Vec::new();
         for pack in packs {
             let mut places = Vec::with_capacity(pack.count());
             for at in 0..pack.count() {
-                places.push(pack.place(at)?);
+                places.push(pack.entry(at)?);
             }
             places.sort_unstable_by_key(|place| place.offset);
             places.retain(|place| seen.insert(place.hash));
@@ -169,7 +169,7 @@ impl Store {
 /// Writes one object, in the smaller of its old form and its new one.
 fn rewrite(
     pack: &Pack,
-    place: &Place,
+    place: &PackEntry,
     writer: &PackWriter,
     room: &mut Room,
 ) -> Result<(), StoreError> {
@@ -179,7 +179,7 @@ fn rewrite(
     let raw = pack.open_record(place, record, &mut room.raw)?;
     if Hash::of(raw) != place.hash {
         return Err(StoreError::Corrupt {
-            what: place.sort.word(),
+            what: place.kind.word(),
             hash: place.hash,
             detail: format!("content does not have this hash (in {})", pack.name),
         });
@@ -194,7 +194,7 @@ fn rewrite(
             ..new
         })
     };
-    with_packed(LEVEL_THOROUGH, place.hash, place.sort, raw, append)
+    with_packed(LEVEL_THOROUGH, place.hash, place.kind, raw, append)
         .map_err(|e| StoreError::io("compress", &pack.path, e))?
         .map(drop)
 }

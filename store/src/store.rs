@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use crate::db::{Database, Durable, add_pack, records, rescue};
 use crate::disk::{Disk, RealDisk};
 use crate::lock::StoreLock;
-use crate::pack::{Content, EXTENSION, PackSet, SealedPack};
+use crate::pack::{EXTENSION, PackKind, PackSet, SealedPack};
 use crate::reserve;
 use crate::session::{self, Session};
 use crate::{OpenOptions, StoreError, TreeBuilder, TreeHash};
@@ -263,7 +263,7 @@ impl Store {
     /// until the last handle is dropped. The caller holds the store's lock.
     pub(crate) fn add_packs(
         &self,
-        sealed: &[(Content, SealedPack)],
+        sealed: &[(PackKind, SealedPack)],
         trees: &[TreeHash],
     ) -> Result<(), StoreError> {
         let session = self.session()?;
@@ -305,7 +305,7 @@ impl Store {
     /// database names them.
     pub(crate) fn place_packs(
         &self,
-        sealed: &[(Content, SealedPack)],
+        sealed: &[(PackKind, SealedPack)],
     ) -> Result<Vec<String>, StoreError> {
         let dir = self.packs_dir();
         let mut names = Vec::new();

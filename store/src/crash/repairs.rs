@@ -31,7 +31,7 @@ pub(super) fn three(bench: &mut Bench, path: &Path) -> (Vec<TreeHash>, Model) {
 }
 
 /// The pack and the place of the content that only one tree has.
-fn own(store: &Store, tree: TreeHash) -> (Arc<crate::pack::Pack>, crate::pack::Place) {
+fn own(store: &Store, tree: TreeHash) -> (Arc<crate::pack::Pack>, crate::pack::PackEntry) {
     let mut manifest = store.manifest(store.tree(tree).unwrap().dir).unwrap();
     for name in ["d", "e"] {
         let Kind::Dir { manifest: below } = entry(&manifest, name) else {

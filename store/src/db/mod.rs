@@ -10,7 +10,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::StoreError;
-use crate::pack::Content;
+use crate::pack::PackKind;
 
 pub(crate) mod history;
 mod migrate;
@@ -36,7 +36,7 @@ pub(crate) struct Database {
 pub(crate) fn add_pack(
     t: &Transaction<'_>,
     name: &str,
-    content: Content,
+    content: PackKind,
     bytes: u64,
     objects: u64,
 ) -> rusqlite::Result<()> {

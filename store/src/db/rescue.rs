@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use super::{add_pack, connect, migrate, rows};
 use crate::disk::{Disk, RealDisk};
 use crate::lock::StoreLock;
-use crate::pack::{Content, EXTENSION, Pack};
+use crate::pack::{EXTENSION, Pack, PackKind};
 use crate::{Store, StoreError, session};
 
 /// What ends with the processes that hold it, or is a cache: not saved.
@@ -165,10 +165,10 @@ fn fill(
         }
         let path = root.join("packs").join(&*text);
         let (content, bytes, objects) = match Pack::open(disk, name, &path) {
-            Ok(pack) if pack.is_meta() => (Content::Meta, pack.len(), pack.count() as u64),
-            Ok(pack) => (Content::Data, pack.len(), pack.count() as u64),
+            Ok(pack) if pack.is_meta() => (PackKind::Meta, pack.len(), pack.count() as u64),
+            Ok(pack) => (PackKind::Data, pack.len(), pack.count() as u64),
             // It may still be saved record by record.
-            Err(_) => (Content::Data, 0, 0),
+            Err(_) => (PackKind::Data, 0, 0),
         };
         add_pack(&t, name, content, bytes, objects)?;
         rescued.packs += 1;

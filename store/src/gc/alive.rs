@@ -7,7 +7,7 @@ use super::{GcPolicy, Why};
 use crate::error::show;
 use crate::mark::{Edges, Marks};
 use crate::objects::parse_chunks;
-use crate::pack::Sort;
+use crate::pack::RecordKind;
 use crate::{Hash, Store, StoreError, TreeHash};
 
 /// What kind of object a hash names.
@@ -32,11 +32,11 @@ impl ObjectKind {
         }
     }
 
-    pub(crate) fn of(sort: Sort) -> ObjectKind {
-        match sort {
-            Sort::Tree => ObjectKind::Tree,
-            Sort::Manifest => ObjectKind::Manifest,
-            Sort::Blob | Sort::Chunks => ObjectKind::Blob,
+    pub(crate) fn of(kind: RecordKind) -> ObjectKind {
+        match kind {
+            RecordKind::Tree => ObjectKind::Tree,
+            RecordKind::Manifest => ObjectKind::Manifest,
+            RecordKind::Blob | RecordKind::Chunks => ObjectKind::Blob,
         }
     }
 }
@@ -91,8 +91,8 @@ impl Store {
         let mut buffer = Vec::new();
         for pack in packs.packs.iter().filter(|pack| pack.is_meta()) {
             for at in 0..pack.count() {
-                let place = pack.place(at)?;
-                if place.sort != Sort::Chunks {
+                let place = pack.entry(at)?;
+                if place.kind != RecordKind::Chunks {
                     continue;
                 }
                 buffer.clear();
@@ -158,7 +158,7 @@ impl Store {
             .collect();
         let kind = self
             .find(hash)?
-            .map(|(_, place)| ObjectKind::of(place.sort));
+            .map(|(_, place)| ObjectKind::of(place.kind));
         Ok(WhyAlive {
             hash: *hash,
             kind,

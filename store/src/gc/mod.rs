@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::lock::StoreLock;
 use crate::mark::Marks;
-use crate::pack::{Content, Pack};
+use crate::pack::{Pack, PackKind};
 use crate::reserve;
 use crate::{Realisation, RegisteredPin, Store, StoreError, TreeHash};
 

@@ -12,7 +12,7 @@ use crate::checkout::LINKS;
 use crate::db::rows::hash_at;
 use crate::disk::Disk;
 use crate::mark::Marks;
-use crate::pack::{Content, EXTENSION, Pack, Sort};
+use crate::pack::{EXTENSION, Pack, PackKind, RecordKind};
 use crate::session;
 use crate::{Store, StoreError, TreeHash};
 
@@ -67,15 +67,15 @@ impl Store {
             missing_locks: roots.missing_locks.iter().map(|(p, _)| p.clone()).collect(),
             ..GcReport::default()
         };
-        let meta = victims(&marks, Content::Meta, false)?;
-        let mut data = victims(&marks, Content::Data, false)?;
+        let meta = victims(&marks, PackKind::Meta, false)?;
+        let mut data = victims(&marks, PackKind::Data, false)?;
         let limit = match policy.max_size {
             Some(max) => Some(max.saturating_sub(self.other_bytes(policy)?)),
             None => None,
         };
         let mut size = size_after(&marks, &meta, &data);
         if limit.is_some_and(|limit| size > limit) {
-            data = victims(&marks, Content::Data, true)?;
+            data = victims(&marks, PackKind::Data, true)?;
             size = size_after(&marks, &meta, &data);
         }
         let all: Vec<&Victim> = meta.iter().chain(&data).collect();
@@ -352,8 +352,8 @@ fn judge_packs(
         report.objects_gone += (pack.count() - living) as u64;
         for at in 0..pack.count() {
             if !marks.is_marked(number, at) {
-                let place = pack.place(at)?;
-                if place.sort == Sort::Tree {
+                let place = pack.entry(at)?;
+                if place.kind == RecordKind::Tree {
                     trees.insert(TreeHash(place.hash));
                 }
             }
@@ -394,21 +394,21 @@ fn judge_packs(
 /// contents too all in which anything is dead.
 pub(super) fn victims(
     marks: &Marks,
-    content: Content,
+    content: PackKind,
     tight: bool,
 ) -> Result<Vec<Victim>, StoreError> {
     let mut chosen = Vec::new();
     let mut small = Vec::new();
     for (number, pack) in marks.packs.packs.iter().enumerate() {
         let copied = marks.count(number);
-        if copied == 0 || marks.is_held(&pack.name) || pack.is_meta() != (content == Content::Meta)
+        if copied == 0 || marks.is_held(&pack.name) || pack.is_meta() != (content == PackKind::Meta)
         {
             continue;
         }
         let mut living = 0;
         for at in 0..pack.count() {
             if marks.is_marked(number, at) {
-                living += pack.place(at)?.record_len() + crate::pack::ENTRY_LEN as u64;
+                living += pack.entry(at)?.record_len() + crate::pack::ENTRY_LEN as u64;
             }
         }
         let victim = Victim {
@@ -417,7 +417,7 @@ pub(super) fn victims(
             living,
             bytes: pack.len().saturating_sub(living),
         };
-        let half = content == Content::Meta || tight || living * 2 <= pack.len();
+        let half = content == PackKind::Meta || tight || living * 2 <= pack.len();
         if half && copied < pack.count() {
             chosen.push(victim);
         } else if pack.len() < SMALL {

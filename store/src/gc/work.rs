@@ -28,7 +28,7 @@ impl Store {
             }
             Ok(())
         };
-        let copies = match self.copy_living(&plan.marks, &plan.meta, Content::Meta, &|| Ok(())) {
+        let copies = match self.copy_living(&plan.marks, &plan.meta, PackKind::Meta, &|| Ok(())) {
             // A full disk is when a collection is needed most: what needs no room goes first.
             Err(StoreError::NoSpace { .. }) => {
                 self.replace(&[], &[], |t| forget_layers(t, &plan.layers))?;
@@ -36,7 +36,7 @@ impl Store {
                     let gone = self.disk().remove_tree(path);
                     gone.map_err(|e| StoreError::io("remove", path, e))?;
                 }
-                self.copy_living(&plan.marks, &plan.meta, Content::Meta, &|| Ok(()))?
+                self.copy_living(&plan.marks, &plan.meta, PackKind::Meta, &|| Ok(()))?
             }
             other => other?,
         };
@@ -71,7 +71,7 @@ impl Store {
                 batch.push(victim);
             }
             let go_on = || policy.go_on();
-            let done = match self.copy_living(&plan.marks, &batch, Content::Data, &go_on) {
+            let done = match self.copy_living(&plan.marks, &batch, PackKind::Data, &go_on) {
                 Ok(copies) => self.swap(policy, plan, &batch, copies),
                 Err(error) => Err(error),
             };
@@ -103,7 +103,7 @@ impl Store {
         policy: &GcPolicy<'_>,
         plan: &mut Plan,
         batch: &[Victim],
-        mut copies: Vec<(Content, SealedPack)>,
+        mut copies: Vec<(PackKind, SealedPack)>,
     ) -> Result<BTreeSet<String>, StoreError> {
         let _lock = self.lock_exclusive()?;
         // What went is not here any more, and what came back is wanted.
@@ -121,8 +121,8 @@ impl Store {
         let names = gone.iter().map(|pack| pack.name.clone()).collect();
         // Additions of which nothing is needed any more may name what goes: a manifest that can be
         // found has to be complete.
-        let meta = victims(&plan.marks, Content::Meta, false)?;
-        copies.extend(self.copy_living(&plan.marks, &meta, Content::Meta, &|| Ok(()))?);
+        let meta = victims(&plan.marks, PackKind::Meta, false)?;
+        copies.extend(self.copy_living(&plan.marks, &meta, PackKind::Meta, &|| Ok(()))?);
         gone.extend(meta.iter().map(|v| v.pack.clone()));
         for (number, pack) in plan.marks.packs.packs.iter().enumerate() {
             if pack.is_meta() && plan.marks.count(number) == 0 {
@@ -140,9 +140,9 @@ impl Store {
         &self,
         marks: &Marks,
         victims: &[Victim],
-        content: Content,
+        content: PackKind,
         go_on: &dyn Fn() -> Result<(), StoreError>,
-    ) -> Result<Vec<(Content, SealedPack)>, StoreError> {
+    ) -> Result<Vec<(PackKind, SealedPack)>, StoreError> {
         let session = self.session()?;
         let effort = victims.iter().map(|v| v.pack.effort()).min();
         let effort = effort.unwrap_or(Effort::Quick);
@@ -156,7 +156,7 @@ impl Store {
                 let mut places = Vec::new();
                 for at in 0..pack.count() {
                     if marks.is_marked(number, at) {
-                        places.push(pack.place(at)?);
+                        places.push(pack.entry(at)?);
                     }
                 }
                 places.sort_unstable_by_key(|place| place.offset);
@@ -172,7 +172,7 @@ impl Store {
                     let end = pack.with_stored(&place, |stored| {
                         current.append(&Packed {
                             hash: place.hash,
-                            sort: place.sort,
+                            kind: place.kind,
                             raw: place.raw,
                             flags: place.flags,
                             stored,
@@ -196,7 +196,7 @@ impl Store {
     /// more in the same step: whatever happens, nobody finds a tree of which a part is gone.
     pub(crate) fn replace(
         &self,
-        copies: &[(Content, SealedPack)],
+        copies: &[(PackKind, SealedPack)],
         dead: &[Arc<Pack>],
         more: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<()>,
     ) -> Result<Vec<String>, StoreError> {

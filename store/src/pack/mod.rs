@@ -29,19 +29,19 @@ pub(crate) const ZSTD: u8 = 1;
 /// What a pack holds. Objects that name others never share a pack with contents, so that the
 /// collector can always remove every dead one of them: a tree that can be found is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Content {
+pub(crate) enum PackKind {
     /// Blobs.
     Data,
     /// Trees, manifests, lists of chunks.
     Meta,
 }
 
-impl Content {
+impl PackKind {
     /// The word in the database.
     pub fn word(self) -> &'static str {
         match self {
-            Content::Data => "data",
-            Content::Meta => "meta",
+            PackKind::Data => "data",
+            PackKind::Meta => "meta",
         }
     }
 }
@@ -49,7 +49,7 @@ impl Content {
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
-pub(crate) enum Sort {
+pub(crate) enum RecordKind {
     /// Content of a file, or a chunk of one.
     Blob = 1,
     /// Content of a large file, stored as a list of chunks.
@@ -60,38 +60,38 @@ pub(crate) enum Sort {
     Tree = 4,
 }
 
-impl Sort {
-    pub fn from_number(number: u8) -> Option<Sort> {
+impl RecordKind {
+    pub fn from_number(number: u8) -> Option<RecordKind> {
         Some(match number {
-            1 => Sort::Blob,
-            2 => Sort::Chunks,
-            3 => Sort::Manifest,
-            4 => Sort::Tree,
+            1 => RecordKind::Blob,
+            2 => RecordKind::Chunks,
+            3 => RecordKind::Manifest,
+            4 => RecordKind::Tree,
             _ => return None,
         })
     }
 
     /// The kind of pack that it goes to.
-    pub fn content(self) -> Content {
+    pub fn pack_kind(self) -> PackKind {
         match self {
-            Sort::Blob => Content::Data,
-            Sort::Chunks | Sort::Manifest | Sort::Tree => Content::Meta,
+            RecordKind::Blob => PackKind::Data,
+            RecordKind::Chunks | RecordKind::Manifest | RecordKind::Tree => PackKind::Meta,
         }
     }
 
     /// The word for messages.
     pub fn word(self) -> &'static str {
         match self {
-            Sort::Blob | Sort::Chunks => "blob",
-            Sort::Manifest => "manifest",
-            Sort::Tree => "tree",
+            RecordKind::Blob | RecordKind::Chunks => "blob",
+            RecordKind::Manifest => "manifest",
+            RecordKind::Tree => "tree",
         }
     }
 }
 
 /// Where an object lies in its pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct PackEntry {
     pub hash: Hash,
     /// Offset of the record's head.
     pub offset: u64,
@@ -99,14 +99,14 @@ pub(crate) struct Place {
     pub stored: u64,
     /// Bytes when decompressed.
     pub raw: u64,
-    pub sort: Sort,
+    pub kind: RecordKind,
     pub flags: u8,
 }
 
-impl Place {
+impl PackEntry {
     /// Bytes that the record takes in the pack.
     pub fn record_len(&self) -> u64 {
-        Place::record_len_of(self.stored)
+        PackEntry::record_len_of(self.stored)
     }
 
     /// Bytes that a record with so many stored bytes takes. Does not overflow: such a record is none.
@@ -120,7 +120,7 @@ impl Place {
         out[32..40].copy_from_slice(&self.offset.to_le_bytes());
         out[40..48].copy_from_slice(&self.stored.to_le_bytes());
         out[48..56].copy_from_slice(&self.raw.to_le_bytes());
-        out[56] = self.sort as u8;
+        out[56] = self.kind as u8;
         out[57] = self.flags;
         out
     }
@@ -128,7 +128,7 @@ impl Place {
     pub fn head_bytes(&self) -> [u8; RECORD_HEAD] {
         let mut out = [0; RECORD_HEAD];
         out[..4].copy_from_slice(b"mobj");
-        out[4] = self.sort as u8;
+        out[4] = self.kind as u8;
         out[5] = self.flags;
         out[8..16].copy_from_slice(&self.stored.to_le_bytes());
         out[16..24].copy_from_slice(&self.raw.to_le_bytes());
@@ -137,31 +137,31 @@ impl Place {
     }
 
     /// Reads the head of a record; `None` when it is not well formed. The offset is that of nothing.
-    pub fn from_head(bytes: &[u8]) -> Option<Place> {
+    pub fn from_head(bytes: &[u8]) -> Option<PackEntry> {
         let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-        let place = Place {
+        let place = PackEntry {
             hash: Hash::from_slice(bytes.get(24..RECORD_HEAD)?)?,
             offset: 0,
             stored: number(8)?,
             raw: number(16)?,
-            sort: Sort::from_number(bytes[4])?,
+            kind: RecordKind::from_number(bytes[4])?,
             flags: bytes[5],
         };
         (place.flags <= ZSTD && bytes[..RECORD_HEAD] == place.head_bytes()).then_some(place)
     }
 
     /// Reads one entry of an index; `None` when it is not well formed.
-    pub fn from_index(bytes: &[u8]) -> Option<Place> {
+    pub fn from_index(bytes: &[u8]) -> Option<PackEntry> {
         let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
         if bytes.len() != ENTRY_LEN || bytes[58..].iter().any(|b| *b != 0) || bytes[57] > ZSTD {
             return None;
         }
-        Some(Place {
+        Some(PackEntry {
             hash: Hash::from_slice(&bytes[..32])?,
             offset: number(32)?,
             stored: number(40)?,
             raw: number(48)?,
-            sort: Sort::from_number(bytes[56])?,
+            kind: RecordKind::from_number(bytes[56])?,
             flags: bytes[57],
         })
     }

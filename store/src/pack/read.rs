@@ -117,8 +117,8 @@ impl Pack {
         // A pack is never empty, and never mixed.
         self.is_meta = count > 0
             && self
-                .place(0)
-                .is_ok_and(|place| place.sort.content() == Content::Meta);
+                .entry(0)
+                .is_ok_and(|place| place.kind.pack_kind() == PackKind::Meta);
         Ok(())
     }
 
@@ -174,7 +174,7 @@ impl Pack {
     }
 
     /// The reason for a record not to be what it should: damage, unless it could not be read.
-    fn blame(&self, place: &Place, damage: StoreError) -> StoreError {
+    fn blame(&self, place: &PackEntry, damage: StoreError) -> StoreError {
         match self.confirm(place) {
             Err(unreadable) => unreadable,
             Ok(()) => damage,
@@ -182,26 +182,26 @@ impl Pack {
     }
 
     /// Tells whether all that was read of a record from the map is what the file has.
-    pub fn confirm(&self, place: &Place) -> Result<(), StoreError> {
+    pub fn confirm(&self, place: &PackEntry) -> Result<(), StoreError> {
         let start = place.offset as usize;
         self.map
             .confirm(start..start + place.record_len() as usize)
             .map_err(|error| self.unreadable(error))
     }
 
-    fn entry(&self, at: usize) -> &[u8] {
+    fn entry_bytes(&self, at: usize) -> &[u8] {
         let start = self.index + FANOUT + at * ENTRY_LEN;
         &self.map[start..start + ENTRY_LEN]
     }
 
     /// The place number `at` in the order of hashes.
-    pub fn place(&self, at: usize) -> Result<Place, StoreError> {
+    pub fn entry(&self, at: usize) -> Result<PackEntry, StoreError> {
         let damaged = |what: &str| {
             self.index_lost()
                 .unwrap_or_else(|| self.damaged(format!("index entry {at} {what}")))
         };
-        let place =
-            Place::from_index(self.entry(at)).ok_or_else(|| damaged("is not well formed"))?;
+        let place = PackEntry::from_index(self.entry_bytes(at))
+            .ok_or_else(|| damaged("is not well formed"))?;
         let end = place
             .offset
             .checked_add(RECORD_HEAD as u64)
@@ -222,11 +222,11 @@ impl Pack {
         let mut high = bound(first).min(self.count);
         while low < high {
             let middle = low + (high - low) / 2;
-            let entry = self.entry(middle);
+            let entry = self.entry_bytes(middle);
             match entry[..32].cmp(hash.as_bytes()) {
                 std::cmp::Ordering::Equal => return Ok(Some(middle)),
                 // No entry is of no kind: these are zeros, which lead nowhere.
-                _ if entry[56] == 0 => return self.place(middle).map(|_| None),
+                _ if entry[56] == 0 => return self.entry(middle).map(|_| None),
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
             }
@@ -242,15 +242,15 @@ impl Pack {
     }
 
     /// Finds an object.
-    pub fn find(&self, hash: &Hash) -> Result<Option<Place>, StoreError> {
-        self.position(hash)?.map(|at| self.place(at)).transpose()
+    pub fn find(&self, hash: &Hash) -> Result<Option<PackEntry>, StoreError> {
+        self.position(hash)?.map(|at| self.entry(at)).transpose()
     }
 
     /// Hands on the stored bytes of a record as they lie in the file, to be copied. When they cannot be
     /// read this fails afterwards: what was made of them does not count then.
     pub fn with_stored<T>(
         &self,
-        place: &Place,
+        place: &PackEntry,
         take: impl FnOnce(&[u8]) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let taken = take(&self.record(place)?[RECORD_HEAD..]);
@@ -259,7 +259,7 @@ impl Pack {
     }
 
     /// A record as it lies in the file, head included. To be confirmed when it was read.
-    fn record(&self, place: &Place) -> Result<&[u8], StoreError> {
+    fn record(&self, place: &PackEntry) -> Result<&[u8], StoreError> {
         let start = place.offset as usize;
         let touch = place.record_len() + AROUND;
         if self.touched.fetch_add(touch, Ordering::Relaxed) > RESIDENT {
@@ -286,7 +286,7 @@ impl Pack {
     }
 
     /// Reads an object's bytes, decompressed. What [`Pack::read_into`] says of damage holds here.
-    pub fn load<'r>(&self, place: &Place, room: &'r mut Room) -> Result<&'r [u8], StoreError> {
+    pub fn load<'r>(&self, place: &PackEntry, room: &'r mut Room) -> Result<&'r [u8], StoreError> {
         let end = place.offset + place.record_len();
         self.load_range(place.offset, end, &mut room.stored)?;
         let record = &room.stored[..place.record_len() as usize];
@@ -296,12 +296,12 @@ impl Pack {
     /// Takes a record that was read apart: gives its bytes, decompressed into `raw` if need be.
     pub fn open_record<'r>(
         &self,
-        place: &Place,
+        place: &PackEntry,
         record: &'r [u8],
         raw: &'r mut Vec<u8>,
     ) -> Result<&'r [u8], StoreError> {
         let corrupt = |detail: String| StoreError::Corrupt {
-            what: place.sort.word(),
+            what: place.kind.word(),
             hash: place.hash,
             detail: format!("{detail} (in {})", self.name),
         };
@@ -329,9 +329,9 @@ impl Pack {
         Ok(raw)
     }
 
-    fn disagrees(&self, place: &Place) -> StoreError {
+    fn disagrees(&self, place: &PackEntry) -> StoreError {
         StoreError::Corrupt {
-            what: place.sort.word(),
+            what: place.kind.word(),
             hash: place.hash,
             detail: format!("record in {} does not agree with the index", self.name),
         }
@@ -339,7 +339,7 @@ impl Pack {
 
     /// Appends an object's bytes, decompressed, to `out`. Damage that changes the length or breaks
     /// the zstd frame (which carries a checksum) is found; the hash is the caller's to check.
-    pub fn read_into(&self, place: &Place, out: &mut Vec<u8>) -> Result<(), StoreError> {
+    pub fn read_into(&self, place: &PackEntry, out: &mut Vec<u8>) -> Result<(), StoreError> {
         let record = self.record(place)?;
         let read = if out.is_empty() && place.flags & ZSTD != 0 {
             self.open_record(place, record, out).map(|_| ())
@@ -353,7 +353,7 @@ impl Pack {
     }
 
     /// The stored bytes when they are not compressed. To be confirmed when they were read.
-    pub fn plain(&self, place: &Place) -> Result<Option<&[u8]>, StoreError> {
+    pub fn plain(&self, place: &PackEntry) -> Result<Option<&[u8]>, StoreError> {
         if place.flags & ZSTD != 0 || place.stored != place.raw {
             return Ok(None);
         }
@@ -376,7 +376,7 @@ impl Pack {
         }
         let mut last: Option<Hash> = None;
         for at in 0..self.count {
-            let place = self.place(at)?;
+            let place = self.entry(at)?;
             if last.is_some_and(|last| last >= place.hash) {
                 return Err(self.damaged("index is not sorted"));
             }

@@ -107,7 +107,7 @@ impl PackSet {
     }
 
     /// Finds an object. It is not here only if every pack could be read; else this fails.
-    pub fn find(&self, hash: &Hash) -> Result<Option<(&Arc<Pack>, Place)>, StoreError> {
+    pub fn find(&self, hash: &Hash) -> Result<Option<(&Arc<Pack>, PackEntry)>, StoreError> {
         self.first(|number| {
             let pack = &self.packs[number];
             Ok(pack.find(hash)?.map(|place| (pack, place)))

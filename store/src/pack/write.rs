@@ -39,7 +39,7 @@ pub(crate) const LEVEL_THOROUGH: i32 = 6;
 /// An object ready to be appended.
 pub(crate) struct Packed<'a> {
     pub hash: Hash,
-    pub sort: Sort,
+    pub kind: RecordKind,
     pub raw: u64,
     pub flags: u8,
     pub stored: &'a [u8],
@@ -59,13 +59,13 @@ thread_local! {
 pub(crate) fn with_packed<R>(
     level: i32,
     hash: Hash,
-    sort: Sort,
+    kind: RecordKind,
     raw: &[u8],
     then: impl FnOnce(Packed<'_>) -> R,
 ) -> io::Result<R> {
     let plain = Packed {
         hash,
-        sort,
+        kind,
         raw: raw.len() as u64,
         flags: 0,
         stored: raw,
@@ -140,7 +140,7 @@ struct State {
     batch: Vec<u8>,
     /// Batches written and used again.
     spare: Vec<Vec<u8>>,
-    places: Vec<Place>,
+    places: Vec<PackEntry>,
     /// Offset up to which a sync was begun.
     behind: u64,
     syncing: Option<JoinHandle<io::Result<()>>>,
@@ -189,12 +189,12 @@ impl PackWriter {
         let end = {
             let mut state = self.lock();
             let offset = state.start + state.batch.len() as u64;
-            let place = Place {
+            let place = PackEntry {
                 hash: object.hash,
                 offset,
                 stored: object.stored.len() as u64,
                 raw: object.raw,
-                sort: object.sort,
+                kind: object.kind,
                 flags: object.flags,
             };
             state.batch.extend_from_slice(&place.head_bytes());

@@ -4,7 +4,7 @@ use crate::Hash;
 use crate::ingest::CHUNK_ABOVE;
 use crate::manifest::{Manifest, Tree};
 use crate::objects::parse_chunks;
-use crate::pack::{Packed, Place, RECORD_HEAD, Sort, ZSTD, unzip};
+use crate::pack::{PackEntry, Packed, RECORD_HEAD, RecordKind, ZSTD, unzip};
 
 /// Largest manifest or tree record that is taken from elsewhere.
 const MAX_RECORD: u64 = 256 << 20;
@@ -15,7 +15,7 @@ const MAX_LIST: u64 = 64 << 20;
 /// receiver.
 #[derive(Clone, Debug)]
 pub struct Object {
-    place: Place,
+    place: PackEntry,
     stored: Vec<u8>,
 }
 
@@ -23,7 +23,7 @@ impl Object {
     /// Bytes of a record before the stored bytes.
     pub const HEAD: usize = RECORD_HEAD;
 
-    pub(crate) fn new(place: Place, stored: &[u8]) -> Object {
+    pub(crate) fn new(place: PackEntry, stored: &[u8]) -> Object {
         Object {
             place,
             stored: stored.to_vec(),
@@ -58,26 +58,26 @@ impl Object {
     /// How many stored bytes follow a head; `None` when it is not the head of a record that a
     /// receiver would take.
     pub fn stored_len(head: &[u8]) -> Option<u64> {
-        let place = Place::from_head(head)?;
+        let place = PackEntry::from_head(head)?;
         acceptable(&place).ok()?;
         Some(place.stored)
     }
 
     /// Reads a whole record.
     pub fn from_record(record: &[u8]) -> Option<Object> {
-        let place = Place::from_head(record.get(..RECORD_HEAD)?)?;
+        let place = PackEntry::from_head(record.get(..RECORD_HEAD)?)?;
         let stored = &record[RECORD_HEAD..];
         (stored.len() as u64 == place.stored).then(|| Object::new(place, stored))
     }
 
-    pub(crate) fn sort(&self) -> Sort {
-        self.place.sort
+    pub(crate) fn kind(&self) -> RecordKind {
+        self.place.kind
     }
 
     pub(crate) fn packed(&self) -> Packed<'_> {
         Packed {
             hash: self.place.hash,
-            sort: self.place.sort,
+            kind: self.place.kind,
             raw: self.place.raw,
             flags: self.place.flags,
             stored: &self.stored,
@@ -100,11 +100,11 @@ impl Object {
                 return Err("its length is wrong".into());
             }
         }
-        let name = match self.place.sort {
-            Sort::Blob => Hash::of(buffer),
-            Sort::Manifest => Manifest::hash_encoded(buffer).0,
-            Sort::Tree => Tree::hash_encoded(buffer).0,
-            Sort::Chunks => {
+        let name = match self.place.kind {
+            RecordKind::Blob => Hash::of(buffer),
+            RecordKind::Manifest => Manifest::hash_encoded(buffer).0,
+            RecordKind::Tree => Tree::hash_encoded(buffer).0,
+            RecordKind::Chunks => {
                 let list = parse_chunks(self.place.hash, buffer).map_err(|e| e.to_string())?;
                 let whole: u64 = list.iter().map(|(_, size)| u64::from(*size)).sum();
                 if whole <= CHUNK_ABOVE as u64 {
@@ -122,16 +122,16 @@ impl Object {
 
 /// Whether the lengths that a record tells are possible at all, so that nothing is allocated for
 /// those that are not.
-fn acceptable(place: &Place) -> Result<(), String> {
-    let limit = match place.sort {
-        Sort::Blob => CHUNK_ABOVE as u64,
-        Sort::Chunks => MAX_LIST,
-        Sort::Manifest | Sort::Tree => MAX_RECORD,
+fn acceptable(place: &PackEntry) -> Result<(), String> {
+    let limit = match place.kind {
+        RecordKind::Blob => CHUNK_ABOVE as u64,
+        RecordKind::Chunks => MAX_LIST,
+        RecordKind::Manifest | RecordKind::Tree => MAX_RECORD,
     };
     if place.raw > limit {
         return Err(format!(
             "{} of {} bytes is longer than the limit of {limit}",
-            place.sort.word(),
+            place.kind.word(),
             place.raw
         ));
     }
@@ -169,14 +169,14 @@ mod tests {
     use super::*;
     use crate::pack::with_packed;
 
-    fn made(sort: Sort, hash: Hash, raw: &[u8]) -> Object {
-        with_packed(crate::pack::LEVEL_FIRST, hash, sort, raw, |p| {
-            let place = Place {
+    fn made(kind: RecordKind, hash: Hash, raw: &[u8]) -> Object {
+        with_packed(crate::pack::LEVEL_FIRST, hash, kind, raw, |p| {
+            let place = PackEntry {
                 hash: p.hash,
                 offset: 0,
                 stored: p.stored.len() as u64,
                 raw: p.raw,
-                sort: p.sort,
+                kind: p.kind,
                 flags: p.flags,
             };
             Object::new(place, p.stored)
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn good_objects_pass_and_every_flipped_bit_is_seen() {
         let raw = b"some content that compresses well ".repeat(50);
-        let object = made(Sort::Blob, Hash::of(&raw), &raw);
+        let object = made(RecordKind::Blob, Hash::of(&raw), &raw);
         assert!(object.stored().len() < raw.len());
         let mut buffer = Vec::new();
         object.open(&mut buffer).unwrap();
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn bombs_are_refused_before_anything_is_allocated() {
         let bomb = vec![0; 64 << 20];
-        let object = made(Sort::Blob, Hash::of(&bomb), &bomb);
+        let object = made(RecordKind::Blob, Hash::of(&bomb), &bomb);
         assert!(object.stored().len() < 10_000);
         assert!(Object::stored_len(&object.head()).is_none());
         let mut buffer = Vec::new();
@@ -224,12 +224,12 @@ mod tests {
     #[test]
     fn frames_without_checksum_or_with_company_are_refused() {
         let raw = vec![7; 1000];
-        let mut object = made(Sort::Blob, Hash::of(&raw), &raw);
+        let mut object = made(RecordKind::Blob, Hash::of(&raw), &raw);
         object.stored = zstd::bulk::compress(&raw, 1).unwrap();
         object.place.stored = object.stored.len() as u64;
         let mut buffer = Vec::new();
         assert!(object.open(&mut buffer).is_err());
-        let mut object = made(Sort::Blob, Hash::of(&raw), &raw);
+        let mut object = made(RecordKind::Blob, Hash::of(&raw), &raw);
         let again = object.stored.clone();
         object.stored.extend_from_slice(&again);
         object.place.stored = object.stored.len() as u64;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::{Object, Source, TransferError};
 use crate::manifest::{Kind, MAX_DEPTH, Manifest, Tree};
 use crate::objects::parse_chunks;
-use crate::pack::{Content, Effort, PackWriter, SealedPack, Sort};
+use crate::pack::{Effort, PackKind, PackWriter, RecordKind, SealedPack};
 use crate::session::{self, random_name};
 use crate::workers::{Batch, sole_owner};
 use crate::{Hash, Lease, Need, Store, StoreError, TreeHash};
@@ -249,11 +249,11 @@ impl<'a> Incoming<'a> {
                 return Err(self.peer("directories are nested deeper than a tree may be"));
             }
             let expect = if depth == 0 {
-                Sort::Tree
+                RecordKind::Tree
             } else {
-                Sort::Manifest
+                RecordKind::Manifest
             };
-            self.fetch(&missing, None, |sort| sort == expect)?;
+            self.fetch(&missing, None, |kind| kind == expect)?;
             let found = std::mem::take(&mut *lock(&self.named));
             level = found.dirs;
             for (hash, size) in found.blobs {
@@ -277,7 +277,7 @@ impl<'a> Incoming<'a> {
         for (hash, size) in blobs {
             match packs.find(&hash)? {
                 None => missing.push((hash, size)),
-                Some((_, place)) if place.sort == Sort::Blob && place.raw != size => {
+                Some((_, place)) if place.kind == RecordKind::Blob && place.raw != size => {
                     let detail = format!("its manifests tell a wrong length of blob {hash}");
                     return Err(self.peer(detail));
                 }
@@ -309,8 +309,8 @@ impl<'a> Incoming<'a> {
         if wanted.is_empty() {
             return Ok(());
         }
-        self.fetch(wanted, Some(sizes), |sort| {
-            sort == Sort::Blob || sort == Sort::Chunks && !chunks
+        self.fetch(wanted, Some(sizes), |kind| {
+            kind == RecordKind::Blob || kind == RecordKind::Chunks && !chunks
         })?;
         self.relied.extend(wanted);
         Ok(())
@@ -363,7 +363,7 @@ impl<'a> Incoming<'a> {
         &mut self,
         wanted: &[Hash],
         sizes: Option<&HashMap<Hash, u64>>,
-        fits: impl Fn(Sort) -> bool,
+        fits: impl Fn(RecordKind) -> bool,
     ) -> Result<(), TransferError> {
         let count = wanted.len() as u64;
         self.shared
@@ -376,10 +376,10 @@ impl<'a> Incoming<'a> {
                 return Err(TransferError::Cancelled);
             }
             let hash = object.hash();
-            if !open.remove(&hash) || !fits(object.sort()) {
+            if !open.remove(&hash) || !fits(object.kind()) {
                 return Err(self.peer(format!("it sent {hash}, which nobody asked for")));
             }
-            if object.sort() == Sort::Blob
+            if object.kind() == RecordKind::Blob
                 && sizes.is_some_and(|s| s.get(&hash) != Some(&object.raw_len()))
             {
                 return Err(self.peer(format!("blob {hash} has a length that nobody expects")));
@@ -417,13 +417,13 @@ impl<'a> Incoming<'a> {
     }
 
     fn take(&mut self, object: Object) -> Result<(), TransferError> {
-        let writer = match object.sort() {
-            Sort::Blob => Some(self.data_writer()?),
-            Sort::Chunks => None,
-            Sort::Manifest | Sort::Tree if self.options.dry_run => None,
-            Sort::Manifest | Sort::Tree => Some(self.meta_writer()?),
+        let writer = match object.kind() {
+            RecordKind::Blob => Some(self.data_writer()?),
+            RecordKind::Chunks => None,
+            RecordKind::Manifest | RecordKind::Tree if self.options.dry_run => None,
+            RecordKind::Manifest | RecordKind::Tree => Some(self.meta_writer()?),
         };
-        if object.sort() == Sort::Blob {
+        if object.kind() == RecordKind::Blob {
             self.data_bytes += object.record_len();
         }
         let weight = object.record_len().saturating_add(object.raw_len());
@@ -432,7 +432,7 @@ impl<'a> Incoming<'a> {
         self.batch.spawn(weight, move || {
             match check(&object, &named) {
                 Err(wrong) => {
-                    let detail = format!("{} {}: {wrong}", object.sort().word(), object.hash());
+                    let detail = format!("{} {}: {wrong}", object.kind().word(), object.hash());
                     lock(&named).wrong.get_or_insert(detail);
                     return Ok(());
                 }
@@ -446,13 +446,13 @@ impl<'a> Incoming<'a> {
             shared
                 .bytes
                 .fetch_add(object.record_len(), Ordering::Relaxed);
-            match object.sort() {
-                Sort::Blob => {
+            match object.kind() {
+                RecordKind::Blob => {
                     shared
                         .content
                         .fetch_add(object.raw_len(), Ordering::Relaxed);
                 }
-                Sort::Chunks => lock(&named).lists.push(object),
+                RecordKind::Chunks => lock(&named).lists.push(object),
                 _ => {}
             }
             Ok(())
@@ -505,7 +505,7 @@ impl<'a> Incoming<'a> {
         if writer.is_empty() {
             return Ok(());
         }
-        let sealed = [(Content::Data, writer.seal()?)];
+        let sealed = [(PackKind::Data, writer.seal()?)];
         if self.lease.is_none() {
             self.lease = Some(self.store.lease("being copied here")?);
         }
@@ -557,9 +557,9 @@ impl<'a> Incoming<'a> {
 
     /// Makes directories and trees visible, if all that they need is here.
     fn publish(&mut self, trees: &[TreeHash]) -> Result<bool, TransferError> {
-        let mut sealed: Vec<(Content, SealedPack)> = Vec::new();
+        let mut sealed: Vec<(PackKind, SealedPack)> = Vec::new();
         if let Some(writer) = self.meta.take() {
-            sealed.push((Content::Meta, sole_owner(writer, || ())?.seal()?));
+            sealed.push((PackKind::Meta, sole_owner(writer, || ())?.seal()?));
         }
         let _lock = self.store.lock_shared()?;
         let packs = self.store.refresh()?;
@@ -588,13 +588,13 @@ thread_local! {
 fn check(object: &Object, named: &Mutex<Named>) -> Result<(), String> {
     BUFFER.with_borrow_mut(|buffer| {
         object.open(buffer)?;
-        match object.sort() {
-            Sort::Blob | Sort::Chunks => {}
-            Sort::Tree => {
+        match object.kind() {
+            RecordKind::Blob | RecordKind::Chunks => {}
+            RecordKind::Tree => {
                 let tree = Tree::decode(buffer).map_err(|e| e.to_string())?;
                 lock(named).dirs.push(tree.dir.0);
             }
-            Sort::Manifest => {
+            RecordKind::Manifest => {
                 let manifest = Manifest::decode(buffer).map_err(|e| e.to_string())?;
                 let mut named = lock(named);
                 for entry in manifest.entries() {
@@ -618,7 +618,7 @@ impl Store {
     /// lease does.
     fn add_part(
         &self,
-        sealed: &[(Content, SealedPack)],
+        sealed: &[(PackKind, SealedPack)],
         lease: Option<&Lease>,
     ) -> Result<(), StoreError> {
         let _lock = self.lock_shared()?;

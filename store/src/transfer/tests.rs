@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 use crate::manifest::{Entry, Kind, Manifest, Meta, Tree};
-use crate::pack::{Place, Sort, with_packed};
+use crate::pack::{PackEntry, RecordKind, with_packed};
 use crate::{GcPolicy, ImportOptions, OpenOptions, Store, TreeHash, VerifyOptions};
 
 struct Stores {
@@ -155,7 +155,7 @@ fn an_interrupted_copy_goes_on_where_it_stopped() {
         let count = AtomicUsize::new(0);
         let sent = AtomicUsize::new(0);
         let meddle = |object: Object| {
-            let is_data = object.sort().content() == crate::pack::Content::Data;
+            let is_data = object.kind().pack_kind() == crate::pack::PackKind::Data;
             if is_data && count.fetch_add(1, Ordering::Relaxed) >= limit {
                 return Err(TransferError::peer("meddler", "connection lost"));
             }
@@ -239,14 +239,14 @@ fn hostile_objects_are_refused_and_leave_nothing() {
     let place = Stores::new();
     let from = place.store("from");
     let tree = place.import(&from, sample);
-    let remade = |sort, hash, raw: &[u8]| {
-        with_packed(crate::pack::LEVEL_FIRST, hash, sort, raw, |p| {
-            let place = Place {
+    let remade = |kind, hash, raw: &[u8]| {
+        with_packed(crate::pack::LEVEL_FIRST, hash, kind, raw, |p| {
+            let place = PackEntry {
                 hash: p.hash,
                 offset: 0,
                 stored: p.stored.len() as u64,
                 raw: p.raw,
-                sort: p.sort,
+                kind: p.kind,
                 flags: p.flags,
             };
             Object::new(place, p.stored)
@@ -272,14 +272,14 @@ fn hostile_objects_are_refused_and_leave_nothing() {
             format!("other content under the hash of object {n}"),
             nth(
                 n,
-                Box::new(move |o| Some(remade(o.sort(), o.hash(), b"other"))),
+                Box::new(move |o| Some(remade(o.kind(), o.hash(), b"other"))),
             ),
         ));
         cases.push((
             format!("another hash for object {n}"),
             nth(
                 n,
-                Box::new(move |o| Some(remade(o.sort(), Hash::of(b"x"), b"x"))),
+                Box::new(move |o| Some(remade(o.kind(), Hash::of(b"x"), b"x"))),
             ),
         ));
         cases.push((
@@ -288,13 +288,13 @@ fn hostile_objects_are_refused_and_leave_nothing() {
         ));
         cases.push((
             format!("object {n} is empty"),
-            nth(n, Box::new(move |o| Some(remade(o.sort(), o.hash(), b"")))),
+            nth(n, Box::new(move |o| Some(remade(o.kind(), o.hash(), b"")))),
         ));
         cases.push((
             format!("object {n} is a bomb"),
             nth(
                 n,
-                Box::new(move |o| Some(remade(o.sort(), o.hash(), &vec![0; 5 << 20]))),
+                Box::new(move |o| Some(remade(o.kind(), o.hash(), &vec![0; 5 << 20]))),
             ),
         ));
     }
@@ -302,13 +302,13 @@ fn hostile_objects_are_refused_and_leave_nothing() {
     cases.push((
         "chunks in another order".into(),
         Box::new(|object| {
-            if object.sort() != Sort::Chunks {
+            if object.kind() != RecordKind::Chunks {
                 return Ok(Some(object));
             }
             let mut list = Vec::new();
             object.open(&mut list).unwrap();
             let turned: Vec<u8> = list.chunks_exact(36).rev().flatten().copied().collect();
-            Ok(Some(remade(Sort::Chunks, object.hash(), &turned)))
+            Ok(Some(remade(RecordKind::Chunks, object.hash(), &turned)))
         }),
     ));
     for (what, meddle) in cases {
@@ -343,13 +343,13 @@ fn a_source_that_lies_about_lengths_and_depth_is_refused() {
         }
     }
     let place = Stores::new();
-    let object = |sort, hash, raw: &[u8]| {
-        let place = Place {
+    let object = |kind, hash, raw: &[u8]| {
+        let place = PackEntry {
             hash,
             offset: 0,
             stored: raw.len() as u64,
             raw: raw.len() as u64,
-            sort,
+            kind,
             flags: 0,
         };
         (hash, Object::new(place, raw))
@@ -367,7 +367,7 @@ fn a_source_that_lies_about_lengths_and_depth_is_refused() {
         };
         let bytes = tree.encode();
         let hash = Tree::hash_encoded(&bytes);
-        (hash, object(Sort::Tree, hash.0, &bytes))
+        (hash, object(RecordKind::Tree, hash.0, &bytes))
     };
     // Two lengths.
     let blob = crate::BlobHash(Hash::of(b"content"));
@@ -378,8 +378,8 @@ fn a_source_that_lies_about_lengths_and_depth_is_refused() {
     let (tree, top) = tree_of(dir);
     let all = [
         top,
-        object(Sort::Manifest, dir.0, &bytes),
-        object(Sort::Blob, blob.0, b"content"),
+        object(RecordKind::Manifest, dir.0, &bytes),
+        object(RecordKind::Blob, blob.0, b"content"),
     ];
     let to = place.store("lengths");
     let error = to
@@ -391,12 +391,12 @@ fn a_source_that_lies_about_lengths_and_depth_is_refused() {
     let mut all = HashMap::new();
     let bytes = Manifest::default().encode();
     let mut dir = Manifest::hash_encoded(&bytes);
-    all.extend([object(Sort::Manifest, dir.0, &bytes)]);
+    all.extend([object(RecordKind::Manifest, dir.0, &bytes)]);
     for _ in 0..crate::manifest::MAX_DEPTH + 1 {
         let manifest = Manifest::new(vec![entry("d", Kind::Dir { manifest: dir })]).unwrap();
         let bytes = manifest.encode();
         dir = Manifest::hash_encoded(&bytes);
-        all.extend([object(Sort::Manifest, dir.0, &bytes)]);
+        all.extend([object(RecordKind::Manifest, dir.0, &bytes)]);
     }
     let (tree, top) = tree_of(dir);
     all.extend([top]);

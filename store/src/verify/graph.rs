@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Damage;
 use crate::manifest::{Kind, Manifest, Tree};
 use crate::objects::parse_chunks;
-use crate::pack::{Pack, PackSet, Place, Sort};
+use crate::pack::{Pack, PackEntry, PackSet, RecordKind};
 use crate::{DirHash, Hash, TreeHash};
 
 /// Who names whom, of all objects that can be read.
@@ -31,17 +31,17 @@ impl Graph {
     pub fn read(packs: &PackSet, damage: &Damage) -> Graph {
         let mut graph = Graph::default();
         let mut sizes: HashMap<Hash, u64> = HashMap::new();
-        let mut metas: Vec<(&Arc<Pack>, Place)> = Vec::new();
+        let mut metas: Vec<(&Arc<Pack>, PackEntry)> = Vec::new();
         for pack in &packs.packs {
-            for place in (0..pack.count()).filter_map(|at| pack.place(at).ok()) {
-                if place.sort == Sort::Blob {
+            for place in (0..pack.count()).filter_map(|at| pack.entry(at).ok()) {
+                if place.kind == RecordKind::Blob {
                     sizes.insert(place.hash, place.raw);
                 } else {
                     metas.push((pack, place));
                 }
             }
         }
-        metas.sort_by_key(|(_, place)| (place.sort, place.hash));
+        metas.sort_by_key(|(_, place)| (place.kind, place.hash));
         metas.dedup_by_key(|(_, place)| place.hash);
         let mut buffer = Vec::new();
         let mut files: HashMap<DirHash, Vec<(Hash, u64)>> = HashMap::new();
@@ -63,14 +63,14 @@ impl Graph {
 
     fn take(
         &mut self,
-        place: &Place,
+        place: &PackEntry,
         bytes: &[u8],
         sizes: &mut HashMap<Hash, u64>,
         files: &mut HashMap<DirHash, Vec<(Hash, u64)>>,
     ) {
-        match place.sort {
-            Sort::Blob => {}
-            Sort::Chunks => match parse_chunks(place.hash, bytes) {
+        match place.kind {
+            RecordKind::Blob => {}
+            RecordKind::Chunks => match parse_chunks(place.hash, bytes) {
                 Ok(list) => {
                     let size = list.iter().map(|(_, size)| u64::from(*size)).sum();
                     sizes.insert(place.hash, size);
@@ -79,7 +79,7 @@ impl Graph {
                 }
                 Err(error) => self.faults.push((place.hash, error.to_string())),
             },
-            Sort::Manifest => match Manifest::decode(bytes) {
+            RecordKind::Manifest => match Manifest::decode(bytes) {
                 Ok(manifest) => {
                     let mut children = Children::default();
                     let mut sized = Vec::new();
@@ -98,7 +98,7 @@ impl Graph {
                 }
                 Err(error) => self.faults.push((place.hash, error.to_string())),
             },
-            Sort::Tree => match Tree::decode(bytes) {
+            RecordKind::Tree => match Tree::decode(bytes) {
                 Ok(tree) => {
                     self.trees.insert(TreeHash(place.hash), tree.dir);
                 }

@@ -8,8 +8,8 @@ use super::read::check_record_bytes;
 use crate::db::{Durable, add_pack, rows};
 use crate::manifest::{Manifest, Tree};
 use crate::pack::{
-    Content, EXTENSION, Effort, HEAD_LEN, MAX_RAW, Pack, PackSet, PackWriter, Packed, Place,
-    RECORD_HEAD, SealedPack, Sort,
+    EXTENSION, Effort, HEAD_LEN, MAX_RAW, Pack, PackEntry, PackKind, PackSet, PackWriter, Packed,
+    RECORD_HEAD, RecordKind, SealedPack,
 };
 use crate::session::random_name;
 use crate::{Hash, Store, StoreError};
@@ -31,9 +31,9 @@ impl Writers {
         if !self.seen.insert(object.hash) {
             return Ok(false);
         }
-        let slot = match object.sort.content() {
-            Content::Data => &mut self.data,
-            Content::Meta => &mut self.meta,
+        let slot = match object.kind.pack_kind() {
+            PackKind::Data => &mut self.data,
+            PackKind::Meta => &mut self.meta,
         };
         let writer = match slot {
             Some(writer) => writer,
@@ -46,9 +46,9 @@ impl Writers {
         Ok(true)
     }
 
-    fn seal(self) -> Result<Vec<(Content, SealedPack)>, StoreError> {
+    fn seal(self) -> Result<Vec<(PackKind, SealedPack)>, StoreError> {
         let mut sealed = Vec::new();
-        for (content, writer) in [(Content::Data, self.data), (Content::Meta, self.meta)] {
+        for (content, writer) in [(PackKind::Data, self.data), (PackKind::Meta, self.meta)] {
             if let Some(writer) = writer {
                 sealed.push((content, writer.seal()?));
             }
@@ -60,11 +60,11 @@ impl Writers {
 /// Walks the records of a pack without its index, and hands on those that have the hash they go by.
 pub(crate) fn scan(
     bytes: &[u8],
-    mut take: impl FnMut(&Place, &[u8]) -> Result<(), StoreError>,
+    mut take: impl FnMut(&PackEntry, &[u8]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let mut at = HEAD_LEN;
     while let Some(head) = bytes.get(at..at + RECORD_HEAD) {
-        let record = Place::from_head(head).and_then(|place| {
+        let record = PackEntry::from_head(head).and_then(|place| {
             let stored = usize::try_from(place.stored).ok()?;
             let from = at + RECORD_HEAD;
             // A copy: what the disk does not give any more turns into zeros at any time.
@@ -108,7 +108,7 @@ impl Store {
             scan(&map, |place, stored| {
                 let object = Packed {
                     hash: place.hash,
-                    sort: place.sort,
+                    kind: place.kind,
                     raw: place.raw,
                     flags: place.flags,
                     stored,
@@ -146,13 +146,13 @@ impl Store {
             let Some(bytes) = refetch(hash).filter(|b| b.len() as u64 <= MAX_RAW) else {
                 continue;
             };
-            let sort = if Hash::of(&bytes) == *hash {
-                Sort::Blob
+            let kind = if Hash::of(&bytes) == *hash {
+                RecordKind::Blob
             } else if Manifest::hash_encoded(&bytes).0 == *hash && Manifest::decode(&bytes).is_ok()
             {
-                Sort::Manifest
+                RecordKind::Manifest
             } else if Tree::hash_encoded(&bytes).0 == *hash && Tree::decode(&bytes).is_ok() {
-                Sort::Tree
+                RecordKind::Tree
             } else {
                 // Not what was asked for.
                 continue;
@@ -161,7 +161,7 @@ impl Store {
                 self,
                 &Packed {
                     hash: *hash,
-                    sort,
+                    kind,
                     raw: bytes.len() as u64,
                     flags: 0,
                     stored: &bytes,
@@ -205,8 +205,8 @@ impl Store {
             .write(Durable::Yes, "take packs back", |t| {
                 for pack in &adopted {
                     let content = match pack.is_meta() {
-                        true => Content::Meta,
-                        false => Content::Data,
+                        true => PackKind::Meta,
+                        false => PackKind::Data,
                     };
                     add_pack(t, &pack.name, content, pack.len(), pack.count() as u64)?;
                 }

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::db::{Durable, add_pack};
-use crate::pack::{Content, PackSet, PackWriter, Packed, Place, Sort};
+use crate::pack::{PackEntry, PackKind, PackSet, PackWriter, Packed, RecordKind};
 use crate::session::random_name;
 use crate::store::missing_folders;
 use crate::{Hash, Realisation, RegisteredPin, Root, Store, StoreError, TreeHash};
@@ -99,7 +99,7 @@ impl Users {
     fn roots_are_here(&self, packs: &PackSet) -> bool {
         self.roots.iter().all(|root| {
             let place = packs.find(&root.tree.0).ok().flatten();
-            place.is_some_and(|(_, place)| place.sort == Sort::Tree)
+            place.is_some_and(|(_, place)| place.kind == RecordKind::Tree)
         })
     }
 
@@ -396,8 +396,8 @@ impl Store {
         let mut old = Vec::new();
         let mut new = Vec::new();
         for pack in &packs.packs {
-            let places: Vec<Place> = (0..pack.count())
-                .filter_map(|at| pack.place(at).ok())
+            let places: Vec<PackEntry> = (0..pack.count())
+                .filter_map(|at| pack.entry(at).ok())
                 .collect();
             let whole = places.len() == pack.count() && pack.check_index().is_ok();
             let touched = |hash| gone.contains(hash) || spoiled.contains(hash);
@@ -405,16 +405,16 @@ impl Store {
                 continue;
             }
             old.push(pack.clone());
-            let mut kept: Vec<Place> = places
+            let mut kept: Vec<PackEntry> = places
                 .into_iter()
                 .filter(|place| !gone.contains(&place.hash) && check_record(pack, place).is_ok())
                 .collect();
             kept.sort_unstable_by_key(|place| place.offset);
             kept.dedup_by_key(|place| place.offset);
-            for content in [Content::Data, Content::Meta] {
+            for content in [PackKind::Data, PackKind::Meta] {
                 let mut places = kept
                     .iter()
-                    .filter(|place| place.sort.content() == content)
+                    .filter(|place| place.kind.pack_kind() == content)
                     .peekable();
                 if places.peek().is_none() {
                     continue;
@@ -425,7 +425,7 @@ impl Store {
                     pack.with_stored(place, |stored| {
                         writer.append(&Packed {
                             hash: place.hash,
-                            sort: place.sort,
+                            kind: place.kind,
                             raw: place.raw,
                             flags: place.flags,
                             stored,

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::Damage;
 use crate::manifest::{Kind, Manifest, Tree};
 use crate::objects::parse_chunks;
-use crate::pack::{Pack, PackSet, Place, Room, Sort, ZSTD, unzip};
+use crate::pack::{Pack, PackEntry, PackSet, RecordKind, Room, ZSTD, unzip};
 use crate::{Hash, StoreError};
 
 /// Bytes that one job reads at once.
@@ -130,7 +130,7 @@ fn windows(pack: &Pack, skip: impl Fn(usize) -> bool, mut take: impl FnMut(Vec<u
     let mut order: Vec<(u64, u32)> = Vec::new();
     for at in (0..pack.count()).filter(|at| !skip(*at)) {
         // Entries that are not well formed are faults of the index, told of already.
-        if let (Ok(place), Ok(number)) = (pack.place(at), u32::try_from(at)) {
+        if let (Ok(place), Ok(number)) = (pack.entry(at), u32::try_from(at)) {
             order.push((place.offset, number));
         }
     }
@@ -168,8 +168,8 @@ impl Reading<'_> {
         let mut lists = Vec::new();
         let mut room = Room::default();
         for pack in self.packs.packs.iter().filter(|pack| pack.is_meta()) {
-            for place in (0..pack.count()).filter_map(|at| pack.place(at).ok()) {
-                if place.sort != Sort::Chunks {
+            for place in (0..pack.count()).filter_map(|at| pack.entry(at).ok()) {
+                if place.kind != RecordKind::Chunks {
                     continue;
                 }
                 // What cannot be read is told of when its turn comes.
@@ -204,10 +204,11 @@ impl Reading<'_> {
         for chunk in &large.chunks {
             let found = chunk.at.and_then(|(pack, at)| {
                 let pack = &self.packs.packs[pack];
-                Some((pack, pack.place(at).ok()?))
+                Some((pack, pack.entry(at).ok()?))
             });
             // One that is missing is told of where the list itself is checked.
-            let Some((pack, place)) = found.filter(|(_, place)| place.sort == Sort::Blob) else {
+            let Some((pack, place)) = found.filter(|(_, place)| place.kind == RecordKind::Blob)
+            else {
                 return;
             };
             let bytes = match pack.load(&place, room) {
@@ -240,9 +241,9 @@ impl Reading<'_> {
     }
 
     fn records(&self, pack: &Pack, records: &[u32], room: &mut Room) {
-        let places: Vec<Place> = records
+        let places: Vec<PackEntry> = records
             .iter()
-            .filter_map(|at| pack.place(*at as usize).ok())
+            .filter_map(|at| pack.entry(*at as usize).ok())
             .collect();
         let (Some(first), Some(last)) = (places.first(), places.last()) else {
             return;
@@ -261,7 +262,7 @@ impl Reading<'_> {
             let checked = bytes.and_then(|bytes| {
                 check_bytes(place, bytes)?;
                 self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                if place.sort != Sort::Blob && !self.names_are_here(place, bytes)? {
+                if place.kind != RecordKind::Blob && !self.names_are_here(place, bytes)? {
                     self.found().lacking = true;
                 }
                 Ok(())
@@ -273,29 +274,29 @@ impl Reading<'_> {
     }
 
     /// Tells whether all that an object names is here, with the length that it tells.
-    fn names_are_here(&self, place: &Place, bytes: &[u8]) -> Result<bool, StoreError> {
+    fn names_are_here(&self, place: &PackEntry, bytes: &[u8]) -> Result<bool, StoreError> {
         let corrupt = |error: &dyn std::fmt::Display| StoreError::Corrupt {
-            what: place.sort.word(),
+            what: place.kind.word(),
             hash: place.hash,
             detail: error.to_string(),
         };
         let find = |hash: &Hash| self.packs.find(hash).ok().flatten().map(|(_, place)| place);
         let is_manifest =
-            |hash: &Hash| find(hash).is_some_and(|place| place.sort == Sort::Manifest);
-        Ok(match place.sort {
-            Sort::Blob => true,
-            Sort::Chunks => parse_chunks(place.hash, bytes)?
+            |hash: &Hash| find(hash).is_some_and(|place| place.kind == RecordKind::Manifest);
+        Ok(match place.kind {
+            RecordKind::Blob => true,
+            RecordKind::Chunks => parse_chunks(place.hash, bytes)?
                 .iter()
-                .all(|(hash, _)| find(hash).is_some_and(|place| place.sort == Sort::Blob)),
-            Sort::Tree => is_manifest(&Tree::decode(bytes).map_err(|e| corrupt(&e))?.dir.0),
-            Sort::Manifest => {
+                .all(|(hash, _)| find(hash).is_some_and(|place| place.kind == RecordKind::Blob)),
+            RecordKind::Tree => is_manifest(&Tree::decode(bytes).map_err(|e| corrupt(&e))?.dir.0),
+            RecordKind::Manifest => {
                 let manifest = Manifest::decode(bytes).map_err(|e| corrupt(&e))?;
                 manifest.entries().iter().all(|entry| match &entry.kind {
                     Kind::Dir { manifest } => is_manifest(&manifest.0),
                     Kind::File { blob, size } => find(&blob.0).is_some_and(|place| {
-                        let real = match place.sort {
-                            Sort::Blob => Some(place.raw),
-                            Sort::Chunks => self.large.get(&blob.0).copied(),
+                        let real = match place.kind {
+                            RecordKind::Blob => Some(place.raw),
+                            RecordKind::Chunks => self.large.get(&blob.0).copied(),
                             _ => None,
                         };
                         real == Some(*size)
@@ -316,24 +317,24 @@ pub(super) fn has_good_copy(packs: &PackSet, hash: &Hash) -> bool {
 }
 
 /// Compares one record with its hash, and decodes it.
-pub(super) fn check_record(pack: &Pack, place: &Place) -> Result<(), StoreError> {
+pub(super) fn check_record(pack: &Pack, place: &PackEntry) -> Result<(), StoreError> {
     let corrupt = |error: &dyn std::fmt::Display| StoreError::Corrupt {
-        what: place.sort.word(),
+        what: place.kind.word(),
         hash: place.hash,
         detail: error.to_string(),
     };
     let mut room = Room::default();
     let bytes = pack.load(place, &mut room)?;
     check_bytes(place, bytes)?;
-    match place.sort {
-        Sort::Manifest => Manifest::decode(bytes).map(drop).map_err(|e| corrupt(&e)),
-        Sort::Tree => Tree::decode(bytes).map(drop).map_err(|e| corrupt(&e)),
-        Sort::Blob | Sort::Chunks => Ok(()),
+    match place.kind {
+        RecordKind::Manifest => Manifest::decode(bytes).map(drop).map_err(|e| corrupt(&e)),
+        RecordKind::Tree => Tree::decode(bytes).map(drop).map_err(|e| corrupt(&e)),
+        RecordKind::Blob | RecordKind::Chunks => Ok(()),
     }
 }
 
 /// Tells whether the stored bytes of a record have the hash that its head tells.
-pub(super) fn check_record_bytes(place: &Place, stored: &[u8]) -> bool {
+pub(super) fn check_record_bytes(place: &PackEntry, stored: &[u8]) -> bool {
     let mut raw = Vec::new();
     let bytes = if place.flags & ZSTD == 0 {
         stored
@@ -347,9 +348,9 @@ pub(super) fn check_record_bytes(place: &Place, stored: &[u8]) -> bool {
     bytes.len() as u64 == place.raw && check_bytes(place, bytes).is_ok()
 }
 
-fn wrong_hash(place: &Place) -> StoreError {
+fn wrong_hash(place: &PackEntry) -> StoreError {
     StoreError::Corrupt {
-        what: place.sort.word(),
+        what: place.kind.word(),
         hash: place.hash,
         detail: "content does not have this hash".into(),
     }
@@ -357,12 +358,12 @@ fn wrong_hash(place: &Place) -> StoreError {
 
 /// Compares bytes with the hash that they go by. The content of a list of chunks is compared where
 /// the chunks are.
-fn check_bytes(place: &Place, bytes: &[u8]) -> Result<(), StoreError> {
-    let name = match place.sort {
-        Sort::Blob => Hash::of(bytes),
-        Sort::Manifest => Manifest::hash_encoded(bytes).0,
-        Sort::Tree => Tree::hash_encoded(bytes).0,
-        Sort::Chunks => parse_chunks(place.hash, bytes).map(|_| place.hash)?,
+fn check_bytes(place: &PackEntry, bytes: &[u8]) -> Result<(), StoreError> {
+    let name = match place.kind {
+        RecordKind::Blob => Hash::of(bytes),
+        RecordKind::Manifest => Manifest::hash_encoded(bytes).0,
+        RecordKind::Tree => Tree::hash_encoded(bytes).0,
+        RecordKind::Chunks => parse_chunks(place.hash, bytes).map(|_| place.hash)?,
     };
     if name == place.hash {
         Ok(())

@@ -1,7 +1,7 @@
 //! The index of a pack that is elsewhere.
 
 use crate::Hash;
-use crate::pack::{ENTRY_LEN, FANOUT, FOOT_LEN, FOOT_MAGIC, HEAD_LEN, Place, VERSION};
+use crate::pack::{ENTRY_LEN, FANOUT, FOOT_LEN, FOOT_MAGIC, HEAD_LEN, PackEntry, VERSION};
 
 /// The end of a pack, from its index on, checked as a whole.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl RemoteIndex {
             };
             let inside = place
                 .offset
-                .checked_add(Place::record_len_of(place.stored))
+                .checked_add(PackEntry::record_len_of(place.stored))
                 .is_some_and(|end| end <= index_at);
             if place.offset < HEAD_LEN as u64 || !inside {
                 return refuse("points outside the pack");
@@ -66,12 +66,12 @@ impl RemoteIndex {
     }
 
     /// The entry of this number.
-    pub fn place(&self, at: usize) -> Option<Place> {
-        Place::from_index(self.entry(at))
+    pub fn place(&self, at: usize) -> Option<PackEntry> {
+        PackEntry::from_index(self.entry(at))
     }
 
     /// Finds an object.
-    pub fn find(&self, hash: &Hash) -> Option<Place> {
+    pub fn find(&self, hash: &Hash) -> Option<PackEntry> {
         let (mut low, mut high) = (0, self.count);
         while low < high {
             let middle = low + (high - low) / 2;

@@ -57,7 +57,7 @@ impl Listing {
             }
             for at in (0..pack.count()).filter(|at| marks.is_marked(number, *at)) {
                 listing.objects += 1;
-                listing.bytes += pack.place(at)?.record_len();
+                listing.bytes += pack.entry(at)?.record_len();
             }
             listing.packs.push(ListedPack {
                 name: pack.name.clone(),

@@ -13,7 +13,7 @@ use super::super::{Fact, Object, Source, TransferError};
 use super::index::RemoteIndex;
 use super::listing::{ListedPack, Listing, MAX_LISTING};
 use super::{CACHE_FILE, check_cache_text};
-use crate::pack::{EXTENSION, Place, RECORD_HEAD};
+use crate::pack::{EXTENSION, PackEntry, RECORD_HEAD};
 use crate::{Hash, TreeHash};
 
 /// Bytes between two wanted objects that are fetched rather than asked around.
@@ -154,7 +154,7 @@ struct Job {
     from: u64,
     to: u64,
     /// Everything in between, by offset; not all of it is wanted.
-    places: Vec<(Place, bool)>,
+    places: Vec<(PackEntry, bool)>,
 }
 
 impl CacheReader {
@@ -287,7 +287,7 @@ impl CacheReader {
     /// Divides wanted objects into stretches.
     fn plan(&self, wanted: &[Hash]) -> Vec<Job> {
         let packs: Vec<Arc<RemotePack>> = lock(&self.state).packs.values().cloned().collect();
-        let mut by_pack: BTreeMap<usize, Vec<Place>> = BTreeMap::new();
+        let mut by_pack: BTreeMap<usize, Vec<PackEntry>> = BTreeMap::new();
         for hash in wanted {
             let found = packs
                 .iter()
@@ -331,7 +331,7 @@ impl CacheReader {
 
     /// Notes what else lies in the stretches of a pack of objects that name others.
     fn add_company(&self, pack: &Arc<RemotePack>, jobs: &mut [Job]) {
-        let mut all: Vec<Place> = (0..)
+        let mut all: Vec<PackEntry> = (0..)
             .map_while(|at| (at < pack.listed.count as usize).then(|| pack.index.place(at)))
             .flatten()
             .collect();

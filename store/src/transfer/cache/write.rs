@@ -15,7 +15,7 @@ use crate::disk::Disk;
 use crate::lock::StoreLock;
 use crate::mark::Marks;
 use crate::pack::{
-    Content, EXTENSION, Effort, LEVEL_THOROUGH, PackSet, PackWriter, Packed, RECORD_HEAD,
+    EXTENSION, Effort, LEVEL_THOROUGH, PackKind, PackSet, PackWriter, Packed, RECORD_HEAD,
     with_packed,
 };
 use crate::session::{is_old, random_name};
@@ -221,14 +221,14 @@ impl<'a> Folder<'a> {
         let mut progress = Progress::default();
         for (number, pack) in marks.packs.packs.iter().enumerate() {
             for at in (0..pack.count()).filter(|at| marks.is_marked(number, *at)) {
-                let place = pack.place(at)?;
+                let place = pack.entry(at)?;
                 if !self.packs.contains(&place.hash) {
                     progress.objects_wanted += 1;
                     if pack.is_meta() {
-                        wanted.push((Content::Meta, number, place));
+                        wanted.push((PackKind::Meta, number, place));
                     } else {
                         progress.content_wanted += place.raw;
-                        wanted.push((Content::Data, number, place));
+                        wanted.push((PackKind::Data, number, place));
                     }
                 }
             }
@@ -259,7 +259,7 @@ impl<'a> Folder<'a> {
                 let pack = &marks.packs.packs[number];
                 let object = pack.with_stored(&place, |stored| Ok(Object::new(place, stored)))?;
                 progress.objects += 1;
-                if content == Content::Data {
+                if content == PackKind::Data {
                     progress.content += place.raw;
                 }
                 parts.add(content, object, pack.effort() < Effort::Thorough)?;
@@ -324,7 +324,7 @@ impl<'a> Folder<'a> {
 struct Parts<'a> {
     folder: &'a Folder<'a>,
     batch: Batch,
-    open: BTreeMap<Content, (PathBuf, Arc<PackWriter>)>,
+    open: BTreeMap<PackKind, (PathBuf, Arc<PackWriter>)>,
     /// Bytes of records in them, as they were before.
     bytes: u64,
     /// Bytes of all records written.
@@ -334,7 +334,7 @@ struct Parts<'a> {
 impl Parts<'_> {
     /// Adds an object; with `quick` it was compressed in haste, and is compressed well here: it is written
     /// once, and read often.
-    fn add(&mut self, content: Content, object: Object, quick: bool) -> Result<(), TransferError> {
+    fn add(&mut self, content: PackKind, object: Object, quick: bool) -> Result<(), TransferError> {
         let writer = match self.open.get(&content) {
             Some((_, writer)) => writer.clone(),
             None => {
@@ -356,7 +356,7 @@ impl Parts<'_> {
                 object
                     .open(&mut room)
                     .map_err(|detail| StoreError::Corrupt {
-                        what: object.sort().word(),
+                        what: object.kind().word(),
                         hash: object.hash(),
                         detail,
                     })?;
@@ -368,7 +368,7 @@ impl Parts<'_> {
                 if !quick {
                     return append(object.packed());
                 }
-                with_packed(LEVEL_THOROUGH, object.hash(), object.sort(), &room, append)
+                with_packed(LEVEL_THOROUGH, object.hash(), object.kind(), &room, append)
                     .map_err(|e| StoreError::io("compress", "", e))?
             })?;
         if self.bytes > PART {
