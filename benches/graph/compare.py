@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+"""Graphs of N trivial steps: planned, built, and looked at again with nothing to do, beside ninja.
+
+    compare.py --work DIR [--mstore FILE] [--before FILE] [--nodes 1000,10000] [--runs 7]
+               [--only plan,graph,build,noop,one] [--jobs N] [--check]
+
+Every figure is a whole process, from `execve` to its end, with the page cache warm; contenders take
+turns, run by run.  `--before` is another mstore (an older build), which gets rows of its own and a
+column of ratios.  `--check` ends with status 1 when a goal is missed.  DIR must lie on a file system
+with a journal: see ../store/README.md.  Needs root, as a sandbox with one user does.
+"""
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+GOALS = {
+    # what: (nodes or None for all, seconds, MiB)
+    "plan, nothing built": (100_000, 1.0, 250),
+    "graph '*'": (100_000, 3.0, None),
+}
+
+
+class Run:
+    """One process: wall seconds, processor seconds, MiB, status."""
+
+    def __init__(self, argv, cwd, lines=None):
+        quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        start = time.perf_counter()
+        if lines is None:
+            child = subprocess.Popen(argv, cwd=cwd, stderr=subprocess.DEVNULL, **quiet)
+        else:
+            child = subprocess.Popen(argv, cwd=cwd, stderr=subprocess.PIPE, text=True, **quiet)
+            for line in child.stderr:
+                lines.append((time.perf_counter() - start, line))
+        _, status, used = os.wait4(child.pid, 0)
+        self.wall = time.perf_counter() - start
+        self.cpu = used.ru_utime + used.ru_stime
+        self.rss = used.ru_maxrss / 1024
+        child.returncode = status
+        if status:
+            sys.exit(f"failed: {' '.join(argv)} (in {cwd})")
+
+
+def best(runs):
+    """The fastest run, the median, processor time and memory of the fastest."""
+    fastest = min(runs, key=lambda run: run.wall)
+    return fastest.wall, statistics.median(run.wall for run in runs), fastest.cpu, fastest.rss
+
+
+class Table:
+    def __init__(self):
+        self.missed = []
+        print("| nodes | what | who | fastest, s | median, s | user+sys, s | MiB | ratio | goal |")
+        print("| --- | --- | --- | ---: | ---: | ---: | ---: | --- | --- |")
+
+    def rows(self, nodes, what, contenders, other=None, goal=None):
+        """Contenders by name, each with its runs; the first is ours."""
+        ours = best(next(iter(contenders.values())))
+        for name, runs in contenders.items():
+            wall, median, cpu, rss = best(runs)
+            ratio, aim = "", ""
+            if name == "mstore":
+                others = [(n, best(r)) for n, r in contenders.items() if n != name]
+                ratio = ", ".join(f"{ours[0] / o[0]:.2f} x {n}" for n, o in others)
+                limit = goal
+                if other is not None:
+                    limit = best(contenders[other])[0]
+                if limit is not None:
+                    aim = f"{limit:.3f} s" + (f" ({other})" if other else "")
+                    if wall > limit:
+                        self.missed.append(f"{what} of {nodes} nodes: {wall:.3f} s, not {aim}")
+                        aim += ", missed"
+            print(f"| {nodes:,} | {what} | {name} | {wall:.3f} | {median:.3f} | {cpu:.3f} | {rss:.0f} "
+                  f"| {ratio} | {aim} |", flush=True)
+
+    def line(self, nodes, what, name, text):
+        print(f"| {nodes:,} | {what} | {name} | {text} | | | | | |", flush=True)
+
+
+class Bench:
+    def __init__(self, args):
+        self.args = args
+        self.table = Table()
+        self.tools = {"mstore": os.path.abspath(args.mstore)}
+        if args.before:
+            self.tools["before"] = os.path.abspath(args.before)
+
+    def wanted(self, name):
+        return self.args.only is None or name in self.args.only
+
+    def store(self, who, nodes):
+        return os.path.join(self.args.work, f"store-{who}-{nodes}")
+
+    def command(self, who, nodes, *words):
+        return [self.tools[who], "--store", self.store(who, nodes), *words]
+
+    def turns(self, contenders, runs):
+        """Lets contenders take turns: name -> (argv, cwd)."""
+        found = {name: [] for name in contenders}
+        for _ in range(runs):
+            for name, (argv, cwd) in contenders.items():
+                found[name].append(Run(argv, cwd))
+        return found
+
+    def each(self, nodes, *words):
+        return {who: (self.command(who, nodes, *words), self.spec(nodes)) for who in self.tools}
+
+    def spec(self, nodes):
+        return os.path.join(self.args.work, f"graph-{nodes}")
+
+    def prepare(self, nodes):
+        spec = self.spec(nodes)
+        subprocess.run([sys.executable, os.path.join(HERE, "generate.py"), str(nodes), spec], check=True)
+        for who in self.tools:
+            if not self.args.keep:
+                shutil.rmtree(self.store(who, nodes), ignore_errors=True)
+            if os.path.exists(os.path.join(spec, "metro.lock")):
+                os.remove(os.path.join(spec, "metro.lock"))
+            Run(self.command(who, nodes, "seed", "import", os.path.join(spec, "seed"), "--name", "bench"), spec)
+
+    def plan(self, nodes):
+        runs = self.turns(self.each(nodes, "realise", "*", "-n"), self.args.runs)
+        goal = GOALS["plan, nothing built"]
+        self.table.rows(nodes, "plan, nothing built", runs, goal=goal[1] if nodes == goal[0] else None)
+        if nodes == goal[0] and best(runs["mstore"])[3] > goal[2]:
+            self.table.missed.append(f"plan of {nodes} nodes: more than {goal[2]} MiB")
+
+    def graph(self, nodes):
+        runs = self.turns(self.each(nodes, "graph", "*"), self.args.runs)
+        goal = GOALS["graph '*'"]
+        self.table.rows(nodes, "graph '*'", runs, goal=goal[1] if nodes == goal[0] else None)
+
+    def build(self, nodes):
+        """Builds everything once, and tells how the time of a step grows."""
+        jobs = ["-j", str(self.args.jobs)] if self.args.jobs else []
+        built = {}
+        for who in self.tools:
+            lines = []
+            run = Run(self.command(who, nodes, "realise", "*", *jobs), self.spec(nodes), lines)
+            built[who] = [run]
+            ends = [at for at, line in lines if line.startswith("built ")]
+            gaps = [1000 * (b - a) for a, b in zip(ends, ends[1:])]
+            parts = [gaps[at:at + 1000] for at in range(0, len(gaps), 1000)]
+            parts = [part for part in parts if len(part) > 500]
+            text = " ".join(f"{statistics.median(part):.1f}/{statistics.mean(part):.1f}" for part in parts)
+            self.table.line(nodes, "ms a step, median/mean of every thousand", who, text)
+            slow = max((statistics.median(part) for part in parts), default=0)
+            if who == "mstore" and slow > 11:
+                self.table.missed.append(f"steps of {nodes} nodes: {slow:.1f} ms, not 11")
+        spec = self.spec(nodes)
+        shutil.rmtree(os.path.join(spec, "o"), ignore_errors=True)
+        for name in (".ninja_log", ".ninja_deps"):
+            if os.path.exists(os.path.join(spec, name)):
+                os.remove(os.path.join(spec, name))
+        if shutil.which("ninja"):
+            built["ninja"] = [Run(["ninja", "--quiet"], spec)]
+        self.table.rows(nodes, "full build", built)
+
+    def noop(self, nodes):
+        contenders = self.each(nodes, "realise", "*")
+        # The first run may have something to remember.
+        for argv, cwd in contenders.values():
+            Run(argv, cwd)
+        other = None
+        if shutil.which("ninja"):
+            Run(["ninja", "--quiet"], self.spec(nodes))
+            contenders["ninja"] = (["ninja", "--quiet"], self.spec(nodes))
+            other = "ninja"
+        self.table.rows(nodes, "nothing to do", self.turns(contenders, self.args.runs), other=other)
+
+    def one(self, nodes):
+        """Commands about one target, which must not depend on the others."""
+        name = "t5-a0"
+        for words in (["realise", "-n", name], ["realise", name], ["show", name], ["why", "rebuild", name], ["log", name]):
+            runs = self.turns(self.each(nodes, *words), self.args.runs)
+            self.table.rows(nodes, " ".join(words), runs)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", required=True)
+    parser.add_argument("--mstore", default=os.path.join(HERE, "../../target/release/mstore"))
+    parser.add_argument("--before")
+    parser.add_argument("--nodes", default="1000,10000")
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--jobs", type=int)
+    parser.add_argument("--only", type=lambda text: text.split(","))
+    parser.add_argument("--keep", action="store_true", help="use the stores that are there")
+    parser.add_argument("--check", action="store_true")
+    args = parser.parse_args()
+    args.work = os.path.abspath(args.work)
+    os.makedirs(args.work, exist_ok=True)
+    bench = Bench(args)
+    for nodes in (int(text) for text in args.nodes.split(",")):
+        bench.prepare(nodes)
+        for part in ("plan", "graph", "build", "noop", "one"):
+            if bench.wanted(part):
+                getattr(bench, part)(nodes)
+    for text in bench.table.missed:
+        print(f"missed: {text}", file=sys.stderr)
+    sys.exit(1 if args.check and bench.table.missed else 0)
+
+
+if __name__ == "__main__":
+    main()
