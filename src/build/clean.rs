@@ -1,4 +1,4 @@
-//! Removal of trees that builds leave behind.
+//! Removes trees that builds leave behind.
 //!
 //! Such trees hold what `rm -rf` trips over: directories without any permission (overlayfs makes
 //! its own `work` with mode 000), files of other owners, and nesting deeper than a process has

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use mstore_store::{Hash, Store};
 
 use super::clean;
-use super::step::Infrastructure;
+use super::error::{Infrastructure, failed_to};
 use crate::drv::Resolved;
 use crate::drv::derivation::RecordError;
 
@@ -28,15 +28,6 @@ fn folder(store: &Store, name: &str) -> PathBuf {
     store.path().join("failed").join(&short[..32])
 }
 
-fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Infrastructure {
-    let path = path.to_owned();
-    move |source| Infrastructure::Io {
-        action,
-        path,
-        source,
-    }
-}
-
 impl FailedRoot {
     /// Moves `upper` to where [`FailedRoot::find`] finds it under `name`, in place of an
     /// earlier one.
@@ -48,12 +39,12 @@ impl FailedRoot {
     ) -> Result<(), Infrastructure> {
         forget(store, name)?;
         let folder = folder(store, name);
-        fs::create_dir_all(&folder).map_err(io("make the folder", &folder))?;
+        fs::create_dir_all(&folder).map_err(failed_to("make the folder", &folder))?;
         let kept = folder.join("upper");
-        fs::rename(upper, &kept).map_err(io("move the failed root to", &kept))?;
+        fs::rename(upper, &kept).map_err(failed_to("move the failed root to", &kept))?;
         // Written last: without it the folder counts as nothing.
         let record = folder.join("step");
-        fs::write(&record, step.encode()).map_err(io("write", &record))
+        fs::write(&record, step.encode()).map_err(failed_to("write", &record))
     }
 
     /// The root that the last failed build of `name` left, if there was one since it was last
@@ -63,9 +54,9 @@ impl FailedRoot {
         let record = folder.join("step");
         let bytes = match fs::metadata(&record) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(io("read", &record)(e)),
+            Err(e) => return Err(failed_to("read", &record)(e)),
             Ok(meta) if meta.len() > RECORD_LIMIT => return Ok(None),
-            Ok(_) => fs::read(&record).map_err(io("read", &record))?,
+            Ok(_) => fs::read(&record).map_err(failed_to("read", &record))?,
         };
         match Resolved::decode(&bytes) {
             Ok(step) => Ok(Some(FailedRoot {
@@ -88,5 +79,5 @@ pub fn forget(store: &Store, name: &str) -> Result<(), Infrastructure> {
     if !folder.exists() {
         return Ok(());
     }
-    clean::remove_tree(&folder).map_err(|e| io("remove", &e.path)(e.source))
+    clean::remove_tree(&folder).map_err(|e| failed_to("remove", &e.path)(e.source))
 }

@@ -2,8 +2,8 @@
 //!
 //! - [`userns`]: an ordinary user's mstore becomes root of its own user namespace at start;
 //! - [`sandbox`]: runs a script or a shell over layers, everything it changes lands in one;
-//! - [`host`]: what this machine can run, and what to do about what it cannot;
-//! - [`step`]: one derivation to one tree; [`failed`]: roots of failed steps; [`step_log`]: their logs;
+//! - [`host`]: platforms that this machine runs, and remedies for what it lacks;
+//! - [`step`]: one derivation to one tree; [`error`]: why there is none; [`failed`]: roots of failed steps; [`step_log`]: their logs;
 //! - [`clean`]: removes what builds leave; [`space`]: tells a full disk from a failing script;
 //! - [`seed`]: captures a toolchain from this machine;
 //! - [`log`]: keeps endless output bounded; [`cancel`]: stops running builds.
@@ -12,6 +12,7 @@
 
 pub mod cancel;
 pub mod clean;
+pub mod error;
 pub mod failed;
 pub mod host;
 pub mod log;

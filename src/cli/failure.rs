@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use mstore_store::{ErrorKind, StoreError};
 
+use crate::build::error::Infrastructure;
 use crate::build::seed::SeedError;
-use crate::build::step::Infrastructure;
 use crate::build::step_log::StepLogError;
 use crate::config::ConfigError;
 use crate::drv::FactsError;
@@ -269,6 +269,12 @@ impl From<StepLogError> for Failure {
 
 impl From<SeedError> for Failure {
     fn from(e: SeedError) -> Self {
-        Self::with_help(MACHINE, chain(&e))
+        let failure = Self::with_help(MACHINE, chain(&e));
+        match e {
+            SeedError::Unreadable { .. } => {
+                failure.hint("run `mstore seed host` as root once, or make them readable")
+            }
+            _ => failure,
+        }
     }
 }

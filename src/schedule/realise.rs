@@ -7,7 +7,8 @@ use mstore_store::TreeHash;
 
 use super::engine::{Graph as Edges, NodeId, State as NodeState};
 use super::run::{self, Built, Event, NodeError, Observer, Work};
-use crate::build::step::{Builder, Failure, Infrastructure, StepError};
+use crate::build::error::{Failure, Infrastructure, StepError};
+use crate::build::step::Builder;
 use crate::drv::Facts;
 use crate::plan::{Graph, Staleness, State, Todo, WalkError};
 

@@ -1,4 +1,4 @@
-//! What is isolated, and what a job leaves behind.
+//! Isolation of jobs, and the layers that they leave behind.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mstore::build::log::BoundedLog;
-use mstore::build::sandbox::{Bind, Sandbox, SandboxError, Status, Step};
+use mstore::build::sandbox::{Bind, Sandbox, SandboxError, SetupStage, Status};
 use mstore::build::{cancel::CancelToken, host};
 
 use crate::support::{Env, Outcome, Skip, describe, run, succeed};
@@ -569,14 +569,14 @@ fn eight_at_once(env: &Env) -> Outcome {
 
 fn setup_error(
     result: Result<impl std::fmt::Debug, SandboxError>,
-) -> (Step, Option<PathBuf>, String) {
+) -> (SetupStage, Option<PathBuf>, String) {
     match result.unwrap_err() {
         error @ SandboxError::Setup { .. } => {
             let text = error.to_string();
-            let SandboxError::Setup { step, path, .. } = error else {
+            let SandboxError::Setup { stage, path, .. } = error else {
                 unreachable!()
             };
-            (step, path, text)
+            (stage, path, text)
         }
         other => panic!("{other}"),
     }
@@ -585,8 +585,11 @@ fn setup_error(
 fn set_up_failures(env: &Env) -> Outcome {
     let mut job = env.job("no-layer", "");
     job.layers.insert(0, "/nowhere/at/all".into());
-    let (step, path, _) = setup_error(run(&job));
-    assert_eq!((step, path), (Step::Layer, Some("/nowhere/at/all".into())));
+    let (stage, path, _) = setup_error(run(&job));
+    assert_eq!(
+        (stage, path),
+        (SetupStage::Layer, Some("/nowhere/at/all".into()))
+    );
 
     let mut job = env.job("no-input", "");
     job.binds.push(Bind {
@@ -594,20 +597,20 @@ fn set_up_failures(env: &Env) -> Outcome {
         target: "/x".into(),
         writable: false,
     });
-    let (step, path, _) = setup_error(run(&job));
-    assert_eq!((step, path), (Step::Bind, Some("/nowhere".into())));
+    let (stage, path, _) = setup_error(run(&job));
+    assert_eq!((stage, path), (SetupStage::Bind, Some("/nowhere".into())));
 
     // A root that cannot be mounted upon: /dev leads out of it.
     let layer = env.dir("odd-root");
     std::os::unix::fs::symlink("../../../../nowhere", layer.join("dev")).unwrap();
     let mut job = env.job("odd", "");
     job.layers.insert(0, layer);
-    let (step, path, _) = setup_error(run(&job));
-    assert_eq!((step, path), (Step::MountPoint, Some("/dev".into())));
+    let (stage, path, _) = setup_error(run(&job));
+    assert_eq!((stage, path), (SetupStage::MountPoint, Some("/dev".into())));
 
     let mut job = env.job("no-scratch", "");
     job.scratch = job.scratch.join("none");
-    assert_eq!(setup_error(run(&job)).0, Step::Scratch);
+    assert_eq!(setup_error(run(&job)).0, SetupStage::Scratch);
 
     let job = env.job("no-helper", "");
     let cancel = CancelToken::new().unwrap();
@@ -627,8 +630,8 @@ fn bad_jobs(env: &Env) -> Outcome {
         ("/proc/x", "own"),
         ("/dev", "own"),
         ("/mstore/step", "own"),
-        ("/a/../b", "no place"),
-        ("relative", "no place"),
+        ("/a/../b", "cannot be shown"),
+        ("relative", "cannot be shown"),
     ] {
         let mut job = env.job("bad", "");
         job.binds.push(Bind {
@@ -732,8 +735,8 @@ fn no_more_namespaces(env: &Env) -> Outcome {
     let result = run(&job);
     let entering = crate::processes::enter_as_another_user();
     fs::write(switch, before).unwrap();
-    let (step, _, text) = setup_error(result);
-    assert_eq!(step, Step::Namespaces);
+    let (stage, _, text) = setup_error(result);
+    assert_eq!(stage, SetupStage::Namespaces);
     assert!(
         text.contains("sysctl -w user.max_user_namespaces"),
         "{text}"

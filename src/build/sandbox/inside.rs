@@ -28,7 +28,7 @@ use rustix::thread::UnshareFlags;
 
 use super::limits;
 use super::mounts;
-use super::steps::{During, Step, Trouble};
+use super::stages::{During, SetupStage, Trouble};
 use super::wire::{Channel, Mode, Order, Reply};
 use crate::build::sys;
 
@@ -79,7 +79,7 @@ fn open_channel() -> Result<Channel, Errno> {
 
 fn report(channel: &Channel, trouble: Trouble) {
     let reply = Reply::Failed {
-        step: trouble.step.code(),
+        stage: trouble.stage.code(),
         path: trouble.path,
         errno: trouble.errno,
     };
@@ -90,12 +90,12 @@ fn report(channel: &Channel, trouble: Trouble) {
 fn help(channel: &Channel) -> Result<(), Trouble> {
     let order = channel
         .receive()
-        .during(Step::Protocol)?
+        .during(SetupStage::Protocol)?
         .ok_or(Errno::PIPE)
-        .during(Step::Protocol)?;
-    let order = Order::decode(&order).during(Step::Protocol)?;
+        .during(SetupStage::Protocol)?;
+    let order = Order::decode(&order).during(SetupStage::Protocol)?;
     let stdio = match order.mode {
-        Mode::Inherit => channel.receive_fds().during(Step::Protocol)?,
+        Mode::Inherit => channel.receive_fds().during(SetupStage::Protocol)?,
         _ => Vec::new(),
     };
     die_with_parent(order.parent)?;
@@ -110,24 +110,24 @@ fn help(channel: &Channel) -> Result<(), Trouble> {
             | UnshareFlags::NEWNET
             | UnshareFlags::NEWCGROUP,
     )
-    .during(Step::Namespaces)?;
+    .during(SetupStage::Namespaces)?;
     channel
         .send(&Reply::Unshared.encode())
-        .during(Step::Protocol)?;
-    if channel.receive().during(Step::Protocol)?.is_none() {
+        .during(SetupStage::Protocol)?;
+    if channel.receive().during(SetupStage::Protocol)?.is_none() {
         return Ok(());
     }
     // With a single id there are no groups to give up, and the kernel says so.
     match rustix::thread::set_thread_groups(&[]) {
         Ok(()) | Err(Errno::PERM) => {}
-        Err(e) => return Err(e).during(Step::Identities),
+        Err(e) => return Err(e).during(SetupStage::Identities),
     }
     // New credentials make the kernel forget the death signal.
     die_with_parent(order.parent)?;
 
     let (alive, held) =
-        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).during(Step::Fork)?;
-    match sys::fork().during(Step::Fork)? {
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).during(SetupStage::Fork)?;
+    match sys::fork().during(SetupStage::Fork)? {
         None => {
             drop(held);
             let code = match init(channel, &order, stdio, &alive) {
@@ -145,7 +145,7 @@ fn help(channel: &Channel) -> Result<(), Trouble> {
             drop(held);
             match status.terminating_signal() {
                 // What init had to say it has said, unless it was killed.
-                Some(_) => Err(Errno::INTR).during(Step::Init),
+                Some(_) => Err(Errno::INTR).during(SetupStage::Init),
                 None => Ok(()),
             }
         }
@@ -153,7 +153,8 @@ fn help(channel: &Channel) -> Result<(), Trouble> {
 }
 
 fn die_with_parent(parent: u32) -> Result<(), Trouble> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).during(Step::Init)?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .during(SetupStage::Init)?;
     let now = rustix::process::getppid().map_or(0, |p| p.as_raw_nonzero().get() as u32);
     if now != parent {
         // It died before the signal was asked for.
@@ -171,7 +172,7 @@ fn raise_open_files() {
 
 /// Waits for init; kills it when mstore says so or is gone.
 fn watch(channel: &Channel, init: Pid) -> Result<WaitStatus, Trouble> {
-    let handle = rustix::process::pidfd_open(init, PidfdFlags::empty()).during(Step::Init)?;
+    let handle = rustix::process::pidfd_open(init, PidfdFlags::empty()).during(SetupStage::Init)?;
     let mut watched = true;
     loop {
         let mut fds = [
@@ -181,7 +182,7 @@ fn watch(channel: &Channel, init: Pid) -> Result<WaitStatus, Trouble> {
         let fds = if watched { &mut fds[..] } else { &mut fds[..1] };
         match rustix::event::poll(fds, None) {
             Ok(_) | Err(Errno::INTR) => {}
-            Err(e) => return Err(e).during(Step::Init),
+            Err(e) => return Err(e).during(SetupStage::Init),
         }
         if !fds[0].revents().is_empty() {
             break;
@@ -196,7 +197,7 @@ fn watch(channel: &Channel, init: Pid) -> Result<WaitStatus, Trouble> {
         match rustix::process::waitpid(Some(init), WaitOptions::empty()) {
             Ok(Some((_, status))) => return Ok(status),
             Ok(None) | Err(Errno::INTR) => {}
-            Err(e) => return Err(e).during(Step::Init),
+            Err(e) => return Err(e).during(SetupStage::Init),
         }
     }
 }
@@ -208,22 +209,23 @@ fn init(
     stdio: Vec<OwnedFd>,
     alive: &OwnedFd,
 ) -> Result<(), Trouble> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).during(Step::Init)?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .during(SetupStage::Init)?;
     // The helper may have died before that; then the other end of this pipe is closed.
     let mut fds = [PollFd::new(alive, PollFlags::IN)];
     let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    if rustix::event::poll(&mut fds, Some(&now)).during(Step::Init)? > 0 {
+    if rustix::event::poll(&mut fds, Some(&now)).during(SetupStage::Init)? > 0 {
         std::process::exit(1);
     }
     rustix::process::umask(FileMode::from_raw_mode(0));
     mounts::enter_root(order)?;
     rustix::process::umask(FileMode::from_raw_mode(0o022));
-    rustix::system::sethostname(b"mstore").during(Step::Hostname)?;
-    rustix::system::setdomainname(b"(none)").during(Step::Hostname)?;
-    sys::loopback_up().during(Step::Network)?;
+    rustix::system::sethostname(b"mstore").during(SetupStage::Hostname)?;
+    rustix::system::setdomainname(b"(none)").during(SetupStage::Hostname)?;
+    sys::loopback_up().during(SetupStage::Network)?;
     let terminal = match order.mode {
         Mode::Terminal => Some(make_terminal(channel)?),
         _ => None,
@@ -233,18 +235,19 @@ fn init(
         limits::pretend_32_bit()?;
     }
     // Nobody inside may look into this process: it is mstore's own program.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).during(Step::Init)?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .during(SetupStage::Init)?;
     limits::drop_privileges(order.linux32)?;
     if order.mode == Mode::Probe {
         return ended(channel, 0, false);
     }
-    match sys::fork().during(Step::Fork)? {
+    match sys::fork().during(SetupStage::Fork)? {
         None => run_main(order, &stdio, terminal.as_ref()),
         Some(main) => {
             drop((stdio, terminal));
             channel
                 .send(&Reply::Started.encode())
-                .during(Step::Protocol)?;
+                .during(SetupStage::Protocol)?;
             reap(channel, main)
         }
     }
@@ -258,19 +261,19 @@ fn make_terminal(channel: &Channel) -> Result<OwnedFd, Trouble> {
         OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC,
         FileMode::empty(),
     )
-    .at(Step::Terminal, path)?;
-    rustix::pty::unlockpt(&controller).at(Step::Terminal, path)?;
+    .at(SetupStage::Terminal, path)?;
+    rustix::pty::unlockpt(&controller).at(SetupStage::Terminal, path)?;
     let terminal = rustix::pty::ioctl_tiocgptpeer(
         &controller,
         OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
     )
-    .at(Step::Terminal, path)?;
+    .at(SetupStage::Terminal, path)?;
     channel
         .send(&Reply::Terminal.encode())
-        .during(Step::Protocol)?;
+        .during(SetupStage::Protocol)?;
     channel
         .send_fds(&[controller.as_fd()])
-        .during(Step::Terminal)?;
+        .during(SetupStage::Terminal)?;
     Ok(terminal)
 }
 
@@ -285,7 +288,7 @@ fn reap(channel: &Channel, main: Pid) -> Result<(), Trouble> {
                 };
             }
             Ok(_) | Err(Errno::INTR) => {}
-            Err(e) => return Err(e).during(Step::Init),
+            Err(e) => return Err(e).during(SetupStage::Init),
         }
     }
 }
@@ -299,7 +302,7 @@ fn ended(channel: &Channel, code: i32, signal: bool) -> Result<(), Trouble> {
         system: usage.system.as_micros() as u64,
         peak: usage.peak_kib,
     };
-    channel.send(&reply.encode()).during(Step::Protocol)
+    channel.send(&reply.encode()).during(SetupStage::Protocol)
 }
 
 /// Becomes the script or the shell. Messages go to the log: from here on it is the build's fault.

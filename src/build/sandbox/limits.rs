@@ -4,7 +4,7 @@ use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::seccomp;
-use super::steps::{During, Step, Trouble};
+use super::stages::{During, SetupStage, Trouble};
 use crate::build::sys;
 
 /// What builds in a root of their own need, and why:
@@ -39,7 +39,7 @@ const FILES: (u64, u64) = (1024, 65_536);
 /// Limits that must not depend on the shell that mstore was started from.
 pub(crate) fn set_limits() -> Result<(), Trouble> {
     let set = |resource, current, maximum| {
-        rustix::process::setrlimit(resource, Rlimit { current, maximum }).during(Step::Limits)
+        rustix::process::setrlimit(resource, Rlimit { current, maximum }).during(SetupStage::Limits)
     };
     // No core files. One byte rather than none: the kernel still calls a core dump program of the
     // machine (`core_pattern` with a pipe) at zero, but not at one. Where the shell allows none, none
@@ -71,7 +71,7 @@ pub(crate) fn set_limits() -> Result<(), Trouble> {
 
 /// Gives up privileges for good, for this process and all that it starts.
 pub(crate) fn drop_privileges(for_32_bit: bool) -> Result<(), Trouble> {
-    rustix::thread::clear_ambient_capability_set().during(Step::Capabilities)?;
+    rustix::thread::clear_ambient_capability_set().during(SetupStage::Capabilities)?;
     for bit in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
         if KEPT.contains(capability) {
@@ -81,7 +81,7 @@ pub(crate) fn drop_privileges(for_32_bit: bool) -> Result<(), Trouble> {
             Ok(()) => {}
             // The kernel knows no capability of that number, nor any above.
             Err(rustix::io::Errno::INVAL) => break,
-            Err(e) => return Err(e).during(Step::Capabilities),
+            Err(e) => return Err(e).during(SetupStage::Capabilities),
         }
     }
     rustix::thread::set_capabilities(
@@ -92,21 +92,21 @@ pub(crate) fn drop_privileges(for_32_bit: bool) -> Result<(), Trouble> {
             inheritable: CapabilitySet::empty(),
         },
     )
-    .during(Step::Capabilities)?;
-    rustix::thread::set_no_new_privs(true).during(Step::Capabilities)?;
+    .during(SetupStage::Capabilities)?;
+    rustix::thread::set_no_new_privs(true).during(SetupStage::Capabilities)?;
     let program = seccomp::program(for_32_bit)
         .ok_or(rustix::io::Errno::NOSYS)
-        .during(Step::Seccomp)?;
+        .during(SetupStage::Seccomp)?;
     match seccompiler::apply_filter(&program) {
         Ok(()) => Ok(()),
         Err(seccompiler::Error::Seccomp(e) | seccompiler::Error::Prctl(e)) => {
-            Err(e).during(Step::Seccomp)
+            Err(e).during(SetupStage::Seccomp)
         }
-        Err(_) => Err(rustix::io::Errno::INVAL).during(Step::Seccomp),
+        Err(_) => Err(rustix::io::Errno::INVAL).during(SetupStage::Seccomp),
     }
 }
 
 /// Makes `uname` report the 32-bit machine.
 pub(crate) fn pretend_32_bit() -> Result<(), Trouble> {
-    sys::set_personality_linux32().during(Step::Limits)
+    sys::set_personality_linux32().during(SetupStage::Limits)
 }

@@ -10,7 +10,7 @@ mod limits;
 mod monitor;
 mod mounts;
 mod seccomp;
-mod steps;
+mod stages;
 mod tty;
 mod wire;
 
@@ -20,7 +20,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) use inside::helper_main;
-pub use steps::Step;
+pub use stages::SetupStage;
 
 use super::cancel::CancelToken;
 use super::host;
@@ -136,11 +136,11 @@ pub enum SandboxError {
         /// Why.
         source: io::Error,
     },
-    /// A step of setting up failed.
-    #[error("sandbox: {step} failed{}{}", shown_path(path), shown_hint(hint))]
+    /// A stage of setting up failed.
+    #[error("sandbox: {stage} failed{}{}", shown_path(path), shown_hint(hint))]
     Setup {
-        /// The step.
-        step: Step,
+        /// The stage.
+        stage: SetupStage,
         /// What it was about.
         path: Option<PathBuf>,
         /// Why.
@@ -311,7 +311,7 @@ fn order(job: &Job, mode: wire::Mode, argv: Vec<Vec<u8>>) -> Result<wire::Order,
             .components()
             .all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
         if !target.is_absolute() || !plain {
-            return bad(format!("{} is no place to show an input", target.display()));
+            return bad(format!("an input cannot be shown at {}", target.display()));
         }
         let whole = ["/", "/tmp", "/mstore"]
             .iter()
@@ -323,7 +323,7 @@ fn order(job: &Job, mode: wire::Mode, argv: Vec<Vec<u8>>) -> Result<wire::Order,
             return bad(format!("two inputs are to appear at {}", target.display()));
         }
     }
-    host::find(&job.platform)?;
+    host::runs(&job.platform)?;
     let mut env = Vec::new();
     for (name, value) in &job.env {
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {

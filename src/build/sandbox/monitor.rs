@@ -1,10 +1,10 @@
-//! Our side of a running job: maps identities, copies the log, watches clock and cancel token.
+//! The monitor of a running job: maps identities, copies the log, watches clock and cancel token.
 
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use rustix::pipe::PipeFlags;
 
 use super::tty::Proxy;
 use super::wire::{Channel, Mode, Order, Reply};
-use super::{Finished, Job, Log, SandboxError, Status, Step};
+use super::{Finished, Job, Log, SandboxError, SetupStage, Status};
 use crate::build::cancel::CancelToken;
 use crate::build::space::Watcher;
 use crate::build::{HELPER_WORD, clean, host, sys, userns};
@@ -87,7 +87,7 @@ pub(crate) fn drive(
         return Err(SandboxError::NotEntered);
     }
     let mut space = Watcher::new(&order.scratch).map_err(|source| SandboxError::Setup {
-        step: Step::Scratch,
+        stage: SetupStage::Scratch,
         path: Some(order.scratch.clone()),
         source,
         hint: None,
@@ -111,167 +111,234 @@ fn run(
     program: &Path,
     job: &Job,
     order: &Order,
-    mut log: Option<&mut Log<'_>>,
+    log: Option<&mut Log<'_>>,
     cancel: &CancelToken,
     space: &mut Watcher,
     started: Instant,
 ) -> Result<Finished, SandboxError> {
-    let (mut helper, mut output) = start(program, order)?;
-    let deadline = job.timeout.and_then(|t| started.checked_add(t));
-    let mut next_look = started;
-    let mut stopped: Option<(Status, Instant)> = None;
-    let mut answer = None;
-    let mut proxy: Option<Proxy> = None;
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let now = Instant::now();
-        if now >= next_look {
-            space.look();
-            next_look = now + LOOK;
+    let (helper, output) = start(program, order)?;
+    let mut watch = Watch {
+        helper,
+        output,
+        log,
+        proxy: None,
+        cancel,
+        space,
+        deadline: job.timeout.and_then(|t| started.checked_add(t)),
+        next_look: started,
+        stopped: None,
+        answer: None,
+        buffer: vec![0; 64 << 10],
+    };
+    while watch.turn()? {}
+    watch.finish(started)
+}
+
+/// A running job, as seen from outside.
+struct Watch<'a, 'l> {
+    helper: Helper,
+    /// The pipe of the job's output, until its end.
+    output: Option<OwnedFd>,
+    log: Option<&'a mut Log<'l>>,
+    proxy: Option<Proxy>,
+    cancel: &'a CancelToken,
+    space: &'a mut Watcher,
+    deadline: Option<Instant>,
+    next_look: Instant,
+    /// Why and when the helper was told to stop.
+    stopped: Option<(Status, Instant)>,
+    /// How the job ended, or what could not be set up.
+    answer: Option<Reply>,
+    buffer: Vec<u8>,
+}
+
+/// What is ready to be read.
+struct Ready {
+    channel: bool,
+    output: bool,
+    terminal: bool,
+}
+
+impl Watch<'_, '_> {
+    /// Waits for something to happen and deals with it; false once the helper is gone.
+    fn turn(&mut self) -> Result<bool, SandboxError> {
+        self.look();
+        let ready = self
+            .wait()
+            .map_err(io_error("cannot wait for the sandbox"))?;
+        if ready.output
+            && let Some(pipe) = &self.output
+            && !pass_on(pipe, &mut self.buffer, &mut self.log)?
+        {
+            self.output = None;
         }
-        if stopped.is_none() && answer.is_none() {
-            let why = if cancel.is_cancelled() {
+        if ready.terminal
+            && let Some(proxy) = &mut self.proxy
+        {
+            proxy.pass_on(&mut self.buffer);
+        }
+        if !ready.channel {
+            return Ok(true);
+        }
+        match receive(&self.helper.channel)? {
+            Some(reply) => self.answered(reply).map(|()| true),
+            // The helper is gone, and with it everything.
+            None => Ok(false),
+        }
+    }
+
+    /// Looks at the clock, the cancel token and the free space.
+    fn look(&mut self) {
+        let now = Instant::now();
+        if now >= self.next_look {
+            self.space.look();
+            self.next_look = now + LOOK;
+        }
+        if self.stopped.is_none() && self.answer.is_none() {
+            let why = if self.cancel.is_cancelled() {
                 Some(Status::Cancelled)
-            } else if deadline.is_some_and(|d| now >= d) {
+            } else if self.deadline.is_some_and(|d| now >= d) {
                 Some(Status::TimedOut)
             } else {
                 None
             };
             if let Some(why) = why {
-                helper.stop();
-                stopped = Some((why, now));
+                self.helper.stop();
+                self.stopped = Some((why, now));
             }
         }
-        if stopped.is_some_and(|(_, since)| now > since + PATIENCE) {
+        if self
+            .stopped
+            .is_some_and(|(_, since)| now > since + PATIENCE)
+        {
             // Its children die with it.
-            let _ = helper.child.kill();
+            let _ = self.helper.child.kill();
         }
+    }
 
-        let mut wake = next_look;
-        if let (None, Some(deadline)) = (stopped, deadline) {
+    fn wait(&self) -> io::Result<Ready> {
+        let mut wake = self.next_look;
+        if let (None, Some(deadline)) = (&self.stopped, self.deadline) {
             wake = wake.min(deadline);
         }
-        let (channel_ready, output_ready, terminal_ready) = {
-            let mut fds = vec![PollFd::new(&helper.channel, PollFlags::IN)];
-            let output_at = output.as_ref().map(|output| {
-                fds.push(PollFd::new(output, PollFlags::IN));
-                fds.len() - 1
-            });
-            if stopped.is_none() {
-                fds.push(PollFd::new(cancel, PollFlags::IN));
-            }
-            let terminal_at = fds.len();
-            if let Some(proxy) = &proxy {
-                proxy.add_to(&mut fds);
-            }
-            wait(&mut fds, wake).map_err(io_error("cannot wait for the sandbox"))?;
-            (
-                !fds[0].revents().is_empty(),
-                output_at.is_some_and(|at| !fds[at].revents().is_empty()),
-                fds[terminal_at..].iter().any(|fd| !fd.revents().is_empty()),
-            )
-        };
-        if output_ready
-            && let Some(pipe) = &output
-            && !pass_on(pipe, &mut buffer, &mut log)?
-        {
-            output = None;
+        let mut fds = vec![PollFd::new(&self.helper.channel, PollFlags::IN)];
+        let output_at = self.output.as_ref().map(|output| {
+            fds.push(PollFd::new(output, PollFlags::IN));
+            fds.len() - 1
+        });
+        if self.stopped.is_none() {
+            fds.push(PollFd::new(self.cancel, PollFlags::IN));
         }
-        if terminal_ready && let Some(proxy) = &mut proxy {
-            proxy.pass_on(&mut buffer);
+        let terminal_at = fds.len();
+        if let Some(proxy) = &self.proxy {
+            proxy.add_to(&mut fds);
         }
-        if !channel_ready {
-            continue;
-        }
-        let Some(reply) = receive(&helper.channel)? else {
-            // The helper is gone, and with it everything.
-            break;
-        };
+        wait(&mut fds, wake)?;
+        let ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        Ok(Ready {
+            channel: ready(&fds[0]),
+            output: output_at.is_some_and(|at| ready(&fds[at])),
+            terminal: fds[terminal_at..].iter().any(ready),
+        })
+    }
+
+    fn answered(&mut self, reply: Reply) -> Result<(), SandboxError> {
         match reply {
             Reply::Unshared => {
-                if stopped.is_none() {
-                    map_identities(helper.child.id())?;
+                if self.stopped.is_none() {
+                    map_identities(self.helper.child.id())?;
                     // A helper that dies here says why, or its end of the channel does.
-                    let _ = helper.channel.send(b"go");
+                    let _ = self.helper.channel.send(b"go");
                 }
             }
             Reply::Started => {}
-            Reply::Terminal => {
-                let mut fds = helper
-                    .channel
-                    .receive_fds()
-                    .map_err(io_error("cannot receive the terminal"))?;
-                let controller = fds.pop().ok_or_else(|| SandboxError::Io {
-                    what: "cannot receive the terminal",
-                    source: io::ErrorKind::UnexpectedEof.into(),
-                })?;
-                proxy =
-                    Some(Proxy::start(controller).map_err(io_error("cannot use the terminal"))?);
+            Reply::Terminal => self.proxy = Some(self.connect_terminal()?),
+            Reply::Ended { .. } | Reply::Failed { .. } => {
+                self.answer.get_or_insert(reply);
             }
-            ended @ Reply::Ended { .. } => answer = answer.or(Some(ended)),
-            failed @ Reply::Failed { .. } => answer = answer.or(Some(failed)),
+        }
+        Ok(())
+    }
+
+    /// Takes the controlling end of the terminal inside.
+    fn connect_terminal(&self) -> Result<Proxy, SandboxError> {
+        let mut fds = self
+            .helper
+            .channel
+            .receive_fds()
+            .map_err(io_error("cannot receive the terminal"))?;
+        let controller = fds.pop().ok_or_else(|| SandboxError::Io {
+            what: "cannot receive the terminal",
+            source: io::ErrorKind::UnexpectedEof.into(),
+        })?;
+        Proxy::start(controller).map_err(io_error("cannot use the terminal"))
+    }
+
+    /// Reads what is still to be read, and tells how it all ended.
+    fn finish(mut self, started: Instant) -> Result<Finished, SandboxError> {
+        // No process of the job exists any more, so these ends come without waiting.
+        while let Some(pipe) = &self.output {
+            if !pass_on(pipe, &mut self.buffer, &mut self.log)? {
+                self.output = None;
+            }
+        }
+        if let Some(proxy) = self.proxy.take() {
+            proxy.finish(&mut self.buffer);
+        }
+        let how = self
+            .helper
+            .wait()
+            .map_err(io_error("cannot wait for the sandbox helper"))?;
+        self.space.look();
+        let finished = |status, usage| Finished {
+            status,
+            seconds: started.elapsed().as_secs_f64(),
+            usage,
+            lowest_free: self.space.lowest(),
+        };
+        match (self.answer, self.stopped) {
+            (
+                Some(Reply::Ended {
+                    signal,
+                    code,
+                    user,
+                    system,
+                    peak,
+                }),
+                _,
+            ) => {
+                let usage = sys::Usage {
+                    user: Duration::from_micros(user),
+                    system: Duration::from_micros(system),
+                    peak_kib: peak,
+                };
+                let status = if signal {
+                    Status::Signalled(code)
+                } else {
+                    Status::Exited(code)
+                };
+                Ok(finished(status, usage))
+            }
+            (_, Some((why, _))) => Ok(finished(why, sys::Usage::default())),
+            (Some(Reply::Failed { stage, path, errno }), None) => {
+                Err(setup_error(SetupStage::from_code(stage), path, errno))
+            }
+            _ => Err(SandboxError::Lost { how }),
         }
     }
-    // No process of the job exists any more, so these ends come without waiting.
-    while let Some(pipe) = &output {
-        if !pass_on(pipe, &mut buffer, &mut log)? {
-            output = None;
-        }
+}
+
+fn setup_error(stage: SetupStage, path: Option<PathBuf>, errno: i32) -> SandboxError {
+    if stage == SetupStage::Init && errno == Errno::INTR.raw_os_error() {
+        return SandboxError::Lost {
+            how: "its first process was killed".into(),
+        };
     }
-    if let Some(proxy) = proxy {
-        proxy.finish(&mut buffer);
-    }
-    let how = helper
-        .wait()
-        .map_err(io_error("cannot wait for the sandbox helper"))?;
-    space.look();
-    let finished = |status, usage| Finished {
-        status,
-        seconds: started.elapsed().as_secs_f64(),
-        usage,
-        lowest_free: space.lowest(),
-    };
-    match (answer, stopped) {
-        (
-            Some(Reply::Ended {
-                signal,
-                code,
-                user,
-                system,
-                peak,
-            }),
-            _,
-        ) => {
-            let usage = sys::Usage {
-                user: Duration::from_micros(user),
-                system: Duration::from_micros(system),
-                peak_kib: peak,
-            };
-            let status = if signal {
-                Status::Signalled(code)
-            } else {
-                Status::Exited(code)
-            };
-            Ok(finished(status, usage))
-        }
-        (_, Some((why, _))) => Ok(finished(why, sys::Usage::default())),
-        (Some(Reply::Failed { step, errno, .. }), None)
-            if Step::from_code(step) == Step::Init && errno == Errno::INTR.raw_os_error() =>
-        {
-            Err(SandboxError::Lost {
-                how: "its first process was killed".into(),
-            })
-        }
-        (Some(Reply::Failed { step, path, errno }), None) => {
-            let step = Step::from_code(step);
-            Err(SandboxError::Setup {
-                step,
-                hint: host::hint(step, errno),
-                path,
-                source: io::Error::from_raw_os_error(errno),
-            })
-        }
-        _ => Err(SandboxError::Lost { how }),
+    SandboxError::Setup {
+        stage,
+        hint: host::hint(stage, errno),
+        path,
+        source: io::Error::from_raw_os_error(errno),
     }
 }
 
@@ -337,9 +404,12 @@ fn map_identities(pid: u32) -> Result<(), SandboxError> {
         let mapped = userns::own_map(kind).map_err(io_error("cannot read the id map"))?;
         let path = format!("/proc/{pid}/{kind}");
         fs::write(&path, userns::identity(&mapped)).map_err(|source| {
-            let hint = host::hint(Step::Identities, source.raw_os_error().unwrap_or_default());
+            let hint = host::hint(
+                SetupStage::Identities,
+                source.raw_os_error().unwrap_or_default(),
+            );
             SandboxError::Setup {
-                step: Step::Identities,
+                stage: SetupStage::Identities,
                 path: Some(path.into()),
                 source,
                 hint,

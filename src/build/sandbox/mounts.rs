@@ -15,7 +15,7 @@ use rustix::mount::{
     OpenTreeFlags, UnmountFlags,
 };
 
-use super::steps::{During, Step, Trouble};
+use super::stages::{During, SetupStage, Trouble};
 use super::wire::{Order, WireBind};
 use crate::build::{clean, sys};
 
@@ -61,69 +61,84 @@ pub(crate) fn enter_root(order: &Order) -> Result<(), Trouble> {
         "/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
     )
-    .during(Step::Propagation)?;
+    .during(SetupStage::Propagation)?;
     let root = overlay(order)?;
     make_dev(&root)?;
     make_proc(&root)?;
     let sys = tmpfs("0555", PLAIN | MountAttrFlags::MOUNT_ATTR_RDONLY, "/sys")?;
-    attach(&sys, &point(&root, "sys")?, Path::new("/sys"), Step::Tmpfs)?;
+    attach(
+        &sys,
+        &point(&root, "sys")?,
+        Path::new("/sys"),
+        SetupStage::Tmpfs,
+    )?;
     let tmp = if order.tmp_on_root {
         None
     } else {
         let tmp = tmpfs("01777", PLAIN, "/tmp")?;
-        attach(&tmp, &point(&root, "tmp")?, Path::new("/tmp"), Step::Tmpfs)?;
+        attach(
+            &tmp,
+            &point(&root, "tmp")?,
+            Path::new("/tmp"),
+            SetupStage::Tmpfs,
+        )?;
         Some(tmp)
     };
     let own = tmpfs("0755", PLAIN, "/mstore")?;
-    attach(&own, &point(&root, OWN)?, Path::new("/mstore"), Step::Tmpfs)?;
+    attach(
+        &own,
+        &point(&root, OWN)?,
+        Path::new("/mstore"),
+        SetupStage::Tmpfs,
+    )?;
     write_script(&own, &order.script)?;
     show_inputs(order, &root, &own, tmp.as_ref())?;
     sys::mount_setattr(&own, false, libc::MOUNT_ATTR_RDONLY)
-        .at(Step::Tmpfs, Path::new("/mstore"))?;
+        .at(SetupStage::Tmpfs, Path::new("/mstore"))?;
 
-    rustix::process::fchdir(&root).during(Step::PivotRoot)?;
-    rustix::process::pivot_root(".", ".").during(Step::PivotRoot)?;
+    rustix::process::fchdir(&root).during(SetupStage::PivotRoot)?;
+    rustix::process::pivot_root(".", ".").during(SetupStage::PivotRoot)?;
     // The old root now lies on top of the new one; with it goes every way back.
-    rustix::mount::unmount(".", UnmountFlags::DETACH).during(Step::PivotRoot)?;
-    rustix::process::chdir("/").during(Step::PivotRoot)
+    rustix::mount::unmount(".", UnmountFlags::DETACH).during(SetupStage::PivotRoot)?;
+    rustix::process::chdir("/").during(SetupStage::PivotRoot)
 }
 
 /// Mounts the overlay and opens its root.
 fn overlay(order: &Order) -> Result<OwnedFd, Trouble> {
     let mut lowers = Vec::new();
     for layer in &order.layers {
-        lowers.push(open_dir(layer, Step::Layer)?);
+        lowers.push(open_dir(layer, SetupStage::Layer)?);
     }
     match rustix::fs::mkdir(&order.upper, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
-        Err(e) => return Err(e).at(Step::Upper, &order.upper),
+        Err(e) => return Err(e).at(SetupStage::Upper, &order.upper),
     }
     copy_root_metadata(order.layers.first().map(PathBuf::as_path), &order.upper)?;
-    let upper = open_dir(&order.upper, Step::Upper)?;
+    let upper = open_dir(&order.upper, SetupStage::Upper)?;
 
     let work_path = order.scratch.join("work");
     // An earlier run that was killed may have left one, and overlayfs refuses to reuse the working
     // directory of a volatile mount.
     clean::remove_tree(&work_path).map_err(|e| Trouble {
-        step: Step::Scratch,
+        stage: SetupStage::Scratch,
         errno: e.source.raw_os_error().unwrap_or_default(),
         path: Some(e.path),
     })?;
-    rustix::fs::mkdir(&work_path, Mode::RWXU).at(Step::Scratch, &work_path)?;
-    let work = open_dir(&work_path, Step::Scratch)?;
+    rustix::fs::mkdir(&work_path, Mode::RWXU).at(SetupStage::Scratch, &work_path)?;
+    let work = open_dir(&work_path, SetupStage::Scratch)?;
 
     // What needs no disk lies on a file system in memory. It is mounted over the working
     // directory, which nobody has to reach by its name any more.
     let memory = tmpfs("0700", PLAIN, "skeleton")?;
-    attach(&memory, &work, &work_path, Step::Tmpfs)?;
+    attach(&memory, &work, &work_path, SetupStage::Tmpfs)?;
     let mut made = Vec::new();
     for name in ["skeleton", "root"] {
-        rustix::fs::mkdirat(&memory, name, Mode::RWXU).at(Step::Tmpfs, Path::new(name))?;
+        rustix::fs::mkdirat(&memory, name, Mode::RWXU).at(SetupStage::Tmpfs, Path::new(name))?;
         made.push(open_dir_at(&memory, name)?);
     }
     let (at, skeleton) = (made.pop(), made.pop());
     let (Some(at), Some(skeleton)) = (at, skeleton) else {
-        return Err(Errno::NOENT).during(Step::Tmpfs);
+        return Err(Errno::NOENT).during(SetupStage::Tmpfs);
     };
     make_skeleton(order, &skeleton)?;
     lowers.push(skeleton);
@@ -139,10 +154,10 @@ fn overlay(order: &Order) -> Result<OwnedFd, Trouble> {
         work.as_raw_fd(),
     );
     if options.len() >= 4095 {
-        return Err(Errno::TOOBIG).during(Step::Overlay);
+        return Err(Errno::TOOBIG).during(SetupStage::Overlay);
     }
     let options = std::ffi::CString::new(options).expect("digits and letters hold no NUL");
-    rustix::process::chdir("/proc/self/fd").at(Step::Overlay, Path::new("/proc/self/fd"))?;
+    rustix::process::chdir("/proc/self/fd").at(SetupStage::Overlay, Path::new("/proc/self/fd"))?;
     rustix::mount::mount(
         "overlay",
         at.as_raw_fd().to_string(),
@@ -150,8 +165,8 @@ fn overlay(order: &Order) -> Result<OwnedFd, Trouble> {
         MountFlags::NODEV,
         options.as_c_str(),
     )
-    .at(Step::Overlay, &order.upper)?;
-    rustix::process::chdir("/").during(Step::Overlay)?;
+    .at(SetupStage::Overlay, &order.upper)?;
+    rustix::process::chdir("/").during(SetupStage::Overlay)?;
     open_dir_at(&memory, "root")
 }
 
@@ -167,7 +182,7 @@ fn make_skeleton(order: &Order, skeleton: &OwnedFd) -> Result<(), Trouble> {
         Mode::from_raw_mode(0o1777),
         AtFlags::empty(),
     )
-    .at(Step::Scratch, Path::new("/tmp"))?;
+    .at(SetupStage::Scratch, Path::new("/tmp"))?;
     for bind in &order.binds {
         let inside = relative(&bind.target);
         if inside.starts_with(OWN) || (!order.tmp_on_root && inside.starts_with("tmp")) {
@@ -188,13 +203,13 @@ fn make_skeleton(order: &Order, skeleton: &OwnedFd) -> Result<(), Trouble> {
         for dir in bind.ancestors().filter(|d| !d.as_os_str().is_empty()) {
             match rustix::fs::utimensat(skeleton, dir, &times, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(()) | Err(Errno::NOENT) => {}
-                Err(e) => return Err(e).at(Step::Scratch, dir),
+                Err(e) => return Err(e).at(SetupStage::Scratch, dir),
             }
         }
     }
     for name in ["dev", "proc", "sys", OWN, "tmp"] {
         rustix::fs::utimensat(skeleton, name, &times, AtFlags::empty())
-            .at(Step::Scratch, Path::new(name))?;
+            .at(SetupStage::Scratch, Path::new(name))?;
     }
     Ok(())
 }
@@ -209,31 +224,32 @@ fn copy_root_metadata(from: Option<&Path>, upper: &Path) -> Result<(), Trouble> 
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )
-    .at(Step::Upper, upper)?;
-    for entry in rustix::fs::Dir::read_from(&to).at(Step::Upper, upper)? {
-        let entry = entry.at(Step::Upper, upper)?;
+    .at(SetupStage::Upper, upper)?;
+    for entry in rustix::fs::Dir::read_from(&to).at(SetupStage::Upper, upper)? {
+        let entry = entry.at(SetupStage::Upper, upper)?;
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
             return Ok(());
         }
     }
     let Some(from) = from else {
-        return rustix::fs::fchmod(&to, Mode::from_raw_mode(0o755)).at(Step::Upper, upper);
+        return rustix::fs::fchmod(&to, Mode::from_raw_mode(0o755)).at(SetupStage::Upper, upper);
     };
     let base = rustix::fs::open(
         from,
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )
-    .at(Step::Layer, from)?;
-    let stat = rustix::fs::fstat(&base).at(Step::Layer, from)?;
+    .at(SetupStage::Layer, from)?;
+    let stat = rustix::fs::fstat(&base).at(SetupStage::Layer, from)?;
     rustix::fs::fchown(
         &to,
         Some(Uid::from_raw(stat.st_uid)),
         Some(Gid::from_raw(stat.st_gid)),
     )
-    .at(Step::Upper, upper)?;
-    rustix::fs::fchmod(&to, Mode::from_raw_mode(stat.st_mode & 0o7777)).at(Step::Upper, upper)?;
-    copy_xattrs(&base, &to).at(Step::Upper, upper)?;
+    .at(SetupStage::Upper, upper)?;
+    rustix::fs::fchmod(&to, Mode::from_raw_mode(stat.st_mode & 0o7777))
+        .at(SetupStage::Upper, upper)?;
+    copy_xattrs(&base, &to).at(SetupStage::Upper, upper)?;
     let time = |sec: i64, nsec: u64| rustix::fs::Timespec {
         tv_sec: sec,
         tv_nsec: nsec as _,
@@ -245,7 +261,7 @@ fn copy_root_metadata(from: Option<&Path>, upper: &Path) -> Result<(), Trouble> 
             last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
         },
     )
-    .at(Step::Upper, upper)
+    .at(SetupStage::Upper, upper)
 }
 
 fn copy_xattrs(from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
@@ -269,21 +285,21 @@ fn copy_xattrs(from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
 }
 
 fn make_dev(root: &OwnedFd) -> Result<(), Trouble> {
-    let step = Step::Dev;
+    let stage = SetupStage::Dev;
     let dev = tmpfs(
         "0755",
         MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
         "/dev",
     )?;
-    attach(&dev, &point(root, "dev")?, Path::new("/dev"), step)?;
+    attach(&dev, &point(root, "dev")?, Path::new("/dev"), stage)?;
     for name in DEVICES {
         let shown = Path::new("/dev").join(name);
-        let device = device(name).at(step, &shown)?;
-        make_file(&dev, Path::new(name)).at(step, &shown)?;
-        attach_at(&device, &dev, name).at(step, &shown)?;
+        let device = device(name).at(stage, &shown)?;
+        make_file(&dev, Path::new(name)).at(stage, &shown)?;
+        attach_at(&device, &dev, name).at(stage, &shown)?;
     }
     for (target, name) in DEV_LINKS {
-        rustix::fs::symlinkat(target, &dev, name).at(step, Path::new(name))?;
+        rustix::fs::symlinkat(target, &dev, name).at(stage, Path::new(name))?;
     }
     let all = Mode::from_raw_mode(0o755);
     for (name, mount) in [
@@ -302,11 +318,11 @@ fn make_dev(root: &OwnedFd) -> Result<(), Trouble> {
                 &[("ptmxmode", "0666"), ("mode", "0620")],
                 MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
             )
-            .at(step, Path::new("/dev/pts"))?,
+            .at(stage, Path::new("/dev/pts"))?,
         ),
     ] {
-        rustix::fs::mkdirat(&dev, name, all).at(step, Path::new(name))?;
-        attach_at(&mount, &dev, name).at(step, Path::new(name))?;
+        rustix::fs::mkdirat(&dev, name, all).at(stage, Path::new(name))?;
+        attach_at(&mount, &dev, name).at(stage, Path::new(name))?;
     }
     Ok(())
 }
@@ -322,7 +338,7 @@ fn device(name: &str) -> Result<OwnedFd, Errno> {
 }
 
 fn make_proc(root: &OwnedFd) -> Result<(), Trouble> {
-    let step = Step::Proc;
+    let stage = SetupStage::Proc;
     // Read-only as a whole: real root has the user id that owns the files which set up the machine
     // (`sys`, `sysrq-trigger`), and the modes of the others are shared with the machine's /proc.
     let proc = new_mount(
@@ -330,20 +346,20 @@ fn make_proc(root: &OwnedFd) -> Result<(), Trouble> {
         &[],
         PLAIN | MountAttrFlags::MOUNT_ATTR_NOEXEC | MountAttrFlags::MOUNT_ATTR_RDONLY,
     )
-    .at(step, Path::new("/proc"))?;
-    attach(&proc, &point(root, "proc")?, Path::new("/proc"), step)?;
+    .at(stage, Path::new("/proc"))?;
+    attach(&proc, &point(root, "proc")?, Path::new("/proc"), stage)?;
     for name in PROC_HIDDEN {
         let path = Path::new(name);
         let stat = match rustix::fs::statat(&proc, path, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => continue,
-            other => other.at(step, path)?,
+            other => other.at(stage, path)?,
         };
         let cover = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             tmpfs("0555", PLAIN | MountAttrFlags::MOUNT_ATTR_RDONLY, "/proc")?
         } else {
-            device("null").at(step, path)?
+            device("null").at(stage, path)?
         };
-        attach_at(&cover, &proc, name).at(step, path)?;
+        attach_at(&cover, &proc, name).at(stage, path)?;
     }
     Ok(())
 }
@@ -356,11 +372,12 @@ fn write_script(own: &OwnedFd, script: &[u8]) -> Result<(), Trouble> {
         OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC,
         Mode::from_raw_mode(0o755),
     )
-    .at(Step::Script, path)?;
+    .at(SetupStage::Script, path)?;
     // `write_all` of the standard library deals with short writes.
-    std::io::Write::write_all(&mut std::fs::File::from(file), script).at(Step::Script, path)?;
+    std::io::Write::write_all(&mut std::fs::File::from(file), script)
+        .at(SetupStage::Script, path)?;
     rustix::fs::chmodat(own, "step", Mode::from_raw_mode(0o755), AtFlags::empty())
-        .at(Step::Script, path)
+        .at(SetupStage::Script, path)
 }
 
 fn show_inputs(
@@ -379,20 +396,20 @@ fn show_inputs(
                 make_point(base, rest, is_directory(bind)?)?;
             }
         }
-        let tree = clone_tree(CWD, &bind.source, true).at(Step::Bind, &bind.source)?;
+        let tree = clone_tree(CWD, &bind.source, true).at(SetupStage::Bind, &bind.source)?;
         let mut attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
         if !bind.writable {
             attributes |= libc::MOUNT_ATTR_RDONLY;
         }
-        sys::mount_setattr(&tree, true, attributes).at(Step::Bind, &bind.source)?;
+        sys::mount_setattr(&tree, true, attributes).at(SetupStage::Bind, &bind.source)?;
         let at = point(root, inside)?;
-        attach(&tree, &at, &bind.target, Step::Bind)?;
+        attach(&tree, &at, &bind.target, SetupStage::Bind)?;
     }
     Ok(())
 }
 
 fn is_directory(bind: &WireBind) -> Result<bool, Trouble> {
-    let stat = rustix::fs::stat(&bind.source).at(Step::Bind, &bind.source)?;
+    let stat = rustix::fs::stat(&bind.source).at(SetupStage::Bind, &bind.source)?;
     Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
@@ -409,7 +426,7 @@ fn make_point(base: &OwnedFd, path: &Path, directory: bool) -> Result<(), Troubl
     if let Some(parent) = path.parent() {
         make_dirs(base, parent)?;
     }
-    make_file(base, path).at(Step::MountPoint, path)
+    make_file(base, path).at(SetupStage::MountPoint, path)
 }
 
 fn make_dirs(base: &OwnedFd, path: &Path) -> Result<(), Trouble> {
@@ -419,7 +436,7 @@ fn make_dirs(base: &OwnedFd, path: &Path) -> Result<(), Trouble> {
             at.push(name);
             match rustix::fs::mkdirat(base, &at, Mode::from_raw_mode(0o755)) {
                 Ok(()) | Err(Errno::EXIST) => {}
-                Err(e) => return Err(e).at(Step::MountPoint, &at),
+                Err(e) => return Err(e).at(SetupStage::MountPoint, &at),
             }
         }
     }
@@ -441,16 +458,16 @@ fn point(root: &OwnedFd, path: impl AsRef<Path>) -> Result<OwnedFd, Trouble> {
         Mode::empty(),
         ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
     )
-    .at(Step::MountPoint, &Path::new("/").join(path))
+    .at(SetupStage::MountPoint, &Path::new("/").join(path))
 }
 
-fn open_dir(path: &Path, step: Step) -> Result<OwnedFd, Trouble> {
+fn open_dir(path: &Path, stage: SetupStage) -> Result<OwnedFd, Trouble> {
     rustix::fs::open(
         path,
         OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )
-    .at(step, path)
+    .at(stage, path)
 }
 
 fn open_dir_at(base: &OwnedFd, name: &str) -> Result<OwnedFd, Trouble> {
@@ -460,11 +477,11 @@ fn open_dir_at(base: &OwnedFd, name: &str) -> Result<OwnedFd, Trouble> {
         OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )
-    .at(Step::Tmpfs, Path::new(name))
+    .at(SetupStage::Tmpfs, Path::new(name))
 }
 
 fn tmpfs(mode: &str, attributes: MountAttrFlags, shown: &str) -> Result<OwnedFd, Trouble> {
-    new_mount("tmpfs", &[("mode", mode)], attributes).at(Step::Tmpfs, Path::new(shown))
+    new_mount("tmpfs", &[("mode", mode)], attributes).at(SetupStage::Tmpfs, Path::new(shown))
 }
 
 fn new_mount(
@@ -489,7 +506,7 @@ fn clone_tree(base: impl AsFd, path: &Path, recursive: bool) -> Result<OwnedFd, 
     rustix::mount::open_tree(base, path, flags)
 }
 
-fn attach(mount: &OwnedFd, at: &OwnedFd, shown: &Path, step: Step) -> Result<(), Trouble> {
+fn attach(mount: &OwnedFd, at: &OwnedFd, shown: &Path, stage: SetupStage) -> Result<(), Trouble> {
     rustix::mount::move_mount(
         mount,
         "",
@@ -497,7 +514,7 @@ fn attach(mount: &OwnedFd, at: &OwnedFd, shown: &Path, step: Step) -> Result<(),
         "",
         MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH,
     )
-    .at(step, shown)
+    .at(stage, shown)
 }
 
 fn attach_at(mount: &OwnedFd, dir: &OwnedFd, name: &str) -> Result<(), Errno> {

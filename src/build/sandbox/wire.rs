@@ -1,4 +1,4 @@
-//! The language between `run` and the helper process: framed messages on one socket.
+//! Framed messages between `run` and the helper process, on one socket.
 //!
 //! A frame is a length (u32, little-endian) and that many bytes, the first of which is the kind.
 //! Numbers are little-endian, byte strings carry their length. Both ends are the same program,
@@ -76,7 +76,7 @@ pub(crate) enum Reply {
     },
     /// Something could not be set up; the script never ran.
     Failed {
-        step: u8,
+        stage: u8,
         path: Option<PathBuf>,
         errno: i32,
     },
@@ -88,6 +88,9 @@ struct Writer(Vec<u8>);
 impl Writer {
     fn number(&mut self, n: u64) {
         self.0.extend_from_slice(&n.to_le_bytes());
+    }
+    fn signed(&mut self, n: i32) {
+        self.number(i64::from(n).cast_unsigned());
     }
     fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
@@ -112,6 +115,10 @@ impl Reader<'_> {
     fn number(&mut self) -> io::Result<u64> {
         let bytes = self.take(8)?.try_into().map_err(|_| malformed())?;
         Ok(u64::from_le_bytes(bytes))
+    }
+    /// A number that [`Writer::signed`] wrote; anything wider is refused.
+    fn signed(&mut self) -> io::Result<i32> {
+        i32::try_from(self.number()?.cast_signed()).map_err(|_| malformed())
     }
     /// A count of things that take at least eight bytes each.
     fn count(&mut self) -> io::Result<usize> {
@@ -244,16 +251,16 @@ impl Reply {
             } => {
                 w.0.push(2);
                 w.0.push(u8::from(*signal));
-                w.number(i64::from(*code) as u64);
+                w.signed(*code);
                 w.number(*user);
                 w.number(*system);
                 w.number(*peak);
             }
-            Reply::Failed { step, path, errno } => {
+            Reply::Failed { stage, path, errno } => {
                 w.0.push(3);
-                w.0.push(*step);
+                w.0.push(*stage);
                 w.0.push(u8::from(path.is_some()));
-                w.number(i64::from(*errno) as u64);
+                w.signed(*errno);
                 w.path(path.as_deref().unwrap_or(Path::new("")));
             }
         }
@@ -268,18 +275,18 @@ impl Reply {
             4 => Reply::Terminal,
             2 => Reply::Ended {
                 signal: r.byte()? != 0,
-                code: r.number()? as i64 as i32,
+                code: r.signed()?,
                 user: r.number()?,
                 system: r.number()?,
                 peak: r.number()?,
             },
             3 => {
-                let step = r.byte()?;
+                let stage = r.byte()?;
                 let has_path = r.byte()? != 0;
-                let errno = r.number()? as i64 as i32;
+                let errno = r.signed()?;
                 let path = r.path()?;
                 Reply::Failed {
-                    step,
+                    stage,
                     path: has_path.then_some(path),
                     errno,
                 }
@@ -440,12 +447,12 @@ mod tests {
                 peak: 3,
             },
             Reply::Failed {
-                step: 3,
+                stage: 3,
                 path: Some("/x".into()),
                 errno: 13,
             },
             Reply::Failed {
-                step: 0,
+                stage: 0,
                 path: None,
                 errno: 1,
             },

@@ -1,4 +1,4 @@
-//! What gcc says about itself: its parts, its start files and libraries, where its headers are.
+//! The answers of gcc about itself: its parts, start files, libraries and header directories.
 
 use std::collections::BTreeSet;
 use std::env;

@@ -1,4 +1,4 @@
-//! What a program says it needs: the header of an ELF file, or the first line of a script.
+//! Needs of a program: from the header of an ELF file, or the first line of a script.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -13,7 +13,7 @@ use object::{Endianness, FileKind};
 /// What a file needs to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Needs {
-    /// It is no program, or needs nothing.
+    /// It is not a program, or needs nothing.
     Nothing,
     /// It is a script; the words of its first line.
     Interpreter(Vec<String>),

@@ -1,4 +1,4 @@
-//! What can go wrong while a seed is captured.
+//! Errors of capturing a seed.
 
 use std::fmt::Write as _;
 use std::io;
@@ -39,7 +39,7 @@ pub enum SeedError {
         libraries: Vec<MissingLibrary>,
     },
     /// Files cannot be read by this user.
-    #[error("{} file(s) of this machine cannot be read by this user: {}; run `mstore seed host` as root once, or make them readable", paths.len(), paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "))]
+    #[error("{} file(s) of this machine cannot be read by this user: {}", paths.len(), paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "))]
     Unreadable {
         /// Which.
         paths: Vec<PathBuf>,

@@ -1,4 +1,4 @@
-//! Which headers a seed takes: those of the compiler, the C library and the kernel.
+//! Headers that a seed takes: those of the compiler, the C library and the kernel.
 //!
 //! `/usr/include` of a machine that people work on is full of other things, which would make the
 //! seed large and change it whenever a library is installed. So the names are listed.

@@ -1,4 +1,4 @@
-//! Finding shared libraries as the dynamic linker of this machine does.
+//! Finds shared libraries as the dynamic linker of this machine does.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What a seed has that is made and not taken: directories and the smallest possible `/etc`.
+//! The skeleton of a seed, made and not taken: directories and the smallest possible `/etc`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Which programs a seed takes, and where they are.
+//! Programs that a seed takes, and their places on this machine.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -309,7 +309,7 @@ pub fn find(
     }
 }
 
-/// The first program `name` in the directories that is no wrapper around another.
+/// The first program `name` in the directories that is not a wrapper around another.
 fn find_program(dirs: &[PathBuf], name: &str) -> Option<PathBuf> {
     dirs.iter().map(|dir| dir.join(name)).find(|path| {
         let runs =

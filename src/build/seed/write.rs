@@ -1,4 +1,4 @@
-//! Putting a seed into a store or a directory.
+//! Writes a seed into a store or a directory.
 
 use std::fs::{self, File};
 use std::io::{self, Read};

@@ -9,8 +9,9 @@ use mstore_store::{Realisation, RealisationKind, StoreError, TreeHash};
 use serde::Serialize;
 
 use crate::build::cancel::CancelToken;
+use crate::build::error::{Infrastructure, StepError};
 use crate::build::sandbox::Sandbox;
-use crate::build::step::{Builder, Infrastructure, StepError};
+use crate::build::step::Builder;
 use crate::build::userns::UsernsError;
 use crate::cli::caches::{self, Caches};
 use crate::cli::context::{Context, Session};

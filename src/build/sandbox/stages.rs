@@ -1,32 +1,32 @@
-//! What can go wrong before a script runs, by name.
+//! Stages of setting up a sandbox, by name: the errors before a script runs.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-macro_rules! steps {
+macro_rules! stages {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// A step of setting up a sandbox.
+        /// A stage of setting up a sandbox.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[non_exhaustive]
-        pub enum Step {
+        pub enum SetupStage {
             $($(#[$doc])* $name,)*
         }
 
-        impl Step {
-            const ALL: &[Step] = &[$(Step::$name),*];
+        impl SetupStage {
+            const ALL: &[SetupStage] = &[$(SetupStage::$name),*];
         }
 
-        impl fmt::Display for Step {
+        impl fmt::Display for SetupStage {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(match self { $(Step::$name => $text),* })
+                f.write_str(match self { $(SetupStage::$name => $text),* })
             }
         }
     };
 }
 
-steps! {
+stages! {
     /// The helper and its caller did not understand each other.
     Protocol = "talking to the sandbox helper",
     /// `unshare`.
@@ -75,28 +75,30 @@ steps! {
     Init = "watching over the sandbox",
 }
 
-impl Step {
+impl SetupStage {
     pub(crate) fn code(self) -> u8 {
         self as u8
     }
 
-    pub(crate) fn from_code(code: u8) -> Step {
-        *Step::ALL.get(usize::from(code)).unwrap_or(&Step::Protocol)
+    pub(crate) fn from_code(code: u8) -> SetupStage {
+        *SetupStage::ALL
+            .get(usize::from(code))
+            .unwrap_or(&SetupStage::Protocol)
     }
 }
 
-/// A step that failed, inside the helper.
+/// A stage that failed, inside the helper.
 #[derive(Debug)]
 pub(crate) struct Trouble {
-    pub step: Step,
+    pub stage: SetupStage,
     pub path: Option<PathBuf>,
     pub errno: i32,
 }
 
-/// Names the step (and the path) of an error.
+/// Names the stage (and the path) of an error.
 pub(crate) trait During<T> {
-    fn during(self, step: Step) -> Result<T, Trouble>;
-    fn at(self, step: Step, path: &Path) -> Result<T, Trouble>;
+    fn during(self, stage: SetupStage) -> Result<T, Trouble>;
+    fn at(self, stage: SetupStage, path: &Path) -> Result<T, Trouble>;
 }
 
 /// Errors that come down to an error number.
@@ -118,17 +120,17 @@ impl ErrorNumber for std::io::Error {
 }
 
 impl<T, E: ErrorNumber> During<T> for Result<T, E> {
-    fn during(self, step: Step) -> Result<T, Trouble> {
+    fn during(self, stage: SetupStage) -> Result<T, Trouble> {
         self.map_err(|e| Trouble {
-            step,
+            stage,
             path: None,
             errno: e.number(),
         })
     }
 
-    fn at(self, step: Step, path: &Path) -> Result<T, Trouble> {
+    fn at(self, stage: SetupStage, path: &Path) -> Result<T, Trouble> {
         self.map_err(|e| Trouble {
-            step,
+            stage,
             path: Some(path.to_owned()),
             errno: e.number(),
         })
@@ -141,9 +143,9 @@ mod tests {
 
     #[test]
     fn codes_come_back() {
-        for &step in Step::ALL {
-            assert_eq!(Step::from_code(step.code()), step);
+        for &stage in SetupStage::ALL {
+            assert_eq!(SetupStage::from_code(stage.code()), stage);
         }
-        assert_eq!(Step::from_code(255), Step::Protocol);
+        assert_eq!(SetupStage::from_code(255), SetupStage::Protocol);
     }
 }

@@ -1,4 +1,4 @@
-//! What this machine can build, and what to do about what it cannot.
+//! Platforms: which programs run on this machine, natively or by an emulator.
 
 use std::fs;
 use std::io;
@@ -7,9 +7,6 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use rustix::io::Errno;
-
-use super::sandbox::{Sandbox, SandboxError, Step};
-use super::userns;
 
 /// Programs of a platform cannot be run on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,18 +18,6 @@ pub struct PlatformError {
     pub machine: String,
     /// What would help.
     pub remedy: String,
-}
-
-/// Something builds need that this machine does not give.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum HostError {
-    /// No sandbox can be set up.
-    #[error(transparent)]
-    Sandbox(#[from] SandboxError),
-    /// Programs of a platform cannot be run.
-    #[error(transparent)]
-    Platform(#[from] PlatformError),
 }
 
 /// How programs of a platform run here.
@@ -49,40 +34,6 @@ pub enum Runs {
     },
 }
 
-/// What this machine can do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostCapabilities {
-    /// `uname -m`.
-    pub machine: String,
-    /// `uname -r`.
-    pub kernel: String,
-    /// Platforms whose programs run here, this machine's own first.
-    pub platforms: Vec<String>,
-}
-
-/// Sets up a sandbox once (in an existing scratch directory on the store's file system) to see
-/// whether builds can run here at all.
-pub fn check(sandbox: &Sandbox, scratch: &Path) -> Result<HostCapabilities, HostError> {
-    sandbox.probe(scratch)?;
-    let name = rustix::system::uname();
-    let platforms = KNOWN
-        .iter()
-        .map(|k| k.machine)
-        .filter(|platform| runs(platform).is_ok());
-    let mut all = vec![machine()];
-    all.extend(
-        platforms
-            .filter(|p| *p != all[0])
-            .map(str::to_owned)
-            .collect::<Vec<_>>(),
-    );
-    Ok(HostCapabilities {
-        machine: machine(),
-        kernel: name.release().to_string_lossy().into_owned(),
-        platforms: all,
-    })
-}
-
 /// `uname -m` of this machine.
 ///
 /// This program is never itself run under a 32-bit personality on purpose, but where it is, what
@@ -95,8 +46,8 @@ pub fn machine() -> String {
 }
 
 /// An instruction set, as ELF files name it.
-struct Known {
-    machine: &'static str,
+pub(super) struct Known {
+    pub machine: &'static str,
     /// `EI_CLASS` (1 is 32-bit, 2 is 64-bit), `EI_DATA` (1 is little-endian) and `e_machine`.
     class: u8,
     data: u8,
@@ -115,7 +66,7 @@ const fn known(machine: &'static str, class: u8, data: u8, elf: u16, qemu: &'sta
     }
 }
 
-const KNOWN: &[Known] = &[
+pub(super) const KNOWN: &[Known] = &[
     known("x86_64", 2, 1, 62, "x86_64"),
     known("i686", 1, 1, 3, "i386"),
     known("i586", 1, 1, 3, "i386"),
@@ -151,13 +102,8 @@ pub fn is_32_bit_of(machine: &str, platform: &str) -> bool {
     }
 }
 
-/// How programs of a platform run here, or what keeps them from it.
-pub fn runs(platform: &str) -> Result<Runs, HostError> {
-    Ok(find(platform)?)
-}
-
-/// As [`runs`].
-pub(crate) fn find(platform: &str) -> Result<Runs, PlatformError> {
+/// Tells how programs of a platform run here, or what keeps them from it.
+pub fn runs(platform: &str) -> Result<Runs, PlatformError> {
     let machine = machine();
     if platform == machine {
         return Ok(Runs::Natively);
@@ -347,58 +293,6 @@ fn tiny_elf(machine: u16, code: &[u8]) -> Vec<u8> {
     }
     elf.extend_from_slice(code);
     elf
-}
-
-/// What to do about a step of setting up a sandbox that failed, where that is known.
-pub(crate) fn hint(step: Step, errno: i32) -> Option<String> {
-    let errno = Errno::from_raw_os_error(errno);
-    if errno == Errno::NOSPC && step != Step::Namespaces {
-        return Some("the file system is full".into());
-    }
-    let text = match (step, errno) {
-        (Step::Namespaces, _) => {
-            return Some(
-                userns::refusal(&io::Error::from_raw_os_error(errno.raw_os_error())).to_string(),
-            );
-        }
-        (Step::Identities, Errno::PERM) => {
-            "in a container, root must keep the capabilities SETUID, SETGID and SETFCAP"
-        }
-        (Step::Propagation, Errno::PERM | Errno::ACCESS) => {
-            return Some(
-                match userns::refusal(&io::Error::from_raw_os_error(errno.raw_os_error())) {
-                    userns::UsernsError::AppArmor => userns::UsernsError::AppArmor.to_string(),
-                    _ => "a security module takes all rights from user namespaces".into(),
-                },
-            );
-        }
-        (Step::Overlay, Errno::NODEV) => {
-            "this kernel has no overlayfs: as root, run `modprobe overlay`"
-        }
-        (Step::Overlay, Errno::PERM) => "overlayfs in user namespaces needs Linux 5.11 or later",
-        (Step::Overlay, Errno::INVAL) => {
-            "the store's file system must support user.* extended attributes (not NFS or another \
-             overlay; tmpfs only since Linux 6.6), and Linux must be 5.11 or later"
-        }
-        (Step::Layer, Errno::ACCESS) => {
-            "every directory above the store must be accessible to this user"
-        }
-        (Step::Proc, Errno::PERM) => {
-            "parts of /proc are covered, as in most containers; with Docker, add \
-             `--security-opt systempaths=unconfined`"
-        }
-        (Step::Upper | Step::Layer, Errno::INVAL | Errno::OVERFLOW) => {
-            "files of other owners need subordinate ids: add a line for this user to /etc/subuid \
-             and /etc/subgid, and install newuidmap"
-        }
-        (Step::PivotRoot, Errno::INVAL) => "the machine's root must not be an initial ramdisk",
-        (Step::Seccomp, Errno::NOSYS | Errno::INVAL) => {
-            "builds are filtered on x86_64, aarch64 and riscv64 kernels with CONFIG_SECCOMP_FILTER"
-        }
-        (_, Errno::NOSYS) => "Linux 5.12 or later is needed",
-        _ => return None,
-    };
-    Some(text.into())
 }
 
 #[cfg(test)]
