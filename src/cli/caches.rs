@@ -9,8 +9,10 @@ use mstore_store::transfer::TransferError;
 use mstore_store::{Store, TreeHash};
 
 use super::Failure;
-use super::transfer::{self, Bar, Folder, ReachArgs};
+use super::transfer::{self, Bar, ReachArgs};
 use crate::config::Config;
+use crate::project::open::Folder;
+use crate::project::{Access, ProjectError, open_store};
 use crate::share::ssh::{self, Started};
 use crate::share::substitute::Opener;
 use crate::share::{LocalPeer, Peer, Remote, Substitute};
@@ -83,11 +85,11 @@ impl Caches {
 
 impl Cache {
     fn open(&self, store: &Store) -> Result<Arc<dyn Peer>, TransferError> {
-        let wrong = |e: Failure| TransferError::peer(&self.name, e.to_string());
+        let wrong = |e: ProjectError| TransferError::peer(&self.name, e.to_string());
         match &self.remote {
-            Remote::Folder(path) => match transfer::look(path).map_err(wrong)? {
+            Remote::Folder(path) => match Folder::of(path).map_err(wrong)? {
                 Folder::Store => {
-                    let store = transfer::open_store_to_read(path).map_err(wrong)?;
+                    let store = open_store(path, Access::Read).map_err(wrong)?;
                     Ok(Arc::new(LocalPeer::new(&store)?))
                 }
                 Folder::Cache => Ok(Arc::new(transfer::folder_cache(path, JOBS.into(), store)?)),

@@ -1,24 +1,37 @@
-//! Which store and which specifications a command works on.
+//! The answers to the global options and to the environment: which store, which specifications,
+//! which configuration. Opens each when it is asked for.
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use mstore_lang::Definition;
-use mstore_store::{ErrorKind, OpenOptions, Store};
+use mstore_store::Store;
 
-use super::object::{self, Found, Wants};
+use super::signals::Stop;
 use super::{Failure, GlobalArgs, definitions};
 use crate::build::userns::{self, Choice, Entered, UsernsError};
 use crate::config::{self, Config};
-use crate::drv::StoreFacts;
-use crate::plan::{Distribution, Graph, Lock, Pins, Recipes, TargetId};
+use crate::plan::Distribution;
+use crate::project::find::{self, NamedTree};
+use crate::project::{Access, Project, open_store};
 
 /// The answers to the options that every command takes.
 pub struct Context {
     args: GlobalArgs,
     config_home: Option<PathBuf>,
-    store: Result<PathBuf, Failure>,
+    store: Result<PathBuf, NoStorePath>,
     definitions: Vec<Definition>,
+    stop: OnceLock<Stop>,
+}
+
+/// Why there is no place for the store.
+#[derive(Clone, Debug, thiserror::Error)]
+enum NoStorePath {
+    #[error("no place for the store: HOME is not set")]
+    NoHome,
+    #[error("cannot find the store {}: {detail}", path.display())]
+    NotFound { path: PathBuf, detail: String },
 }
 
 impl Context {
@@ -30,12 +43,18 @@ impl Context {
             config_home: config_home(),
             definitions: definitions::parse(&args.define)?,
             args,
+            stop: OnceLock::new(),
         })
     }
 
     /// The store's folder.
     pub fn store_path(&self) -> Result<PathBuf, Failure> {
-        self.store.clone()
+        self.store.clone().map_err(|e| match e {
+            NoStorePath::NoHome => {
+                Failure::usage(e).hint("give one with --store DIR or MSTORE_STORE")
+            }
+            NoStorePath::NotFound { .. } => Failure::machine(e),
+        })
     }
 
     /// Reads the configuration file, if there is one.
@@ -60,34 +79,24 @@ impl Context {
         })
     }
 
+    /// From now on the first signal does not end the process, but asks it to stop. For commands that
+    /// do stop then; the others end as they always did.
+    pub fn stop(&self) -> Result<&Stop, Failure> {
+        if let Some(stop) = self.stop.get() {
+            return Ok(stop);
+        }
+        let stop = Stop::install()?;
+        Ok(self.stop.get_or_init(|| stop))
+    }
+
     /// Where users keep the configuration of their programs.
     pub fn config_home(&self) -> Option<&Path> {
         self.config_home.as_deref()
     }
 
-    /// Opens the store for reading and writing, making it if there is none.
-    pub fn store(&self) -> Result<Store, Failure> {
-        Ok(Store::open(&self.store_path()?, &OpenOptions::create())?)
-    }
-
-    /// Opens the store for reading; an absent one is an error, a read-only or full one is not.
-    pub fn store_to_read(&self) -> Result<Store, Failure> {
-        let path = self.store_path()?;
-        if !Store::exists(&path) {
-            return Err(Failure::usage(format!("no store at {}", path.display()))
-                .hint("`mstore realise` makes it; another one is given by --store DIR"));
-        }
-        open_to_read(&path)
-    }
-
-    /// The same, but an absent one is empty, and is not made.
-    pub fn store_to_ask(&self) -> Result<Store, Failure> {
-        let path = self.store_path()?;
-        if Store::exists(&path) {
-            open_to_read(&path)
-        } else {
-            Ok(Store::nothing(&path)?)
-        }
+    /// Opens the store.
+    pub fn store(&self, access: Access) -> Result<Store, Failure> {
+        Ok(open_store(&self.store_path()?, access)?)
     }
 
     /// The definitions of `--define`.
@@ -108,6 +117,27 @@ impl Context {
             self.definitions.clone(),
         )?)
     }
+
+    /// Opens specifications, lock file and store.
+    pub fn project(&self, access: Access) -> Result<Project, Failure> {
+        // Specification errors first, also before the store's place is asked for.
+        let distribution = self.distribution()?;
+        Ok(Project::open(&self.store_path()?, access, distribution)?)
+    }
+
+    /// Opens the three for a command that changes the lock file.
+    pub fn project_to_pin(&self) -> Result<Project, Failure> {
+        self.enter()?;
+        self.project(Access::Change)
+    }
+
+    /// Finds the tree of a hash, of the beginning of one, of a gc root or of a target.
+    pub fn tree(&self, store: &Store, word: &str) -> Result<NamedTree, Failure> {
+        match find::tree_by_hash_or_root(store, word)? {
+            Some(found) => Ok(found),
+            None => Ok(self.project(Access::ReadIfPresent)?.built_tree(word)?),
+        }
+    }
 }
 
 /// The folder that the command was started in.
@@ -125,7 +155,7 @@ fn config_home() -> Option<PathBuf> {
     })
 }
 
-fn store_path(option: Option<&Path>) -> Result<PathBuf, Failure> {
+fn store_path(option: Option<&Path>) -> Result<PathBuf, NoStorePath> {
     let path = if let Some(path) = option {
         path.to_owned()
     } else if let Some(path) = env::var_os("MSTORE_STORE").filter(|p| !p.is_empty()) {
@@ -141,122 +171,10 @@ fn store_path(option: Option<&Path>) -> Result<PathBuf, Failure> {
     } else if let Some(home) = env::var_os("HOME").filter(|h| !h.is_empty()) {
         Path::new(&home).join(".local/share/mstore")
     } else {
-        return Err(Failure::usage("no place for the store: HOME is not set")
-            .hint("give one with --store DIR or MSTORE_STORE"));
+        return Err(NoStorePath::NoHome);
     };
-    std::path::absolute(&path)
-        .map_err(|e| Failure::machine(format!("cannot find the store {}: {e}", path.display())))
-}
-
-/// Specifications, lock file and store, opened together.
-pub struct Session {
-    /// The store.
-    pub store: Store,
-    /// What it knows.
-    pub facts: StoreFacts,
-    /// The specifications.
-    pub distribution: Distribution,
-    /// Seeds and snapshots as pinned.
-    pub lock: Lock,
-}
-
-/// Whether this process may write into the store in `path`.
-fn may_write(path: &Path) -> bool {
-    let write = rustix::fs::Access::WRITE_OK;
-    rustix::fs::access(path, write).is_ok() && rustix::fs::access(path.join("db"), write).is_ok()
-}
-
-/// Opens a store that exists; for writing where that can be, so that answers are remembered.
-fn open_to_read(path: &Path) -> Result<Store, Failure> {
-    if may_write(path) {
-        let options = OpenOptions {
-            create: false,
-            read_only: false,
-        };
-        match Store::open(path, &options) {
-            Err(error) if error.kind() == ErrorKind::NoSpace => {}
-            other => return Ok(other?),
-        }
-    }
-    Ok(Store::open(path, &OpenOptions::read_only())?)
-}
-
-impl Session {
-    /// Opens the three; the store is made if there is none.
-    pub fn open(context: &Context) -> Result<Session, Failure> {
-        // Specification errors first: they must leave no empty store behind.
-        let distribution = context.distribution()?;
-        Self::with(context.store()?, distribution)
-    }
-
-    /// Opens the three for a command that only asks: a store that is not there is empty, and is not
-    /// made; one that cannot be written is read.
-    pub fn to_read(context: &Context) -> Result<Session, Failure> {
-        let distribution = context.distribution()?;
-        Self::with(context.store_to_ask()?, distribution)
-    }
-
-    /// Opens the three for bringing targets up to date; the store is made if there is none. One that may
-    /// not be written is read: what is up to date needs nothing else.
-    pub fn to_realise(context: &Context) -> Result<Session, Failure> {
-        let distribution = context.distribution()?;
-        let path = context.store_path()?;
-        let store = match path.join("format").is_file() && !may_write(&path) {
-            true => Store::open(&path, &OpenOptions::read_only())?,
-            false => context.store()?,
-        };
-        Self::with(store, distribution)
-    }
-
-    fn with(store: Store, distribution: Distribution) -> Result<Session, Failure> {
-        let lock = Lock::read(distribution.files(), &distribution.lock_path(store.path()))?;
-        Ok(Session {
-            facts: StoreFacts::new(store.clone()),
-            store,
-            distribution,
-            lock,
-        })
-    }
-
-    /// The targets that names stand for; the hash of a derivation, or its beginning, for the target that
-    /// it is a step of.
-    pub fn targets(&self, names: &[String]) -> Result<Vec<TargetId>, Failure> {
-        let mut plain = Vec::with_capacity(names.len());
-        for name in names {
-            plain.push(match self.hash(name, object::DERIVATION)? {
-                Some(found) => object::planned_target(self, name, &found)?.to_string(),
-                None => name.clone(),
-            });
-        }
-        Ok(self.distribution.expand(&plain)?)
-    }
-
-    /// What the hash `word`, or the beginning of one, names; `None` where it is the name of a target or
-    /// cannot be a hash.
-    pub fn hash(&self, word: &str, wants: Wants) -> Result<Option<Found>, Failure> {
-        if !object::is_prefix(word) {
-            return Ok(None);
-        }
-        let Err(unknown) = self.distribution.expand(&[word]) else {
-            return Ok(None);
-        };
-        match object::planned(self, word, wants)? {
-            None => Err(Failure::from(unknown).hint(format!(
-                "nor does the hash of a {} begin with {word}",
-                wants.word
-            ))),
-            found => Ok(found),
-        }
-    }
-
-    /// Their recipes and those of what they start from.
-    pub fn recipes(&self, targets: &[TargetId]) -> Result<Recipes, Failure> {
-        Ok(self.distribution.recipes(targets, &self.lock)?)
-    }
-
-    /// The graph of some targets.
-    pub fn graph(&self, names: &[String], pins: Pins) -> Result<Graph, Failure> {
-        let recipes = self.recipes(&self.targets(names)?)?;
-        Ok(Graph::build(&recipes, &self.lock, &self.facts, pins)?)
-    }
+    std::path::absolute(&path).map_err(|e| NoStorePath::NotFound {
+        detail: e.to_string(),
+        path,
+    })
 }

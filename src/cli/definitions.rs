@@ -1,8 +1,9 @@
 //! Element definitions on the command line: `NAME: VALUE`, `NAME=VALUE`, or `NAME:` and
 //! the value as the next argument, as Metro takes them.
 
-use super::Failure;
 use mstore_lang::Definition;
+
+use super::Failure;
 
 /// Reads the definitions. Names are checked by the language itself.
 pub fn parse(words: &[String]) -> Result<Vec<Definition>, Failure> {

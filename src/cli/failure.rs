@@ -1,17 +1,12 @@
-//! Failures sorted by who is to blame, and the exit status that follows.
+//! What ends a command: who is to blame, the error with its causes, and advice. It becomes text, and
+//! an exit status, only when it is reported.
 
-use std::fmt::Display;
+use std::error::Error;
+use std::fmt::{self, Display};
+use std::path::Path;
 use std::process::ExitCode;
 
-use mstore_store::{ErrorKind, StoreError};
-
-use crate::build::error::Infrastructure;
-use crate::build::seed::SeedError;
-use crate::build::step_log::StepLogError;
-use crate::config::ConfigError;
-use crate::drv::FactsError;
-use crate::plan::git::GitError;
-use crate::plan::{LockError, PlanError, WalkError};
+use super::output;
 
 /// Exit status of a failed build, and of checks that found something.
 pub const FOUND: u8 = 1;
@@ -22,55 +17,96 @@ pub const MACHINE: u8 = 3;
 /// Exit status after Ctrl-C.
 pub const INTERRUPTED: u8 = 130;
 
-/// What to do about a store that may not be written.
-pub const READ_ONLY: &str = "run it as the user that the store belongs to, and where it is mounted for writing; `mstore export TREE --to DIR` needs neither";
+/// Who has to act on a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A build failed, or a check found something.
+    Found,
+    /// The user's arguments or specifications are at fault.
+    Usage,
+    /// The store or the machine is at fault.
+    Machine,
+    /// The user pressed Ctrl-C.
+    Interrupted,
+    /// The reader of standard output went away (`| head`), which is nobody's fault.
+    BrokenPipe,
+}
+
+impl Kind {
+    /// The exit status that says so.
+    pub fn status(self) -> u8 {
+        match self {
+            Kind::BrokenPipe => 0,
+            Kind::Found => FOUND,
+            Kind::Usage => USAGE,
+            Kind::Machine => MACHINE,
+            Kind::Interrupted => INTERRUPTED,
+        }
+    }
+}
+
+/// Makes the text of diagnostics with their source lines, with colours or without.
+type Render = dyn Fn(bool) -> String + Send + Sync;
+
+/// The error itself.
+enum Cause {
+    Message(String),
+    Error(Box<dyn Error + Send + Sync>),
+    Diagnostics(Box<Render>),
+}
 
 /// What ends a command, with advice for the reader.
-#[derive(Clone, Debug)]
 pub struct Failure {
-    status: u8,
-    message: String,
+    kind: Kind,
+    cause: Cause,
+    /// The file or folder of the user's that it is about.
+    about: Option<String>,
     hints: Vec<String>,
-    /// The message is rendered text (a diagnostic with its source line), printed as it is.
-    rendered: bool,
 }
 
 impl Failure {
-    fn new(status: u8, message: impl Display) -> Self {
+    fn with(kind: Kind, cause: Cause) -> Self {
         Failure {
-            status,
-            message: message.to_string(),
+            kind,
+            cause,
+            about: None,
             hints: Vec::new(),
-            rendered: false,
         }
+    }
+
+    /// An error of the library, which keeps its causes.
+    pub fn new(kind: Kind, error: impl Error + Send + Sync + 'static) -> Self {
+        Self::with(kind, Cause::Error(Box::new(error)))
     }
 
     /// The user's arguments or specifications are at fault.
     pub fn usage(message: impl Display) -> Self {
-        Self::new(USAGE, message)
+        Self::with(Kind::Usage, Cause::Message(message.to_string()))
     }
 
     /// The store or the machine is at fault.
     pub fn machine(message: impl Display) -> Self {
-        Self::new(MACHINE, message)
+        Self::with(Kind::Machine, Cause::Message(message.to_string()))
     }
 
     /// A build failed, or a check found something.
     pub fn found(message: impl Display) -> Self {
-        Self::new(FOUND, message)
+        Self::with(Kind::Found, Cause::Message(message.to_string()))
     }
 
     /// The user pressed Ctrl-C.
     pub fn interrupted() -> Self {
-        Self::new(INTERRUPTED, "interrupted")
+        Self::with(Kind::Interrupted, Cause::Message("interrupted".to_owned()))
     }
 
-    /// A specification error that has been rendered with its source line.
-    pub fn rendered(text: String) -> Self {
-        Failure {
-            rendered: true,
-            ..Self::new(USAGE, text)
-        }
+    /// Nobody reads standard output any more.
+    pub fn broken_pipe() -> Self {
+        Self::with(Kind::BrokenPipe, Cause::Message("broken pipe".to_owned()))
+    }
+
+    /// Errors in specifications, which `render` writes with their source lines.
+    pub fn diagnostics(render: impl Fn(bool) -> String + Send + Sync + 'static) -> Self {
+        Self::with(Kind::Usage, Cause::Diagnostics(Box::new(render)))
     }
 
     /// Adds a line of advice.
@@ -80,48 +116,70 @@ impl Failure {
         self
     }
 
-    /// Prints the failure to stderr and gives the exit status.
-    pub fn report(&self) -> ExitCode {
-        let style = super::output::Style::stderr();
-        if self.rendered {
-            tell!("{}", self.message.trim_end());
-        } else {
-            tell!("{} {}", style.error("error:"), self.message);
-        }
-        for hint in &self.hints {
-            tell!("{} {hint}", style.note("hint:"));
-        }
-        ExitCode::from(self.status)
+    /// Adds lines of advice.
+    #[must_use]
+    pub fn hints<H: Display>(self, hints: impl IntoIterator<Item = H>) -> Self {
+        hints.into_iter().fold(self, Failure::hint)
     }
-}
 
-/// For the other end of a connection.
-impl Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl Failure {
     /// Says which file or folder of the user's it is about.
     #[must_use]
-    pub fn about(mut self, path: &std::path::Path) -> Self {
-        self.message = format!("{}: {}", path.display(), self.message);
+    pub fn about(mut self, path: &Path) -> Self {
+        self.about = Some(path.display().to_string());
         self
     }
 
-    /// A message whose later lines are advice (`help: …`), as the library's errors have it.
-    fn with_help(status: u8, message: impl Display) -> Self {
-        let text = message.to_string();
-        match text.split_once("\nhelp: ") {
-            None => Self::new(status, text),
-            Some((message, help)) => Self::new(status, message).hint(help),
+    /// The message in one line, except for diagnostics, and the help that comes with it.
+    fn message(&self, colour: bool) -> (String, Option<String>) {
+        let (text, help) = match &self.cause {
+            Cause::Message(text) => (text.clone(), None),
+            Cause::Diagnostics(render) => (render(colour).trim_end().to_owned(), None),
+            Cause::Error(error) => {
+                let text = chain(&**error);
+                match text.split_once("\nhelp: ") {
+                    Some((message, help)) => (message.to_owned(), Some(help.to_owned())),
+                    None => (text, None),
+                }
+            }
+        };
+        match &self.about {
+            Some(path) => (format!("{path}: {text}"), help),
+            None => (text, help),
         }
+    }
+
+    /// Prints the failure to stderr and gives the exit status.
+    pub fn report(&self) -> ExitCode {
+        if self.kind != Kind::BrokenPipe {
+            let style = output::Style::stderr();
+            let (message, help) = self.message(output::stderr_colour());
+            match self.cause {
+                Cause::Diagnostics(_) => tell!("{message}"),
+                _ => tell!("{} {message}", style.error("error:")),
+            }
+            for hint in help.iter().chain(&self.hints) {
+                tell!("{} {hint}", style.note("hint:"));
+            }
+        }
+        ExitCode::from(self.kind.status())
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Failure { kind, hints, .. } = self;
+        write!(f, "{kind:?}: {self} {hints:?}")
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message(false).0)
     }
 }
 
 /// An error with all its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -133,148 +191,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// What can be done about a full file system.
-fn no_space_hint(e: &StoreError) -> &'static str {
-    match e {
-        StoreError::NoSpace {
-            room: Some(room), ..
-        } if room.store.is_none() => {
-            "nothing in the store is lost; free some space there, or write to another file system, then try again"
-        }
-        _ => IN_STORE,
-    }
-}
-
-/// What can be done about a store that is full.
-pub const IN_STORE: &str = "nothing in the store is lost; `mstore gc` frees what nobody needs any more, --store DIR uses a store on another file system";
-
-impl From<StoreError> for Failure {
-    fn from(e: StoreError) -> Self {
-        let text = chain(&e);
-        match e.kind() {
-            ErrorKind::Input => Self::usage(text),
-            ErrorKind::Interrupted => {
-                Self::interrupted().hint("what is done stays done; run it again to go on")
-            }
-            ErrorKind::Corrupt => Self::machine(text).hint(
-                "`mstore store verify` tells everything that is damaged, and with --repair forgets it, so that `mstore realise` builds it anew",
-            ),
-            ErrorKind::NoSpace => Self::machine(text).hint(no_space_hint(&e)),
-            ErrorKind::Owner => Self::machine(text).hint(
-                "files of other owners need ranges of ids: as root, run `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER` and install newuidmap (package uidmap)",
-            ),
-            // Trees come and go; an object within one is there as long as the tree is.
-            ErrorKind::Missing if !matches!(e, StoreError::Missing { what: "tree", .. }) => {
-                Self::machine(text).hint(
-                    "`mstore store verify` tells everything that is missing, and with --repair fetches or forgets it",
-                )
-            }
-            _ => match e {
-                StoreError::Database { .. } => Self::machine(text).hint(
-                    "`mstore store verify` tells whether the database is damaged, and with --repair writes it anew",
-                ),
-                StoreError::NewerFormat { .. } => Self::machine(text)
-                    .hint("use the release of mstore that made it, or a later one, or another store: --store DIR"),
-                StoreError::ReadOnly { .. } => Self::machine(text).hint(READ_ONLY),
-                // The store's own; other files may be somebody else's.
-                StoreError::Io {
-                    action: "write to the database",
-                    ..
-                } => Self::machine(text).hint(READ_ONLY),
-                StoreError::LostFormat { .. } => Self::machine(text).hint(
-                    "`mstore store verify --repair` writes it anew if the database is sound; nothing else of the store is touched",
-                ),
-                StoreError::NotAStore { .. } => Self::machine(text)
-                    .hint("give the folder of a store, or one that is empty or absent: --store DIR"),
-                StoreError::Unreadable { .. } => Self::machine(text).hint(
-                    "the disk may be failing: save what you can; `mstore store verify` tells what is affected, and with --repair gets it again or forgets it",
-                ),
-                _ => Self::machine(text),
-            },
-        }
-    }
-}
-
-impl From<PlanError> for Failure {
-    fn from(e: PlanError) -> Self {
-        match &e {
-            PlanError::Spec(spec) => Self::rendered(spec.render(super::output::stderr_colour())),
-            PlanError::Lock(lock) => lock_failure(lock),
-            PlanError::Facts(_) => Self::machine(chain(&e)),
-            PlanError::AbsentPin { .. } => Self::with_help(MACHINE, chain(&e)),
-            _ => Self::with_help(USAGE, chain(&e)),
-        }
-    }
-}
-
-fn lock_failure(e: &LockError) -> Failure {
-    match e {
-        LockError::Load(spec) => Failure::rendered(spec.render(super::output::stderr_colour())),
-        LockError::Io { .. } => Failure::machine(chain(e)),
-        _ => Failure::with_help(USAGE, chain(e)),
-    }
-}
-
-impl From<LockError> for Failure {
-    fn from(e: LockError) -> Self {
-        lock_failure(&e)
-    }
-}
-
-impl From<FactsError> for Failure {
-    fn from(e: FactsError) -> Self {
-        Self::machine(chain(&e))
-    }
-}
-
-impl From<WalkError> for Failure {
-    fn from(e: WalkError) -> Self {
-        match e {
-            WalkError::Facts(e) => e.into(),
-            WalkError::NoRoot { .. } => Self::usage(e),
-        }
-    }
-}
-
-impl From<ConfigError> for Failure {
-    fn from(e: ConfigError) -> Self {
-        let colour = super::output::stderr_colour();
-        match e {
-            ConfigError::Load(errors) => Self::rendered(errors.render(colour)),
-            ConfigError::Eval(error) => Self::rendered(error.diagnostic.render(colour)),
-            other => Self::usage(other),
-        }
-    }
-}
-
-impl From<GitError> for Failure {
-    fn from(e: GitError) -> Self {
-        Self::usage(chain(&e))
-    }
-}
-
-impl From<Infrastructure> for Failure {
-    fn from(e: Infrastructure) -> Self {
-        Self::machine(chain(&e))
-    }
-}
-
-impl From<StepLogError> for Failure {
-    fn from(e: StepLogError) -> Self {
-        Self::machine(chain(&e))
-    }
-}
-
-impl From<SeedError> for Failure {
-    fn from(e: SeedError) -> Self {
-        let failure = Self::with_help(MACHINE, chain(&e));
-        match e {
-            SeedError::Unreadable { .. } => {
-                failure.hint("run `mstore seed host` as root once, or make them readable")
-            }
-            _ => failure,
-        }
-    }
 }

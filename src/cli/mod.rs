@@ -8,19 +8,23 @@ macro_rules! tell {
     ($($part:tt)*) => { $crate::cli::output::tell(&format!($($part)*)) };
 }
 
+mod args;
+mod blame;
 mod caches;
 mod commands;
 mod context;
 mod definitions;
 mod failure;
 mod guess;
-mod object;
+mod imports;
 mod output;
 mod progress;
 mod provide;
 mod refetch;
+mod repack;
 mod signals;
-mod step;
+mod spec;
+mod text;
 mod transfer;
 mod whole_file;
 
@@ -72,7 +76,7 @@ pub struct GlobalArgs {
     /// Define an element, replacing the entry file's definition: NAME=VALUE
     #[arg(short = 'D', long = "define", global = true, value_name = "NAME=VALUE")]
     define: Vec<String>,
-    /// As an ordinary user, use no id but one's own, even where there are more
+    /// Map only your own uid and gid, even if subordinate ranges exist
     #[arg(long, global = true, hide_short_help = true)]
     single_id: bool,
     /// Use colours: auto, always or never

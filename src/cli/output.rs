@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::Failure;
+use crate::project::clock;
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -97,7 +98,7 @@ pub fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
 pub fn bytes(data: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(data).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Failure::broken_pipe()),
         Err(e) => Err(Failure::machine(format!("cannot write to stdout: {e}"))),
         Ok(()) => Ok(()),
     }
@@ -166,7 +167,7 @@ pub fn time(seconds: i64) -> String {
     let of_day = seconds.rem_euclid(86_400);
     format!(
         "{} {:02}:{:02}:{:02}",
-        crate::cli::provide::date(seconds),
+        clock::date(seconds),
         of_day / 3600,
         of_day / 60 % 60,
         of_day % 60

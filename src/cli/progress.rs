@@ -1,11 +1,13 @@
 //! Shows how a run is getting on: live lines on a terminal, plain lines elsewhere.
 
-use super::output::{self, Style};
-use crate::schedule::{Event, NodeEnd, Observer};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::output::{self, Style};
+use crate::schedule::{Event, NodeEnd, Observer};
 
 /// What the display knows about a node that is being built.
 struct Running {

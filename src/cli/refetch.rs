@@ -34,6 +34,7 @@ impl Before {
         store: &Store,
         caches: &Caches,
         report: &mut VerifyReport,
+        stop: &Stop,
         quiet: bool,
     ) -> Result<Vec<TreeHash>, Failure> {
         let mut lost = self.realisations;
@@ -48,7 +49,6 @@ impl Before {
         if wanted.is_empty() || caches.is_empty() {
             return Ok(Vec::new());
         }
-        let stop = Stop::install()?;
         let bar = Bar::new(quiet);
         // A tree is its hash: whoever has it, it is the one that was here.
         let facts = Substitute::new(

@@ -7,68 +7,30 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mstore_store::Store;
 use mstore_store::transfer::cache::{CacheReader, Fetch, FolderFetch};
 use mstore_store::transfer::{Progress, ReceiveOptions, TransferError};
-use mstore_store::{OpenOptions, Store};
 
 use super::context::Context;
 use super::{Failure, output};
 use crate::config::Config;
+use crate::project::open::Folder;
+use crate::project::{Access, open_store};
 use crate::share::address::SshAddress;
 use crate::share::cache::CachePeer;
 #[cfg(feature = "http")]
 use crate::share::http_client::{HttpFetch, HttpOptions};
-use crate::share::parcel::ParcelError;
 use crate::share::ssh::{self, SshOptions, SshPeer};
 use crate::share::trust::KeyError;
-use crate::share::{LocalPeer, Peer, PublicKey, Remote, RemoteError, SecretKey, Trust};
+use crate::share::{LocalPeer, Peer, PublicKey, Remote, SecretKey, Trust};
 
 /// How often plain progress lines are printed where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-impl From<TransferError> for Failure {
-    fn from(error: TransferError) -> Self {
-        match error {
-            TransferError::Store(error) => error.into(),
-            TransferError::Cancelled => {
-                Failure::interrupted().hint("what arrived is kept; run it again to go on")
-            }
-            error => Failure::machine(error),
-        }
-    }
-}
-
-impl From<ParcelError> for Failure {
-    fn from(error: ParcelError) -> Self {
-        match error {
-            ParcelError::Store(error) => error.into(),
-            ParcelError::Facts(error) => error.into(),
-        }
-    }
-}
-
-impl From<RemoteError> for Failure {
-    fn from(error: RemoteError) -> Self {
-        Failure::usage(error)
-    }
-}
-
-impl From<KeyError> for Failure {
-    fn from(error: KeyError) -> Self {
-        match error {
-            KeyError::Io { .. } => Failure::machine(error),
-            KeyError::Exists(_) => {
-                Failure::usage(error).hint("give another name, or another file with --out")
-            }
-            _ => Failure::usage(error),
-        }
-    }
-}
-
 /// Options of reaching other places.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct ReachArgs {
-    /// How many connections to use at a time
+    /// Connections to use at a time
     #[arg(short, long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32))]
     pub jobs: u8,
     /// Program to run as ssh, with its options [default: $MSTORE_SSH, else ssh]
@@ -85,54 +47,11 @@ pub struct ReachArgs {
     pub timeout: u32,
 }
 
-/// What a folder is.
-pub enum Folder {
-    /// A store.
-    Store,
-    /// A binary cache.
-    Cache,
-    /// Nothing yet.
-    Empty,
-}
-
-/// Looks what a folder is.
-pub fn look(path: &Path) -> Result<Folder, Failure> {
-    if path.join("format").is_file() {
-        return Ok(Folder::Store);
-    }
-    if path.join("mstore-cache").is_file() {
-        return Ok(Folder::Cache);
-    }
-    match std::fs::read_dir(path).map(|mut list| list.next().is_none()) {
-        Ok(true) => Ok(Folder::Empty),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Folder::Empty),
-        Ok(false) => Err(Failure::usage(format!(
-            "{} is neither a store nor a cache",
-            path.display()
-        ))
-        .hint("give the folder of a store or of a cache, or one that is empty or absent")),
-        Err(e) => Err(Failure::machine(format!(
-            "cannot read {}: {e}",
-            path.display()
-        ))),
-    }
-}
-
-/// Opens a folder's store to read from it.
-pub fn open_store_to_read(path: &Path) -> Result<Store, Failure> {
-    let writable = rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
-    let options = OpenOptions {
-        create: false,
-        read_only: !writable,
-    };
-    Ok(Store::open(path, &options)?)
-}
-
 /// Opens a place to copy from; `store` has room for temporary files.
 pub fn open(remote: &Remote, reach: &ReachArgs, store: &Store) -> Result<Arc<dyn Peer>, Failure> {
     match remote {
-        Remote::Folder(path) => match look(path)? {
-            Folder::Store => Ok(Arc::new(LocalPeer::new(&open_store_to_read(path)?)?)),
+        Remote::Folder(path) => match Folder::of(path)? {
+            Folder::Store => Ok(Arc::new(LocalPeer::new(&open_store(path, Access::Read)?)?)),
             Folder::Cache => Ok(Arc::new(folder_cache(path, reach.jobs.into(), store)?)),
             Folder::Empty => Err(Failure::usage(format!(
                 "{}: there is no store and no cache",

@@ -1,8 +1,10 @@
 //! `mstore completions`
 
-use crate::cli::{Cli, Failure, output};
-use clap::CommandFactory;
 use std::process::ExitCode;
+
+use clap::CommandFactory;
+
+use crate::cli::{Cli, Failure, output};
 
 /// Print a completion script
 #[derive(clap::Args)]

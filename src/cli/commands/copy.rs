@@ -10,14 +10,17 @@ use std::time::Instant;
 use mstore_store::transfer::{Progress, Received, TransferError};
 use mstore_store::{OpenOptions, RealisationKind, Store, TreeHash};
 
-use crate::cli::context::{Context, Session};
+use crate::cli::Failure;
+use crate::cli::context::Context;
 use crate::cli::output;
 use crate::cli::output::plural;
-use crate::cli::signals::Stop;
-use crate::cli::transfer::{self, Bar, Folder, ReachArgs, TrustArgs};
-use crate::cli::{Failure, object, provide};
+use crate::cli::transfer::{self, Bar, ReachArgs, TrustArgs};
 use crate::drv::derivation::Source;
 use crate::plan::{Graph, Pins, Staleness};
+use crate::project::Access;
+use crate::project::Project;
+use crate::project::find;
+use crate::project::open::Folder;
 use crate::share::parcel::Recorder;
 use crate::share::wire::Push;
 use crate::share::{LocalPeer, Parcel, Peer, Remote, Substitute, Trust};
@@ -155,17 +158,17 @@ fn copy_to(context: &Context, args: &Args, to: &Remote) -> Result<Done, Failure>
     let key = transfer::signing_key(&config, args.sign.as_deref())?;
     let what = args.what.iter().cloned();
     let (beginnings, names): (Vec<String>, Vec<String>) =
-        what.partition(|name| object::is_prefix(name));
+        what.partition(|name| find::is_prefix(name));
     let mut parcel = Parcel::default();
     let store = if names.is_empty() {
-        context.store_to_read()?
+        context.store(Access::Read)?
     } else {
-        let session = Session::to_read(context)?;
-        pack_targets(&session, &names, args, &mut parcel)?;
-        session.store
+        let project = context.project(Access::ReadIfPresent)?;
+        pack_targets(&project, &names, args, &mut parcel)?;
+        project.store
     };
     for beginning in &beginnings {
-        parcel.trees.insert(object::one_tree(&store, beginning)?);
+        parcel.trees.insert(find::one_tree(&store, beginning)?);
     }
     if args.all {
         pack_all(&store, &mut parcel)?;
@@ -176,7 +179,7 @@ fn copy_to(context: &Context, args: &Args, to: &Remote) -> Result<Done, Failure>
     {
         parcel.sign(&store, key)?;
     }
-    let stop = Stop::install()?;
+    let stop = context.stop()?;
     let bar = Bar::new(args.quiet || args.json);
     let trees: Vec<TreeHash> = parcel.trees.iter().copied().collect();
     let peer = LocalPeer::new(&store)?;
@@ -188,7 +191,7 @@ fn copy_to(context: &Context, args: &Args, to: &Remote) -> Result<Done, Failure>
         }
     }
     let sum = match to {
-        Remote::Folder(path) => match (transfer::look(path)?, args.cache) {
+        Remote::Folder(path) => match (Folder::of(path)?, args.cache) {
             (Folder::Store, true) => {
                 return Err(Failure::usage(format!("{} is a store", path.display())));
             }
@@ -197,7 +200,7 @@ fn copy_to(context: &Context, args: &Args, to: &Remote) -> Result<Done, Failure>
                     create: !args.dry_run,
                     read_only: false,
                 };
-                if args.dry_run && matches!(transfer::look(path)?, Folder::Empty) {
+                if args.dry_run && matches!(Folder::of(path)?, Folder::Empty) {
                     return Err(Failure::usage(format!(
                         "{}: there is no store yet; everything would be copied",
                         path.display()
@@ -303,16 +306,16 @@ pub fn settle(
 }
 
 fn pack_targets(
-    session: &Session,
+    project: &Project,
     names: &[String],
     args: &Args,
     parcel: &mut Parcel,
 ) -> Result<(), Failure> {
-    let recorder = Recorder::new(&session.facts);
-    let recipes = session.recipes(&session.targets(names)?)?;
-    let graph = Graph::build(&recipes, &session.lock, &recorder, Pins::Optional)?;
+    let recorder = Recorder::new(&project.facts);
+    let recipes = project.recipes(&project.targets(names)?)?;
+    let graph = Graph::build(&recipes, &project.lock, &recorder, Pins::Optional)?;
     let staleness = Staleness::walk(&graph, &recorder, &mut ())?;
-    parcel.add_graph(&session.store, &staleness, &recorder)?;
+    parcel.add_graph(&project.store, &staleness, &recorder)?;
     for target in graph.requested() {
         let Some(tree) = staleness.target_tree(target, &recorder)? else {
             return Err(
@@ -328,9 +331,9 @@ fn pack_targets(
             Source::Tree(tree) => Some(tree),
             _ => None,
         });
-        let lock = session.lock.pins().map(|(_, _, pin)| pin.tree);
+        let lock = project.lock.pins().map(|(_, _, pin)| pin.tree);
         for tree in pinned.chain(lock) {
-            if session.store.has_tree(tree)? {
+            if project.store.has_tree(tree)? {
                 parcel.trees.insert(tree);
             }
         }
@@ -338,7 +341,7 @@ fn pack_targets(
     if args.steps {
         for node in 0..graph.nodes().len() {
             if let Some(tree) = staleness.state(node).tree()
-                && session.store.has_tree(tree)?
+                && project.store.has_tree(tree)?
             {
                 parcel.trees.insert(tree);
             }
@@ -375,19 +378,19 @@ fn copy_from(context: &Context, args: &Args, from: &Remote) -> Result<Done, Fail
         transfer::trust(&config, &args.trust)?
     };
     let (hashes, names) = split(&args.what);
-    let stop = Stop::install()?;
+    let stop = context.stop()?;
     let bar = Bar::new(args.quiet || args.json);
     let mut trees = hashes;
     let mut facts = 0;
-    let (store, session) = if names.is_empty() {
-        (context.store()?, None)
+    let (store, project) = if names.is_empty() {
+        (context.store(Access::Change)?, None)
     } else {
-        let session = Session::open(context)?;
-        (session.store.clone(), Some(session))
+        let project = context.project(Access::Change)?;
+        (project.store.clone(), Some(project))
     };
     let peer = transfer::open(from, &args.reach, &store)?;
-    if let Some(session) = &session {
-        let found = find_targets(session, &names, args, peer.clone(), trust, &bar)?;
+    if let Some(project) = &project {
+        let found = find_targets(project, &names, args, peer.clone(), trust, &bar)?;
         facts = found.1;
         trees.extend(found.0);
     }
@@ -424,7 +427,7 @@ fn copy_from(context: &Context, args: &Args, from: &Remote) -> Result<Done, Fail
 
 /// Takes over what the other end knows of some targets, and finds their trees.
 fn find_targets(
-    session: &Session,
+    project: &Project,
     names: &[String],
     args: &Args,
     peer: Arc<dyn Peer>,
@@ -436,8 +439,8 @@ fn find_targets(
     let empty = trust.is_empty();
     let notices = std::sync::Mutex::new(Vec::new());
     let facts = Substitute::new(
-        session.facts.clone(),
-        session.store.clone(),
+        project.facts.clone(),
+        project.store.clone(),
         vec![(name.clone(), Box::new(opener))],
         trust,
         args.dry_run,
@@ -446,8 +449,8 @@ fn find_targets(
             notices.push(text.to_owned());
         },
     );
-    let recipes = session.recipes(&session.targets(names)?)?;
-    let graph = Graph::build(&recipes, &session.lock, &&facts, Pins::Optional)?;
+    let recipes = project.recipes(&project.targets(names)?)?;
+    let graph = Graph::build(&recipes, &project.lock, &&facts, Pins::Optional)?;
     facts.prepare(&graph)?;
     let staleness = Staleness::walk(&graph, &&facts, &mut ())?;
     let mut found = BTreeMap::new();
@@ -488,7 +491,7 @@ fn find_targets(
         }
     }
     if !args.dry_run {
-        provide::keep_pins(session)?;
+        project.keep_pins()?;
     }
     Ok((trees, facts.taken().len()))
 }

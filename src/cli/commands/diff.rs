@@ -4,14 +4,17 @@ use std::process::ExitCode;
 
 use mstore_lang::Files;
 
-use crate::cli::commands::show::split;
-use crate::cli::context::{Context, Session, current_dir};
-use crate::cli::object::Found;
-use crate::cli::{Failure, object, output, step};
+use crate::cli::args::target_and_step;
+use crate::cli::context::{Context, current_dir};
+use crate::cli::{Failure, output};
 use crate::drv::tree_changes;
 use crate::plan::{
     Distribution, GitFiles, Graph, Lock, OneStep, Pairing, Pins, TargetId, diff, diff_steps,
 };
+use crate::project::Access;
+use crate::project::Project;
+use crate::project::find::Found;
+use crate::project::find::Wants;
 
 /// Compare derivations
 #[derive(clap::Args)]
@@ -37,7 +40,7 @@ pub struct Args {
 
 /// Runs the command. Exits with 1 when something differs.
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
-    let session = Session::to_read(context)?;
+    let project = context.project(Access::ReadIfPresent)?;
     let result = match &args.from {
         None => {
             let [a, b] = args.targets.as_slice() else {
@@ -45,18 +48,18 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
                     .hint("mstore diff stage3-corei7 stage3-amd64-k8")
                     .hint("to see what a change of the specifications rebuilds: mstore diff --from HEAD"));
             };
-            match (step::hash(&session, a)?, step::hash(&session, b)?) {
+            match (project.hash(a, Wants::Step)?, project.hash(b, Wants::Step)?) {
                 (None, None) => {
                     let one =
-                        |name: &String| session.graph(std::slice::from_ref(name), Pins::Optional);
-                    diff(&one(a)?, &one(b)?, Pairing::ByClass, &session.facts)?
+                        |name: &String| project.graph(std::slice::from_ref(name), Pins::Optional);
+                    diff(&one(a)?, &one(b)?, Pairing::ByClass, &project.facts)?
                 }
-                (x, y) if x.iter().chain(&y).any(step::is_tree) => {
-                    return trees(context, &session, a, b, &args);
+                (x, y) if x.iter().chain(&y).any(Found::is_tree) => {
+                    return trees(context, &project, a, b, &args);
                 }
                 (x, y) => {
-                    let (x, y) = steps(&session, (a, x), (b, y))?;
-                    diff_steps(&x, &y, &session.facts)?
+                    let (x, y) = steps(&project, (a, x), (b, y))?;
+                    diff_steps(&x, &y, &project.facts)?
                 }
             }
         }
@@ -64,21 +67,21 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             let mut names = Vec::with_capacity(args.targets.len());
             for name in &args.targets {
                 // The same target in both revisions, whatever its derivation is in the other.
-                names.push(match session.hash(name, object::DERIVATION)? {
-                    Some(found) => split(&found.of).0.to_owned(),
+                names.push(match project.hash(name, Wants::Derivation)? {
+                    Some(found) => target_and_step(&found.of).0.to_owned(),
                     None => name.clone(),
                 });
             }
-            let old = revision(context, &session, from, &names)?;
+            let old = revision(context, &project, from, &names)?;
             let new = match &args.to {
-                Some(to) => revision(context, &session, to, &names)?,
+                Some(to) => revision(context, &project, to, &names)?,
                 None => {
-                    let ids = chosen(&session.distribution, &names)?;
-                    let recipes = session.recipes(&ids)?;
-                    Graph::build(&recipes, &session.lock, &session.facts, Pins::Optional)?
+                    let ids = chosen(&project.distribution, &names)?;
+                    let recipes = project.recipes(&ids)?;
+                    Graph::build(&recipes, &project.lock, &project.facts, Pins::Optional)?
                 }
             };
-            diff(&old, &new, Pairing::ByName, &session.facts)?
+            diff(&old, &new, Pairing::ByName, &project.facts)?
         }
     };
     if args.json {
@@ -98,12 +101,12 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
 /// The two steps of a comparison in which at least one is named by a hash. A target stands for its step
 /// of the same name.
 fn steps(
-    session: &Session,
+    project: &Project,
     (a, x): (&str, Option<Found>),
     (b, y): (&str, Option<Found>),
 ) -> Result<(OneStep, OneStep), Failure> {
     let by_hash = |found: &Option<Found>| match found {
-        Some(found) => step::known(session, found).map(|known| Some(known.step)),
+        Some(found) => project.known_step(found).map(|known| Some(known.step)),
         None => Ok(None),
     };
     let (x, y) = (by_hash(&x)?, by_hash(&y)?);
@@ -112,9 +115,11 @@ fn steps(
         Some(name.split_once(':')?.1.to_owned())
     };
     let named = |word: &str, other: &Option<OneStep>| {
-        let (target, step) = split(word);
+        let (target, step) = target_and_step(word);
         let step = step.map(str::to_owned).or_else(|| like(other));
-        step::of_target(session, target, step.as_deref()).map(|known| known.step)
+        project
+            .step_of_target(target, step.as_deref())
+            .map(|known| known.step)
     };
     Ok(match (x, y) {
         (Some(x), Some(y)) => (x, y),
@@ -136,14 +141,14 @@ fn steps(
 /// Compares two trees, path by path.
 fn trees(
     context: &Context,
-    session: &Session,
+    project: &Project,
     a: &str,
     b: &str,
     args: &Args,
 ) -> Result<ExitCode, Failure> {
-    let [a, b] = [a, b].map(|word| object::tree(context, &session.store, word));
+    let [a, b] = [a, b].map(|word| context.tree(&project.store, word));
     let (a, b) = (a?.tree, b?.tree);
-    let changes = tree_changes(&session.store, a, b, usize::MAX)?;
+    let changes = tree_changes(&project.store, a, b, usize::MAX)?;
     if args.json {
         output::json_pretty(&serde_json::json!({
             "old": a.to_string(),
@@ -176,27 +181,27 @@ fn chosen(distribution: &Distribution, names: &[String]) -> Result<Vec<TargetId>
 
 fn revision(
     context: &Context,
-    session: &Session,
+    project: &Project,
     revision: &str,
     names: &[String],
 ) -> Result<Graph, Failure> {
-    if session.distribution.is_builtin() {
+    if project.distribution.is_builtin() {
         return Err(
             Failure::usage("the built-in specifications have no revisions")
                 .hint("run it beside your metro.conf, or name it with --file"),
         );
     }
-    let entry = session.distribution.entry().to_owned();
+    let entry = project.distribution.entry().to_owned();
     let folder = entry
         .parent()
         .map_or_else(current_dir, |p| Ok(p.to_owned()))?;
     let files = GitFiles::open(&folder, revision)?;
-    let lock_path = session.distribution.lock_path(session.store.path());
+    let lock_path = project.lock_path();
     // The lock file of that revision, where it is kept there; else today's.
     let lock = if files.is_file(&lock_path).unwrap_or(false) {
         Lock::read(&files, &lock_path)?
     } else {
-        session.lock.clone()
+        project.lock.clone()
     };
     let distribution =
         Distribution::with_files(Box::new(files), entry, context.definitions().to_vec())?;
@@ -204,7 +209,7 @@ fn revision(
     Ok(Graph::build(
         &recipes,
         &lock,
-        &session.facts,
+        &project.facts,
         Pins::Optional,
     )?)
 }

@@ -1,18 +1,15 @@
 //! `mstore eval`
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use mstore_lang::{Diagnostic, DiskFiles, EvalError, Lines, LoadErrors, Spec, Value};
+use mstore_lang::{EvalError, Lines, Spec, Value};
 use serde::{Serialize, Serializer};
 
-use crate::cli::context::{Context, current_dir};
+use crate::cli::Failure;
+use crate::cli::context::Context;
 use crate::cli::output;
-use crate::cli::{Failure, definitions};
-use crate::plan::distribution::ENTRY_NAME;
-use crate::plan::embedded::BUILTIN_ENTRY;
-use crate::plan::{Lock, SpecFiles};
+use crate::cli::spec::{self, ErrorLine};
 
 /// Evaluate specifications and print their elements
 #[derive(clap::Args)]
@@ -54,100 +51,14 @@ fn each_line<S: Serializer>(lines: &Lines, to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(lines)
 }
 
-#[derive(Serialize)]
-pub(super) struct ErrorLine {
-    class: &'static str,
-    message: String,
-    file: Option<String>,
-    line: Option<usize>,
-}
-
-impl From<&Diagnostic> for ErrorLine {
-    fn from(diagnostic: &Diagnostic) -> Self {
-        ErrorLine {
-            class: diagnostic.class.as_str(),
-            message: diagnostic.message.clone(),
-            file: diagnostic.path().map(|p| p.display().to_string()),
-            line: diagnostic.line(),
-        }
-    }
-}
-
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     if let Some(name) = &args.target {
-        return target(context, name, |spec| print(spec, &args));
+        return spec::of_target(context, name, |spec| print(spec, &args));
     }
-    match load(context, &args.definitions)? {
+    match spec::load(context, &args.definitions)? {
         Ok(spec) => print(&spec, &args),
-        Err(errors) => load_failed(&errors, context, args.json),
-    }
-}
-
-/// Does something with the settings of a target.
-pub fn target<T>(
-    context: &Context,
-    name: &str,
-    with: impl FnOnce(&Spec) -> Result<T, Failure>,
-) -> Result<T, Failure> {
-    let distribution = context.distribution()?;
-    let store = context.store_path()?;
-    let lock = Lock::read(distribution.files(), &distribution.lock_path(&store))?;
-    let ids = distribution.expand(&[name])?;
-    let [id] = ids.as_slice() else {
-        return Err(Failure::usage(format!("`{name}` names several targets")));
-    };
-    let elements = distribution.elements(id, &lock)?;
-    with(elements.spec())
-}
-
-/// Loads the specification in effect with definitions from the command line.
-pub fn load(context: &Context, words: &[String]) -> Result<Result<Spec, LoadErrors>, Failure> {
-    let (files, entry) = specification(context)?;
-    let mut all = context.definitions().to_vec();
-    all.extend(definitions::parse(words)?);
-    Ok(Spec::load(&files, &entry, &all))
-}
-
-/// The files and the entry file in effect.
-pub fn specification(context: &Context) -> Result<(SpecFiles, PathBuf), Failure> {
-    let cwd = current_dir()?;
-    let entry = match context.entry() {
-        // As other commands take a folder.
-        Some(file) if cwd.join(file).join(ENTRY_NAME).is_file() => cwd.join(file).join(ENTRY_NAME),
-        Some(file) => cwd.join(file),
-        None => {
-            let here = cwd.join(ENTRY_NAME);
-            if here.exists() {
-                here
-            } else {
-                PathBuf::from(BUILTIN_ENTRY)
-            }
-        }
-    };
-    let shadow = entry
-        .parent()
-        .map(|dir| dir.join(crate::plan::distribution::SHADOW_NAME));
-    let shadow = shadow.filter(|_| entry != Path::new(BUILTIN_ENTRY));
-    Ok((SpecFiles::new(Box::new(DiskFiles), shadow), entry))
-}
-
-/// Reports that nothing could be loaded.
-pub(super) fn load_failed(
-    errors: &LoadErrors,
-    context: &Context,
-    json: bool,
-) -> Result<ExitCode, Failure> {
-    if json {
-        let line = errors.first().map(ErrorLine::from);
-        output::json(&serde_json::json!({ "load_error": line }))?;
-        return Ok(ExitCode::from(crate::cli::failure::USAGE));
-    }
-    let failure = Failure::rendered(errors.render(output::stderr_colour()));
-    if context.entry().is_some_and(|entry| !entry.exists()) {
-        Err(failure.hint("write it, or leave out --file to use the standard specs"))
-    } else {
-        Err(failure)
+        Err(errors) => spec::load_failed(errors, context, args.json),
     }
 }
 
@@ -158,9 +69,9 @@ fn print(spec: &Spec, args: &Args) -> Result<ExitCode, Failure> {
                 output::line(value.to_text())?;
                 Ok(ExitCode::SUCCESS)
             }
-            Err(e) => Err(Failure::rendered(
-                e.diagnostic.render(output::stderr_colour()),
-            )),
+            Err(e) => Err(Failure::diagnostics(move |colour| {
+                e.diagnostic.render(colour)
+            })),
         };
     }
     let mut found = spec.evaluate_all();

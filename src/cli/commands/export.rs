@@ -13,12 +13,10 @@ use mstore_store::{
 };
 
 use crate::build::host;
-use crate::cli::context::{Context, Session};
-use crate::cli::object::Named;
-use crate::cli::signals::Stop;
+use crate::cli::context::Context;
 use crate::cli::whole_file::{Destination, WholeFile};
-use crate::cli::{Failure, object, output};
-use crate::plan::{Pins, Staleness};
+use crate::cli::{Failure, output};
+use crate::project::Access;
 
 /// Write a target or tree to an archive, an image or a folder
 #[derive(clap::Args)]
@@ -31,7 +29,7 @@ pub struct Args {
     /// version with .tar.xz, or with the end that goes with --format]
     #[arg(value_name = "FILE", conflicts_with = "output")]
     archive: Option<PathBuf>,
-    /// The same
+    /// Same as FILE
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// The form, whatever the file's name
@@ -165,17 +163,17 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     };
     if image.is_some() {
         // These tools read a plain copy of the tree, with its owners.
-        context.enter().map_err(Failure::machine)?;
+        context.enter()?;
     }
-    let store = context.store_to_ask()?;
-    let found = object::tree(context, &store, &args.what)?;
+    let store = context.store(Access::ReadIfPresent)?;
+    let found = context.tree(&store, &args.what)?;
     let file = named.unwrap_or_else(|| format!("{}.{}", found.name, format.suffix()).into());
     if file == Path::new("-") && format.compression().is_none() {
         return Err(Failure::usage("an image cannot go to standard output"));
     }
     if let Some(compression) = format.compression() {
         let compression = levelled(compression, args.level)?;
-        return archive(&store, found.tree, &file, compression);
+        return archive(context, &store, found.tree, &file, compression);
     }
     if let Some(kind) = image {
         if args.level.is_some() {
@@ -191,7 +189,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             .hint("write it to a file, and copy that"));
         };
         let options = ImageOptions {
-            stop: Some(Stop::install()?.stopped),
+            stop: Some(context.stop()?.stopped.clone()),
             ..ImageOptions::new(kind)
         };
         store
@@ -213,7 +211,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let options = OciOptions {
         compression: levelled(layer, args.level)?,
         tag: Some(args.tag),
-        stop: Some(Stop::install()?.stopped),
+        stop: Some(context.stop()?.stopped.clone()),
         ..OciOptions::for_machine(&machine)
     };
     let image = store
@@ -240,15 +238,15 @@ fn unfinished(error: StoreError) -> Failure {
 
 fn folder(context: &Context, what: &str, to: &Path, mode: Mode) -> Result<ExitCode, Failure> {
     // Files of many owners are written.
-    context.enter().map_err(Failure::machine)?;
-    let store = context.store_to_ask()?;
-    let tree = object::tree(context, &store, what)?.tree;
+    context.enter()?;
+    let store = context.store(Access::ReadIfPresent)?;
+    let tree = context.tree(&store, what)?.tree;
     let how = match mode {
         Mode::Copy => Placing::Copy,
         Mode::Reflink => Placing::Reflink,
         Mode::Link => Placing::Link,
     };
-    let stop = Stop::install()?.stopped;
+    let stop = context.stop()?.stopped.clone();
     let placed = store
         .place_until(tree, to, how, Some(&stop))
         .map_err(unfinished)?;
@@ -263,6 +261,7 @@ fn folder(context: &Context, what: &str, to: &Path, mode: Mode) -> Result<ExitCo
 }
 
 fn archive(
+    context: &Context,
     store: &Store,
     tree: TreeHash,
     file: &Path,
@@ -307,7 +306,7 @@ fn archive(
     // A file without a name goes with the process, so that a signal may end that at once.
     let stop = match whole.is_nameless() {
         true => None,
-        false => Some(Stop::install()?.stopped),
+        false => Some(context.stop()?.stopped.clone()),
     };
     let mut out = BufWriter::new(Watched {
         inner: whole.file(),
@@ -361,29 +360,6 @@ impl<W: Write> Write for Watched<'_, W> {
     fn flush(&mut self) -> io::Result<()> {
         let result = self.inner.flush();
         self.note(result)
-    }
-}
-
-/// The tree of a target that is built, and a name for its archive.
-pub fn target(session: &Session, what: &str) -> Result<Named, Failure> {
-    let graph = session.graph(&[what.to_owned()], Pins::Optional)?;
-    let staleness = Staleness::walk(&graph, &session.facts, &mut ())?;
-    let mut requested = graph.requested();
-    let (Some(target), None) = (requested.next(), requested.next()) else {
-        return Err(Failure::usage(format!(
-            "`{what}` names several targets; one is expected"
-        )));
-    };
-    match staleness.target_tree(target, &session.facts)? {
-        Some(tree) => Ok(Named {
-            tree,
-            name: format!("{}-{}", target.name.replace('/', "-"), target.version),
-            platform: Some(target.platform.clone()),
-        }),
-        None => Err(
-            Failure::usage(format!("{what} is not built, or not up to date"))
-                .hint(format!("build it first: mstore realise {what}")),
-        ),
     }
 }
 

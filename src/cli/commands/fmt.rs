@@ -2,17 +2,19 @@
 
 mod replace;
 
-use crate::cli::context::Context;
-use crate::cli::{Failure, failure, output};
-use crate::plan::distribution::ENTRY_NAME;
-use mstore_lang::fmt::{Formatted, format_file, unified};
-use mstore_lang::syntax::File;
-use mstore_lang::{Diagnostic, DiskFiles, Files, Limits};
-use replace::Original;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+
+use mstore_lang::fmt::{Formatted, format_file, unified};
+use mstore_lang::syntax::File;
+use mstore_lang::{Diagnostic, DiskFiles, Files, Limits};
+use replace::Original;
+
+use crate::cli::context::Context;
+use crate::cli::{Failure, failure, output};
+use crate::plan::distribution::ENTRY_NAME;
 
 /// Put specification files into canonical layout
 ///
@@ -175,14 +177,13 @@ impl Job<'_> {
     fn format(&mut self, path: &Path, bytes: Vec<u8>) -> Option<(String, Formatted)> {
         let file = Arc::new(File::parse_bytes(path.to_owned(), bytes, 100));
         if !file.errors.is_empty() {
-            let colour = output::stderr_colour();
-            let text: Vec<String> = Diagnostic::of_syntax(&file)
-                .iter()
-                .map(|diagnostic| diagnostic.render(colour))
-                .collect();
+            let errors = Diagnostic::of_syntax(&file);
+            let render = move |colour| {
+                let text = errors.iter().map(|diagnostic| diagnostic.render(colour));
+                text.collect::<Vec<_>>().join("\n")
+            };
             self.failed(
-                Failure::rendered(text.join("\n"))
-                    .hint(format!("{} is left as it is", path.display())),
+                Failure::diagnostics(render).hint(format!("{} is left as it is", path.display())),
             );
             return None;
         }

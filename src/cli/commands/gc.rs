@@ -2,35 +2,27 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
 
-use mstore_lang::DiskFiles;
 use mstore_store::transfer::Fact;
 use mstore_store::transfer::cache::{self, CACHE_FILE, CachePolicy};
-use mstore_store::{
-    GcPolicy, GcReport, Gone, RealisationKind, RegisteredPin, Store, StoreError, Why,
-};
+use mstore_store::{GcReport, Gone};
 
-use crate::cli::context::{Context, Session};
+use crate::cli::args::RetentionArgs;
+use crate::cli::context::Context;
 use crate::cli::output::plural;
 use crate::cli::output::{self, Style};
-use crate::cli::provide::Pinned;
-use crate::cli::signals::Stop;
-use crate::cli::{Failure, object, provide};
+use crate::cli::text::reason;
+use crate::cli::{Failure, repack};
 use crate::config;
 use crate::drv::Resolved;
-use crate::plan::Lock;
-use crate::plan::name::glob;
-
-const DAY: i64 = 86_400;
-/// Caches of unchanged files go when nobody used them for so many days.
-const CACHE_DAYS: i64 = 60;
+use crate::project::Access;
+use crate::project::open;
 
 /// Remove what nothing needs any more from the store
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    wishes: Wishes,
+    retention: RetentionArgs,
     /// Only show what would go, and why the rest lives
     #[arg(long, short = 'n')]
     dry_run: bool,
@@ -45,132 +37,38 @@ pub struct Args {
     json: bool,
 }
 
-/// What is to be kept; the configuration file has the same, and these win.
-#[derive(clap::Args, Default)]
-pub struct Wishes {
-    /// Keep the newest so many trees of each target [default: 3]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    keep: Option<usize>,
-    /// Keep what was built in the last so many days as well
-    #[arg(long, value_name = "DAYS", allow_negative_numbers = true)]
-    keep_days: Option<u32>,
-    /// Make the store no larger than this, such as 500M or 20G: what was used longest ago goes first
-    #[arg(long, value_name = "SIZE", value_parser = config::size, allow_negative_numbers = true)]
-    max_size: Option<u64>,
-}
-
-impl Wishes {
-    /// The policy that follows from them and from the configuration file.
-    pub fn policy<'a>(
-        &self,
-        store: &Store,
-        config: &config::Gc,
-        stop: Option<&'a AtomicBool>,
-    ) -> Result<GcPolicy<'a>, Failure> {
-        let now = provide::now();
-        let before = |days: i64| Some(now - days * DAY);
-        let mut patterns = Vec::new();
-        let mut pins = Vec::new();
-        for root in &config.roots {
-            if object::is_prefix(root) {
-                pins.push((format!("gc/roots: {root}"), object::one_tree(store, root)?));
-            } else {
-                patterns.push(root.clone());
-            }
-        }
-        Ok(GcPolicy {
-            // Trees of steps serve only to resume; those of targets are the results.
-            group: Box::new(|r| (r.kind == RealisationKind::Target).then(|| r.name.clone())),
-            pins,
-            keep_since: self
-                .keep_days
-                .or(config.keep_days)
-                .map(|days| now - i64::from(days) * DAY),
-            always: Box::new(move |r| {
-                let pattern = patterns.iter().find(|p| glob(p, &r.name))?;
-                Some(format!("gc/roots: {pattern}"))
-            }),
-            max_size: self.max_size.or(config.max_size),
-            locks: Box::new(locks),
-            locks_before: before(config.lock_days.into()),
-            failed_before: before(config.failed_days.into()),
-            logs_before: before(config.log_days.into()),
-            caches_before: before(CACHE_DAYS),
-            stop,
-            ..GcPolicy::newest(self.keep.unwrap_or(config.keep))
-        })
-    }
-}
-
-/// What the lock files that use this store pin now: one that was changed by hand or by git counts as
-/// it is. One that cannot be read counts as it was.
-fn locks(store: &Store) -> Result<Vec<(String, Vec<RegisteredPin>)>, StoreError> {
-    let mut all = Vec::new();
-    for file in store.lock_files()? {
-        let path = Path::new(&file.path);
-        if !path.is_file() {
-            continue;
-        }
-        let Ok(lock) = Lock::read(&DiskFiles, path) else {
-            continue;
-        };
-        all.push(registered(file.path, provide::pins_of(&lock)));
-    }
-    Ok(all)
-}
-
-/// Pins of a lock file as the collector takes them.
-fn registered(path: String, pins: Vec<Pinned>) -> (String, Vec<RegisteredPin>) {
-    let pins = pins
-        .into_iter()
-        .map(|(kind, name, tree)| RegisteredPin {
-            path: path.clone(),
-            kind,
-            name,
-            tree,
-        })
-        .collect();
-    (path, pins)
-}
-
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let config = context.config()?.gc;
     if let Some(cache) = &args.cache {
-        return collect_cache(cache, &args, &config);
+        return collect_cache(context, cache, &args, &config);
     }
-    context.enter().map_err(Failure::machine)?;
+    context.enter()?;
     // The lock file beside the specifications is looked after, if there are any that can be used.
     let mut here = None;
-    let store = match context.store_path()?.join("format").is_file() {
+    let store = match open::is_store(&context.store_path()?) {
         // Looking changes nothing, so that it works where nothing may be changed.
-        true if args.dry_run => match Session::to_read(context) {
-            Ok(session) => {
-                here = provide::pins_to_keep(&session);
-                session.store
+        true if args.dry_run => match context.project(Access::ReadIfPresent) {
+            Ok(project) => {
+                here = project.lock_pins();
+                project.store
             }
-            Err(_) => context.store_to_read()?,
+            Err(_) => context.store(Access::Read)?,
         },
-        true => match Session::open(context) {
-            Ok(session) => {
-                provide::keep_pins(&session)?;
-                session.store
+        true => match context.project(Access::Change) {
+            Ok(project) => {
+                project.keep_pins()?;
+                project.store
             }
-            Err(_) => context.store()?,
+            Err(_) => context.store(Access::Change)?,
         },
-        false => context.store_to_read()?,
+        false => context.store(Access::Read)?,
     };
-    let stop = Stop::install()?;
-    let mut policy = args.wishes.policy(&store, &config, Some(&stop.stopped))?;
-    if let Some((path, pins)) = here {
-        let here = registered(path, pins);
-        policy.locks = Box::new(move |store| {
-            let mut all = locks(store)?;
-            if all.iter().all(|(known, _)| *known != here.0) {
-                all.push(here.clone());
-            }
-            Ok(all)
-        });
+    let stop = context.stop()?;
+    let retention = args.retention.retention();
+    let mut policy = retention.policy(&store, &config, Some(&stop.stopped))?;
+    if let Some(here) = here {
+        here.count_in(&mut policy);
     }
     let report = store.gc(&policy, args.dry_run)?;
     if !args.dry_run {
@@ -205,30 +103,35 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         );
     }
     if args.repack || (config.repack && !args.dry_run) {
-        let (done, text) = crate::cli::commands::store::repacked(&store, &stop.stopped)?;
+        let (done, text) = repack::repacked(&store, &stop.stopped)?;
         tell!("{text}");
-        return Ok(crate::cli::commands::store::status(&done, &stop.stopped));
+        return Ok(repack::status(&done, &stop.stopped));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Keeps the newest facts of each step and target in a cache, and what they need.
-fn collect_cache(folder: &Path, args: &Args, config: &config::Gc) -> Result<ExitCode, Failure> {
+fn collect_cache(
+    context: &Context,
+    folder: &Path,
+    args: &Args,
+    config: &config::Gc,
+) -> Result<ExitCode, Failure> {
     if !folder.join(CACHE_FILE).is_file() {
         return Err(
             Failure::usage(format!("there is no cache in {}", folder.display()))
                 .hint("give the folder that `mstore copy --to DIR --cache` made"),
         );
     }
-    let stop = Stop::install()?;
-    let days = args.wishes.keep_days.or(config.keep_days);
+    let stop = context.stop()?;
+    let retention = args.retention.retention();
     let inputs = |fact: &Fact| {
         let step = Resolved::decode(fact.record.as_deref()?).ok()?;
         Some(step.trees().to_vec())
     };
     let policy = CachePolicy {
-        keep: args.wishes.keep.unwrap_or(config.keep),
-        keep_since: days.map(|days| provide::now() - i64::from(days) * DAY),
+        keep: retention.keep(config),
+        keep_since: retention.keep_since(config),
         inputs: &inputs,
         stop: &stop.stopped,
     };
@@ -410,30 +313,6 @@ fn what(gone: &Gone) -> String {
         Gone::Log { name, .. } => format!("log {name}, {size}"),
         Gone::Cache { name, .. } => format!("unused {name}, {size}"),
         Gone::Lock { path } => format!("pins of {path}, which is gone"),
-        other => format!("{other:?}"),
-    }
-}
-
-/// A reason to live, for people.
-pub fn reason(why: &Why) -> String {
-    match why {
-        Why::Root(name) => format!("root {name}"),
-        Why::Lock {
-            path,
-            kind,
-            name,
-            missing,
-        } => format!(
-            "{kind} {name} of {path}{}",
-            match missing {
-                Some(since) => format!(" (gone since {})", provide::date(*since)),
-                None => String::new(),
-            }
-        ),
-        Why::Newest { group, place } => format!("{group}, number {place} from the newest"),
-        Why::Recent { name } => format!("{name}, built recently"),
-        Why::Lease { pid, purpose } => format!("in use by process {pid} ({purpose})"),
-        Why::Pin(name) => name.clone(),
         other => format!("{other:?}"),
     }
 }

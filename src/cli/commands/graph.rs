@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
-use crate::cli::context::{Context, Session};
+use crate::cli::context::Context;
 use crate::cli::{Failure, output};
 use crate::plan::view::GraphView;
 use crate::plan::{Pins, Staleness};
+use crate::project::Access;
 
 /// Print the graph of a target's derivations
 #[derive(clap::Args)]
@@ -23,9 +24,9 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
-    let session = Session::to_read(context)?;
-    let graph = session.graph(&args.targets, Pins::Optional)?;
-    let staleness = Staleness::walk(&graph, &session.facts, &mut ())?;
+    let project = context.project(Access::ReadIfPresent)?;
+    let graph = project.graph(&args.targets, Pins::Optional)?;
+    let staleness = Staleness::walk(&graph, &project.facts, &mut ())?;
     let view = GraphView::new(&graph, Some(&staleness));
     if args.json {
         output::json(&view)?;

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::Failure;
-use crate::cli::context::{Context, Session};
+use crate::cli::context::Context;
 use crate::cli::output;
 use crate::cli::output::plural;
 use crate::cli::transfer;
 use crate::plan::{Graph, Pins, Staleness};
+use crate::project::Access;
 use crate::share::parcel::Recorder;
 use crate::share::{Parcel, SecretKey};
 
@@ -74,15 +75,15 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
                     )
                 })?,
             };
-            context.enter().map_err(Failure::machine)?;
-            let session = Session::open(context)?;
-            let recorder = Recorder::new(&session.facts);
-            let recipes = session.recipes(&session.targets(&targets)?)?;
-            let graph = Graph::build(&recipes, &session.lock, &recorder, Pins::Optional)?;
+            context.enter()?;
+            let project = context.project(Access::Change)?;
+            let recorder = Recorder::new(&project.facts);
+            let recipes = project.recipes(&project.targets(&targets)?)?;
+            let graph = Graph::build(&recipes, &project.lock, &recorder, Pins::Optional)?;
             let staleness = Staleness::walk(&graph, &recorder, &mut ())?;
             let mut parcel = Parcel::default();
-            parcel.add_graph(&session.store, &staleness, &recorder)?;
-            parcel.sign(&session.store, &key)?;
+            parcel.add_graph(&project.store, &staleness, &recorder)?;
+            parcel.sign(&project.store, &key)?;
             let n = parcel.facts.len();
             output::line(format!("signed {n} {}", plural(n, "fact")))?;
         }

@@ -4,9 +4,13 @@ use std::process::ExitCode;
 
 use mstore_store::TreeHash;
 
-use crate::cli::context::{Context, Session};
-use crate::cli::{Failure, object, output, provide};
+use crate::cli::context::Context;
+use crate::cli::{Failure, output, provide};
 use crate::plan::{How, Lock, Pin, PinKind};
+use crate::project::Access;
+use crate::project::Project;
+use crate::project::clock;
+use crate::project::find;
 
 /// Show or change metro.lock
 #[derive(clap::Args)]
@@ -34,41 +38,41 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         && args.seed.is_empty()
         && args.snapshot.is_empty()
         && args.remove.is_empty());
-    let mut session = if changes {
-        provide::session(context)?
+    let mut project = if changes {
+        context.project_to_pin()?
     } else {
-        Session::to_read(context)?
+        context.project(Access::ReadIfPresent)?
     };
     for (kind, pins) in [
         (PinKind::Seed, &args.seed),
         (PinKind::Snapshot, &args.snapshot),
     ] {
         for pin in pins {
-            let (name, tree) = parse(&session, pin)?;
+            let (name, tree) = parse(&project, pin)?;
             provide::set(
-                &mut session,
+                &mut project,
                 kind,
                 name,
-                Pin::new(tree, Some(provide::today())),
+                Pin::new(tree, Some(clock::today())),
             )?;
         }
     }
     for name in &args.remove {
-        remove(&mut session, name)?;
+        remove(&mut project, name)?;
     }
     for name in &args.update {
-        update(&mut session, name)?;
+        update(&mut project, name)?;
     }
-    show(&session, args.json)?;
+    show(&project, args.json)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn parse<'a>(session: &Session, pin: &'a str) -> Result<(&'a str, TreeHash), Failure> {
+fn parse<'a>(project: &Project, pin: &'a str) -> Result<(&'a str, TreeHash), Failure> {
     let (name, tree) = pin
         .split_once('=')
         .ok_or_else(|| Failure::usage(format!("`{pin}` is not of the form NAME=TREE")))?;
-    if object::is_prefix(tree) {
-        return Ok((name, object::one_tree(&session.store, tree)?));
+    if find::is_prefix(tree) {
+        return Ok((name, find::one_tree(&project.store, tree)?));
     }
     match tree.parse::<TreeHash>() {
         Ok(tree) => Err(Failure::usage(format!(
@@ -78,9 +82,9 @@ fn parse<'a>(session: &Session, pin: &'a str) -> Result<(&'a str, TreeHash), Fai
     }
 }
 
-fn remove(session: &mut Session, name: &str) -> Result<(), Failure> {
-    let path = session.distribution.lock_path(session.store.path());
-    let (lock, found) = Lock::update(session.distribution.files(), &path, |lock| {
+fn remove(project: &mut Project, name: &str) -> Result<(), Failure> {
+    let path = project.lock_path();
+    let (lock, found) = Lock::update(project.distribution.files(), &path, |lock| {
         let seed = lock.remove(PinKind::Seed, name);
         let snapshot = lock.remove(PinKind::Snapshot, name);
         Ok(seed.or(snapshot).is_some())
@@ -88,17 +92,17 @@ fn remove(session: &mut Session, name: &str) -> Result<(), Failure> {
     if !found {
         return Err(Failure::usage(format!("the lock file has no `{name}`")));
     }
-    session.lock = lock;
-    provide::keep_pins(session)
+    project.lock = lock;
+    Ok(project.keep_pins()?)
 }
 
 /// Gets again what mstore can get by itself.
-fn update(session: &mut Session, name: &str) -> Result<(), Failure> {
-    let index = session.distribution.index();
+fn update(project: &mut Project, name: &str) -> Result<(), Failure> {
+    let index = project.distribution.index();
     let all: Vec<_> = index.all_of(&index.default_build).collect();
-    let recipes = session.recipes(&all)?;
+    let recipes = project.recipes(&all)?;
     // As if it were not there; the old pin stays until the new one is made.
-    let mut without = session.lock.clone();
+    let mut without = project.lock.clone();
     without.remove(PinKind::Seed, name);
     without.remove(PinKind::Snapshot, name);
     let need: Vec<_> = recipes
@@ -113,13 +117,13 @@ fn update(session: &mut Session, name: &str) -> Result<(), Failure> {
         Some(How::Import(hint)) => {
             Err(Failure::usage(format!("mstore cannot get `{name}` by itself")).hint(hint))
         }
-        Some(_) => provide::provide(session, &recipes, &need, false),
+        Some(_) => provide::provide(project, &recipes, &need, false),
     }
 }
 
-fn show(session: &Session, json: bool) -> Result<(), Failure> {
+fn show(project: &Project, json: bool) -> Result<(), Failure> {
     if json {
-        let all: Vec<_> = session
+        let all: Vec<_> = project
             .lock
             .pins()
             .map(|(kind, name, pin)| {
@@ -135,9 +139,9 @@ fn show(session: &Session, json: bool) -> Result<(), Failure> {
             .collect();
         return output::json_pretty(&all);
     }
-    let path = session.distribution.lock_path(session.store.path());
+    let path = project.lock_path();
     tell!("{}", path.display());
-    for (kind, name, pin) in session.lock.pins() {
+    for (kind, name, pin) in project.lock.pins() {
         output::line(format!(
             "{kind} {name} {} {}",
             pin.tree,

@@ -8,11 +8,14 @@ use std::process::ExitCode;
 use mstore_store::{Attempt, HistoryFilter, Realisation, RealisationKind, Store};
 
 use crate::build::step_log;
-use crate::cli::commands::show::split;
-use crate::cli::context::{Context, Session};
-use crate::cli::object::Found;
-use crate::cli::{Failure, output, step};
+use crate::cli::args::target_and_step;
+use crate::cli::context::Context;
+use crate::cli::{Failure, output};
 use crate::plan::{Graph, Pins, Staleness};
+use crate::project::Access;
+use crate::project::Project;
+use crate::project::find::Found;
+use crate::project::find::Wants;
 
 /// Print build logs
 #[derive(clap::Args)]
@@ -34,16 +37,16 @@ pub struct Args {
 
 /// Runs the command: the newest log of each step, in the order of the steps.
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
-    let session = Session::to_read(context)?;
-    if let Some(found) = step::hash(&session, &args.target)? {
-        return by_hash(&session, &found, &args);
+    let project = context.project(Access::ReadIfPresent)?;
+    if let Some(found) = project.hash(&args.target, Wants::Step)? {
+        return by_hash(&project, &found, &args);
     }
-    let (target, step) = split(&args.target);
-    let graph = session.graph(&[target.to_owned()], Pins::Optional)?;
+    let (target, step) = target_and_step(&args.target);
+    let graph = project.graph(&[target.to_owned()], Pins::Optional)?;
     if args.attempts {
-        return attempts(&session, of_names(&session, &graph, step)?, args.json);
+        return attempts(&project, of_names(&project, &graph, step)?, args.json);
     }
-    let staleness = Staleness::walk(&graph, &session.facts, &mut ())?;
+    let staleness = Staleness::walk(&graph, &project.facts, &mut ())?;
     let mut shown = 0;
     let mut elsewhere = None;
     for target in graph.requested() {
@@ -53,12 +56,12 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
                 continue;
             }
             let made = match staleness.state(at).key() {
-                Some(key) => session.store.realisation(&key.0)?,
+                Some(key) => project.store.realisation(&key.0)?,
                 None => None,
             };
-            let path = step_log::newest(&session.store, &node.full_name)?;
+            let path = step_log::newest(&project.store, &node.full_name)?;
             let note = made.and_then(|r| {
-                Some(match (whereabouts(&session.store, &r)?, &path) {
+                Some(match (whereabouts(&project.store, &r)?, &path) {
                     (text, Some(_)) => format!("{text}; what follows is of another attempt"),
                     (text, None) => text,
                 })
@@ -124,29 +127,29 @@ fn print(name: &str, path: &Path, only_path: bool) -> Result<(), Failure> {
 }
 
 /// The newest log of what a hash names.
-fn by_hash(session: &Session, found: &Found, args: &Args) -> Result<ExitCode, Failure> {
-    let hash = step::of_step(session, found)?;
+fn by_hash(project: &Project, found: &Found, args: &Args) -> Result<ExitCode, Failure> {
+    let hash = project.hash_of_step(found)?;
     let filter = HistoryFilter {
         of: Some(&hash),
         ..HistoryFilter::default()
     };
-    let mut all = session.store.history(&filter)?;
+    let mut all = project.store.history(&filter)?;
     // That a target is what its last step made is no attempt.
     all.retain(|a| a.kind == RealisationKind::Step);
     if args.attempts {
         let all = all.into_iter().map(|a| (a.name.clone(), a)).collect();
-        return attempts(session, all, args.json);
+        return attempts(project, all, args.json);
     }
     for attempt in &all {
         let path = attempt.log.as_ref();
-        let path = path.map(|log| session.store.logs_dir().join(log));
+        let path = path.map(|log| project.store.logs_dir().join(log));
         if let Some(path) = path.filter(|path| path.exists()) {
             print(&attempt.name, &path, args.path)?;
             return Ok(ExitCode::SUCCESS);
         }
     }
-    let made = session.store.realisations_of(&hash)?;
-    let note = made.iter().find_map(|r| whereabouts(&session.store, r));
+    let made = project.store.realisations_of(&hash)?;
+    let note = made.iter().find_map(|r| whereabouts(&project.store, r));
     Err(match note {
         Some(note) => Failure::usage(format!("{} ({found}) has no log here: {note}", found.hash))
             .hint(format!("`mstore log {}` there shows it", found.hash)),
@@ -159,7 +162,7 @@ fn by_hash(session: &Session, found: &Found, args: &Args) -> Result<ExitCode, Fa
 
 /// What was tried of the steps of some targets.
 fn of_names(
-    session: &Session,
+    project: &Project,
     graph: &Graph,
     step: Option<&str>,
 ) -> Result<Vec<(String, Attempt)>, Failure> {
@@ -172,7 +175,7 @@ fn of_names(
                     name: Some(&node.full_name),
                     ..HistoryFilter::default()
                 };
-                let attempts = session.store.history(&filter)?;
+                let attempts = project.store.history(&filter)?;
                 all.extend(attempts.into_iter().map(|a| (node.name.clone(), a)));
             }
         }
@@ -184,12 +187,12 @@ fn of_names(
 
 /// Lists attempts, newest first.
 fn attempts(
-    session: &Session,
+    project: &Project,
     mut all: Vec<(String, Attempt)>,
     json: bool,
 ) -> Result<ExitCode, Failure> {
     all.sort_by_key(|(_, attempt)| std::cmp::Reverse(attempt.started));
-    let path = |a: &Attempt| Some(session.store.logs_dir().join(a.log.as_ref()?));
+    let path = |a: &Attempt| Some(project.store.logs_dir().join(a.log.as_ref()?));
     if json {
         let all: Vec<_> = all
             .iter()

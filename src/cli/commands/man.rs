@@ -1,9 +1,11 @@
 //! `mstore man`
 
-use crate::cli::{Cli, Failure, output};
-use clap::CommandFactory;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+use clap::CommandFactory;
+
+use crate::cli::{Cli, Failure, output};
 
 /// Write the manual pages
 #[derive(clap::Args)]

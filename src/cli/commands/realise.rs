@@ -14,7 +14,7 @@ use crate::build::sandbox::Sandbox;
 use crate::build::step::Builder;
 use crate::build::userns::UsernsError;
 use crate::cli::caches::{self, Caches};
-use crate::cli::context::{Context, Session};
+use crate::cli::context::Context;
 use crate::cli::output::{self, Style, plural};
 use crate::cli::progress::Display;
 use crate::cli::signals::Stop;
@@ -22,6 +22,8 @@ use crate::cli::transfer::{self, Bar, TrustArgs};
 use crate::cli::{Failure, provide};
 use crate::drv::{Trees as _, target_key, tree_changes};
 use crate::plan::{Graph, Pins, PlanError, Recipes, Staleness, Target, Todo};
+use crate::project::Access;
+use crate::project::Project;
 use crate::schedule::realise::{self, Checked, Options, Outcome, Tools};
 use crate::share::parcel::Recorder;
 use crate::share::{Parcel, Substitute};
@@ -83,21 +85,21 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let key = transfer::signing_key(&config, None)?;
     // Must come before the first thread. That it failed matters only if something is to be built.
     let entered = context.enter();
-    let mut session = if args.dry_run {
-        Session::to_read(context)?
+    let mut project = if args.dry_run {
+        context.project(Access::ReadIfPresent)?
     } else {
-        Session::to_realise(context)?
+        context.project(Access::ChangeIfAllowed)?
     };
-    let read_only = session.store.is_read_only();
+    let read_only = project.store.is_read_only();
     if read_only && args.check {
         return Err(unwritable(
-            &session,
+            &project,
             "--check builds everything a second time",
         ));
     }
-    let targets = session.targets(&args.targets)?;
-    let mut recipes = session.recipes(&targets)?;
-    let needs = recipes.needs(&session.lock);
+    let targets = project.targets(&args.targets)?;
+    let mut recipes = project.recipes(&targets)?;
+    let needs = recipes.needs(&project.lock);
     if !needs.is_empty() {
         if args.dry_run {
             provide::announce(&needs);
@@ -109,13 +111,13 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
                 "seeds and snapshots are to be imported: {}",
                 names.join(" ")
             );
-            return Err(unwritable(&session, &what));
+            return Err(unwritable(&project, &what));
         }
         if let Err(e) = &entered {
             return Err(no_namespace(e));
         }
-        provide::provide(&mut session, &recipes, &needs, args.quiet)?;
-        recipes = session.recipes(&targets)?;
+        provide::provide(&mut project, &recipes, &needs, args.quiet)?;
+        recipes = project.recipes(&targets)?;
     }
     let trust = transfer::trust(&config, &TrustArgs::default())?;
     let openers = if caches.is_empty() {
@@ -127,19 +129,19 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         );
         Vec::new()
     } else {
-        caches.openers(&session.store)
+        caches.openers(&project.store)
     };
     let facts = Substitute::new(
-        session.facts.clone(),
-        session.store.clone(),
+        project.facts.clone(),
+        project.store.clone(),
         openers,
         trust,
         args.dry_run || read_only,
         |notice| tell!("{notice}"),
     );
-    let stop = Stop::install()?;
+    let stop = context.stop()?;
     let bar = Bar::new(args.quiet || args.json);
-    let Some(graph) = with_pins(&recipes, &session, &facts, &bar, &stop, args.dry_run)? else {
+    let Some(graph) = with_pins(&recipes, &project, &facts, &bar, stop, args.dry_run)? else {
         return Ok(ExitCode::SUCCESS);
     };
     facts.prepare(&graph)?;
@@ -156,7 +158,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             .collect();
         let trees = todo.fetch.len();
         return Err(unwritable(
-            &session,
+            &project,
             &match names.split_at(names.len().min(SKIPPED_SHOWN)) {
                 ([], _) => format!("{trees} {} had to be fetched", plural(trees, "tree")),
                 (first, []) => format!("this has to be built: {}", first.join(" ")),
@@ -186,15 +188,15 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let wanted = todo.build.iter().chain(&todo.maybe).copied();
     graph.require_inputs(wanted, &&facts)?;
     let run = Run {
-        session: &session,
+        project: &project,
         facts: &facts,
-        stop: &stop,
+        stop,
         graph: &graph,
         args: &args,
         started,
     };
     if !read_only {
-        provide::keep_pins(&session)?;
+        project.keep_pins()?;
     }
     let outcome = if todo.is_empty() {
         Outcome::default()
@@ -204,12 +206,12 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let built = !outcome.built.is_empty();
     let code = run.finish(&staleness, &todo, outcome)?;
     if let Some(key) = key.filter(|_| built) {
-        let recorder = Recorder::new(&session.facts);
-        let graph = Graph::build(&recipes, &session.lock, &recorder, Pins::Required)?;
+        let recorder = Recorder::new(&project.facts);
+        let graph = Graph::build(&recipes, &project.lock, &recorder, Pins::Required)?;
         let staleness = Staleness::walk(&graph, &recorder, &mut ())?;
         let mut parcel = Parcel::default();
-        parcel.add_graph(&session.store, &staleness, &recorder)?;
-        parcel.sign(&session.store, &key)?;
+        parcel.add_graph(&project.store, &staleness, &recorder)?;
+        parcel.sign(&project.store, &key)?;
     }
     Ok(code)
 }
@@ -217,7 +219,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
 /// The graph; what a lock file pins and the store lacks is fetched where it must be looked into.
 fn with_pins(
     recipes: &Recipes,
-    session: &Session,
+    project: &Project,
     facts: &Substitute<'_>,
     bar: &Bar,
     stop: &Stop,
@@ -225,7 +227,7 @@ fn with_pins(
 ) -> Result<Option<Graph>, Failure> {
     let mut last = None;
     loop {
-        match Graph::build(recipes, &session.lock, &facts, Pins::Required) {
+        match Graph::build(recipes, &project.lock, &facts, Pins::Required) {
             Err(PlanError::AbsentPin { tree, .. })
                 if !dry_run && last != Some(tree) && facts.fetchable(tree)? =>
             {
@@ -241,10 +243,10 @@ fn with_pins(
             }
             // A part that was never cut out of it can only be had by writing it.
             Err(PlanError::AbsentPin { name, tree, .. })
-                if session.store.is_read_only() && session.store.has_tree(tree)? =>
+                if project.store.is_read_only() && project.store.has_tree(tree)? =>
             {
                 let what = format!("a part of the snapshot {name} has to be stored");
-                return Err(unwritable(session, &what));
+                return Err(unwritable(project, &what));
             }
             other => return Ok(Some(other?)),
         }
@@ -267,8 +269,8 @@ fn announce(facts: &Substitute<'_>, todo: &Todo) -> String {
 }
 
 /// Something has to be written, and may not be.
-fn unwritable(session: &Session, what: &str) -> Failure {
-    let path = session.store.path().display();
+fn unwritable(project: &Project, what: &str) -> Failure {
+    let path = project.store.path().display();
     Failure::machine(format!("the store {path} may not be written, and {what}"))
         .hint("run it as the user that the store belongs to, and where it is mounted for writing")
         .hint(format!(
@@ -282,7 +284,7 @@ fn no_namespace(error: &UsernsError) -> Failure {
 
 /// One run over a graph that is known.
 struct Run<'a> {
-    session: &'a Session,
+    project: &'a Project,
     facts: &'a Substitute<'a>,
     stop: &'a Stop,
     graph: &'a Graph,
@@ -297,8 +299,8 @@ impl Run<'_> {
 
     fn builder<'b>(&'b self, cancel: &'b CancelToken) -> Builder<'b> {
         Builder {
-            store: &self.session.store,
-            facts: &self.session.facts,
+            store: &self.project.store,
+            facts: &self.project.facts,
             sandbox: Sandbox::new(),
             cancel,
             make_jobs: processors(),
@@ -324,7 +326,7 @@ impl Run<'_> {
                 todo.reuse.len()
             ));
         }
-        let store = &self.session.store;
+        let store = &self.project.store;
         let seconds = |name: &str| {
             let all = store.realisations(Some(name)).ok()?;
             all.first().map(|r| r.seconds)
@@ -384,7 +386,7 @@ impl Run<'_> {
             let path = match tree {
                 Some(tree) => {
                     self.remember(target, tree)?;
-                    match self.session.store.checkout_whole(tree) {
+                    match self.project.store.checkout_whole(tree) {
                         Err(StoreError::ReadOnly { .. }) => {
                             tell!(
                                 "{} is not checked out, and the store may not be written: mstore export {tree} --to DIR",
@@ -441,7 +443,7 @@ impl Run<'_> {
     /// Records that a target is a tree, when it was another one before: history, and what the
     /// collector keeps the newest of.
     fn remember(&self, target: &Target, tree: TreeHash) -> Result<(), Failure> {
-        let store = &self.session.store;
+        let store = &self.project.store;
         let name = target.id.to_string();
         let known = store.realisations(Some(&name))?;
         if store.is_read_only() || known.first().is_some_and(|r| r.tree == tree) {
@@ -507,7 +509,7 @@ impl Run<'_> {
                             "{} {name}: {first} before, {second} now",
                             style.error("differs")
                         );
-                        let changes = tree_changes(&self.session.store, first, second, 20)?;
+                        let changes = tree_changes(&self.project.store, first, second, 20)?;
                         for path in &changes.paths {
                             tell!("  {path}");
                         }
@@ -533,7 +535,7 @@ fn infrastructure(step: &str, error: &Infrastructure) -> Failure {
     let room = error.room().map(|room| format!("; {room}"));
     let failure = Failure::machine(format!("{step}: {error}{}", room.unwrap_or_default()));
     if error.is_disk_full() {
-        failure.hint(crate::cli::failure::IN_STORE)
+        failure.hint(crate::cli::blame::IN_STORE)
     } else {
         failure
     }

@@ -10,6 +10,7 @@ use crate::cli::Failure;
 use crate::cli::commands::copy;
 use crate::cli::context::Context;
 use crate::cli::transfer::{self, TrustArgs};
+use crate::project::Access;
 use crate::share::wire::{Counts, Push, Wire};
 use crate::share::{LocalPeer, Parcel, Trust};
 
@@ -68,8 +69,8 @@ fn web(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
 
     use crate::cli::output;
 
-    let store = context.store_to_read()?;
-    let stop = crate::cli::signals::Stop::install()?;
+    let store = context.store(Access::Read)?;
+    let stop = context.stop()?;
     let failed =
         |e: std::io::Error| Failure::machine(format!("cannot listen at {}: {e}", args.listen));
     let server = crate::serve::cache::WebServer::bind(&store, &args.listen).map_err(failed)?;
@@ -110,9 +111,9 @@ fn web(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
 fn open(context: &Context) -> Result<Store, Failure> {
     let path = context.store_path()?;
     if path.join("format").exists() {
-        context.store_to_read()
+        context.store(Access::Read)
     } else {
-        context.store()
+        context.store(Access::Change)
     }
 }
 

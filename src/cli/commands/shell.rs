@@ -9,11 +9,13 @@ use crate::build::failed::FailedRoot;
 use crate::build::sandbox::{Job, Sandbox, Status};
 use crate::build::step::Prepared;
 use crate::build::{environment, host};
-use crate::cli::commands::show::split;
-use crate::cli::context::{Context, Session};
-use crate::cli::{Failure, object};
+use crate::cli::Failure;
+use crate::cli::args::target_and_step;
+use crate::cli::context::Context;
 use crate::drv::derivation::DEFAULT_EPOCH;
 use crate::plan::{Pins, Staleness};
+use crate::project::Access;
+use crate::project::find;
 
 /// Open a shell in a root
 #[derive(clap::Args)]
@@ -31,16 +33,16 @@ pub struct Args {
 
 /// Runs the command. What is changed inside is lost.
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
-    context.enter().map_err(Failure::machine)?;
-    if object::is_prefix(&args.target) {
-        let store = context.store_to_read()?;
-        let tree = object::tree(context, &store, &args.target)?.tree;
+    context.enter()?;
+    if find::is_prefix(&args.target) {
+        let store = context.store(Access::Read)?;
+        let tree = context.tree(&store, &args.target)?.tree;
         return enter_tree(&store, tree, &host::machine(), &args.command);
     }
-    let session = Session::open(context)?;
-    let (name, step) = split(&args.target);
-    let graph = session.graph(&[name.to_owned()], Pins::Optional)?;
-    let staleness = Staleness::walk(&graph, &session.facts, &mut ())?;
+    let project = context.project(Access::Change)?;
+    let (name, step) = target_and_step(&args.target);
+    let graph = project.graph(&[name.to_owned()], Pins::Optional)?;
+    let staleness = Staleness::walk(&graph, &project.facts, &mut ())?;
     let Some(target) = graph.requested().next() else {
         return Err(Failure::usage(format!("`{name}` names no target")));
     };
@@ -55,7 +57,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         return Err(Failure::usage(format!("{name} has no step `{step}`"))
             .hint(format!("its steps are: {}", all.join(" "))));
     }
-    let scratch = session.store.scratch("shell")?;
+    let scratch = project.store.scratch("shell")?;
     let work = scratch.path().join("work");
     std::fs::create_dir(&work)
         .map_err(|e| Failure::machine(format!("cannot make {}: {e}", work.display())))?;
@@ -73,20 +75,20 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         if step.is_some_and(|s| s != node.step) {
             continue;
         }
-        let Some(failed) = FailedRoot::find(&session.store, &node.full_name)? else {
+        let Some(failed) = FailedRoot::find(&project.store, &node.full_name)? else {
             continue;
         };
         tell!(
             "this is the root of {} as its failed build left it; changes are not kept",
             node.name
         );
-        let prepared = Prepared::new(&session.store, &node.full_name, &failed.step)?;
+        let prepared = Prepared::new(&project.store, &node.full_name, &failed.step)?;
         let mut job = prepared.job(&failed.step, None, &work, 1);
         job.layers.insert(0, failed.upper);
         return enter(&sandbox, &job, &args.command, &cancel);
     }
     let tree: Option<TreeHash> = match step {
-        None => staleness.target_tree(target, &session.facts)?,
+        None => staleness.target_tree(target, &project.facts)?,
         Some(step) => target
             .nodes
             .iter()
@@ -98,7 +100,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             .hint(format!("build it first: mstore realise {name}")));
     };
     host::runs(&target.platform).map_err(Failure::machine)?;
-    enter_tree(&session.store, tree, &target.platform, &args.command)
+    enter_tree(&project.store, tree, &target.platform, &args.command)
 }
 
 /// Enters a tree as it is.

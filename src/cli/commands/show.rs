@@ -2,10 +2,13 @@
 
 use std::process::ExitCode;
 
-use crate::cli::context::{Context, Session};
-use crate::cli::{Failure, output, step};
+use crate::cli::args::target_and_step;
+use crate::cli::context::Context;
+use crate::cli::{Failure, output};
 use crate::plan::view::{DerivationView, TargetView};
 use crate::plan::{Pins, Staleness};
+use crate::project::Access;
+use crate::project::find::Wants;
 
 /// Show the derivations of a target
 #[derive(clap::Args)]
@@ -21,9 +24,9 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
-    let session = Session::to_read(context)?;
-    if let Some(found) = step::hash(&session, &args.target)? {
-        let known = step::known(&session, &found)?;
+    let project = context.project(Access::ReadIfPresent)?;
+    if let Some(found) = project.hash(&args.target, Wants::Step)? {
+        let known = project.known_step(&found)?;
         let mut view = DerivationView::alone(&known.step.derivation, &known.step.trees);
         view.key = known.key.map(|k| k.to_string());
         view.tree = known.tree.map(|t| t.to_string());
@@ -36,9 +39,9 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let (target, step) = split(&args.target);
-    let graph = session.graph(&[target.to_owned()], Pins::Optional)?;
-    let staleness = Staleness::walk(&graph, &session.facts, &mut ())?;
+    let (target, step) = target_and_step(&args.target);
+    let graph = project.graph(&[target.to_owned()], Pins::Optional)?;
+    let staleness = Staleness::walk(&graph, &project.facts, &mut ())?;
     for target in graph.requested() {
         let mut view = TargetView::new(&graph, target, Some(&staleness));
         if let Some(step) = step {
@@ -60,7 +63,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             output::json_pretty(&view)?;
             continue;
         }
-        let tree = staleness.target_tree(target, &session.facts)?;
+        let tree = staleness.target_tree(target, &project.facts)?;
         let mut text = format!(
             "{} ({}), version {}\n  derivation {}\n  tree {}",
             view.name,
@@ -75,14 +78,6 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         output::line(text)?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// `TARGET:STEP` in its two parts.
-pub fn split(name: &str) -> (&str, Option<&str>) {
-    match name.split_once(':') {
-        Some((target, step)) => (target, Some(step)),
-        None => (name, None),
-    }
 }
 
 fn show_step(step: &DerivationView, text: &mut String) {

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use mstore_store::tar::StripTop;
 use mstore_store::{GitOptions, ImportOptions, Mtime, TarOptions};
 
-use crate::cli::commands::seed;
 use crate::cli::context::Context;
-use crate::cli::{Failure, output, provide};
+use crate::cli::imports::{name_of, pinned, refused};
+use crate::cli::{Failure, output};
 use crate::plan::{Pin, PinKind};
+use crate::project::clock;
 
 /// Import snapshots
 #[derive(clap::Args)]
@@ -61,11 +62,11 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         Some(name) => name.clone(),
         None => {
             let whole = fs::canonicalize(from).map_err(absent)?;
-            seed::name_of(&whole)?
+            name_of(&whole)?
         }
     };
     let meta = fs::metadata(from).map_err(absent)?;
-    let mut session = provide::session(context)?;
+    let mut project = context.project_to_pin()?;
     let mtime = args
         .epoch
         .map_or(ImportOptions::SNAPSHOT_MTIME, |secs| Mtime {
@@ -79,13 +80,13 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             normalise: Some(mtime),
             ..GitOptions::default()
         };
-        let git = session.store.import_git(from, revision, &options)?;
+        let git = project.store.import_git(from, revision, &options)?;
         for path in &git.submodules {
             tell!("note: {path} is a submodule; it is an empty folder in the snapshot");
         }
         (
             git.imported,
-            provide::date(git.date),
+            clock::date(git.date),
             format!("git {}", git.commit),
         )
     } else if meta.is_dir() {
@@ -95,19 +96,19 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             exclude: vec![".git".into()],
             ..ImportOptions::default()
         };
-        let imported = session
+        let imported = project
             .store
             .import_dir(from, &options)
             .map_err(|e| Failure::from(e).about(from))?;
-        (imported, provide::today(), "folder".to_owned())
+        (imported, clock::today(), "folder".to_owned())
     } else {
         let input = File::open(from)
             .map_err(|e| Failure::usage(format!("cannot open {}: {e}", from.display())))?;
-        let imported = session
+        let imported = project
             .store
             .import_tar(input, &tar_options(mtime, !args.keep_top))
-            .map_err(|e| seed::refused(e, from))?;
-        (imported, provide::today(), "archive".to_owned())
+            .map_err(|e| refused(e, from))?;
+        (imported, clock::today(), "archive".to_owned())
     };
     let mut pin = Pin::new(imported.tree, Some(date));
     pin.epoch = args.epoch;
@@ -118,8 +119,8 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         output::size(imported.bytes),
         output::size(imported.new_bytes)
     );
-    seed::pinned(
-        &mut session,
+    pinned(
+        &mut project,
         PinKind::Snapshot,
         &name,
         pin,

@@ -6,11 +6,15 @@ use std::process::ExitCode;
 use mstore_store::{Found, Kind, Meta, Store, TreeHash, Wanted};
 use serde_json::{Value, json};
 
-use crate::cli::commands::gc::Wishes;
+use crate::cli::args::tree_and_path;
 use crate::cli::context::Context;
 use crate::cli::output::{escaped, time};
-use crate::cli::{Failure, object, output};
+use crate::cli::{Failure, output};
 use crate::plan::name::glob;
+use crate::project::Access;
+use crate::project::Retention;
+use crate::project::find;
+use crate::project::find::Wants;
 
 /// A place in a tree.
 #[derive(clap::Args)]
@@ -25,9 +29,9 @@ pub struct Where {
 
 impl Where {
     fn find<'a>(&'a self, context: &Context) -> Result<(Store, TreeHash, &'a str), Failure> {
-        let store = context.store_to_read()?;
-        let (what, path) = object::split(&self.place);
-        let tree = object::tree(context, &store, what)?.tree;
+        let store = context.store(Access::Read)?;
+        let (what, path) = tree_and_path(&self.place);
+        let tree = context.tree(&store, what)?.tree;
         Ok((store, tree, path))
     }
 }
@@ -95,9 +99,9 @@ fn list(
 
 /// Writes a file's content to standard output.
 pub fn cat(context: &Context, at: &str) -> Result<ExitCode, Failure> {
-    let store = context.store_to_read()?;
-    let (what, path) = object::split(at);
-    let tree = object::tree(context, &store, what)?.tree;
+    let store = context.store(Access::Read)?;
+    let (what, path) = tree_and_path(at);
+    let tree = context.tree(&store, what)?.tree;
     let found = store.look_up(tree, path, true)?;
     let Kind::File { blob, .. } = found.kind else {
         return Err(Failure::usage(format!(
@@ -198,7 +202,7 @@ pub fn du(context: &Context, at: &Where) -> Result<ExitCode, Failure> {
 
 /// Names the folder in which a tree lies on disk, checking it out if need be.
 pub fn path(context: &Context, at: &Where) -> Result<ExitCode, Failure> {
-    context.enter().map_err(Failure::machine)?;
+    context.enter()?;
     let (store, tree, path) = at.find(context)?;
     let found = store.look_up(tree, path, true)?;
     let checkout = store.checkout_whole(tree)?;
@@ -239,17 +243,17 @@ pub struct Find {
 
 /// Tells which trees have something, and where.
 pub fn find(context: &Context, args: &Find) -> Result<ExitCode, Failure> {
-    let store = context.store_to_read()?;
+    let store = context.store(Access::Read)?;
     let mut trees = Vec::new();
     for tree in &args.within {
-        trees.push(object::tree(context, &store, tree)?.tree);
+        trees.push(context.tree(&store, tree)?.tree);
     }
     if args.within.is_empty() {
         trees = store.trees()?;
     }
     let fits = |name: &[u8]| glob(&args.what, &String::from_utf8_lossy(name));
-    let known = match object::is_prefix(&args.what) && !args.name {
-        true => object::find(&store, &args.what, object::OBJECT)?,
+    let known = match find::is_prefix(&args.what) && !args.name {
+        true => find::find(&store, &args.what, Wants::Object)?,
         false => None,
     };
     let wanted = match known {
@@ -309,9 +313,9 @@ pub fn find(context: &Context, args: &Find) -> Result<ExitCode, Failure> {
 /// Tells numbers about the store.
 pub fn info(context: &Context, as_json: bool) -> Result<ExitCode, Failure> {
     let config = context.config()?.gc;
-    let store = context.store_to_read()?;
+    let store = context.store(Access::Read)?;
     let info = store.info()?;
-    let policy = Wishes::default().policy(&store, &config, None)?;
+    let policy = Retention::default().policy(&store, &config, None)?;
     let garbage = store.gc(&policy, true)?;
     let ratio = match info.stored_bytes {
         0 => 1.0,
@@ -395,7 +399,7 @@ pub enum Roots {
 pub fn roots(context: &Context, command: &Roots) -> Result<ExitCode, Failure> {
     match command {
         Roots::List { json: as_json } => {
-            let all = context.store_to_read()?.roots()?;
+            let all = context.store(Access::Read)?.roots()?;
             if *as_json {
                 let all: Vec<Value> = all
                     .iter()
@@ -409,12 +413,12 @@ pub fn roots(context: &Context, command: &Roots) -> Result<ExitCode, Failure> {
             }
         }
         Roots::Add { name, tree } => {
-            let store = context.store_to_read()?;
-            let tree = object::tree(context, &store, tree)?.tree;
+            let store = context.store(Access::Read)?;
+            let tree = context.tree(&store, tree)?.tree;
             store.add_root(name, tree)?;
         }
         Roots::Remove { name } => {
-            if !context.store_to_read()?.remove_root(name)? {
+            if !context.store(Access::Read)?.remove_root(name)? {
                 return Err(Failure::usage(format!("there is no root {name}"))
                     .hint("`mstore store root list` shows what there is"));
             }

@@ -4,12 +4,10 @@ mod look;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use look::{Find, Roots, Where};
 use mstore_store::{
-    Fault, OpenOptions, RegisteredPin, Repacked, Store, StoreError, TreeHash, VerifyOptions,
-    VerifyReport,
+    Fault, OpenOptions, RegisteredPin, Store, StoreError, TreeHash, VerifyOptions, VerifyReport,
 };
 
 use crate::cli::Failure;
@@ -18,6 +16,8 @@ use crate::cli::context::Context;
 use crate::cli::output::plural;
 use crate::cli::output::{self, Style};
 use crate::cli::refetch::Before;
+use crate::cli::repack::{repacked, status};
+use crate::project::Access;
 
 /// Names within the store, as faults tell them.
 const FORMAT: &str = "format";
@@ -126,7 +126,7 @@ fn verify(context: &Context, mut options: VerifyOptions, json: bool) -> Result<E
     }
     if options.repair || options.checkouts {
         // What was written out has files of many owners.
-        context.enter().map_err(Failure::machine)?;
+        context.enter()?;
     }
     let style = Style::stderr();
     let path = context.store_path()?;
@@ -139,7 +139,7 @@ fn verify(context: &Context, mut options: VerifyOptions, json: bool) -> Result<E
         }
         Store::restore_folders(&path)?;
     }
-    let mut opened = context.store_to_read();
+    let mut opened = context.store(Access::Read);
     let mut rescued = None;
     let mut broken = None;
     if Store::exists(&path) {
@@ -171,7 +171,7 @@ fn verify(context: &Context, mut options: VerifyOptions, json: bool) -> Result<E
                     path.join(&saved.kept).display()
                 );
                 rescued = Some(saved);
-                opened = context.store_to_read();
+                opened = context.store(Access::Read);
             } else if opened.is_err() {
                 return Err(unusable(DATABASE, detail, json)?);
             } else {
@@ -197,7 +197,7 @@ fn verify(context: &Context, mut options: VerifyOptions, json: bool) -> Result<E
     };
     report.faults.splice(0..0, format);
     let refetched = match before {
-        Some(before) => before.refetch(&store, &caches, &mut report, json)?,
+        Some(before) => before.refetch(&store, &caches, &mut report, context.stop()?, json)?,
         None => Vec::new(),
     };
     if json {
@@ -354,9 +354,9 @@ fn print_json(
 }
 
 fn repack(context: &Context, json: bool) -> Result<ExitCode, Failure> {
-    context.enter().map_err(Failure::machine)?;
-    let store = context.store()?;
-    let stop = crate::cli::signals::Stop::install()?;
+    context.enter()?;
+    let store = context.store(Access::Change)?;
+    let stop = context.stop()?;
     let (done, text) = repacked(&store, &stop.stopped)?;
     if json {
         output::json_pretty(&serde_json::json!({
@@ -369,32 +369,6 @@ fn repack(context: &Context, json: bool) -> Result<ExitCode, Failure> {
         output::line(text)?;
     }
     Ok(status(&done, &stop.stopped))
-}
-
-/// How a repack that may have been told to stop ends.
-pub(super) fn status(done: &Repacked, stopped: &AtomicBool) -> ExitCode {
-    // It is not complete either where a repair took away what was to be repacked.
-    match !done.complete && stopped.load(Ordering::Relaxed) {
-        true => ExitCode::from(crate::cli::failure::INTERRUPTED),
-        false => ExitCode::SUCCESS,
-    }
-}
-
-/// Repacks until it is done or told to stop, and tells how it went.
-pub(super) fn repacked(store: &Store, stopped: &AtomicBool) -> Result<(Repacked, String), Failure> {
-    let done = store.repack(&|_, _| !stopped.load(Ordering::Relaxed))?;
-    let packs = usize::try_from(done.packs).unwrap_or(usize::MAX);
-    let mut text = format!(
-        "repacked {} {}: {} became {}",
-        done.packs,
-        plural(packs, "pack"),
-        output::size(done.before),
-        output::size(done.after)
-    );
-    if !done.complete {
-        text.push_str("; stopped, the next one goes on");
-    }
-    Ok((done, text))
 }
 
 fn describe(fault: &Fault) -> String {

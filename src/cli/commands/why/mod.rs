@@ -4,15 +4,19 @@ mod value;
 
 use std::process::ExitCode;
 
-use crate::cli::commands::gc::{self, Wishes};
-use crate::cli::failure::USAGE;
 use mstore_store::{HistoryFilter, Outcome};
 
-use crate::cli::commands::eval;
-use crate::cli::context::{Context, Session};
-use crate::cli::object::Sort;
-use crate::cli::{Failure, object, output};
+use crate::cli::args::RetentionArgs;
+use crate::cli::context::Context;
+use crate::cli::failure::USAGE;
+use crate::cli::spec;
+use crate::cli::text::reason;
+use crate::cli::{Failure, output};
 use crate::plan::{Explainer, Pins, Staleness};
+use crate::project::Access;
+use crate::project::find;
+use crate::project::find::HashKind;
+use crate::project::find::Wants;
 
 /// Explain a decision
 #[derive(clap::Args)]
@@ -38,7 +42,7 @@ enum Question {
         #[arg(value_name = "HASH|NAME")]
         what: String,
         #[command(flatten)]
-        wishes: Wishes,
+        retention: RetentionArgs,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -64,7 +68,11 @@ enum Question {
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     match args.question {
         Question::Rebuild { targets, json } => rebuild(context, &targets, json),
-        Question::Alive { what, wishes, json } => alive(context, &what, &wishes, json),
+        Question::Alive {
+            what,
+            retention,
+            json,
+        } => alive(context, &what, &retention, json),
         Question::Value {
             key,
             definitions,
@@ -75,10 +83,10 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
 }
 
 fn rebuild(context: &Context, targets: &[String], json: bool) -> Result<ExitCode, Failure> {
-    let session = Session::to_read(context)?;
-    let graph = session.graph(targets, Pins::Optional)?;
+    let project = context.project(Access::ReadIfPresent)?;
+    let graph = project.graph(targets, Pins::Optional)?;
     let mut explainer = Explainer::new();
-    Staleness::walk(&graph, &session.facts, &mut explainer)?;
+    Staleness::walk(&graph, &project.facts, &mut explainer)?;
     if json {
         let all: Vec<_> = explainer
             .reasons()
@@ -94,7 +102,7 @@ fn rebuild(context: &Context, targets: &[String], json: bool) -> Result<ExitCode
             limit: Some(1),
             ..HistoryFilter::default()
         };
-        let last = session.store.history(&filter)?.pop();
+        let last = project.store.history(&filter)?.pop();
         output::line(&graph.nodes()[node].name)?;
         for reason in reasons {
             output::line(format!("  {}", reason.to_string().replace('\n', "\n  ")))?;
@@ -114,33 +122,38 @@ fn rebuild(context: &Context, targets: &[String], json: bool) -> Result<ExitCode
 }
 
 /// The walk of `mstore gc`, under the same policy, with another listener.
-fn alive(context: &Context, what: &str, wishes: &Wishes, json: bool) -> Result<ExitCode, Failure> {
+fn alive(
+    context: &Context,
+    what: &str,
+    args: &RetentionArgs,
+    json: bool,
+) -> Result<ExitCode, Failure> {
     let config = context.config()?.gc;
-    let store = context.store_to_read()?;
-    let found = match object::is_prefix(what) {
-        true => object::find(&store, what, object::ANYTHING)?,
+    let store = context.store(Access::Read)?;
+    let found = match find::is_prefix(what) {
+        true => find::find(&store, what, Wants::Anything)?,
         false => None,
     };
     let hash = if let Some(found) = found {
-        match found.sort {
-            Sort::Object(_) => found.hash,
+        match found.kind {
+            HashKind::Object(_) => found.hash,
             // What is kept of a step is its tree.
-            Sort::Derivation | Sort::Key => object::tree_of(&store, found)?.0,
+            HashKind::Derivation | HashKind::Key(_) => find::tree_of(&store, found)?.0,
         }
     } else if let Ok(hash) = what.parse() {
         // It may be gone already, which is an answer.
         hash
     } else {
-        object::tree(context, &store, what)?.tree.0
+        context.tree(&store, what)?.tree.0
     };
-    let policy = wishes.policy(&store, &config, None)?;
+    let policy = args.retention().policy(&store, &config, None)?;
     let why = store.why_alive(&policy, &hash)?;
     if json {
         let keepers: Vec<_> = why
             .keepers
             .iter()
             .map(|k| {
-                let reasons: Vec<String> = k.why.iter().map(gc::reason).collect();
+                let reasons: Vec<String> = k.why.iter().map(reason).collect();
                 serde_json::json!({
                     "tree": k.tree.to_string(),
                     "names": k.names,
@@ -175,8 +188,8 @@ fn alive(context: &Context, what: &str, wishes: &Wishes, json: bool) -> Result<E
             line.push_str(&format!(" ({})", keeper.names.join(", ")));
         }
         output::line(line)?;
-        for reason in &keeper.why {
-            output::line(format!("    kept as {}", gc::reason(reason)))?;
+        for why in &keeper.why {
+            output::line(format!("    kept as {}", reason(why)))?;
         }
     }
     if why.keepers.is_empty() {
@@ -192,7 +205,7 @@ fn value(
     target: Option<&str>,
     json: bool,
 ) -> Result<ExitCode, Failure> {
-    let explain = |spec: &mstore_lang::Spec| match spec.provenance(key) {
+    let explain = |it: &mstore_lang::Spec| match it.provenance(key) {
         Ok(provenance) if json => {
             output::json(&value::explanation(&provenance))?;
             Ok(ExitCode::SUCCESS)
@@ -202,19 +215,19 @@ fn value(
             Ok(ExitCode::SUCCESS)
         }
         Err(e) if json => {
-            let error = eval::ErrorLine::from(&*e.diagnostic);
+            let error = spec::ErrorLine::from(&*e.diagnostic);
             output::json(&serde_json::json!({ "element": key, "error": error }))?;
             Ok(ExitCode::from(USAGE))
         }
-        Err(e) => Err(Failure::rendered(
-            e.diagnostic.render(output::stderr_colour()),
-        )),
+        Err(e) => Err(Failure::diagnostics(move |colour| {
+            e.diagnostic.render(colour)
+        })),
     };
     match target {
-        Some(target) => eval::target(context, target, explain),
-        None => match eval::load(context, definitions)? {
+        Some(target) => spec::of_target(context, target, explain),
+        None => match spec::load(context, definitions)? {
             Ok(spec) => explain(&spec),
-            Err(errors) => eval::load_failed(&errors, context, json),
+            Err(errors) => spec::load_failed(errors, context, json),
         },
     }
 }

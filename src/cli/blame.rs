@@ -1,0 +1,309 @@
+//! Errors of the library sorted by who is to blame, with the advice that names commands.
+//!
+//! Nothing below the command line knows how it is called, so this is the one place that does.
+
+use mstore_store::transfer::TransferError;
+use mstore_store::{ErrorKind, ObjectKind, StoreError};
+
+use super::failure::{Failure, Kind};
+use crate::build::error::Infrastructure;
+use crate::build::seed::SeedError;
+use crate::build::step_log::StepLogError;
+use crate::build::userns::UsernsError;
+use crate::config::ConfigError;
+use crate::drv::FactsError;
+use crate::plan::git::GitError;
+use crate::plan::{LockError, PlanError, WalkError};
+use crate::project::find::{HashKind, Wants};
+use crate::project::{FindError, ProjectError};
+use crate::share::RemoteError;
+use crate::share::parcel::ParcelError;
+use crate::share::trust::KeyError;
+
+/// Candidates that an error names at most.
+const NAMED: usize = 10;
+
+/// What to do about a store that may not be written.
+pub const READ_ONLY: &str = "run it as the user that the store belongs to, and where it is mounted for writing; `mstore export TREE --to DIR` needs neither";
+
+/// What to do about a store that is full.
+pub const IN_STORE: &str = "nothing in the store is lost; `mstore gc` frees what nobody needs any more, --store DIR uses a store on another file system";
+
+/// What to do about a full file system.
+fn no_space_hint(e: &StoreError) -> &'static str {
+    match e {
+        StoreError::NoSpace {
+            room: Some(room), ..
+        } if room.store.is_none() => {
+            "nothing in the store is lost; free some space there, or write to another file system, then try again"
+        }
+        _ => IN_STORE,
+    }
+}
+
+/// What to do about an error of the store that is the machine's fault.
+fn store_hint(e: &StoreError) -> Option<&'static str> {
+    match e.kind() {
+        ErrorKind::Corrupt => {
+            return Some(
+                "`mstore store verify` tells everything that is damaged, and with --repair forgets it, so that `mstore realise` builds it anew",
+            );
+        }
+        ErrorKind::NoSpace => return Some(no_space_hint(e)),
+        ErrorKind::Owner => {
+            return Some(
+                "files of other owners need ranges of ids: as root, run `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER` and install newuidmap (package uidmap)",
+            );
+        }
+        // Trees come and go; an object within one is there as long as the tree is.
+        ErrorKind::Missing if !matches!(e, StoreError::Missing { what: "tree", .. }) => {
+            return Some(
+                "`mstore store verify` tells everything that is missing, and with --repair fetches or forgets it",
+            );
+        }
+        _ => {}
+    }
+    Some(match e {
+        StoreError::Database { .. } => {
+            "`mstore store verify` tells whether the database is damaged, and with --repair writes it anew"
+        }
+        StoreError::NewerFormat { .. } => {
+            "use the release of mstore that made it, or a later one, or another store: --store DIR"
+        }
+        StoreError::ReadOnly { .. } => READ_ONLY,
+        // The store's own; other files may be somebody else's.
+        StoreError::Io {
+            action: "write to the database",
+            ..
+        } => READ_ONLY,
+        StoreError::LostFormat { .. } => {
+            "`mstore store verify --repair` writes it anew if the database is sound; nothing else of the store is touched"
+        }
+        StoreError::NotAStore { .. } => {
+            "give the folder of a store, or one that is empty or absent: --store DIR"
+        }
+        StoreError::Unreadable { .. } => {
+            "the disk may be failing: save what you can; `mstore store verify` tells what is affected, and with --repair gets it again or forgets it"
+        }
+        _ => return None,
+    })
+}
+
+impl From<StoreError> for Failure {
+    fn from(e: StoreError) -> Self {
+        match e.kind() {
+            ErrorKind::Input => Failure::new(Kind::Usage, e),
+            ErrorKind::Interrupted => {
+                Failure::interrupted().hint("what is done stays done; run it again to go on")
+            }
+            _ => {
+                let hint = store_hint(&e);
+                Failure::new(Kind::Machine, e).hints(hint)
+            }
+        }
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(e: PlanError) -> Self {
+        match e {
+            PlanError::Spec(spec) => Failure::diagnostics(move |colour| spec.render(colour)),
+            PlanError::Lock(lock) => lock.into(),
+            PlanError::Facts(_) | PlanError::AbsentPin { .. } => Failure::new(Kind::Machine, e),
+            _ => Failure::new(Kind::Usage, e),
+        }
+    }
+}
+
+impl From<LockError> for Failure {
+    fn from(e: LockError) -> Self {
+        match e {
+            LockError::Load(spec) => Failure::diagnostics(move |colour| spec.render(colour)),
+            LockError::Io { .. } => Failure::new(Kind::Machine, e),
+            _ => Failure::new(Kind::Usage, e),
+        }
+    }
+}
+
+impl From<WalkError> for Failure {
+    fn from(e: WalkError) -> Self {
+        match e {
+            WalkError::Facts(e) => e.into(),
+            WalkError::NoRoot { .. } => Failure::new(Kind::Usage, e),
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(e: ConfigError) -> Self {
+        match e {
+            ConfigError::Load(errors) => Failure::diagnostics(move |colour| errors.render(colour)),
+            ConfigError::Eval(error) => {
+                Failure::diagnostics(move |colour| error.diagnostic.render(colour))
+            }
+            other => Failure::new(Kind::Usage, other),
+        }
+    }
+}
+
+impl From<TransferError> for Failure {
+    fn from(error: TransferError) -> Self {
+        match error {
+            TransferError::Store(error) => error.into(),
+            TransferError::Cancelled => {
+                Failure::interrupted().hint("what arrived is kept; run it again to go on")
+            }
+            error => Failure::new(Kind::Machine, error),
+        }
+    }
+}
+
+impl From<ParcelError> for Failure {
+    fn from(error: ParcelError) -> Self {
+        match error {
+            ParcelError::Store(error) => error.into(),
+            ParcelError::Facts(error) => error.into(),
+        }
+    }
+}
+
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Io { .. } => Failure::new(Kind::Machine, error),
+            KeyError::Exists(_) => Failure::new(Kind::Usage, error)
+                .hint("give another name, or another file with --out"),
+            _ => Failure::new(Kind::Usage, error),
+        }
+    }
+}
+
+impl From<SeedError> for Failure {
+    fn from(error: SeedError) -> Self {
+        let hint = match &error {
+            SeedError::Unreadable { .. } => {
+                Some("run `mstore seed host` as root once, or make them readable")
+            }
+            _ => None,
+        };
+        Failure::new(Kind::Machine, error).hints(hint)
+    }
+}
+
+/// Gives errors that are always the same one's fault.
+macro_rules! blame {
+    ($($error:ty => $kind:ident),* $(,)?) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Failure::new(Kind::$kind, error)
+            }
+        })*
+    };
+}
+
+blame! {
+    FactsError => Machine,
+    GitError => Usage,
+    Infrastructure => Machine,
+    RemoteError => Usage,
+    StepLogError => Machine,
+    UsernsError => Machine,
+}
+
+impl From<ProjectError> for Failure {
+    fn from(error: ProjectError) -> Self {
+        match error {
+            ProjectError::Store(error) => error.into(),
+            ProjectError::Plan(error) => error.into(),
+            ProjectError::Facts(error) => error.into(),
+            ProjectError::Walk(error) => error.into(),
+            ProjectError::Transfer(error) => error.into(),
+            ProjectError::Find(error) => (*error).into(),
+            ProjectError::NoStore { .. } => Failure::new(Kind::Usage, error)
+                .hint("`mstore realise` makes it; another one is given by --store DIR"),
+            ProjectError::NeitherStoreNorCache { .. } => Failure::new(Kind::Usage, error)
+                .hint("give the folder of a store or of a cache, or one that is empty or absent"),
+            ProjectError::Io { .. } => Failure::new(Kind::Machine, error),
+        }
+    }
+}
+
+impl From<FindError> for Failure {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::NeitherNameNorHash {
+                unknown,
+                word,
+                wants,
+            } => Failure::from(*unknown)
+                .hint(format!("nor does the hash of a {wants} begin with {word}")),
+            error => {
+                let hints = find_hints(&error);
+                Failure::new(Kind::Usage, error).hints(hints)
+            }
+        }
+    }
+}
+
+/// Says how the hashes that are wanted can be had.
+fn where_from(wants: Wants) -> &'static str {
+    match wants {
+        Wants::Tree | Wants::Object => {
+            "`mstore list` names targets, `mstore store root list` roots, and `mstore show TARGET` tells the hashes of a target"
+        }
+        Wants::Step | Wants::Derivation | Wants::Anything => {
+            "`mstore show TARGET` tells the hashes of a target as it is specified now, `mstore log TARGET --attempts --json` those of earlier ones"
+        }
+    }
+}
+
+/// Says what to do about a word that names nothing that can be used.
+fn find_hints(error: &FindError) -> Vec<String> {
+    match error {
+        FindError::Ambiguous { found, .. } => {
+            let named = found.iter().take(NAMED);
+            let mut hints: Vec<String> = named.map(|f| format!("{} ({f})", f.hash)).collect();
+            if found.len() > NAMED {
+                hints.push(format!("and {} more", found.len() - NAMED));
+            }
+            hints
+        }
+        FindError::OtherKind { found, wants } => vec![match found.kind {
+            HashKind::Object(ObjectKind::Tree) => {
+                "a tree is there already: `mstore store path` names its folder, `mstore show` the step that made it".to_owned()
+            }
+            HashKind::Object(_) => {
+                "`mstore store find` tells in which trees it is, and where".to_owned()
+            }
+            _ => where_from(*wants).to_owned(),
+        }],
+        FindError::NoHash { wants, .. } => vec![where_from(*wants).to_owned()],
+        FindError::NotSpecified { word, .. } => {
+            vec![format!("`mstore show {word}` shows what it was")]
+        }
+        FindError::SpecifiedOtherwise { word, found } => {
+            let name = found.target();
+            vec![
+                format!("`mstore diff {word} {name}` tells what changed"),
+                format!("to have it as it is specified now, give its name: {name}"),
+            ]
+        }
+        FindError::NoTree { found } => {
+            vec![format!("build it first: mstore realise {}", found.target())]
+        }
+        FindError::SeveralMakers { makers, .. } => {
+            let keys = makers.iter().map(|m| format!("{} (key of {})", m.key, m.name));
+            let first = "name one of the steps by its key:".to_owned();
+            std::iter::once(first).chain(keys).collect()
+        }
+        FindError::NoMaker { tree } => {
+            vec![format!("`mstore store ls {tree}` lists what is in it")]
+        }
+        FindError::NotRemembered { .. } => vec![
+            "it never was built here, or gc forgot it; `mstore log HASH --attempts` tells how it went".to_owned(),
+        ],
+        FindError::NoStep { steps, .. } => vec![format!("its steps are: {}", steps.join(" "))],
+        FindError::NotBuilt { target } => vec![format!("build it first: mstore realise {target}")],
+        _ => Vec::new(),
+    }
+}

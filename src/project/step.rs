@@ -1,0 +1,134 @@
+//! One step by the hash of its derivation, its key or its tree: as it was built, or as it is specified.
+
+use mstore_store::{Hash, Realisation, RealisationKind, TreeHash};
+
+use super::find::{Found, HashKind};
+use super::{FindError, Project, ProjectError};
+use crate::drv::{Key, Resolved};
+use crate::plan::{Graph, Node, OneStep, Pins, Staleness, State, Target};
+
+/// A step, and what became of it.
+#[derive(Clone, Debug)]
+pub struct KnownStep {
+    /// The step.
+    pub step: OneStep,
+    /// Its resolved key, where the trees of its inputs are known.
+    pub key: Option<Key>,
+    /// What it produced, if it was built.
+    pub tree: Option<TreeHash>,
+}
+
+impl KnownStep {
+    /// A step that was built.
+    fn built(made: Realisation, step: &Resolved) -> Self {
+        KnownStep {
+            key: Some(step.key()),
+            tree: Some(made.tree),
+            step: OneStep {
+                name: made.name,
+                trees: step.trees().iter().copied().map(Some).collect(),
+                derivation: step.derivation().clone(),
+            },
+        }
+    }
+
+    /// A step of a plan.
+    fn planned(node: &Node, state: &State) -> Self {
+        let trees = state.trees().unwrap_or_default();
+        KnownStep {
+            key: state.key(),
+            tree: state.tree(),
+            step: OneStep {
+                name: node.full_name.clone(),
+                trees: (0..node.derivation.inputs.len())
+                    .map(|at| trees.get(at).copied())
+                    .collect(),
+                derivation: node.derivation.clone(),
+            },
+        }
+    }
+}
+
+/// The names of a target's steps, in their order.
+fn step_names(graph: &Graph, target: &Target) -> Vec<String> {
+    let nodes = target.nodes.iter();
+    nodes.map(|&n| graph.nodes()[n].step.clone()).collect()
+}
+
+/// Returns the error of a step that `target` does not have.
+pub fn no_such_step(graph: &Graph, target: &Target, step: &str) -> FindError {
+    FindError::NoStep {
+        target: target.name.clone(),
+        step: step.to_owned(),
+        steps: step_names(graph, target),
+    }
+}
+
+impl Project {
+    /// Returns the hash that realisations and attempts of steps know: targets are remembered under
+    /// keys of their own, beside the derivation of their last step.
+    pub fn hash_of_step(&self, found: &Found) -> Result<Hash, ProjectError> {
+        if found.kind == HashKind::Key(RealisationKind::Target) {
+            let made = self.store.realisation(&found.hash)?;
+            return Ok(made.map_or(found.hash, |r| r.drv));
+        }
+        Ok(found.hash)
+    }
+
+    /// Returns the step that a hash names: as it was built, the newest where it was built with several
+    /// trees; else as it is specified.
+    pub fn known_step(&self, found: &Found) -> Result<KnownStep, ProjectError> {
+        let hash = self.hash_of_step(found)?;
+        let mut built: Vec<(Realisation, Resolved)> = Vec::new();
+        for made in self.store.realisations_of(&hash)? {
+            let step = self.facts.derivation(Key(made.key))?;
+            built.extend(step.map(|step| (made, step)));
+        }
+        let of_object = matches!(found.kind, HashKind::Object(_));
+        if of_object && built.len() > 1 {
+            return Err(FindError::SeveralMakers {
+                tree: found.hash,
+                makers: built.into_iter().map(|(made, _)| made).collect(),
+            }
+            .into());
+        }
+        if let Some((made, step)) = built.into_iter().next() {
+            return Ok(KnownStep::built(made, &step));
+        }
+        if of_object {
+            return Err(FindError::NoMaker { tree: found.hash }.into());
+        }
+        if let Ok(graph) = self.graph(&[found.target().to_owned()], Pins::Optional) {
+            let staleness = Staleness::walk(&graph, &self.facts, &mut ())?;
+            if let Some(at) = graph.nodes().iter().position(|n| n.hash.0 == hash) {
+                return Ok(KnownStep::planned(&graph.nodes()[at], staleness.state(at)));
+            }
+        }
+        Err(FindError::NotRemembered {
+            found: found.clone(),
+        }
+        .into())
+    }
+
+    /// Returns the step called `step` of the target `name`, as it is specified now; the last one where
+    /// `step` is `None`.
+    pub fn step_of_target(
+        &self,
+        name: &str,
+        step: Option<&str>,
+    ) -> Result<KnownStep, ProjectError> {
+        let graph = self.graph(&[name.to_owned()], Pins::Optional)?;
+        let staleness = Staleness::walk(&graph, &self.facts, &mut ())?;
+        let Some(target) = graph.requested().next() else {
+            return Err(FindError::NoTarget {
+                name: name.to_owned(),
+            }
+            .into());
+        };
+        let wanted = |at: &&usize| step.is_none_or(|s| graph.nodes()[**at].step == s);
+        match target.nodes.iter().rev().find(wanted) {
+            Some(&at) => Ok(KnownStep::planned(&graph.nodes()[at], staleness.state(at))),
+            None => Err(no_such_step(&graph, target, step.unwrap_or_default()).into()),
+        }
+    }
+}
