@@ -8,6 +8,7 @@
 pub mod build;
 pub mod cli;
 pub mod config;
+pub mod dense;
 pub mod drv;
 pub mod plan;
 pub mod project;

@@ -184,7 +184,7 @@ impl Builder<'_> {
             seconds,
             host: self.host.clone(),
             outcome,
-            phase: name.rsplit_once(':').map(|(_, step)| step.to_owned()),
+            phase: Some(step.derivation().name.step().to_owned()),
             detail: Some(detail),
             log,
         });

@@ -1,6 +1,8 @@
 //! Arguments that several commands take.
 
+use super::Failure;
 use crate::config;
+use crate::drv::NodeName;
 use crate::project::Retention;
 
 /// What gc keeps; the configuration file has the same, and these win.
@@ -28,12 +30,9 @@ impl RetentionArgs {
     }
 }
 
-/// Splits `TARGET:STEP` into its two parts; without a step it is all of the target.
-pub fn target_and_step(word: &str) -> (&str, Option<&str>) {
-    match word.split_once(':') {
-        Some((target, step)) => (target, Some(step)),
-        None => (word, None),
-    }
+/// Reads `TARGET` or `TARGET:STEP`.
+pub fn node_name(word: &str) -> Result<NodeName, Failure> {
+    word.parse::<NodeName>().map_err(Failure::usage)
 }
 
 /// Splits `TREE:PATH` into its two parts; without a path it is the top of the tree.

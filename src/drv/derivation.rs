@@ -14,6 +14,8 @@ use mstore_store::codec::{self, CodecError};
 use mstore_store::{Hash, ParseHashError, TreeHash};
 use serde::{Deserialize, Serialize};
 
+use super::step_name::StepName;
+
 /// Format number of an encoded derivation.
 const DRV_FORMAT: u32 = 1;
 /// Format number of an encoded resolved key.
@@ -86,7 +88,7 @@ pub struct Derivation {
     /// The environment, beside what every build has.
     pub env: Env,
     /// `TARGET-SUBARCH:STEP`.
-    pub name: String,
+    pub name: StepName,
     /// The directory that the target captures in the end, `/` for all.
     pub root: String,
     /// The build, such as `funtoo-current`.
@@ -226,7 +228,7 @@ pub enum ResolveError {
     #[error("`{name}` has {inputs} inputs, but {trees} trees were given")]
     Count {
         /// The derivation.
-        name: String,
+        name: StepName,
         /// How many inputs it has.
         inputs: usize,
         /// How many trees came.
@@ -416,7 +418,7 @@ pub(crate) mod tests {
     pub(crate) fn sample() -> Derivation {
         Derivation {
             env: Env([("CFLAGS".to_owned(), "-O2".to_owned())].into()),
-            name: "stage3-corei7:run".into(),
+            name: "stage3-corei7:run".parse().unwrap(),
             root: "/".into(),
             build: "seedling".into(),
             class: "stage3".into(),
@@ -515,7 +517,7 @@ pub(crate) mod tests {
         let key = |d: &Derivation| d.resolve(trees()).unwrap().key();
         let drv = sample();
         let mut other = drv.clone();
-        other.name = "stage3-core2_64:run".into();
+        other.name = "stage3-core2_64:run".parse().unwrap();
         other.subarch = "core2_64".into();
         other.arch_desc = "pure64".into();
         other.build = "funtoo".into();
@@ -572,8 +574,9 @@ pub(crate) mod tests {
             source,
         });
         let phase = (word, word).prop_map(|(name, script)| Phase { name, script });
+        let name = "[ab]{1,2}:[ab]{1,2}";
         (
-            (word, word, word, word, word, word, word),
+            (name, word, word, word, word, word, word),
             prop::collection::btree_map("[AB]{1,2}", word, 0..3),
             prop::collection::vec(input, 0..3),
             prop::collection::vec(phase, 0..3),
@@ -582,7 +585,7 @@ pub(crate) mod tests {
             .prop_map(|(w, env, inputs, phases, (epoch, test, timeout, root))| {
                 Derivation {
                     env: Env(env),
-                    name: w.0,
+                    name: w.0.parse().unwrap(),
                     root,
                     build: w.1,
                     class: w.2,

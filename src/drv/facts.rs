@@ -3,6 +3,7 @@
 use mstore_store::TreeHash;
 
 use super::derivation::{Key, Resolved};
+use super::step_name::StepName;
 use super::tree_diff::TreeChanges;
 
 /// A store that did not answer.
@@ -81,7 +82,7 @@ pub trait Facts: Trees {
     fn realised(&self, key: Key) -> Result<Option<Realised>, FactsError>;
 
     /// The step that was last built under `name` (a node's `full_name`), if it is remembered.
-    fn last(&self, name: &str) -> Result<Option<Resolved>, FactsError>;
+    fn last(&self, name: &StepName) -> Result<Option<Resolved>, FactsError>;
 }
 
 /// A past in which nothing was ever built, and in which no tree can be looked into.
@@ -120,7 +121,7 @@ impl Facts for NoFacts {
         Ok(None)
     }
 
-    fn last(&self, _: &str) -> Result<Option<Resolved>, FactsError> {
+    fn last(&self, _: &StepName) -> Result<Option<Resolved>, FactsError> {
         Ok(None)
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! - [`derivation`]: derivations, the [`DrvHash`] that names one before it is built, and the [`Key`]
 //!   that its realisation is stored under;
+//! - [`step_name`]: the names of targets and steps;
 //! - [`facts`]: the traits through which a plan asks what was realised and what trees hold;
 //! - [`store_facts`]: the answers of a real store; [`tree_diff`]: the paths in which two trees differ.
 //!
@@ -10,10 +11,12 @@
 
 pub mod derivation;
 pub mod facts;
+pub mod step_name;
 pub mod store_facts;
 pub mod tree_diff;
 
 pub use derivation::{Derivation, DrvHash, Key, Resolved, Role, target_key};
 pub use facts::{Facts, FactsError, NoFacts, Trees};
+pub use step_name::{NodeName, NodeNameError, StepName, TargetName};
 pub use store_facts::{StoreFacts, part_key};
 pub use tree_diff::{Change, PathChange, TreeChanges, tree_changes};

@@ -7,6 +7,7 @@ use mstore_store::{ErrorKind, Hash, Store, StoreError, TreeHash};
 
 use super::derivation::{Key, Resolved};
 use super::facts::{Facts, FactsError, Part, Realised, Trees};
+use super::step_name::StepName;
 use super::tree_diff::{TreeChanges, tree_changes};
 
 /// Keeps hashes of "this part of that tree" apart from all others.
@@ -186,10 +187,10 @@ impl Facts for StoreFacts {
         }
     }
 
-    fn last(&self, name: &str) -> Result<Option<Resolved>, FactsError> {
+    fn last(&self, name: &StepName) -> Result<Option<Resolved>, FactsError> {
         let all = self
             .store
-            .realisations(Some(name))
+            .realisations(Some(name.as_str()))
             .map_err(failed("cannot list realisations"))?;
         for fact in all {
             if let Some(step) = self.derivation(Key(fact.key))? {

@@ -233,7 +233,7 @@ mod tests {
         new.sandbox = "chroot/2".into();
         new.epoch = 1;
         new.inputs.pop();
-        new.name = "renamed".into();
+        new.name = "renamed:run".parse().unwrap();
         let text: Vec<String> = compare(&old, &new)
             .iter()
             .map(ToString::to_string)

@@ -7,7 +7,8 @@ use mstore_store::TreeHash;
 use serde::Serialize;
 
 use super::compare::{Reason, compare};
-use super::graph::{Graph, Node};
+use super::graph::{Graph, Node, NodeId, NodeMap};
+use crate::drv::StepName;
 use crate::drv::derivation::{Derivation, DrvHash, Output, Source};
 use crate::drv::facts::{FactsError, Trees};
 
@@ -86,7 +87,7 @@ pub enum Pairing {
 #[derive(Debug, Clone)]
 pub struct OneStep {
     /// `BUILD/ARCH/SUBARCH/TARGET:STEP`.
-    pub name: String,
+    pub name: StepName,
     /// The step.
     pub derivation: Derivation,
     /// The trees of its inputs, as far as they are known.
@@ -127,13 +128,10 @@ pub fn diff_steps(old: &OneStep, new: &OneStep, trees: &dyn Trees) -> Result<Pla
     }
     let node = NodeDiff {
         name: match old.name == new.name {
-            true => new.name.clone(),
+            true => new.name.to_string(),
             false => format!("{} -> {}", old.name, new.name),
         },
-        target: match new.name.split_once(':') {
-            Some((target, _)) => target.to_owned(),
-            None => new.name.clone(),
-        },
+        target: new.name.target().to_owned(),
         fate: match reasons.is_empty() {
             true => Fate::Unaffected,
             false => Fate::Changed,
@@ -167,10 +165,10 @@ pub fn diff(
     let (before, after) = (pair(old, pairing), pair(new, pairing));
     let mut result = PlanDiff::default();
     // Indices of the new plan's nodes that are not what they were.
-    let mut touched: BTreeSet<usize> = BTreeSet::new();
+    let mut touched: BTreeSet<NodeId> = BTreeSet::new();
     // Those of them whose output may differ: a test hands on what it got.
-    let mut carried: BTreeSet<usize> = BTreeSet::new();
-    for (at, node) in new.nodes().iter().enumerate() {
+    let mut carried: BTreeSet<NodeId> = BTreeSet::new();
+    for (at, node) in new.nodes().iter() {
         let key = &after.keys[at];
         let name = shown(node, key, pairing);
         let target = target_name(new, node);
@@ -272,7 +270,7 @@ pub fn diff(
             reasons,
         });
     }
-    for (at, node) in old.nodes().iter().enumerate() {
+    for (at, node) in old.nodes().iter() {
         let key = &before.keys[at];
         if !after.by_key.contains_key(key) {
             result.nodes.push(NodeDiff {
@@ -292,7 +290,7 @@ pub fn diff(
 }
 
 /// Targets one of whose steps was touched, or which lost one or are cut out elsewhere.
-fn stale_targets(old: &Graph, new: &Graph, touched: &BTreeSet<usize>, result: &mut PlanDiff) {
+fn stale_targets(old: &Graph, new: &Graph, touched: &BTreeSet<NodeId>, result: &mut PlanDiff) {
     for target in new.targets() {
         let was = old.target(&target.id);
         let other_end = was.is_some_and(|was| {
@@ -311,17 +309,17 @@ fn stale_targets(old: &Graph, new: &Graph, touched: &BTreeSet<usize>, result: &m
 }
 
 struct Paired {
-    keys: Vec<String>,
-    by_key: BTreeMap<String, usize>,
+    keys: NodeMap<String>,
+    by_key: BTreeMap<String, NodeId>,
 }
 
 fn pair(graph: &Graph, pairing: Pairing) -> Paired {
     let mut by_key = BTreeMap::new();
-    let mut keys = Vec::new();
-    for (at, node) in graph.nodes().iter().enumerate() {
+    let mut keys = NodeMap::new();
+    for (at, node) in graph.nodes().iter() {
         let base = match pairing {
-            Pairing::ByName => node.full_name.clone(),
-            Pairing::ByClass => format!("{}:{}", node.target.target, node.step),
+            Pairing::ByName => node.full_name.to_string(),
+            Pairing::ByClass => format!("{}:{}", node.target.target, node.name.step()),
         };
         let mut key = base.clone();
         let mut again = 1;
@@ -337,7 +335,7 @@ fn pair(graph: &Graph, pairing: Pairing) -> Paired {
 
 fn shown(node: &Node, key: &str, pairing: Pairing) -> String {
     match pairing {
-        Pairing::ByName => node.name.clone(),
+        Pairing::ByName => node.name.to_string(),
         Pairing::ByClass => key.to_owned(),
     }
 }
@@ -354,9 +352,9 @@ fn source_name(source: &Source, graph: &Graph) -> String {
         Source::Unpinned(name) => format!("`{name}`, which is not pinned"),
         Source::Derivation { hash, .. } => graph
             .nodes()
-            .iter()
+            .values()
             .find(|n| n.hash == *hash)
-            .map_or_else(|| hash.to_string(), |n| n.name.clone()),
+            .map_or_else(|| hash.to_string(), |n| n.name.to_string()),
     }
 }
 

@@ -268,15 +268,12 @@ fn read_index(elements: &Elements, entry: &Path) -> Result<Index, PlanError> {
                 help: String::new(),
             });
         }
-        if let Some(bad) = words
-            .iter()
-            .find(|w| w.contains('/') || w.contains(['*', '?']))
-        {
+        if let Some(bad) = words.iter().find(|w| w.contains(['/', ':', '*', '?'])) {
             return Err(PlanError::Value {
                 element: element.to_owned(),
                 target: entry.display().to_string(),
                 place: elements.place(element).map(Box::new),
-                message: format!("`{bad}` cannot be a name: it has one of / * ?"),
+                message: format!("`{bad}` cannot be a name: it has one of / : * ?"),
                 help: String::new(),
             });
         }

@@ -9,6 +9,7 @@ use mstore_store::TreeHash;
 use super::elements::Elements;
 use super::lock::PinKind;
 use super::name::{NameError, TargetId};
+use crate::drv::NodeNameError;
 use crate::drv::facts::FactsError;
 
 /// Where an element is defined.
@@ -72,6 +73,9 @@ pub enum PlanError {
     /// A name stands for no target.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// A step cannot be called what the specification calls it.
+    #[error(transparent)]
+    NodeName(#[from] NodeNameError),
     /// An element that a target needs is missing.
     #[error("{target} has no `{element}`{}", wrapped(.help))]
     Missing {

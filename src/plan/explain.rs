@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::compare::{Reason, compare};
-use super::graph::Graph;
+use super::graph::{Graph, NodeId};
 use super::staleness::{State, Visitor};
 use crate::drv::derivation::{Derivation, Resolved, Source};
 use crate::drv::facts::{Facts, FactsError};
@@ -14,8 +14,8 @@ const PATHS: usize = 20;
 /// Collects the reasons of every node that is not up to date.
 #[derive(Debug, Clone, Default)]
 pub struct Explainer {
-    reasons: BTreeMap<usize, Vec<Reason>>,
-    only: Option<std::collections::BTreeSet<usize>>,
+    reasons: BTreeMap<NodeId, Vec<Reason>>,
+    only: Option<std::collections::BTreeSet<NodeId>>,
 }
 
 impl Explainer {
@@ -25,7 +25,7 @@ impl Explainer {
     }
 
     /// Explains only the given nodes; looking up the past costs time.
-    pub fn only(nodes: impl IntoIterator<Item = usize>) -> Self {
+    pub fn only(nodes: impl IntoIterator<Item = NodeId>) -> Self {
         Explainer {
             reasons: BTreeMap::new(),
             only: Some(nodes.into_iter().collect()),
@@ -33,12 +33,12 @@ impl Explainer {
     }
 
     /// The reasons by node. Nodes that are up to date have none.
-    pub fn reasons(&self) -> &BTreeMap<usize, Vec<Reason>> {
+    pub fn reasons(&self) -> &BTreeMap<NodeId, Vec<Reason>> {
         &self.reasons
     }
 
     /// The reasons of one node; none if it is up to date.
-    pub fn of(&self, node: usize) -> &[Reason] {
+    pub fn of(&self, node: NodeId) -> &[Reason] {
         self.reasons.get(&node).map_or(&[], Vec::as_slice)
     }
 }
@@ -47,7 +47,7 @@ impl Visitor for Explainer {
     fn node(
         &mut self,
         graph: &Graph,
-        node: usize,
+        node: NodeId,
         state: &State,
         facts: &dyn Facts,
     ) -> Result<(), FactsError> {
@@ -83,7 +83,7 @@ impl Visitor for Explainer {
                     }
                     if let Some(producer) = producer {
                         reasons.push(Reason::Waits {
-                            on: graph.nodes()[*producer].name.clone(),
+                            on: graph.nodes()[*producer].name.to_string(),
                         });
                     }
                 }

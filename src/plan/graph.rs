@@ -9,14 +9,25 @@ use super::lock::{Lock, PinKind};
 use super::name::TargetId;
 use super::recipe::{Reads, Recipe, SnapshotUse, Start, Step};
 use super::recipes::Recipes;
+use crate::dense::{self, DenseMap, Id};
 use crate::drv::derivation::{
     DEFAULT_EPOCH, Derivation, DrvHash, Env, Input, Network, Output, Phase, Policy, Role,
     SANDBOX_PROFILE, Source,
 };
 use crate::drv::facts::{Part, Trees};
+use crate::drv::step_name::StepName;
 
 /// The name of the step that tests a finished target.
 pub const TEST_STEP: &str = "test";
+
+dense::id! {
+    /// A node of one [`Graph`]. Each comes after those it depends on, so the order of ids is one in which
+    /// they can be worked off.
+    pub struct NodeId
+}
+
+/// Something about every node of a graph.
+pub type NodeMap<T> = DenseMap<NodeId, T>;
 
 /// What to do about seeds and snapshots that cannot be looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,32 +42,30 @@ pub enum Pins {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     /// The short name, such as `stage3-corei7:run`; unique in the graph.
-    pub name: String,
+    pub name: StepName,
     /// `BUILD/ARCH/SUBARCH/TARGET:STEP`, the name realisations are recorded under.
-    pub full_name: String,
+    pub full_name: StepName,
     /// The target it is a step of.
     pub target: TargetId,
-    /// The step.
-    pub step: String,
     /// The step as data.
     pub derivation: Derivation,
     /// Its hash.
     pub hash: DrvHash,
     /// For each input of the derivation the node that produces it, if one does.
-    pub producers: Vec<Option<usize>>,
+    pub producers: Vec<Option<NodeId>>,
     /// The first node that is the same but for names, and so will have the same key: this one need
     /// not be built once that one is.
-    pub same_as: Option<usize>,
+    pub same_as: Option<NodeId>,
 }
 
 impl Node {
     /// The nodes whose output it uses, sorted.
-    pub fn dependencies(&self) -> BTreeSet<usize> {
+    pub fn dependencies(&self) -> BTreeSet<NodeId> {
         self.producers.iter().flatten().copied().collect()
     }
 
     /// The nodes it should run after, sorted: those it depends on, and the one it is the same as.
-    pub fn run_after(&self) -> BTreeSet<usize> {
+    pub fn run_after(&self) -> BTreeSet<NodeId> {
         let producers = self.producers.iter().flatten();
         producers.chain(&self.same_as).copied().collect()
     }
@@ -78,9 +87,9 @@ pub struct Target {
     /// The machine that must run it.
     pub platform: String,
     /// Its steps, in order.
-    pub nodes: Vec<usize>,
+    pub nodes: Vec<NodeId>,
     /// The last of them. Its output, or the directory `root` in it, is the target's tree.
-    pub last: usize,
+    pub last: NodeId,
     /// The directory of the last step's output that is the target's tree, `/` for all of it.
     pub root: String,
 }
@@ -88,7 +97,7 @@ pub struct Target {
 /// Steps and targets, each after everything it depends on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Graph {
-    nodes: Vec<Node>,
+    nodes: NodeMap<Node>,
     targets: Vec<Target>,
     by_id: BTreeMap<TargetId, usize>,
     pins: BTreeMap<(PinKind, String), TreeHash>,
@@ -123,7 +132,7 @@ impl Graph {
     }
 
     /// The steps, each after those it depends on.
-    pub fn nodes(&self) -> &[Node] {
+    pub fn nodes(&self) -> &NodeMap<Node> {
         &self.nodes
     }
 
@@ -142,19 +151,33 @@ impl Graph {
         self.by_id.get(id).map(|at| &self.targets[*at])
     }
 
-    /// The index of the step called `name`, short or full.
-    pub fn find(&self, name: &str) -> Option<usize> {
-        self.nodes
-            .iter()
-            .position(|n| n.name == name || n.full_name == name)
+    /// The step called `name`, short or full.
+    pub fn find(&self, name: &str) -> Option<NodeId> {
+        self.find_by(|n| n.name.as_str() == name || n.full_name.as_str() == name)
     }
 
-    /// Edges as pairs of indices: from a step to one that needs it.
-    pub fn edges(&self) -> Vec<(usize, usize)> {
-        let mut edges: Vec<(usize, usize)> = self
+    /// The first step that is as wanted.
+    pub fn find_by(&self, wanted: impl Fn(&Node) -> bool) -> Option<NodeId> {
+        let mut nodes = self.nodes.iter();
+        nodes.find(|(_, node)| wanted(node)).map(|(id, _)| id)
+    }
+
+    /// The step of `target` that goes by the name `step`.
+    pub fn step_of(&self, target: &Target, step: &str) -> Option<NodeId> {
+        let mut nodes = target.nodes.iter().copied();
+        nodes.find(|id| self.nodes[*id].name.step() == step)
+    }
+
+    /// The names of the steps of `target`, in order.
+    pub fn steps_of<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = &'a str> {
+        target.nodes.iter().map(|id| self.nodes[*id].name.step())
+    }
+
+    /// Edges as pairs: from a step to one that needs it.
+    pub fn edges(&self) -> Vec<(NodeId, NodeId)> {
+        let mut edges: Vec<(NodeId, NodeId)> = self
             .nodes
             .iter()
-            .enumerate()
             .flat_map(|(i, n)| n.dependencies().into_iter().map(move |d| (d, i)))
             .collect();
         edges.sort_unstable();
@@ -164,7 +187,7 @@ impl Graph {
     /// Checks that the seeds and snapshots that `nodes` start from and read are at hand.
     pub fn require_inputs(
         &self,
-        nodes: impl IntoIterator<Item = usize>,
+        nodes: impl IntoIterator<Item = NodeId>,
         trees: &dyn Trees,
     ) -> Result<(), PlanError> {
         for node in nodes {
@@ -248,11 +271,11 @@ struct Builder<'a> {
     pins: Pins,
     graph: Graph,
     /// Of each target: its last node and the directory in it.
-    outputs: BTreeMap<TargetId, (usize, String)>,
+    outputs: BTreeMap<TargetId, (NodeId, String)>,
     picked: BTreeMap<(TreeHash, Vec<String>), TreeHash>,
     /// The first node of each shape: what it builds, with inputs by the shape of their producers.
-    shapes: BTreeMap<Hash, usize>,
-    by_hash: BTreeMap<DrvHash, usize>,
+    shapes: BTreeMap<Hash, NodeId>,
+    by_hash: BTreeMap<DrvHash, NodeId>,
     requested: BTreeSet<&'a TargetId>,
 }
 
@@ -307,7 +330,7 @@ impl Builder<'_> {
     }
 
     /// The root input of a target's first step.
-    fn start(&mut self, recipe: &Recipe) -> Result<(Source, Option<usize>), PlanError> {
+    fn start(&mut self, recipe: &Recipe) -> Result<(Source, Option<NodeId>), PlanError> {
         match &recipe.start {
             Start::Target(from) => {
                 let Some((last, root)) = self.outputs.get(from) else {
@@ -347,8 +370,8 @@ impl Builder<'_> {
         recipe: &Recipe,
         step: &Step,
         output: Output,
-        (source, producer): (Source, Option<usize>),
-    ) -> Result<usize, PlanError> {
+        (source, producer): (Source, Option<NodeId>),
+    ) -> Result<NodeId, PlanError> {
         let mut inputs = vec![Input {
             at: "/".to_owned(),
             role: Role::Root,
@@ -370,7 +393,7 @@ impl Builder<'_> {
         let id = &recipe.id;
         let derivation = Derivation {
             env: Env(recipe.env.clone()),
-            name: format!("{}:{}", id.short(), step.name),
+            name: StepName::new(id.short(), &step.name)?,
             root: match output {
                 Output::Captured => recipe.root.clone(),
                 Output::Input => "/".to_owned(),
@@ -398,19 +421,18 @@ impl Builder<'_> {
         if let Some(same) = self.by_hash.get(&hash) {
             return Ok(*same);
         }
-        let at = self.graph.nodes.len();
+        let at = self.graph.nodes.next_id();
         let shape = derivation.shape(|input| {
             let node = producers.get(input).copied().flatten()?;
             // A node stands for all that are the same.
-            Some(self.graph.nodes[node].same_as.unwrap_or(node))
+            Some(self.graph.nodes[node].same_as.unwrap_or(node).index())
         });
         let first = *self.shapes.entry(shape).or_insert(at);
         self.by_hash.insert(hash, at);
         self.graph.nodes.push(Node {
-            name: format!("{}:{}", self.recipes.display_name(id), step.name),
-            full_name: format!("{id}:{}", step.name),
+            name: StepName::new(self.recipes.display_name(id), &step.name)?,
+            full_name: StepName::new(id, &step.name)?,
             target: id.clone(),
-            step: step.name.clone(),
             derivation,
             hash,
             producers,

@@ -32,7 +32,7 @@ pub use error::{LockError, PlanError, SpecError};
 pub use explain::Explainer;
 pub use files::SpecFiles;
 pub use git::GitFiles;
-pub use graph::{Graph, Node, Pins, Target};
+pub use graph::{Graph, Node, NodeId, NodeMap, Pins, Target};
 pub use line_diff::{LineChange, line_diff};
 pub use lock::{Lock, Pin, PinKind};
 pub use name::{Index, NameError, TargetId};

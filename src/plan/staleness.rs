@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 use mstore_store::TreeHash;
 
-use super::graph::{Graph, Target};
+use super::graph::{Graph, NodeId, NodeMap, Target};
 use crate::drv::derivation::{Key, Resolved, Source};
 use crate::drv::facts::{Facts, FactsError, Part};
 
@@ -76,7 +76,7 @@ pub trait Visitor {
     fn node(
         &mut self,
         graph: &Graph,
-        node: usize,
+        node: NodeId,
         state: &State,
         facts: &dyn Facts,
     ) -> Result<(), FactsError>;
@@ -84,7 +84,7 @@ pub trait Visitor {
 
 /// A visitor that looks away.
 impl Visitor for () {
-    fn node(&mut self, _: &Graph, _: usize, _: &State, _: &dyn Facts) -> Result<(), FactsError> {
+    fn node(&mut self, _: &Graph, _: NodeId, _: &State, _: &dyn Facts) -> Result<(), FactsError> {
         Ok(())
     }
 }
@@ -114,11 +114,11 @@ pub enum WalkError {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Todo {
     /// Nodes that must be built, in an order that respects dependencies.
-    pub build: Vec<usize>,
+    pub build: Vec<NodeId>,
     /// Nodes that may have to be built, depending on what others turn out to be.
-    pub maybe: Vec<usize>,
+    pub maybe: Vec<NodeId>,
     /// Nodes whose results serve as they are.
-    pub reuse: Vec<usize>,
+    pub reuse: Vec<NodeId>,
     /// Trees that are known and not here, and that can be fetched in place of being built.
     pub fetch: BTreeSet<TreeHash>,
 }
@@ -134,8 +134,8 @@ impl Todo {
 #[derive(Debug, Clone)]
 pub struct Staleness<'g> {
     graph: &'g Graph,
-    states: Vec<State>,
-    dependents: Vec<Vec<usize>>,
+    states: NodeMap<State>,
+    dependents: NodeMap<Vec<NodeId>>,
 }
 
 /// The trees of a node's inputs, as far as they can be known.
@@ -151,18 +151,18 @@ impl<'g> Staleness<'g> {
         facts: &dyn Facts,
         visitor: &mut dyn Visitor,
     ) -> Result<Self, WalkError> {
-        let mut dependents = vec![Vec::new(); graph.nodes().len()];
-        for (to, node) in graph.nodes().iter().enumerate() {
+        let mut dependents = NodeMap::like(graph.nodes(), Vec::new());
+        for (to, node) in graph.nodes().iter() {
             for from in node.run_after() {
                 dependents[from].push(to);
             }
         }
         let mut this = Staleness {
             graph,
-            states: vec![State::Unknown; graph.nodes().len()],
+            states: NodeMap::like(graph.nodes(), State::Unknown),
             dependents,
         };
-        for node in 0..graph.nodes().len() {
+        for node in graph.nodes().ids() {
             this.decide(node, facts)?;
             visitor.node(graph, node, &this.states[node], facts)?;
         }
@@ -175,12 +175,12 @@ impl<'g> Staleness<'g> {
     }
 
     /// The state of a node.
-    pub fn state(&self, node: usize) -> &State {
+    pub fn state(&self, node: NodeId) -> &State {
         &self.states[node]
     }
 
     /// What a builder needs to build a node, once the trees of its inputs are known.
-    pub fn resolved(&self, node: usize) -> Option<Resolved> {
+    pub fn resolved(&self, node: NodeId) -> Option<Resolved> {
         let trees = self.states[node].trees()?.to_vec();
         // The walk made the list from the inputs themselves, one tree each.
         self.graph.nodes()[node].derivation.resolve(trees).ok()
@@ -190,11 +190,11 @@ impl<'g> Staleness<'g> {
     /// now; returns them, each after those it depends on.
     pub fn built(
         &mut self,
-        node: usize,
+        node: NodeId,
         tree: TreeHash,
         facts: &dyn Facts,
         visitor: &mut dyn Visitor,
-    ) -> Result<Vec<usize>, WalkError> {
+    ) -> Result<Vec<NodeId>, WalkError> {
         if let State::Stale { key, trees } | State::Known { key, trees, .. } = &self.states[node] {
             self.states[node] = State::Known {
                 key: *key,
@@ -204,7 +204,7 @@ impl<'g> Staleness<'g> {
             };
         }
         let mut decided = Vec::new();
-        let mut waiting: BTreeSet<usize> = self.dependents[node].iter().copied().collect();
+        let mut waiting: BTreeSet<NodeId> = self.dependents[node].iter().copied().collect();
         // A node comes after all it depends on, so the smallest index can always be decided.
         while let Some(next) = waiting.pop_first() {
             let before = self.states[next].clone();
@@ -247,13 +247,13 @@ impl<'g> Staleness<'g> {
     pub fn todo(&self, facts: &dyn Facts) -> Result<Todo, WalkError> {
         let nodes = self.graph.nodes();
         // Whether the content of a node's result is needed.
-        let mut needed = vec![false; nodes.len()];
-        let (mut todo, mut build) = (Todo::default(), vec![false; nodes.len()]);
+        let mut needed = NodeMap::like(nodes, false);
+        let (mut todo, mut build) = (Todo::default(), NodeMap::like(nodes, false));
         for target in self.graph.requested() {
             needed[target.last] |=
                 !self.obtainable(target.last, &target.root, facts, &mut todo.fetch)?;
         }
-        for at in (0..nodes.len()).rev() {
+        for at in nodes.ids().rev() {
             let serves = matches!(self.states[at], State::Known { present: true, .. });
             build[at] = needed[at] && !serves;
             if !build[at] {
@@ -274,7 +274,7 @@ impl<'g> Staleness<'g> {
                 }
             }
         }
-        for (at, state) in self.states.iter().enumerate() {
+        for (at, state) in self.states.iter() {
             match state {
                 State::Unknown if build[at] => todo.maybe.push(at),
                 _ if build[at] => match nodes[at].same_as {
@@ -291,7 +291,7 @@ impl<'g> Staleness<'g> {
     /// Whether a node's result, or the part of it that is used, is here or can be fetched.
     fn obtainable(
         &self,
-        node: usize,
+        node: NodeId,
         path: &str,
         facts: &dyn Facts,
         fetch: &mut BTreeSet<TreeHash>,
@@ -309,7 +309,7 @@ impl<'g> Staleness<'g> {
         Ok(can)
     }
 
-    fn decide(&mut self, node: usize, facts: &dyn Facts) -> Result<(), WalkError> {
+    fn decide(&mut self, node: NodeId, facts: &dyn Facts) -> Result<(), WalkError> {
         let Inputs::Known(trees) = self.inputs(node, facts)? else {
             self.states[node] = State::Unknown;
             return Ok(());
@@ -335,7 +335,7 @@ impl<'g> Staleness<'g> {
         Ok(())
     }
 
-    fn inputs(&self, node: usize, facts: &dyn Facts) -> Result<Inputs, WalkError> {
+    fn inputs(&self, node: NodeId, facts: &dyn Facts) -> Result<Inputs, WalkError> {
         let node = &self.graph.nodes()[node];
         let mut trees = Vec::with_capacity(node.derivation.inputs.len());
         for (input, producer) in node.derivation.inputs.iter().zip(&node.producers) {
@@ -355,7 +355,7 @@ impl<'g> Staleness<'g> {
     /// The directory `path` of a node's result, as far as it is known.
     fn output(
         &self,
-        node: usize,
+        node: NodeId,
         path: &str,
         facts: &dyn Facts,
     ) -> Result<Option<TreeHash>, WalkError> {
@@ -369,7 +369,7 @@ impl<'g> Staleness<'g> {
             Part::Tree(part) => Ok(Some(part)),
             Part::Absent => Ok(None),
             Part::NoSuchPath(_) => Err(WalkError::NoRoot {
-                node: self.graph.nodes()[node].name.clone(),
+                node: self.graph.nodes()[node].name.to_string(),
                 target: self.graph.nodes()[node].target.short(),
                 path: path.to_owned(),
             }),
@@ -379,7 +379,7 @@ impl<'g> Staleness<'g> {
     /// Whether the content of a node's result, or of the part of it that is used, is here.
     fn usable(
         &self,
-        node: usize,
+        node: NodeId,
         path: &str,
         tree: TreeHash,
         facts: &dyn Facts,

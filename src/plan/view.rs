@@ -6,16 +6,17 @@ use std::collections::BTreeMap;
 use mstore_store::TreeHash;
 use serde::Serialize;
 
-use super::graph::{Graph, Node, Target};
+use super::graph::{Graph, Node, NodeId, Target};
 use super::name::Index;
 use super::staleness::{Staleness, State};
+use crate::drv::StepName;
 use crate::drv::derivation::{Derivation, Network, Output, Source};
 
 /// One derivation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DerivationView {
     /// `TARGET-SUBARCH:STEP`.
-    pub name: String,
+    pub name: StepName,
     /// The derivation hash.
     pub drv: String,
     /// The resolved key, if the trees of all inputs are known.
@@ -168,7 +169,7 @@ impl DerivationView {
         view.key = state.and_then(State::key).map(|k| k.to_string());
         view.tree = state.and_then(State::tree).map(|t| t.to_string());
         for (input, producer) in view.inputs.iter_mut().zip(&node.producers) {
-            input.from = producer.map(|p| graph.nodes()[p].name.clone());
+            input.from = producer.map(|p| graph.nodes()[p].name.to_string());
         }
         view
     }
@@ -258,7 +259,7 @@ impl TargetView {
 impl GraphView {
     /// Shows a graph, with what `staleness` knows.
     pub fn new(graph: &Graph, staleness: Option<&Staleness<'_>>) -> Self {
-        let name = |i: usize| graph.nodes()[i].name.clone();
+        let name = |id: NodeId| graph.nodes()[id].name.to_string();
         let word = |state: &State| match state {
             State::Known { .. } => "up-to-date",
             State::Stale { .. } => "stale",
@@ -268,14 +269,13 @@ impl GraphView {
             nodes: graph
                 .nodes()
                 .iter()
-                .enumerate()
-                .map(|(i, node)| NodeView {
-                    name: node.name.clone(),
+                .map(|(id, node)| NodeView {
+                    name: node.name.to_string(),
                     target: graph
                         .target(&node.target)
                         .map_or_else(|| node.target.to_string(), |t| t.name.clone()),
                     drv: node.hash.to_string(),
-                    state: staleness.map(|s| word(s.state(i))),
+                    state: staleness.map(|s| word(s.state(id))),
                 })
                 .collect(),
             edges: graph

@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 use mstore_store::{Hash, ObjectKind, RealisationKind, Store, TreeHash};
 
 use super::{FindError, Project, ProjectError};
+use crate::drv::NodeName;
 use crate::plan::{Graph, Pins, Staleness, TargetId};
 
 /// Shorter beginnings of hashes are not looked for.
@@ -36,8 +37,8 @@ pub struct Found {
     pub hash: Hash,
     /// What it is.
     pub kind: HashKind,
-    /// The step or target that a derivation or a key is of.
-    pub of: String,
+    /// The step or target that a derivation or a key is of, where that is known.
+    pub of: Option<NodeName>,
 }
 
 impl Found {
@@ -48,16 +49,20 @@ impl Found {
 
     /// The full name of the target that it is of, or whose step it is of.
     pub fn target(&self) -> &str {
-        self.of.split(':').next().unwrap_or_default()
+        self.of.as_ref().map(NodeName::target).unwrap_or_default()
     }
 }
 
 impl Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.kind {
-            HashKind::Object(kind) => f.write_str(kind.word()),
-            HashKind::Derivation => write!(f, "derivation of {}", self.of),
-            HashKind::Key(_) => write!(f, "key of {}", self.of),
+        f.write_str(match self.kind {
+            HashKind::Object(kind) => kind.word(),
+            HashKind::Derivation => "derivation",
+            HashKind::Key(_) => "key",
+        })?;
+        match &self.of {
+            Some(name) => write!(f, " of {name}"),
+            None => Ok(()),
         }
     }
 }
@@ -109,7 +114,7 @@ fn all(store: &Store, word: &str) -> Result<Vec<Found>, ProjectError> {
         .map(|(hash, kind)| Found {
             hash,
             kind: HashKind::Object(kind),
-            of: String::new(),
+            of: None,
         })
         .collect();
     found.extend(
@@ -122,7 +127,7 @@ fn all(store: &Store, word: &str) -> Result<Vec<Found>, ProjectError> {
                     true => HashKind::Key(step.kind),
                     false => HashKind::Derivation,
                 },
-                of: step.name,
+                of: NodeName::recorded(step.kind, &step.name),
             }),
     );
     Ok(found)
@@ -256,11 +261,11 @@ impl Project {
     fn planned_hash(&self, word: &str, wants: Wants) -> Result<Option<Found>, ProjectError> {
         let mut found = all(&self.store, word)?;
         for graph in self.plans() {
-            let begins = graph.nodes().iter().filter(|n| n.hash.0.has_prefix(word));
+            let begins = graph.nodes().values().filter(|n| n.hash.0.has_prefix(word));
             found.extend(begins.map(|node| Found {
                 hash: node.hash.0,
                 kind: HashKind::Derivation,
-                of: node.full_name.clone(),
+                of: Some(NodeName::Step(node.full_name.clone())),
             }));
         }
         match choose(word, found.clone(), wants)? {
@@ -294,7 +299,7 @@ impl Project {
         let recipes = self.recipes(std::slice::from_ref(&id))?;
         let graph = Graph::build(&recipes, &self.lock, &self.facts, Pins::Optional)?;
         let made = self.store.realisations_of(&found.hash)?;
-        let current = graph.nodes().iter().any(|node| {
+        let current = graph.nodes().values().any(|node| {
             node.hash.0 == found.hash
                 || (matches!(found.kind, HashKind::Key(_))
                     && made.iter().any(|r| r.drv == node.hash.0))

@@ -25,7 +25,11 @@ impl KnownStep {
             key: Some(step.key()),
             tree: Some(made.tree),
             step: OneStep {
-                name: made.name,
+                // Results of steps are recorded under nothing else.
+                name: made
+                    .name
+                    .parse()
+                    .unwrap_or_else(|_| step.derivation().name.clone()),
                 trees: step.trees().iter().copied().map(Some).collect(),
                 derivation: step.derivation().clone(),
             },
@@ -49,18 +53,12 @@ impl KnownStep {
     }
 }
 
-/// The names of a target's steps, in their order.
-fn step_names(graph: &Graph, target: &Target) -> Vec<String> {
-    let nodes = target.nodes.iter();
-    nodes.map(|&n| graph.nodes()[n].step.clone()).collect()
-}
-
 /// Returns the error of a step that `target` does not have.
 pub fn no_such_step(graph: &Graph, target: &Target, step: &str) -> FindError {
     FindError::NoStep {
         target: target.name.clone(),
         step: step.to_owned(),
-        steps: step_names(graph, target),
+        steps: graph.steps_of(target).map(str::to_owned).collect(),
     }
 }
 
@@ -100,7 +98,7 @@ impl Project {
         }
         if let Ok(graph) = self.graph(&[found.target().to_owned()], Pins::Optional) {
             let staleness = Staleness::walk(&graph, &self.facts, &mut ())?;
-            if let Some(at) = graph.nodes().iter().position(|n| n.hash.0 == hash) {
+            if let Some(at) = graph.find_by(|n| n.hash.0 == hash) {
                 return Ok(KnownStep::planned(&graph.nodes()[at], staleness.state(at)));
             }
         }
@@ -125,9 +123,12 @@ impl Project {
             }
             .into());
         };
-        let wanted = |at: &&usize| step.is_none_or(|s| graph.nodes()[**at].step == s);
-        match target.nodes.iter().rev().find(wanted) {
-            Some(&at) => Ok(KnownStep::planned(&graph.nodes()[at], staleness.state(at))),
+        let found = match step {
+            Some(step) => graph.step_of(target, step),
+            None => Some(target.last),
+        };
+        match found {
+            Some(at) => Ok(KnownStep::planned(&graph.nodes()[at], staleness.state(at))),
             None => Err(no_such_step(&graph, target, step.unwrap_or_default()).into()),
         }
     }

@@ -9,8 +9,8 @@ use super::engine::{Graph as Edges, NodeId, State as NodeState};
 use super::run::{self, Built, Event, NodeError, Observer, Work};
 use crate::build::error::{Failure, Infrastructure, StepError};
 use crate::build::step::Builder;
-use crate::drv::Facts;
-use crate::plan::{Graph, Staleness, State, Todo, WalkError};
+use crate::drv::{Facts, StepName};
+use crate::plan::{Graph, NodeId as PlanNode, Staleness, State, Todo, WalkError};
 
 /// How to go about it.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +25,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Failed {
     /// Its name.
-    pub name: String,
+    pub name: StepName,
     /// What is known about it.
     pub failure: Failure,
 }
@@ -33,14 +33,14 @@ pub struct Failed {
 /// How it ended.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Indices of the nodes that were built.
-    pub built: Vec<usize>,
+    /// The nodes that were built.
+    pub built: Vec<PlanNode>,
     /// Steps whose scripts failed.
     pub failed: Vec<Failed>,
     /// Names of the steps that were not tried because of those.
     pub skipped: Vec<String>,
     /// The step and the failure of the machine that ended the run.
-    pub infrastructure: Option<(String, Infrastructure)>,
+    pub infrastructure: Option<(StepName, Infrastructure)>,
     /// Whether it was told to stop.
     pub cancelled: bool,
 }
@@ -51,10 +51,16 @@ struct Steps<'a, 'g> {
     facts: &'a (dyn Facts + Sync),
     fetch: &'a (dyn Fn(TreeHash) -> bool + Sync),
     graph: &'g Graph,
-    /// Index in the graph of each node of the run.
-    nodes: Vec<usize>,
+    /// The node of the graph that each node of the run is.
+    nodes: Vec<PlanNode>,
     staleness: Mutex<&'a mut Staleness<'g>>,
     expected: Vec<Option<f64>>,
+}
+
+impl Steps<'_, '_> {
+    fn step_name(&self, node: NodeId) -> &StepName {
+        &self.graph.nodes()[self.nodes[node]].name
+    }
 }
 
 impl Work for Steps<'_, '_> {
@@ -62,7 +68,7 @@ impl Work for Steps<'_, '_> {
     type Infrastructure = Infrastructure;
 
     fn name(&self, node: NodeId) -> &str {
-        &self.graph.nodes()[self.nodes[node]].name
+        self.step_name(node).as_str()
     }
 
     fn expected(&self, node: NodeId) -> Option<f64> {
@@ -103,13 +109,13 @@ impl Work for Steps<'_, '_> {
         let name = &self.graph.nodes()[at].full_name;
         let Some(step) = resolved else {
             return Err(NodeError::Infrastructure(Infrastructure::Inputs {
-                step: name.clone(),
+                step: name.to_string(),
                 detail: "an input is not known".to_owned(),
             }));
         };
         let built = self
             .builder
-            .build(name, &step, output)
+            .build(name.as_str(), &step, output)
             .map_err(|e| match e {
                 StepError::Failed(failure) => NodeError::Build(failure),
                 StepError::Infrastructure(e) => NodeError::Infrastructure(e),
@@ -140,7 +146,7 @@ pub struct Tools<'a> {
     /// Fetches a tree that is known and not here; tells whether it is here now.
     pub fetch: &'a (dyn Fn(TreeHash) -> bool + Sync),
     /// Tells how many seconds the last build of a step of that name took.
-    pub seconds: &'a dyn Fn(&str) -> Option<f64>,
+    pub seconds: &'a dyn Fn(&StepName) -> Option<f64>,
     /// Ends the run when it becomes true.
     pub cancelled: &'a AtomicBool,
 }
@@ -161,7 +167,7 @@ pub fn realise(
         cancelled,
     } = *tools;
     let graph = staleness.graph();
-    let mut nodes: Vec<usize> = todo.build.iter().chain(&todo.maybe).copied().collect();
+    let mut nodes: Vec<PlanNode> = todo.build.iter().chain(&todo.maybe).copied().collect();
     // The graph lists every node after those it depends on.
     nodes.sort_unstable();
     let mut edges = Edges::default();
@@ -206,12 +212,12 @@ pub fn realise(
         cancelled,
         observer,
     );
-    let name = |n: NodeId| steps.name(n).to_owned();
+    let name = |n: NodeId| steps.step_name(n).clone();
     Outcome {
         built: done.built.iter().map(|&n| steps.nodes[n]).collect(),
         skipped: (0..done.states.len())
             .filter(|&n| done.states[n] == NodeState::Skipped)
-            .map(name)
+            .map(|n| steps.name(n).to_owned())
             .collect(),
         failed: done
             .failures
@@ -244,17 +250,17 @@ pub enum Checked {
 pub fn check(
     builder: &Builder<'_>,
     staleness: &Staleness<'_>,
-    node: usize,
+    node: PlanNode,
     output: &mut dyn FnMut(&str),
 ) -> Result<Checked, StepError> {
     let name = &staleness.graph().nodes()[node].full_name;
     let (Some(step), Some(first)) = (staleness.resolved(node), staleness.state(node).tree()) else {
         return Err(StepError::Infrastructure(Infrastructure::Inputs {
-            step: name.clone(),
+            step: name.to_string(),
             detail: "it has not been built".to_owned(),
         }));
     };
-    let second = builder.rebuild(name, &step, output)?;
+    let second = builder.rebuild(name.as_str(), &step, output)?;
     Ok(if first == second {
         Checked::Same
     } else {

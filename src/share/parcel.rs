@@ -10,7 +10,7 @@ use super::trust::SecretKey;
 use crate::drv::derivation::{Key, Resolved};
 use crate::drv::facts::{Part, Realised};
 use crate::drv::tree_diff::TreeChanges;
-use crate::drv::{Facts, FactsError, StoreFacts, Trees, part_key, target_key};
+use crate::drv::{Facts, FactsError, StepName, StoreFacts, Trees, part_key, target_key};
 use crate::plan::Staleness;
 
 /// Facts and trees that travel together.
@@ -40,7 +40,7 @@ impl Parcel {
         facts: &Recorder<'_>,
     ) -> Result<(), ParcelError> {
         let graph = staleness.graph();
-        for node in 0..graph.nodes().len() {
+        for node in graph.nodes().ids() {
             if let (Some(key), Some(_)) =
                 (staleness.state(node).key(), staleness.state(node).tree())
             {
@@ -147,7 +147,7 @@ impl Facts for Recorder<'_> {
         self.inner.realised(key)
     }
 
-    fn last(&self, name: &str) -> Result<Option<Resolved>, FactsError> {
+    fn last(&self, name: &StepName) -> Result<Option<Resolved>, FactsError> {
         self.inner.last(name)
     }
 }

@@ -15,7 +15,7 @@ use super::trust::Trust;
 use crate::drv::derivation::{Key, Resolved};
 use crate::drv::facts::{Part, Realised};
 use crate::drv::tree_diff::TreeChanges;
-use crate::drv::{Facts, FactsError, StoreFacts, Trees, part_key};
+use crate::drv::{Facts, FactsError, StepName, StoreFacts, Trees, part_key};
 use crate::plan::Graph;
 
 /// Opens a peer when it is needed first.
@@ -171,7 +171,7 @@ impl<'a> Substitute<'a> {
             return Ok(());
         }
         let mut drvs = Vec::new();
-        for node in graph.nodes() {
+        for node in graph.nodes().values() {
             let here = self
                 .store
                 .fact_of_derivation(&node.hash.0)
@@ -314,7 +314,7 @@ impl Facts for &Substitute<'_> {
         }
     }
 
-    fn last(&self, name: &str) -> Result<Option<Resolved>, FactsError> {
+    fn last(&self, name: &StepName) -> Result<Option<Resolved>, FactsError> {
         self.inner.last(name)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use mstore::dense::Id;
 use mstore::drv::StoreFacts;
 use mstore::plan::{Distribution, Graph, Lock, PinKind, Pins, Staleness};
 use mstore_store::{ImportOptions, OpenOptions, Realisation, RealisationKind, Store};
@@ -50,23 +51,23 @@ pub fn world() -> World {
     let graph = Graph::build(&recipes, &lock, &facts, Pins::Required).unwrap();
     let mut steps = Vec::new();
     let mut walk = Staleness::walk(&graph, &facts, &mut ()).unwrap();
-    for (at, node) in graph.nodes().iter().enumerate() {
+    for (at, node) in graph.nodes().iter() {
         let step = walk.resolved(at).unwrap();
-        let tree = import(&node.name);
+        let tree = import(node.name.as_str());
         facts.remember(&step).unwrap();
-        let log = format!("demo.pc.one.stage1.{}.1700000000.log", node.step);
+        let log = format!("demo.pc.one.stage1.{}.1700000000.log", node.name.step());
         fs::write(
             store.logs_dir().join(&log),
-            format!("{} was here\n", node.step),
+            format!("{} was here\n", node.name.step()),
         )
         .unwrap();
         let fact = Realisation {
             kind: RealisationKind::Step,
             key: step.key().0,
             drv: node.hash.0,
-            name: node.full_name.clone(),
+            name: node.full_name.to_string(),
             tree,
-            started: 1_700_000_000 + at as i64,
+            started: 1_700_000_000 + at.index() as i64,
             seconds: 1.0,
             host: "builder".into(),
             log: Some(log),

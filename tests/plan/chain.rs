@@ -1,8 +1,9 @@
 //! A chain of three stages: what becomes stale, and why.
 
+use mstore::dense::Id;
 use mstore::drv::Trees;
-use mstore::plan::Staleness;
 use mstore::plan::view::{GraphView, TargetView};
+use mstore::plan::{NodeId, Staleness};
 
 use crate::world::{World, tree};
 
@@ -206,14 +207,14 @@ fn collected_trees_are_made_again_only_when_they_are_needed() {
     let walk = Staleness::walk(&graph, &world, &mut ()).expect("walked");
     let last = graph.targets()[2].last;
     let keep = walk.state(last).tree();
-    for (node, _) in graph.nodes().iter().enumerate() {
+    for node in graph.nodes().ids() {
         let tree = walk.state(node).tree();
         if tree != keep {
             world.collected.borrow_mut().extend(tree);
         }
     }
     // What was cut out of stage1 is collected as well.
-    let root = walk.state(1).tree().expect("built");
+    let root = walk.state(NodeId::at(1)).tree().expect("built");
     let cut = match world.subtree(root, "/tmp/stage1root").expect("cut") {
         mstore::drv::facts::Part::Tree(tree) => tree,
         other => panic!("{other:?}"),
@@ -273,7 +274,7 @@ fn the_version_is_the_date_of_the_snapshot_and_reaches_no_hash_unused() {
     assert_eq!(graph.targets()[0].version, "2026-11-20");
     let hashes = |w: &World| -> Vec<_> {
         let graph = w.graph(&["stage3-corei7"]);
-        graph.nodes().iter().map(|n| n.hash).collect()
+        graph.nodes().values().map(|n| n.hash).collect()
     };
     let before = hashes(&world);
     let snapshot = *world.snapshots.borrow().keys().next().expect("one");

@@ -13,8 +13,8 @@ fn hashes(world: &World) -> BTreeMap<String, DrvHash> {
     let graph = world.graph(&["*/stage*"]);
     graph
         .nodes()
-        .iter()
-        .map(|n| (n.full_name.clone(), n.hash))
+        .values()
+        .map(|n| (n.full_name.to_string(), n.hash))
         .collect()
 }
 

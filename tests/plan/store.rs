@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use mstore::dense::Id;
 use mstore::drv::facts::Part;
 use mstore::drv::{Facts, StoreFacts, Trees};
-use mstore::plan::{Explainer, Graph, PinKind, Pins, Staleness, WalkError};
+use mstore::plan::{Explainer, Graph, NodeId, PinKind, Pins, Staleness, WalkError};
 use mstore_store::{
     GcPolicy, Hash, ImportOptions, OpenOptions, Realisation, RealisationKind, Store, TreeHash,
 };
@@ -68,7 +69,7 @@ fn realise(graph: &Graph, store: &Store, facts: &StoreFacts, dir: &Path) -> Vec<
             kind: RealisationKind::Step,
             key: step.key().0,
             drv: graph.nodes()[node].hash.0,
-            name: graph.nodes()[node].full_name.clone(),
+            name: graph.nodes()[node].full_name.to_string(),
             tree,
             started: built.len() as i64,
             seconds: 1.0,
@@ -77,7 +78,7 @@ fn realise(graph: &Graph, store: &Store, facts: &StoreFacts, dir: &Path) -> Vec<
         };
         store.record(&fact).expect("recorded");
         walk.built(node, tree, facts, &mut ()).expect("taken in");
-        built.push(graph.nodes()[node].name.clone());
+        built.push(graph.nodes()[node].name.to_string());
     }
 }
 
@@ -147,7 +148,10 @@ fn a_chain_is_built_once_and_explained_afterwards() {
     };
     assert!(text.starts_with("the snapshot changed: "), "{text}");
     assert!(text.ends_with("\n  ~ tools/main.c"), "{text}");
-    assert!(explainer.of(0).is_empty(), "stage1 does not read it");
+    assert!(
+        explainer.of(NodeId::at(0)).is_empty(),
+        "stage1 does not read it"
+    );
     assert_eq!(
         realise(&second, &store, &facts, dir.path()),
         ["stage2-corei7:run", "stage2-corei7:test"]
@@ -167,7 +171,7 @@ fn a_chain_is_built_once_and_explained_afterwards() {
     assert_eq!(store.forget_derivations().expect("gone"), 9);
     assert!(
         facts
-            .last("demo/x86-64bit/corei7/stage2:run")
+            .last(&"demo/x86-64bit/corei7/stage2:run".parse().expect("a name"))
             .expect("asked")
             .is_none()
     );
@@ -194,8 +198,10 @@ fn what_a_target_captures_must_have_been_made() {
     let graph = graph(&world, &facts, "stage1-corei7");
     let mut walk = Staleness::walk(&graph, &facts, &mut ()).expect("walked");
     let tree = import(&store, dir.path(), &[("bin/sh", "x")]);
-    walk.built(0, tree, &facts, &mut ()).expect("taken in");
-    walk.built(1, tree, &facts, &mut ()).expect("taken in");
+    walk.built(NodeId::at(0), tree, &facts, &mut ())
+        .expect("taken in");
+    walk.built(NodeId::at(1), tree, &facts, &mut ())
+        .expect("taken in");
     let error = walk.target_tree(&graph.targets()[0], &facts);
     assert!(matches!(&error, Err(WalkError::NoRoot { .. })), "{error:?}");
     insta::assert_snapshot!(error.expect_err("no root"), @"`stage1-corei7:run` left no directory /tmp/forgotten in its tree; portage/ROOT of stage1-corei7 names it, so one of its steps must make it");
@@ -230,7 +236,7 @@ fn after_a_collection_finished_targets_stay_finished() {
     let facts = StoreFacts::new(store.clone());
     let graph = graph(&world, &facts, "stage3-corei7");
     let first = Staleness::walk(&graph, &facts, &mut ()).expect("walked");
-    let state = first.state(0).tree().expect("still known");
+    let state = first.state(NodeId::at(0)).tree().expect("still known");
     assert!(!facts.present(state).expect("asked"), "it was collected");
     assert!(realise(&graph, &store, &facts, dir.path()).is_empty());
 }

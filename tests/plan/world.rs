@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use mstore::drv::derivation::Output;
 use mstore::drv::facts::{Part, Realised};
-use mstore::drv::{Facts, FactsError, Key, Resolved, TreeChanges, Trees};
+use mstore::drv::{Facts, FactsError, Key, Resolved, StepName, TreeChanges, Trees};
 use mstore::plan::{
     Distribution, Explainer, Graph, Lock, Pin, PinKind, Pins, PlanError, Staleness,
 };
@@ -110,7 +110,7 @@ pub struct World {
     /// Files of each snapshot: path to content.
     pub snapshots: RefCell<BTreeMap<TreeHash, BTreeMap<String, String>>>,
     pub realised: RefCell<BTreeMap<Key, TreeHash>>,
-    pub last: RefCell<BTreeMap<String, Resolved>>,
+    pub last: RefCell<BTreeMap<StepName, Resolved>>,
     /// Trees whose content is gone.
     pub collected: RefCell<BTreeSet<TreeHash>>,
     pub lookups: Cell<usize>,
@@ -241,7 +241,7 @@ impl World {
             staleness
                 .built(node, tree, self, &mut ())
                 .expect("taken in");
-            built.push(graph.nodes()[node].name.clone());
+            built.push(graph.nodes()[node].name.to_string());
         }
         for target in graph.requested() {
             let tree = staleness.target_tree(target, self).expect("asked");
@@ -342,7 +342,7 @@ impl Facts for World {
         }))
     }
 
-    fn last(&self, name: &str) -> Result<Option<Resolved>, FactsError> {
+    fn last(&self, name: &StepName) -> Result<Option<Resolved>, FactsError> {
         Ok(self.last.borrow().get(name).cloned())
     }
 }

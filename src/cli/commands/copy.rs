@@ -326,7 +326,7 @@ fn pack_targets(
         parcel.trees.insert(tree);
     }
     if args.inputs {
-        let inputs = graph.nodes().iter().flat_map(|n| &n.derivation.inputs);
+        let inputs = graph.nodes().values().flat_map(|n| &n.derivation.inputs);
         let pinned = inputs.filter_map(|input| match input.source {
             Source::Tree(tree) => Some(tree),
             _ => None,
@@ -339,7 +339,7 @@ fn pack_targets(
         }
     }
     if args.steps {
-        for node in 0..graph.nodes().len() {
+        for node in graph.nodes().ids() {
             if let Some(tree) = staleness.state(node).tree()
                 && project.store.has_tree(tree)?
             {
@@ -486,7 +486,7 @@ fn find_targets(
     }
     let mut trees: Vec<TreeHash> = found.into_values().flatten().collect();
     if args.steps {
-        for node in 0..graph.nodes().len() {
+        for node in graph.nodes().ids() {
             trees.extend(staleness.state(node).tree());
         }
     }

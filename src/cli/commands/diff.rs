@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use mstore_lang::Files;
 
-use crate::cli::args::target_and_step;
+use crate::cli::args::node_name;
 use crate::cli::context::{Context, current_dir};
 use crate::cli::{Failure, output};
 use crate::drv::tree_changes;
@@ -68,7 +68,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             for name in &args.targets {
                 // The same target in both revisions, whatever its derivation is in the other.
                 names.push(match project.hash(name, Wants::Derivation)? {
-                    Some(found) => target_and_step(&found.of).0.to_owned(),
+                    Some(found) => found.target().to_owned(),
                     None => name.clone(),
                 });
             }
@@ -110,16 +110,11 @@ fn steps(
         None => Ok(None),
     };
     let (x, y) = (by_hash(&x)?, by_hash(&y)?);
-    let like = |other: &Option<OneStep>| {
-        let name = other.as_ref().map(|step| step.name.as_str())?;
-        Some(name.split_once(':')?.1.to_owned())
-    };
-    let named = |word: &str, other: &Option<OneStep>| {
-        let (target, step) = target_and_step(word);
-        let step = step.map(str::to_owned).or_else(|| like(other));
-        project
-            .step_of_target(target, step.as_deref())
-            .map(|known| known.step)
+    let named = |word: &str, other: &Option<OneStep>| -> Result<OneStep, Failure> {
+        let name = node_name(word)?;
+        let like = other.as_ref().map(|other| other.name.step());
+        let known = project.step_of_target(name.target(), name.step().or(like))?;
+        Ok(known.step)
     };
     Ok(match (x, y) {
         (Some(x), Some(y)) => (x, y),

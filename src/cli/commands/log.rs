@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use mstore_store::{Attempt, HistoryFilter, Realisation, RealisationKind, Store};
 
 use crate::build::step_log;
-use crate::cli::args::target_and_step;
+use crate::cli::args::node_name;
 use crate::cli::context::Context;
 use crate::cli::{Failure, output};
 use crate::plan::{Graph, Pins, Staleness};
@@ -41,7 +41,8 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     if let Some(found) = project.hash(&args.target, Wants::Step)? {
         return by_hash(&project, &found, &args);
     }
-    let (target, step) = target_and_step(&args.target);
+    let name = node_name(&args.target)?;
+    let (target, step) = (name.target(), name.step());
     let graph = project.graph(&[target.to_owned()], Pins::Optional)?;
     if args.attempts {
         return attempts(&project, of_names(&project, &graph, step)?, args.json);
@@ -52,14 +53,14 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     for target in graph.requested() {
         for &at in &target.nodes {
             let node = &graph.nodes()[at];
-            if step.is_some_and(|s| s != node.step) {
+            if step.is_some_and(|s| s != node.name.step()) {
                 continue;
             }
             let made = match staleness.state(at).key() {
                 Some(key) => project.store.realisation(&key.0)?,
                 None => None,
             };
-            let path = step_log::newest(&project.store, &node.full_name)?;
+            let path = step_log::newest(&project.store, node.full_name.as_str())?;
             let note = made.and_then(|r| {
                 Some(match (whereabouts(&project.store, &r)?, &path) {
                     (text, Some(_)) => format!("{text}; what follows is of another attempt"),
@@ -76,7 +77,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
                 continue;
             };
             shown += 1;
-            print(&node.name, &path, args.path)?;
+            print(node.name.as_str(), &path, args.path)?;
         }
     }
     if shown == 0 {
@@ -170,13 +171,13 @@ fn of_names(
     for target in graph.requested() {
         for &node in &target.nodes {
             let node = &graph.nodes()[node];
-            if step.is_none_or(|s| s == node.step) {
+            if step.is_none_or(|s| s == node.name.step()) {
                 let filter = HistoryFilter {
-                    name: Some(&node.full_name),
+                    name: Some(node.full_name.as_str()),
                     ..HistoryFilter::default()
                 };
                 let attempts = project.store.history(&filter)?;
-                all.extend(attempts.into_iter().map(|a| (node.name.clone(), a)));
+                all.extend(attempts.into_iter().map(|a| (node.name.to_string(), a)));
             }
         }
     }

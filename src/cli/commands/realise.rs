@@ -20,8 +20,8 @@ use crate::cli::progress::Display;
 use crate::cli::signals::Stop;
 use crate::cli::transfer::{self, Bar, TrustArgs};
 use crate::cli::{Failure, provide};
-use crate::drv::{Trees as _, target_key, tree_changes};
-use crate::plan::{Graph, Pins, PlanError, Recipes, Staleness, Target, Todo};
+use crate::drv::{StepName, Trees as _, target_key, tree_changes};
+use crate::plan::{Graph, NodeId, Pins, PlanError, Recipes, Staleness, Target, Todo};
 use crate::project::Access;
 use crate::project::Project;
 use crate::schedule::realise::{self, Checked, Options, Outcome, Tools};
@@ -327,8 +327,8 @@ impl Run<'_> {
             ));
         }
         let store = &self.project.store;
-        let seconds = |name: &str| {
-            let all = store.realisations(Some(name)).ok()?;
+        let seconds = |name: &StepName| {
+            let all = store.realisations(Some(name.as_str())).ok()?;
             all.first().map(|r| r.seconds)
         };
         let fetch = |tree: TreeHash| {
@@ -366,12 +366,15 @@ impl Run<'_> {
         let mut missing = 0;
         // Not simply the rest: after Ctrl-C or a full disk some steps are neither.
         let taken = self.facts.taken();
-        let substituted = |n: &usize| {
+        let substituted = |n: &NodeId| {
             let key = staleness.state(*n).key();
             key.is_some_and(|key| taken.contains(&key.0)) && !outcome.built.contains(n)
         };
-        let substituted = (0..self.graph.nodes().len()).filter(substituted).count();
-        let reused = (0..self.graph.nodes().len())
+        let substituted = self.graph.nodes().ids().filter(substituted).count();
+        let reused = self
+            .graph
+            .nodes()
+            .ids()
             .filter(|n| staleness.state(*n).tree().is_some() && !outcome.built.contains(n))
             .count()
             - substituted;
@@ -531,7 +534,7 @@ impl Run<'_> {
     }
 }
 
-fn infrastructure(step: &str, error: &Infrastructure) -> Failure {
+fn infrastructure(step: &StepName, error: &Infrastructure) -> Failure {
     let room = error.room().map(|room| format!("; {room}"));
     let failure = Failure::machine(format!("{step}: {error}{}", room.unwrap_or_default()));
     if error.is_disk_full() {
@@ -562,7 +565,7 @@ fn report(outcome: &Outcome) {
                 tell!("  {clean}");
             }
         }
-        let target = failed.name.split(':').next().unwrap_or(&failed.name);
+        let target = failed.name.target();
         tell!(
             "{} `mstore log {target}` shows the whole log, `mstore shell {target}` enters the root as the step left it",
             style.note("hint:")
@@ -602,7 +605,7 @@ fn dry_run(
     todo: &Todo,
     json: bool,
 ) -> Result<ExitCode, Failure> {
-    let names = |list: &[usize]| -> Vec<&str> {
+    let names = |list: &[NodeId]| -> Vec<&str> {
         list.iter()
             .map(|&n| graph.nodes()[n].name.as_str())
             .collect()
@@ -610,7 +613,7 @@ fn dry_run(
     let mut explainer = crate::plan::Explainer::only(todo.build.iter().copied());
     let staleness = Staleness::walk(graph, &facts, &mut explainer)?;
     let taken = facts.taken();
-    let (substituted, reuse): (Vec<usize>, Vec<usize>) = todo.reuse.iter().partition(|&&n| {
+    let (substituted, reuse): (Vec<NodeId>, Vec<NodeId>) = todo.reuse.iter().partition(|&&n| {
         let key = staleness.state(n).key();
         key.is_some_and(|key| taken.contains(&key.0))
     });

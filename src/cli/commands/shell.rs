@@ -10,7 +10,7 @@ use crate::build::sandbox::{Job, Sandbox, Status};
 use crate::build::step::Prepared;
 use crate::build::{environment, host};
 use crate::cli::Failure;
-use crate::cli::args::target_and_step;
+use crate::cli::args::node_name;
 use crate::cli::context::Context;
 use crate::drv::derivation::DEFAULT_EPOCH;
 use crate::plan::{Pins, Staleness};
@@ -40,20 +40,17 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         return enter_tree(&store, tree, &host::machine(), &args.command);
     }
     let project = context.project(Access::Change)?;
-    let (name, step) = target_and_step(&args.target);
+    let name = node_name(&args.target)?;
+    let (name, step) = (name.target(), name.step());
     let graph = project.graph(&[name.to_owned()], Pins::Optional)?;
     let staleness = Staleness::walk(&graph, &project.facts, &mut ())?;
     let Some(target) = graph.requested().next() else {
         return Err(Failure::usage(format!("`{name}` names no target")));
     };
     if let Some(step) = step
-        && !target.nodes.iter().any(|&n| graph.nodes()[n].step == step)
+        && graph.step_of(target, step).is_none()
     {
-        let all: Vec<&str> = target
-            .nodes
-            .iter()
-            .map(|&n| graph.nodes()[n].step.as_str())
-            .collect();
+        let all: Vec<&str> = graph.steps_of(target).collect();
         return Err(Failure::usage(format!("{name} has no step `{step}`"))
             .hint(format!("its steps are: {}", all.join(" "))));
     }
@@ -72,28 +69,26 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             continue;
         }
         let node = &graph.nodes()[node];
-        if step.is_some_and(|s| s != node.step) {
+        if step.is_some_and(|s| s != node.name.step()) {
             continue;
         }
-        let Some(failed) = FailedRoot::find(&project.store, &node.full_name)? else {
+        let Some(failed) = FailedRoot::find(&project.store, node.full_name.as_str())? else {
             continue;
         };
         tell!(
             "this is the root of {} as its failed build left it; changes are not kept",
             node.name
         );
-        let prepared = Prepared::new(&project.store, &node.full_name, &failed.step)?;
+        let prepared = Prepared::new(&project.store, node.full_name.as_str(), &failed.step)?;
         let mut job = prepared.job(&failed.step, None, &work, 1);
         job.layers.insert(0, failed.upper);
         return enter(&sandbox, &job, &args.command, &cancel);
     }
     let tree: Option<TreeHash> = match step {
         None => staleness.target_tree(target, &project.facts)?,
-        Some(step) => target
-            .nodes
-            .iter()
-            .find(|&&n| graph.nodes()[n].step == step)
-            .and_then(|&n| staleness.state(n).tree()),
+        Some(step) => graph
+            .step_of(target, step)
+            .and_then(|id| staleness.state(id).tree()),
     };
     let Some(tree) = tree else {
         return Err(Failure::usage(format!("{} is not built", args.target))

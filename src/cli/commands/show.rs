@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::cli::args::target_and_step;
+use crate::cli::args::node_name;
 use crate::cli::context::Context;
 use crate::cli::{Failure, output};
 use crate::plan::view::{DerivationView, TargetView};
@@ -39,20 +39,16 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let (target, step) = target_and_step(&args.target);
-    let graph = project.graph(&[target.to_owned()], Pins::Optional)?;
+    let name = node_name(&args.target)?;
+    let step = name.step();
+    let graph = project.graph(&[name.target().to_owned()], Pins::Optional)?;
     let staleness = Staleness::walk(&graph, &project.facts, &mut ())?;
     for target in graph.requested() {
         let mut view = TargetView::new(&graph, target, Some(&staleness));
         if let Some(step) = step {
-            view.steps
-                .retain(|s| s.name.rsplit_once(':').is_some_and(|(_, n)| n == step));
+            view.steps.retain(|s| s.name.step() == step);
             if view.steps.is_empty() {
-                let all: Vec<&str> = target
-                    .nodes
-                    .iter()
-                    .map(|&n| graph.nodes()[n].step.as_str())
-                    .collect();
+                let all: Vec<&str> = graph.steps_of(target).collect();
                 return Err(
                     Failure::usage(format!("{} has no step `{step}`", target.name))
                         .hint(format!("its steps are: {}", all.join(" "))),

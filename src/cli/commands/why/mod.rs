@@ -98,7 +98,7 @@ fn rebuild(context: &Context, targets: &[String], json: bool) -> Result<ExitCode
     }
     for (&node, reasons) in explainer.reasons() {
         let filter = HistoryFilter {
-            name: Some(&graph.nodes()[node].full_name),
+            name: Some(graph.nodes()[node].full_name.as_str()),
             limit: Some(1),
             ..HistoryFilter::default()
         };

@@ -1,0 +1,263 @@
+//! Names of the nodes of a plan: a target, or one step of a target.
+//!
+//! A step's text form is `TARGET:STEP`. The target in it is written short in a derivation
+//! (`stage3-corei7:run`, which names no build) and in full where a realisation or a log is recorded
+//! (`funtoo-current/x86-64bit/corei7/stage3:run`). Text becomes a name here, at the door; nothing else
+//! looks for the colon. What a name in the store is of says the `kind` of the realisation beside it.
+//!
+//! Ports and packages will be nodes too. A port's pkgpath with its flavours (`cat/name,flavour-sub`) and a
+//! package's file name have neither a colon in them nor steps that people name, so each becomes a variant
+//! of [`NodeName`] with a type of its own beside [`TargetName`]; a phase of a port that is a node by itself
+//! is a [`StepName`] whose target is the pkgpath. Nothing of that is built before it is used.
+
+use std::fmt;
+use std::str::FromStr;
+
+use mstore_store::RealisationKind;
+use serde::{Deserialize, Serialize};
+
+/// Stands between a target and a step.
+const SEPARATOR: char = ':';
+
+/// Text that names no node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NodeNameError {
+    /// A target's name that is empty or has a colon.
+    #[error("`{0}` is not the name of a target")]
+    Target(String),
+    /// Text that is not a target, a colon and a step.
+    #[error("`{0}` is not the name of a step, which is TARGET:STEP")]
+    Step(String),
+}
+
+/// The name of a target, short or full: not empty, and without a colon.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TargetName(String);
+
+impl TargetName {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for TargetName {
+    type Error = NodeNameError;
+
+    fn try_from(text: String) -> Result<Self, NodeNameError> {
+        if text.is_empty() || text.contains(SEPARATOR) {
+            return Err(NodeNameError::Target(text));
+        }
+        Ok(TargetName(text))
+    }
+}
+
+impl FromStr for TargetName {
+    type Err = NodeNameError;
+
+    fn from_str(text: &str) -> Result<Self, NodeNameError> {
+        text.to_owned().try_into()
+    }
+}
+
+impl From<TargetName> for String {
+    fn from(name: TargetName) -> String {
+        name.0
+    }
+}
+
+impl fmt::Display for TargetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of one step of a target. Sorted as its text is.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct StepName {
+    /// `TARGET:STEP`.
+    text: String,
+    /// Where the colon is.
+    colon: usize,
+}
+
+impl StepName {
+    /// The step `step` of `target`, which is written as it displays.
+    pub fn new(target: impl fmt::Display, step: &str) -> Result<Self, NodeNameError> {
+        format!("{target}{SEPARATOR}{step}").try_into()
+    }
+
+    /// The whole text, `TARGET:STEP`.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The target.
+    pub fn target(&self) -> &str {
+        &self.text[..self.colon]
+    }
+
+    /// The step.
+    pub fn step(&self) -> &str {
+        &self.text[self.colon + SEPARATOR.len_utf8()..]
+    }
+}
+
+impl TryFrom<String> for StepName {
+    type Error = NodeNameError;
+
+    fn try_from(text: String) -> Result<Self, NodeNameError> {
+        match text.split_once(SEPARATOR) {
+            Some((target, step))
+                if !target.is_empty() && !step.is_empty() && !step.contains(SEPARATOR) =>
+            {
+                let colon = target.len();
+                Ok(StepName { text, colon })
+            }
+            _ => Err(NodeNameError::Step(text)),
+        }
+    }
+}
+
+impl FromStr for StepName {
+    type Err = NodeNameError;
+
+    fn from_str(text: &str) -> Result<Self, NodeNameError> {
+        text.to_owned().try_into()
+    }
+}
+
+impl From<StepName> for String {
+    fn from(name: StepName) -> String {
+        name.text
+    }
+}
+
+impl fmt::Display for StepName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for StepName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, f)
+    }
+}
+
+/// The name of a node, of whichever kind: what people type, and what a realisation is recorded under.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NodeName {
+    /// A whole target.
+    Target(TargetName),
+    /// One step of a target.
+    Step(StepName),
+}
+
+impl NodeName {
+    /// The name of what a realisation or an attempt of this kind is of. Parts of trees have none.
+    pub fn recorded(kind: RealisationKind, name: &str) -> Option<Self> {
+        match kind {
+            RealisationKind::Step => name.parse().map(NodeName::Step).ok(),
+            RealisationKind::Target => name.parse().map(NodeName::Target).ok(),
+            RealisationKind::Part => None,
+        }
+    }
+
+    /// The target that it is, or is a step of.
+    pub fn target(&self) -> &str {
+        match self {
+            NodeName::Target(name) => name.as_str(),
+            NodeName::Step(name) => name.target(),
+        }
+    }
+
+    /// The step, if it names one.
+    pub fn step(&self) -> Option<&str> {
+        match self {
+            NodeName::Target(_) => None,
+            NodeName::Step(name) => Some(name.step()),
+        }
+    }
+
+    /// The whole text.
+    pub fn as_str(&self) -> &str {
+        match self {
+            NodeName::Target(name) => name.as_str(),
+            NodeName::Step(name) => name.as_str(),
+        }
+    }
+}
+
+impl FromStr for NodeName {
+    type Err = NodeNameError;
+
+    fn from_str(text: &str) -> Result<Self, NodeNameError> {
+        if text.contains(SEPARATOR) {
+            text.parse().map(NodeName::Step)
+        } else {
+            text.parse().map(NodeName::Target)
+        }
+    }
+}
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_step_is_told_from_its_target() {
+        let name: StepName = "funtoo/x86-64bit/corei7/stage3:run".parse().unwrap();
+        assert_eq!(name.target(), "funtoo/x86-64bit/corei7/stage3");
+        assert_eq!(name.step(), "run");
+        assert_eq!(name, StepName::new(name.target(), "run").unwrap());
+        // A pkgpath with flavours needs no other separator.
+        let port = StepName::new("editors/vim,gtk3-main", "test").unwrap();
+        assert_eq!(
+            (port.target(), port.step()),
+            ("editors/vim,gtk3-main", "test")
+        );
+    }
+
+    #[test]
+    fn text_of_another_form_is_refused_at_the_door() {
+        for text in ["", ":", "a", "a:", ":b", "a:b:c", "a::b"] {
+            assert!(text.parse::<StepName>().is_err(), "{text}");
+        }
+        for text in ["", ":", "a:", "a:b"] {
+            assert!(text.parse::<TargetName>().is_err(), "{text}");
+        }
+        assert!(StepName::new("a", "b:c").is_err());
+        for text in ["", "a:", ":b", "a:b:c"] {
+            assert!(text.parse::<NodeName>().is_err(), "{text}");
+        }
+        let message = "a:".parse::<NodeName>().unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "`a:` is not the name of a step, which is TARGET:STEP"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn names_come_back_and_sort_as_their_text(a in "[a-c/,-]{1,4}(:[a-c]{1,2})?", b in "[a-c/,-]{1,4}:[a-c]{1,2}") {
+            let node: NodeName = a.parse().unwrap();
+            prop_assert_eq!(node.to_string(), a.clone());
+            prop_assert_eq!(node.step().is_some(), matches!(node, NodeName::Step(_)));
+            let step: StepName = b.parse().unwrap();
+            prop_assert_eq!(format!("{}:{}", step.target(), step.step()), b.clone());
+            if let NodeName::Step(other) = node {
+                prop_assert_eq!(other.cmp(&step), a.cmp(&b));
+            }
+        }
+    }
+}
