@@ -93,10 +93,12 @@ impl Cache {
                     Ok(Arc::new(LocalPeer::new(&store)?))
                 }
                 Folder::Cache => Ok(Arc::new(transfer::folder_cache(path, JOBS.into(), store)?)),
-                Folder::Empty => Err(TransferError::peer(
-                    path.display().to_string(),
-                    "there is no store and no cache",
-                )),
+                Folder::Empty | Folder::BegunStore | Folder::BegunCache => {
+                    Err(TransferError::peer(
+                        path.display().to_string(),
+                        "there is no store and no cache",
+                    ))
+                }
             },
             Remote::Ssh(_) => {
                 let started = self

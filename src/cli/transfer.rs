@@ -53,10 +53,9 @@ pub fn open(remote: &Remote, reach: &ReachArgs, store: &Store) -> Result<Arc<dyn
         Remote::Folder(path) => match Folder::of(path)? {
             Folder::Store => Ok(Arc::new(LocalPeer::new(&open_store(path, Access::Read)?)?)),
             Folder::Cache => Ok(Arc::new(folder_cache(path, reach.jobs.into(), store)?)),
-            Folder::Empty => Err(Failure::usage(format!(
-                "{}: there is no store and no cache",
-                path.display()
-            ))),
+            Folder::Empty | Folder::BegunStore | Folder::BegunCache => Err(Failure::usage(
+                format!("{}: there is no store and no cache", path.display()),
+            )),
         },
         Remote::Ssh(place) => Ok(Arc::new(ssh(place, reach)?)),
         Remote::Http(address) => Ok(Arc::new(web(

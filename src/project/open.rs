@@ -3,7 +3,7 @@
 use std::io::ErrorKind as Io;
 use std::path::Path;
 
-use mstore_store::transfer::cache::CACHE_FILE;
+use mstore_store::transfer::cache::{self, CACHE_FILE};
 use mstore_store::{ErrorKind, OpenOptions, Store};
 
 use super::ProjectError;
@@ -75,10 +75,14 @@ pub enum Folder {
     Cache,
     /// Nothing yet; it may be absent.
     Empty,
+    /// A store of which nothing was made but folders: making it was interrupted.
+    BegunStore,
+    /// A cache of which nothing was made but folders.
+    BegunCache,
 }
 
 impl Folder {
-    /// Looks what the folder `path` holds; anything else than these three is an error.
+    /// Looks what the folder `path` holds; anything else is an error.
     pub fn of(path: &Path) -> Result<Folder, ProjectError> {
         if is_store(path) {
             return Ok(Folder::Store);
@@ -86,13 +90,18 @@ impl Folder {
         if path.join(CACHE_FILE).is_file() {
             return Ok(Folder::Cache);
         }
-        match std::fs::read_dir(path).map(|mut list| list.next().is_none()) {
-            Ok(true) => Ok(Folder::Empty),
-            Err(e) if e.kind() == Io::NotFound => Ok(Folder::Empty),
-            Ok(false) => Err(ProjectError::NeitherStoreNorCache {
+        if let Err(source) = std::fs::read_dir(path)
+            && source.kind() != Io::NotFound
+        {
+            return Err(ProjectError::io("read", path, source));
+        }
+        match (Store::is_begun(path), cache::is_begun(path)) {
+            (true, true) => Ok(Folder::Empty),
+            (true, false) => Ok(Folder::BegunStore),
+            (false, true) => Ok(Folder::BegunCache),
+            (false, false) => Err(ProjectError::NeitherStoreNorCache {
                 path: path.to_owned(),
             }),
-            Err(source) => Err(ProjectError::io("read", path, source)),
         }
     }
 }

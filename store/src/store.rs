@@ -1,6 +1,7 @@
 //! The store itself: opening it, and the parts that all other modules share.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -154,14 +155,25 @@ impl Store {
         })
     }
 
-    /// Tells whether a store was made, or begun to be made, in `root`. A folder that cannot be looked
-    /// into counts, so that opening it tells why.
+    /// Tells whether there is a store in `root`, in whatever state. A folder that cannot be looked into
+    /// counts, so that opening it tells why; one in which a store only began to be made does not, since it
+    /// has nothing.
     pub fn exists(root: &Path) -> bool {
-        let nothing = |e: io::Error| e.kind() == io::ErrorKind::NotFound;
-        match fs::read_dir(root) {
-            Ok(mut list) => list.next().is_some(),
-            Err(error) => !nothing(error),
-        }
+        !Self::is_begun(root)
+    }
+
+    /// Tells whether a store can be made in `root`: it is absent, empty, or holds nothing but what is there
+    /// when making one was interrupted, and the owner's wishes.
+    pub fn is_begun(root: &Path) -> bool {
+        let names = match fs::read_dir(root) {
+            Ok(list) => list
+                .map(|entry| entry.map(|e| e.file_name()))
+                .collect::<io::Result<Vec<_>>>(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return true,
+            Err(error) => Err(error),
+        };
+        let whole = root.join("format").exists() || root.join(DATABASE).exists();
+        names.is_ok_and(|names| !whole && names.iter().all(|name| is_ours(name)))
     }
 
     /// The store's folder, absolute.
@@ -346,24 +358,25 @@ fn create(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
     let list = disk
         .list(root)
         .map_err(|e| StoreError::io("create store in", root, e))?;
-    for name in list {
-        let ours = name.to_str().is_some_and(|name| {
-            // The owner's wishes may be there before the store is, and a file system of its own has
-            // a folder for what a check finds.
-            FOLDERS.contains(&name)
-                || LOCKS.contains(&name)
-                || name.starts_with("format")
-                || ["mstore.conf", "metro.lock", "lost+found"].contains(&name)
+    if let Some(name) = list.iter().find(|name| !is_ours(name)) {
+        return Err(StoreError::NotAStore {
+            path: root.to_path_buf(),
+            detail: format!("folder is not empty: it holds {}", name.to_string_lossy()),
         });
-        if !ours {
-            return Err(StoreError::NotAStore {
-                path: root.to_path_buf(),
-                detail: format!("folder is not empty: it holds {}", name.to_string_lossy()),
-            });
-        }
     }
     make_folders(root, disk)?;
     write_format(root, disk).map_err(|e| StoreError::io("create store", root, e))
+}
+
+/// Whether a name may be in the folder of a store that is not made yet. The owner's wishes may be there
+/// before the store is, and a file system of its own has a folder for what a check finds.
+fn is_ours(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| {
+        FOLDERS.contains(&name)
+            || LOCKS.contains(&name)
+            || name.starts_with("format")
+            || ["mstore.conf", "metro.lock", "lost+found"].contains(&name)
+    })
 }
 
 /// Under another name first: it is there whole or not at all.

@@ -4,6 +4,7 @@ mod caches;
 #[path = "../cli/environment.rs"]
 mod environment;
 mod folders;
+mod killed;
 mod smaller;
 mod ssh;
 mod substitution;

@@ -192,15 +192,24 @@ fn copy_to(context: &Context, args: &Args, to: &Remote) -> Result<Done, Failure>
     }
     let sum = match to {
         Remote::Folder(path) => match (Folder::of(path)?, args.cache) {
-            (Folder::Store, true) => {
+            (Folder::Store | Folder::BegunStore, true) => {
                 return Err(Failure::usage(format!("{} is a store", path.display())));
             }
-            (Folder::Store, _) | (Folder::Empty, false) => {
+            (Folder::Cache | Folder::BegunCache, _) | (Folder::Empty, true) => {
+                let mut facts = parcel.facts.values();
+                let written =
+                    transfer::with_progress(&bar, "copying", &stop.stopped, args.dry_run, |o| {
+                        store.write_cache(path, &trees, &mut facts, o)
+                    });
+                bar.clear();
+                written?
+            }
+            (found @ (Folder::Store | Folder::BegunStore | Folder::Empty), _) => {
                 let options = OpenOptions {
                     create: !args.dry_run,
                     read_only: false,
                 };
-                if args.dry_run && matches!(Folder::of(path)?, Folder::Empty) {
+                if args.dry_run && !matches!(found, Folder::Store) {
                     return Err(Failure::usage(format!(
                         "{}: there is no store yet; everything would be copied",
                         path.display()
@@ -218,15 +227,6 @@ fn copy_to(context: &Context, args: &Args, to: &Remote) -> Result<Done, Failure>
                     settle(&other, &parcel, &trees, args.root.as_deref())?;
                 }
                 received
-            }
-            (Folder::Cache, _) | (Folder::Empty, true) => {
-                let mut facts = parcel.facts.values();
-                let written =
-                    transfer::with_progress(&bar, "copying", &stop.stopped, args.dry_run, |o| {
-                        store.write_cache(path, &trees, &mut facts, o)
-                    });
-                bar.clear();
-                written?
             }
         },
         Remote::Ssh(remote) => {

@@ -27,7 +27,7 @@ pub use index::index;
 pub use listing::listing;
 pub use read::{Body, CacheReader, Fetch, FolderFetch};
 pub use serve::CacheFile;
-pub use write::CacheWritten;
+pub use write::{CacheWritten, is_begun};
 
 /// The first file.
 pub const CACHE_FILE: &str = "mstore-cache";

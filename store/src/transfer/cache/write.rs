@@ -30,6 +30,19 @@ const FOLDERS: [&str; 4] = ["packs", "trees", "realisations", "derivations"];
 /// How files begin that are not complete yet.
 const UNFINISHED: &str = ".new-";
 
+/// Tells whether a cache can be made in `folder`: it is absent, empty, or holds nothing but what is there
+/// when making one was interrupted.
+pub fn is_begun(folder: &Path) -> bool {
+    let ours = |name: &std::ffi::OsStr| {
+        let name = name.to_string_lossy();
+        FOLDERS.contains(&&*name) || name.starts_with(UNFINISHED)
+    };
+    match std::fs::read_dir(folder) {
+        Ok(mut list) => list.all(|entry| entry.is_ok_and(|e| ours(&e.file_name()))),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
 /// What was added to a cache.
 pub type CacheWritten = Received;
 
