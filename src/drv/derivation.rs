@@ -14,6 +14,7 @@ use mstore_store::codec::{self, CodecError};
 use mstore_store::{Hash, ParseHashError, TreeHash};
 use serde::{Deserialize, Serialize};
 
+use super::parts::Parts;
 use super::step_name::StepName;
 
 /// Format number of an encoded derivation.
@@ -280,55 +281,13 @@ impl Derivation {
     }
 
     fn encode_body<T: Serialize>(&self, trees: impl Iterator<Item = T>) -> Vec<u8> {
-        let inputs = self
-            .inputs
-            .iter()
-            .zip(trees)
-            .map(|(input, tree)| KeyInput {
-                at: &input.at,
-                role: input.role,
-                tree,
-            })
-            .collect();
-        let body = KeyBody {
-            env: &self.env,
-            root: &self.root,
-            epoch: self.epoch,
-            inputs,
-            output: self.output,
-            phases: &self.phases,
-            network: self.policy.network,
-            sandbox: &self.sandbox,
-            platform: &self.platform,
-        };
-        codec::encode(&(KEY_FORMAT, body))
+        codec::encode(&(KEY_FORMAT, Parts::of(self, trees)))
     }
 
     /// The root input. Every derivation has one.
     pub fn root_input(&self) -> Option<&Input> {
         self.inputs.iter().find(|i| i.role == Role::Root)
     }
-}
-
-/// What the result depends on, in the order of canonical CBOR.
-#[derive(Serialize)]
-struct KeyBody<'a, T> {
-    env: &'a Env,
-    root: &'a str,
-    epoch: i64,
-    inputs: Vec<KeyInput<'a, T>>,
-    output: Output,
-    phases: &'a [Phase],
-    network: Network,
-    sandbox: &'a str,
-    platform: &'a str,
-}
-
-#[derive(Serialize)]
-struct KeyInput<'a, T> {
-    at: &'a str,
-    role: Role,
-    tree: T,
 }
 
 /// An input within a shape; never stored.

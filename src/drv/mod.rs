@@ -3,6 +3,7 @@
 //!
 //! - [`derivation`]: derivations, the [`DrvHash`] that names one before it is built, and the [`Key`]
 //!   that its realisation is stored under;
+//! - [`parts`]: the parts of a derivation that decide its key, which comparisons walk as well;
 //! - [`step_name`]: the names of targets and steps;
 //! - [`facts`]: the traits through which a plan asks what was realised and what trees hold;
 //! - [`store_facts`]: the answers of a real store; [`tree_diff`]: the paths in which two trees differ.
@@ -11,6 +12,7 @@
 
 pub mod derivation;
 pub mod facts;
+pub mod parts;
 pub mod step_name;
 pub mod store_facts;
 pub mod tree_diff;

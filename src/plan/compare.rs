@@ -7,7 +7,9 @@ use mstore_store::TreeHash;
 use serde::{Serialize, Serializer};
 
 use super::line_diff::{LineChange, line_diff};
-use crate::drv::derivation::{Derivation, Network, Output, Role};
+use crate::drv::FactsError;
+use crate::drv::derivation::{Derivation, Env, Input, Phase, Role};
+use crate::drv::parts::{Field, Part, Parts};
 use crate::drv::tree_diff::TreeChanges;
 
 /// Why a step is not what it was, or has to be built.
@@ -87,125 +89,167 @@ pub(super) fn hash_text<T: fmt::Display, S: Serializer>(
     serializer.collect_str(hash)
 }
 
-impl fmt::Display for Reason {
-    /// Writes one headline, and lines indented by two blanks for details.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Reason {
+    /// What happened, in one line.
+    pub fn headline(&self) -> String {
         match self {
-            Reason::NeverBuilt => f.write_str("never built"),
-            Reason::Forgotten => f.write_str("unchanged, but the store has forgotten its result"),
+            Reason::NeverBuilt => "never built".to_owned(),
+            Reason::Forgotten => "unchanged, but the store has forgotten its result".to_owned(),
             Reason::Collected => {
-                f.write_str("unchanged, but its tree was collected and a later step needs it")
+                "unchanged, but its tree was collected and a later step needs it".to_owned()
             }
-            Reason::Waits { on } => write!(f, "starts from {on}, which has to be built first"),
+            Reason::Waits { on } => format!("starts from {on}, which has to be built first"),
             Reason::Unpinned { role, name } => {
-                write!(f, "the {role} `{name}` is not in the lock file")
+                format!("the {role} `{name}` is not in the lock file")
             }
-            Reason::Script { phase, diff } => {
-                write!(f, "the script of `{phase}` changed")?;
-                diff.iter().try_for_each(|line| write!(f, "\n  {line}"))
-            }
+            Reason::Script { phase, .. } => format!("the script of `{phase}` changed"),
             Reason::Env { name, old, new } => match (old, new) {
-                (Some(old), Some(new)) => {
-                    write!(f, "env/{name} changed\n  - {old}\n  + {new}")
-                }
-                (None, Some(new)) => write!(f, "env/{name} is new\n  + {new}"),
-                (Some(old), None) => write!(f, "env/{name} is gone\n  - {old}"),
-                (None, None) => write!(f, "env/{name}"),
+                (Some(_), Some(_)) => format!("env/{name} changed"),
+                (None, Some(_)) => format!("env/{name} is new"),
+                (Some(_), None) => format!("env/{name} is gone"),
+                (None, None) => format!("env/{name}"),
             },
-            Reason::Tree {
-                role,
-                old,
-                new,
-                changes,
-            } => {
-                write!(f, "the {role} changed: {old:.12} -> {new:.12}")?;
-                let Some(changes) = changes else {
-                    return Ok(());
-                };
-                for path in &changes.paths {
-                    write!(f, "\n  {path}")?;
-                }
-                if changes.more {
-                    f.write_str("\n  ... and more")?;
-                }
-                Ok(())
+            Reason::Tree { role, old, new, .. } => {
+                format!("the {role} changed: {old:.12} -> {new:.12}")
             }
             Reason::Upstream { role, from } => {
-                write!(f, "the {role} it starts from changed: {from}")
+                format!("the {role} it starts from changed: {from}")
             }
-            Reason::Field { field, old, new } => {
-                write!(f, "{field} changed\n  - {old}\n  + {new}")
+            Reason::Field { field, .. } => format!("{field} changed"),
+        }
+    }
+
+    /// What exactly differs, as the lines of a `diff` block.
+    pub fn details(&self) -> Vec<String> {
+        let gone = |text: &String| format!("- {text}");
+        let come = |text: &String| format!("+ {text}");
+        match self {
+            Reason::NeverBuilt
+            | Reason::Forgotten
+            | Reason::Collected
+            | Reason::Waits { .. }
+            | Reason::Unpinned { .. }
+            | Reason::Upstream { .. } => Vec::new(),
+            Reason::Script { diff, .. } => diff.iter().map(ToString::to_string).collect(),
+            Reason::Env { old, new, .. } => {
+                let old = old.iter().map(gone);
+                old.chain(new.iter().map(come)).collect()
+            }
+            Reason::Field { old, new, .. } => vec![gone(old), come(new)],
+            Reason::Tree { changes, .. } => {
+                let Some(changes) = changes else {
+                    return Vec::new();
+                };
+                let paths = changes.paths.iter().map(ToString::to_string);
+                let more = changes.more.then(|| "... and more".to_owned());
+                paths.chain(more).collect()
             }
         }
     }
 }
 
-/// All differences but those of the inputs' trees. Labels (names of build, subarch and so on) are not
-/// compared: they decide nothing.
-pub(super) fn compare(old: &Derivation, new: &Derivation) -> Vec<Reason> {
-    let mut found = Vec::new();
-    scripts(old, new, &mut found);
-    let (a, b) = (&old.env.0, &new.env.0);
-    for name in a.keys().chain(b.keys()).collect::<BTreeSet<_>>() {
-        if a.get(name) != b.get(name) {
+impl fmt::Display for Reason {
+    /// Writes the headline, and the details indented by two blanks below it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.headline())?;
+        self.details()
+            .iter()
+            .try_for_each(|line| write!(f, "\n  {line}"))
+    }
+}
+
+/// What differs between two derivations.
+#[derive(Debug, Default)]
+pub(super) struct Compared {
+    /// Of the step itself.
+    pub(super) own: Vec<Reason>,
+    /// Of the trees that it starts from.
+    pub(super) inputs: Vec<Reason>,
+}
+
+impl Compared {
+    /// All reasons, those of the step itself first.
+    pub(super) fn into_reasons(self) -> Vec<Reason> {
+        let mut all = self.own;
+        all.extend(self.inputs);
+        all
+    }
+}
+
+/// Two inputs for the same thing at the same place.
+pub(super) struct InputPair<'a> {
+    /// Which of the inputs it is.
+    pub(super) at: usize,
+    /// As it was.
+    pub(super) old: &'a Input,
+    /// As it is.
+    pub(super) new: &'a Input,
+}
+
+/// Compares all parts that decide the key. Where two inputs are for the same thing, `input` adds the
+/// reasons: only the caller knows which trees they are.
+pub(super) fn compare(
+    old: &Derivation,
+    new: &Derivation,
+    mut input: impl FnMut(InputPair<'_>, &mut Vec<Reason>) -> Result<(), FactsError>,
+) -> Result<Compared, FactsError> {
+    let parts = |drv| Parts::of(drv, drv.inputs.iter());
+    let mut found = Compared::default();
+    parts(old).each(&parts(new), |field, a, b| {
+        if let (Part::Inputs(a), Part::Inputs(b)) = (a, b) {
+            for (at, (a, b)) in a.iter().zip(b).enumerate() {
+                if (a.role, a.at) == (b.role, b.at) {
+                    let pair = InputPair {
+                        at,
+                        old: a.tree,
+                        new: b.tree,
+                    };
+                    input(pair, &mut found.inputs)?;
+                }
+            }
+        }
+        part(field, a, b, &mut found.own);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Compares one part.
+fn part<T>(field: Field, old: &Part<'_, T>, new: &Part<'_, T>, found: &mut Vec<Reason>) {
+    match (old, new) {
+        (Part::Env(old), Part::Env(new)) => env(old, new, found),
+        (Part::Phases(old), Part::Phases(new)) if names(old).eq(names(new)) => {
+            scripts(old, new, found);
+        }
+        _ => {
+            let (old, new) = (old.to_string(), new.to_string());
+            if old != new {
+                let field = field.label();
+                found.push(Reason::Field { field, old, new });
+            }
+        }
+    }
+}
+
+fn env(Env(old): &Env, Env(new): &Env, found: &mut Vec<Reason>) {
+    for name in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
+        if old.get(name) != new.get(name) {
             found.push(Reason::Env {
                 name: name.clone(),
-                old: a.get(name).cloned(),
-                new: b.get(name).cloned(),
+                old: old.get(name).cloned(),
+                new: new.get(name).cloned(),
             });
         }
     }
-    let inputs = |d: &Derivation| -> String {
-        let all: Vec<String> = d
-            .inputs
-            .iter()
-            .map(|i| format!("{} at {}", i.role, i.at))
-            .collect();
-        all.join(", ")
-    };
-    let network = |d: &Derivation| match d.policy.network {
-        Network::None => "none".to_owned(),
-    };
-    let output = |d: &Derivation| match d.output {
-        Output::Captured => "a new tree".to_owned(),
-        Output::Input => "none, a test".to_owned(),
-    };
-    let fields: [(&'static str, String, String); 7] = [
-        ("inputs", inputs(old), inputs(new)),
-        ("platform", old.platform.clone(), new.platform.clone()),
-        ("portage/ROOT", old.root.clone(), new.root.clone()),
-        ("output", output(old), output(new)),
-        ("policy/network", network(old), network(new)),
-        ("sandbox", old.sandbox.clone(), new.sandbox.clone()),
-        (
-            "SOURCE_DATE_EPOCH",
-            old.epoch.to_string(),
-            new.epoch.to_string(),
-        ),
-    ];
-    for (field, old, new) in fields {
-        if old != new {
-            found.push(Reason::Field { field, old, new });
-        }
-    }
-    found
 }
 
-fn scripts(old: &Derivation, new: &Derivation, found: &mut Vec<Reason>) {
-    if old.phases == new.phases {
-        return;
-    }
-    let names =
-        |d: &Derivation| -> Vec<String> { d.phases.iter().map(|p| p.name.clone()).collect() };
-    if names(old) != names(new) {
-        found.push(Reason::Field {
-            field: "steps",
-            old: names(old).join(" "),
-            new: names(new).join(" "),
-        });
-        return;
-    }
-    for (a, b) in old.phases.iter().zip(&new.phases) {
+fn names(phases: &[Phase]) -> impl Iterator<Item = &str> {
+    phases.iter().map(|phase| phase.name.as_str())
+}
+
+/// Compares scripts of the same names.
+fn scripts(old: &[Phase], new: &[Phase], found: &mut Vec<Reason>) {
+    for (a, b) in old.iter().zip(new) {
         if a.script != b.script {
             found.push(Reason::Script {
                 phase: b.name.clone(),
@@ -218,7 +262,13 @@ fn scripts(old: &Derivation, new: &Derivation, found: &mut Vec<Reason>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drv::derivation::Output;
     use crate::drv::derivation::tests::sample;
+
+    /// What differs but for trees of inputs.
+    fn differences(old: &Derivation, new: &Derivation) -> Vec<Reason> {
+        compare(old, new, |_, _| Ok(())).unwrap().into_reasons()
+    }
 
     #[test]
     fn every_part_of_the_key_is_explained() {
@@ -234,7 +284,7 @@ mod tests {
         new.epoch = 1;
         new.inputs.pop();
         new.name = "renamed:run".parse().unwrap();
-        let text: Vec<String> = compare(&old, &new)
+        let text: Vec<String> = differences(&old, &new)
             .iter()
             .map(ToString::to_string)
             .collect();
@@ -266,6 +316,6 @@ mod tests {
           - 315532800
           + 1
         ");
-        assert!(compare(&old, &old).is_empty());
+        assert!(differences(&old, &old).is_empty());
     }
 }

@@ -1,12 +1,12 @@
 //! Two plans side by side: which steps changed, why, and which targets go stale.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::fmt;
 
 use mstore_store::TreeHash;
 use serde::Serialize;
 
-use super::compare::{Reason, compare};
+use super::compare::{Compared, InputPair, Reason, compare};
 use super::graph::{Graph, Node, NodeId, NodeMap};
 use crate::drv::StepName;
 use crate::drv::derivation::{Derivation, DrvHash, Output, Source};
@@ -32,6 +32,18 @@ pub enum Fate {
     Unaffected,
 }
 
+impl Fate {
+    /// The fate of a step that both plans have.
+    fn of(reasons: &[Reason]) -> Fate {
+        let upstream = |r: &Reason| matches!(r, Reason::Upstream { .. });
+        match reasons {
+            [] => Fate::Unaffected,
+            all if all.iter().all(upstream) => Fate::Downstream,
+            _ => Fate::Changed,
+        }
+    }
+}
+
 /// One step that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NodeDiff {
@@ -49,6 +61,14 @@ pub struct NodeDiff {
     pub new: Option<DrvHash>,
     /// Why.
     pub reasons: Vec<Reason>,
+}
+
+impl NodeDiff {
+    /// Its reasons but for changes upstream, which the step that changed tells of.
+    pub fn own_reasons(&self) -> impl Iterator<Item = &Reason> {
+        let own = |r: &&Reason| !matches!(r, Reason::Upstream { .. });
+        self.reasons.iter().filter(own)
+    }
 }
 
 fn optional_hash<S: serde::Serializer>(
@@ -74,6 +94,35 @@ pub struct PlanDiff {
     pub unchanged: usize,
 }
 
+impl PlanDiff {
+    /// Whether the plans are the same.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty() && self.stale.is_empty() && self.removed.is_empty()
+    }
+
+    /// How many steps differ in nothing that has them built again.
+    pub fn unaffected(&self) -> usize {
+        let all = self.nodes.iter();
+        all.filter(|n| n.fate == Fate::Unaffected).count()
+    }
+
+    /// The steps that differ, those together that differ in the same way. Steps that are not built
+    /// again are left out.
+    pub fn groups(&self) -> Vec<Vec<&NodeDiff>> {
+        let mut groups: Vec<Vec<&NodeDiff>> = Vec::new();
+        for node in self.nodes.iter().filter(|n| n.fate != Fate::Unaffected) {
+            let alike = |other: &NodeDiff| {
+                other.fate == node.fate && other.own_reasons().eq(node.own_reasons())
+            };
+            match groups.iter_mut().find(|group| alike(group[0])) {
+                Some(group) => group.push(node),
+                None => groups.push(vec![node]),
+            }
+        }
+        groups
+    }
+}
+
 /// How the steps of two plans are paired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pairing {
@@ -97,28 +146,20 @@ pub struct OneStep {
 /// Compares two steps. Inputs are compared by their trees where both are known.
 pub fn diff_steps(old: &OneStep, new: &OneStep, trees: &dyn Trees) -> Result<PlanDiff, FactsError> {
     let (a, b) = (&old.derivation, &new.derivation);
-    let mut reasons = compare(a, b);
-    for (at, (x, y)) in a.inputs.iter().zip(&b.inputs).enumerate() {
-        if x.role != y.role || x.at != y.at {
-            continue;
-        }
-        let known = |step: &OneStep| step.trees.get(at).copied().flatten();
+    let compared = compare(a, b, |pair, reasons| {
+        let known = |step: &OneStep| step.trees.get(pair.at).copied().flatten();
         match (known(old), known(new)) {
-            (Some(x), Some(z)) if x != z => reasons.push(Reason::Tree {
-                role: y.role,
-                old: x,
-                new: z,
-                changes: trees.changes(x, z, PATHS)?,
-            }),
-            (Some(_), Some(_)) => {}
-            _ if x.source != y.source => reasons.push(Reason::Field {
+            (Some(x), Some(y)) => reasons.extend(other_tree(&pair, x, y, trees)?),
+            _ if pair.old.source != pair.new.source => reasons.push(Reason::Field {
                 field: "input",
-                old: source_text(&x.source),
-                new: source_text(&y.source),
+                old: source_text(&pair.old.source),
+                new: source_text(&pair.new.source),
             }),
             _ => {}
         }
-    }
+        Ok(())
+    })?;
+    let reasons = compared.into_reasons();
     let (was, is) = (a.hash(), b.hash());
     if reasons.is_empty() && was == is {
         return Ok(PlanDiff {
@@ -132,10 +173,7 @@ pub fn diff_steps(old: &OneStep, new: &OneStep, trees: &dyn Trees) -> Result<Pla
             false => format!("{} -> {}", old.name, new.name),
         },
         target: new.name.target().to_owned(),
-        fate: match reasons.is_empty() {
-            true => Fate::Unaffected,
-            false => Fate::Changed,
-        },
+        fate: Fate::of(&reasons),
         old: Some(was),
         new: Some(is),
         reasons,
@@ -144,6 +182,24 @@ pub fn diff_steps(old: &OneStep, new: &OneStep, trees: &dyn Trees) -> Result<Pla
         nodes: vec![node],
         ..PlanDiff::default()
     })
+}
+
+/// The reason of an input that is another tree.
+fn other_tree(
+    pair: &InputPair<'_>,
+    old: TreeHash,
+    new: TreeHash,
+    trees: &dyn Trees,
+) -> Result<Option<Reason>, FactsError> {
+    if old == new {
+        return Ok(None);
+    }
+    Ok(Some(Reason::Tree {
+        role: pair.new.role,
+        old,
+        new,
+        changes: trees.changes(old, new, PATHS)?,
+    }))
 }
 
 fn source_text(source: &Source) -> String {
@@ -162,343 +218,242 @@ pub fn diff(
     pairing: Pairing,
     trees: &dyn Trees,
 ) -> Result<PlanDiff, FactsError> {
-    let (before, after) = (pair(old, pairing), pair(new, pairing));
-    let mut result = PlanDiff::default();
-    // Indices of the new plan's nodes that are not what they were.
-    let mut touched: BTreeSet<NodeId> = BTreeSet::new();
-    // Those of them whose output may differ: a test hands on what it got.
-    let mut carried: BTreeSet<NodeId> = BTreeSet::new();
-    for (at, node) in new.nodes().iter() {
-        let key = &after.keys[at];
-        let name = shown(node, key, pairing);
-        let target = target_name(new, node);
-        let Some(was) = before.by_key.get(key).map(|i| &old.nodes()[*i]) else {
-            touched.insert(at);
-            carried.insert(at);
-            result.nodes.push(NodeDiff {
-                name,
-                target,
-                fate: Fate::Added,
-                old: None,
+    let mut comparison = Comparison {
+        old: Side::new(old, pairing),
+        new: Side::new(new, pairing),
+        pairing,
+        trees,
+        touched: BTreeSet::new(),
+        carried: BTreeSet::new(),
+        result: PlanDiff::default(),
+    };
+    for (id, node) in new.nodes().iter() {
+        comparison.node(id, node)?;
+    }
+    comparison.removed_nodes();
+    if pairing == Pairing::ByName {
+        comparison.targets();
+    }
+    Ok(comparison.result)
+}
+
+/// What the steps of both plans are paired by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct PairKey {
+    /// The target, or the class of it.
+    target: String,
+    step: String,
+    /// Several targets of one plan may be of the same class: these are numbered from 1.
+    number: usize,
+}
+
+impl fmt::Display for PairKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.target, self.step)?;
+        match self.number {
+            1 => Ok(()),
+            n => write!(f, " ({n})"),
+        }
+    }
+}
+
+/// One of two plans.
+struct Side<'a> {
+    graph: &'a Graph,
+    pairing: Pairing,
+    keys: NodeMap<PairKey>,
+    by_key: BTreeMap<PairKey, NodeId>,
+}
+
+impl<'a> Side<'a> {
+    fn new(graph: &'a Graph, pairing: Pairing) -> Self {
+        let mut side = Side {
+            graph,
+            pairing,
+            keys: NodeMap::new(),
+            by_key: BTreeMap::new(),
+        };
+        for (id, node) in graph.nodes().iter() {
+            let mut key = PairKey {
+                target: match pairing {
+                    Pairing::ByName => node.full_name.target().to_owned(),
+                    Pairing::ByClass => node.target.target.clone(),
+                },
+                step: node.full_name.step().to_owned(),
+                number: 1,
+            };
+            while side.by_key.contains_key(&key) {
+                key.number += 1;
+            }
+            side.by_key.insert(key.clone(), id);
+            side.keys.push(key);
+        }
+        side
+    }
+
+    fn find(&self, key: &PairKey) -> Option<&'a Node> {
+        self.by_key.get(key).map(|id| &self.graph.nodes()[*id])
+    }
+
+    /// What a step is called in the answer.
+    fn shown(&self, id: NodeId) -> String {
+        match self.pairing {
+            Pairing::ByName => self.graph.nodes()[id].name.to_string(),
+            Pairing::ByClass => self.keys[id].to_string(),
+        }
+    }
+
+    /// What is told of the step `id`.
+    fn tell(&self, id: NodeId, fate: Fate) -> NodeDiff {
+        let node = &self.graph.nodes()[id];
+        let target = self.graph.target(&node.target);
+        NodeDiff {
+            name: self.shown(id),
+            target: target.map_or_else(|| node.target.to_string(), |t| t.name.clone()),
+            fate,
+            old: None,
+            new: None,
+            reasons: Vec::new(),
+        }
+    }
+
+    fn source(&self, source: &Source) -> String {
+        match source {
+            Source::Tree(tree) => format!("the tree {tree:.12}"),
+            Source::Unpinned(name) => format!("`{name}`, which is not pinned"),
+            Source::Derivation { hash, .. } => {
+                let mut nodes = self.graph.nodes().values();
+                nodes
+                    .find(|n| n.hash == *hash)
+                    .map_or_else(|| hash.to_string(), |n| n.name.to_string())
+            }
+        }
+    }
+}
+
+/// Two plans and what was found out about them so far.
+struct Comparison<'a> {
+    old: Side<'a>,
+    new: Side<'a>,
+    pairing: Pairing,
+    trees: &'a dyn Trees,
+    /// Nodes of the new plan that are not what they were.
+    touched: BTreeSet<NodeId>,
+    /// Those of them whose output may differ: a test hands on what it got.
+    carried: BTreeSet<NodeId>,
+    result: PlanDiff,
+}
+
+impl Comparison<'_> {
+    /// Compares one step of the new plan. Those that it starts from were compared before.
+    fn node(&mut self, id: NodeId, node: &Node) -> Result<(), FactsError> {
+        let Some(was) = self.old.find(&self.new.keys[id]) else {
+            self.touched.insert(id);
+            self.carried.insert(id);
+            self.result.nodes.push(NodeDiff {
                 new: Some(node.hash),
-                reasons: Vec::new(),
+                ..self.new.tell(id, Fate::Added)
             });
-            continue;
+            return Ok(());
         };
         if was.hash == node.hash {
-            result.unchanged += 1;
-            continue;
+            self.result.unchanged += 1;
+            return Ok(());
         }
-        let mut reasons = compare(&was.derivation, &node.derivation);
-        let own = reasons.len();
-        let mut fate = match reasons.is_empty() {
-            true => Fate::Unaffected,
-            false => Fate::Changed,
-        };
-        let pairs = was.derivation.inputs.iter().zip(&node.derivation.inputs);
-        for (i, (a, b)) in pairs.enumerate() {
-            if a.role != b.role || a.at != b.at {
-                continue;
+        let Compared { own, inputs } =
+            compare(&was.derivation, &node.derivation, |pair, reasons| {
+                self.input(&pair, (was, node), reasons)
+            })?;
+        let other_inputs = !inputs.is_empty();
+        let mut reasons = own;
+        reasons.extend(inputs);
+        let fate = Fate::of(&reasons);
+        if fate != Fate::Unaffected {
+            self.touched.insert(id);
+            if node.derivation.output == Output::Captured || other_inputs {
+                self.carried.insert(id);
             }
-            let producer = node.producers.get(i).copied().flatten();
-            match (&a.source, &b.source) {
-                (Source::Tree(x), Source::Tree(y)) if x != y => {
-                    fate = Fate::Changed;
-                    reasons.push(Reason::Tree {
-                        role: b.role,
-                        old: *x,
-                        new: *y,
-                        changes: trees.changes(*x, *y, PATHS)?,
-                    });
-                }
-                (Source::Derivation { path: x, .. }, Source::Derivation { path: y, .. }) => {
-                    if x != y {
-                        fate = Fate::Changed;
-                        reasons.push(Reason::Field {
-                            field: "portage/ROOT of what it starts from",
-                            old: x.clone(),
-                            new: y.clone(),
-                        });
-                    }
-                    let (was_from, is_from) = (
-                        was.producers.get(i).copied().flatten(),
-                        producer.map(|p| &after.keys[p]),
-                    );
-                    let other = was_from.map(|p| &before.keys[p]) != is_from;
-                    let changed = producer.is_some_and(|p| carried.contains(&p));
-                    if other || changed {
-                        if fate == Fate::Unaffected {
-                            fate = Fate::Downstream;
-                        }
-                        if let Some(p) = producer {
-                            let from = &new.nodes()[p];
-                            reasons.push(Reason::Upstream {
-                                role: b.role,
-                                from: shown(from, &after.keys[p], pairing),
-                            });
-                        }
-                    }
-                }
-                (x, y) if x != y => {
-                    fate = Fate::Changed;
-                    reasons.push(Reason::Field {
-                        field: "input",
-                        old: source_name(x, old),
-                        new: source_name(y, new),
-                    });
-                }
-                _ => {}
-            }
+        } else if self.pairing == Pairing::ByClass {
+            self.result.unchanged += 1;
+            return Ok(());
         }
-        if fate == Fate::Unaffected {
-            if pairing == Pairing::ByClass {
-                result.unchanged += 1;
-                continue;
-            }
-        } else {
-            touched.insert(at);
-            if node.derivation.output == Output::Captured || reasons.len() > own {
-                carried.insert(at);
-            }
-        }
-        result.nodes.push(NodeDiff {
-            name,
-            target,
-            fate,
+        self.result.nodes.push(NodeDiff {
             old: Some(was.hash),
             new: Some(node.hash),
             reasons,
+            ..self.new.tell(id, fate)
         });
-    }
-    for (at, node) in old.nodes().iter() {
-        let key = &before.keys[at];
-        if !after.by_key.contains_key(key) {
-            result.nodes.push(NodeDiff {
-                name: shown(node, key, pairing),
-                target: target_name(old, node),
-                fate: Fate::Removed,
-                old: Some(node.hash),
-                new: None,
-                reasons: Vec::new(),
-            });
-        }
-    }
-    if pairing == Pairing::ByName {
-        stale_targets(old, new, &touched, &mut result);
-    }
-    Ok(result)
-}
-
-/// Targets one of whose steps was touched, or which lost one or are cut out elsewhere.
-fn stale_targets(old: &Graph, new: &Graph, touched: &BTreeSet<NodeId>, result: &mut PlanDiff) {
-    for target in new.targets() {
-        let was = old.target(&target.id);
-        let other_end = was.is_some_and(|was| {
-            was.root != target.root
-                || old.nodes()[was.last].full_name != new.nodes()[target.last].full_name
-        });
-        if other_end || target.nodes.iter().any(|n| touched.contains(n)) {
-            result.stale.push(target.name.clone());
-        }
-    }
-    for target in old.targets() {
-        if new.target(&target.id).is_none() {
-            result.removed.push(target.name.clone());
-        }
-    }
-}
-
-struct Paired {
-    keys: NodeMap<String>,
-    by_key: BTreeMap<String, NodeId>,
-}
-
-fn pair(graph: &Graph, pairing: Pairing) -> Paired {
-    let mut by_key = BTreeMap::new();
-    let mut keys = NodeMap::new();
-    for (at, node) in graph.nodes().iter() {
-        let base = match pairing {
-            Pairing::ByName => node.full_name.to_string(),
-            Pairing::ByClass => format!("{}:{}", node.target.target, node.name.step()),
-        };
-        let mut key = base.clone();
-        let mut again = 1;
-        while by_key.contains_key(&key) {
-            again += 1;
-            key = format!("{base} ({again})");
-        }
-        by_key.insert(key.clone(), at);
-        keys.push(key);
-    }
-    Paired { keys, by_key }
-}
-
-fn shown(node: &Node, key: &str, pairing: Pairing) -> String {
-    match pairing {
-        Pairing::ByName => node.name.to_string(),
-        Pairing::ByClass => key.to_owned(),
-    }
-}
-
-fn target_name(graph: &Graph, node: &Node) -> String {
-    graph
-        .target(&node.target)
-        .map_or_else(|| node.target.to_string(), |t| t.name.clone())
-}
-
-fn source_name(source: &Source, graph: &Graph) -> String {
-    match source {
-        Source::Tree(tree) => format!("the tree {tree:.12}"),
-        Source::Unpinned(name) => format!("`{name}`, which is not pinned"),
-        Source::Derivation { hash, .. } => graph
-            .nodes()
-            .values()
-            .find(|n| n.hash == *hash)
-            .map_or_else(|| hash.to_string(), |n| n.name.to_string()),
-    }
-}
-
-impl PlanDiff {
-    /// Whether the plans are the same.
-    pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty() && self.stale.is_empty() && self.removed.is_empty()
+        Ok(())
     }
 
-    /// Groups of steps that differ in the same way, each with the text that says how: a mark, a
-    /// word, and indented reasons.
-    fn groups(&self) -> Vec<(String, Vec<&NodeDiff>)> {
-        let mut groups: Vec<(String, Vec<&NodeDiff>)> = Vec::new();
-        for node in self.nodes.iter().filter(|n| n.fate != Fate::Unaffected) {
-            let mut body = String::new();
-            let head = match node.fate {
-                Fate::Added => "+ new",
-                Fate::Removed => "- gone",
-                Fate::Changed => "~ changed",
-                Fate::Downstream => "> downstream",
-                Fate::Unaffected => "= unaffected",
-            };
-            // Writing to a String cannot fail.
-            let _ = writeln!(body, "{head}");
-            // What comes from above is said once, by the step that changed.
-            let own = node
-                .reasons
-                .iter()
-                .filter(|r| !matches!(r, Reason::Upstream { .. }));
-            for reason in own {
-                for line in reason.to_string().lines() {
-                    let _ = writeln!(body, "    {line}");
+    /// Compares one input.
+    fn input(
+        &self,
+        pair: &InputPair<'_>,
+        (was, node): (&Node, &Node),
+        reasons: &mut Vec<Reason>,
+    ) -> Result<(), FactsError> {
+        match (&pair.old.source, &pair.new.source) {
+            (Source::Tree(x), Source::Tree(y)) => {
+                reasons.extend(other_tree(pair, *x, *y, self.trees)?);
+            }
+            (Source::Derivation { path: x, .. }, Source::Derivation { path: y, .. }) => {
+                if x != y {
+                    reasons.push(Reason::Field {
+                        field: "portage/ROOT of what it starts from",
+                        old: x.clone(),
+                        new: y.clone(),
+                    });
+                }
+                let producer = |node: &Node| node.producers.get(pair.at).copied().flatten();
+                let (before, from) = (producer(was), producer(node));
+                let other =
+                    before.map(|id| &self.old.keys[id]) != from.map(|id| &self.new.keys[id]);
+                if let Some(from) = from.filter(|id| other || self.carried.contains(id)) {
+                    reasons.push(Reason::Upstream {
+                        role: pair.new.role,
+                        from: self.new.shown(from),
+                    });
                 }
             }
-            match groups.iter_mut().find(|(b, _)| *b == body) {
-                Some((_, nodes)) => nodes.push(node),
-                None => groups.push((body, vec![node])),
+            (x, y) if x != y => reasons.push(Reason::Field {
+                field: "input",
+                old: self.old.source(x),
+                new: self.new.source(y),
+            }),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Tells of the steps that only the old plan has.
+    fn removed_nodes(&mut self) {
+        for (id, node) in self.old.graph.nodes().iter() {
+            if self.new.find(&self.old.keys[id]).is_none() {
+                self.result.nodes.push(NodeDiff {
+                    old: Some(node.hash),
+                    ..self.old.tell(id, Fate::Removed)
+                });
             }
         }
-        groups
     }
 
-    fn unaffected(&self) -> usize {
-        let all = self.nodes.iter();
-        all.filter(|n| n.fate == Fate::Unaffected).count()
-    }
-
-    /// The text for people. Steps that differ in the same way are told of together.
-    pub fn text(&self) -> String {
-        if self.is_empty() {
-            return "no difference\n".to_owned();
-        }
-        let groups = self.groups();
-        let mut text = String::new();
-        for (body, nodes) in groups {
-            let (mark, rest) = body.split_at(1);
-            let names: Vec<&str> = nodes.iter().map(|n| n.name.as_str()).collect();
-            let _ = write!(text, "{mark} {}:{rest}", names.join(" "));
-        }
-        if self.unaffected() > 0 {
-            let _ = writeln!(
-                text,
-                "= {} more: not built again, only names, time limits or earlier tests differ",
-                self.unaffected()
-            );
-        }
-        if !self.stale.is_empty() {
-            let _ = writeln!(text, "stale: {}", self.stale.join(" "));
-        }
-        if !self.removed.is_empty() {
-            let _ = writeln!(text, "no longer there: {}", self.removed.join(" "));
-        }
-        text
-    }
-
-    /// The text for a review comment, in Markdown.
-    pub fn markdown(&self) -> String {
-        if self.is_empty() {
-            return "No derivation differs.\n".to_owned();
-        }
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        if !self.stale.is_empty() {
-            let _ = writeln!(
-                text,
-                "**{} stale:** {}\n",
-                count(self.stale.len(), "target"),
-                listed(self.stale.iter().map(String::as_str))
-            );
-        }
-        if !self.removed.is_empty() {
-            let names = listed(self.removed.iter().map(String::as_str));
-            let _ = writeln!(text, "**No longer there:** {names}\n");
-        }
-        for (body, nodes) in self.groups() {
-            let mut lines = body.lines();
-            let word = lines.next().and_then(|l| l.get(2..)).unwrap_or_default();
-            let names = listed(nodes.iter().map(|n| n.name.as_str()));
-            let steps = count(nodes.len(), "step");
-            let rest: Vec<&str> = lines.map(|l| l.get(4..).unwrap_or_default()).collect();
-            if rest.is_empty() {
-                let _ = writeln!(text, "- {steps} {word}: {names}");
-                continue;
+    /// Tells of the targets one of whose steps was touched, or which lost one or are cut out elsewhere.
+    fn targets(&mut self) {
+        let (old, new) = (self.old.graph, self.new.graph);
+        for target in new.targets() {
+            let other_end = old.target(&target.id).is_some_and(|was| {
+                was.root != target.root
+                    || old.nodes()[was.last].full_name != new.nodes()[target.last].full_name
+            });
+            if other_end || target.nodes.iter().any(|n| self.touched.contains(n)) {
+                self.result.stale.push(target.name.clone());
             }
-            // A fence longer than any run of backquotes within cannot be closed by the content.
-            let longest = rest
-                .iter()
-                .flat_map(|l| l.split(|c| c != '`'))
-                .map(str::len)
-                .max()
-                .unwrap_or(0);
-            let fence = "`".repeat(longest.max(2) + 1);
-            let _ = writeln!(text, "- {steps} {word}: {names}\n\n  {fence}diff");
-            for line in rest {
-                // A `diff` block is coloured by what stands first in a line.
-                let line = line.strip_prefix("  ").unwrap_or(line);
-                let _ = writeln!(text, "  {line}");
+        }
+        for target in old.targets() {
+            if new.target(&target.id).is_none() {
+                self.result.removed.push(target.name.clone());
             }
-            let _ = writeln!(text, "  {fence}\n");
         }
-        if self.unaffected() > 0 {
-            let _ = writeln!(
-                text,
-                "- {} not built again: only names, time limits or earlier tests differ",
-                count(self.unaffected(), "step")
-            );
-        }
-        text
-    }
-}
-
-fn count(n: usize, word: &str) -> String {
-    match n {
-        1 => format!("1 {word}"),
-        _ => format!("{n} {word}s"),
-    }
-}
-
-/// Names in backquotes; of many only the first.
-fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    const MOST: usize = 12;
-    let all: Vec<String> = names.map(|n| format!("`{n}`")).collect();
-    match all.len() {
-        n if n > MOST => format!("{} and {} more", all[..MOST].join(" "), n - MOST),
-        _ => all.join(" "),
     }
 }

@@ -1,6 +1,8 @@
 //! Reasons: the visitor of the staleness walk that says why a step has to be built.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use mstore_store::TreeHash;
 
 use super::compare::{Reason, compare};
 use super::graph::{Graph, NodeId};
@@ -15,7 +17,7 @@ const PATHS: usize = 20;
 #[derive(Debug, Clone, Default)]
 pub struct Explainer {
     reasons: BTreeMap<NodeId, Vec<Reason>>,
-    only: Option<std::collections::BTreeSet<NodeId>>,
+    only: Option<BTreeSet<NodeId>>,
 }
 
 impl Explainer {
@@ -108,30 +110,20 @@ fn against(
     last: &Resolved,
     new: &Derivation,
     facts: &dyn Facts,
-    tree: impl Fn(usize) -> Option<mstore_store::TreeHash>,
+    tree: impl Fn(usize) -> Option<TreeHash>,
 ) -> Result<Vec<Reason>, FactsError> {
-    let old = last.derivation();
-    let mut reasons = compare(old, new);
-    let same_inputs = old.inputs.len() == new.inputs.len()
-        && old
-            .inputs
-            .iter()
-            .zip(&new.inputs)
-            .all(|(a, b)| a.role == b.role && a.at == b.at);
-    if !same_inputs {
-        return Ok(reasons);
-    }
-    for (at, (input, before)) in last.inputs().enumerate() {
-        if let Some(now) = tree(at)
-            && now != before
+    let compared = compare(last.derivation(), new, |pair, reasons| {
+        if let (Some(old), Some(new)) = (last.trees().get(pair.at).copied(), tree(pair.at))
+            && old != new
         {
             reasons.push(Reason::Tree {
-                role: input.role,
-                old: before,
-                new: now,
-                changes: facts.changes(before, now, PATHS)?,
+                role: pair.new.role,
+                old,
+                new,
+                changes: facts.changes(old, new, PATHS)?,
             });
         }
-    }
-    Ok(reasons)
+        Ok(())
+    })?;
+    Ok(compared.into_reasons())
 }

@@ -1,5 +1,10 @@
 //! `mstore diff`
 
+mod markdown;
+#[cfg(test)]
+mod tests;
+mod text;
+
 use std::process::ExitCode;
 
 use mstore_lang::Files;
@@ -87,9 +92,9 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     if args.json {
         output::json_pretty(&result)?;
     } else if args.markdown {
-        output::bytes(result.markdown().as_bytes())?;
+        output::bytes(markdown::render(&result).as_bytes())?;
     } else {
-        output::bytes(result.text().as_bytes())?;
+        output::bytes(text::render(&result).as_bytes())?;
     }
     Ok(if result.is_empty() {
         ExitCode::SUCCESS
