@@ -1,9 +1,15 @@
 //! Arguments that several commands take.
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
 use super::Failure;
-use crate::config;
+use super::context::Context;
+use crate::config::{self, Config};
 use crate::drv::NodeName;
-use crate::project::Retention;
+use crate::project::{Reach, Retention};
+use crate::share::trust::KeyError;
+use crate::share::{PublicKey, SecretKey, Trust};
 
 /// What gc keeps; the configuration file has the same, and these win.
 #[derive(clap::Args, Default)]
@@ -38,4 +44,88 @@ pub fn node_name(word: &str) -> Result<NodeName, Failure> {
 /// Splits `TREE:PATH` into its two parts; without a path it is the top of the tree.
 pub fn tree_and_path(word: &str) -> (&str, &str) {
     word.split_once(':').unwrap_or((word, ""))
+}
+
+/// Options of reaching other places.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct ReachArgs {
+    /// Connections to use at a time
+    #[arg(short, long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub jobs: u8,
+    /// Program to run as ssh, with its options [default: $MSTORE_SSH, else ssh]
+    #[arg(long, value_name = "COMMAND")]
+    pub ssh: Option<String>,
+    /// Name of mstore at the other end of an ssh connection
+    #[arg(long, value_name = "PROGRAM", default_value = "mstore")]
+    pub remote_program: String,
+    /// File of certificates to believe besides those of the system (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Seconds that the other end may take to answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub timeout: u32,
+}
+
+impl ReachArgs {
+    /// The answer to these options.
+    pub fn reach(&self, context: &Context) -> Reach {
+        let mut reach = context.reach();
+        if let Some(ssh) = &self.ssh {
+            reach.ssh = words(ssh);
+        }
+        Reach {
+            jobs: self.jobs.into(),
+            remote_program: self.remote_program.clone(),
+            ca_file: self.ca_file.clone(),
+            timeout: Duration::from_secs(self.timeout.into()),
+            ..reach
+        }
+    }
+}
+
+/// The words of a command; `ssh` where there are none.
+pub fn words(command: &str) -> Vec<String> {
+    let words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+    match words.is_empty() {
+        true => vec!["ssh".to_owned()],
+        false => words,
+    }
+}
+
+/// Options of trust.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct TrustArgs {
+    /// Believe facts that this public key signed, besides those of the configuration file
+    #[arg(long = "trust", value_name = "NAME:BASE64")]
+    pub trust: Vec<String>,
+}
+
+/// Whose signatures count.
+pub fn trust(config: &Config, args: &TrustArgs) -> Result<Trust, Failure> {
+    let more: Vec<PublicKey> = args
+        .trust
+        .iter()
+        .map(|text| text.parse())
+        .collect::<Result<_, KeyError>>()?;
+    Ok(Trust::new(&config.trust, &more))
+}
+
+/// The key to sign with: the one given, else the one that the configuration file names.
+pub fn signing_key(config: &Config, given: Option<&Path>) -> Result<Option<SecretKey>, Failure> {
+    let path = match (given, &config.sign_key) {
+        (Some(path), _) => path,
+        (None, Some(path)) => path,
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(SecretKey::read(path)?))
+}
+
+/// Where a user's own configuration lies, and keys with it.
+pub fn keys_folder(context: &Context) -> Result<PathBuf, Failure> {
+    context
+        .config_home()
+        .map(|home| home.join("mstore").join("keys"))
+        .ok_or_else(|| {
+            Failure::usage("no place for keys: HOME is not set").hint("give a file: --out FILE")
+        })
 }

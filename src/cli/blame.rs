@@ -11,9 +11,9 @@ use crate::build::seed::SeedError;
 use crate::build::step_log::StepLogError;
 use crate::build::userns::UsernsError;
 use crate::config::ConfigError;
-use crate::drv::FactsError;
+use crate::drv::{FactsError, StepName};
 use crate::plan::git::GitError;
-use crate::plan::{LockError, PlanError, WalkError};
+use crate::plan::{How, LockError, PlanError, WalkError};
 use crate::project::find::{HashKind, Wants};
 use crate::project::{FindError, ProjectError};
 use crate::share::RemoteError;
@@ -210,6 +210,16 @@ blame! {
     UsernsError => Machine,
 }
 
+/// A failure of the machine or the store in the middle of a step.
+pub fn step(name: &StepName, error: &Infrastructure) -> Failure {
+    let room = error.room().map(|room| format!("; {room}"));
+    let failure = Failure::machine(format!("{name}: {error}{}", room.unwrap_or_default()));
+    match error.is_disk_full() {
+        true => failure.hint(IN_STORE),
+        false => failure,
+    }
+}
+
 impl From<ProjectError> for Failure {
     fn from(error: ProjectError) -> Self {
         match error {
@@ -223,6 +233,38 @@ impl From<ProjectError> for Failure {
                 .hint("`mstore realise` makes it; another one is given by --store DIR"),
             ProjectError::NeitherStoreNorCache { .. } => Failure::new(Kind::Usage, error)
                 .hint("give the folder of a store or of a cache, or one that is empty or absent"),
+            ProjectError::NothingThere { .. }
+            | ProjectError::CacheUrl { .. }
+            | ProjectError::NoBuiltin { .. }
+            | ProjectError::NoPin { .. }
+            | ProjectError::UnusedPin { .. } => Failure::new(Kind::Usage, error),
+            ProjectError::Unwritable { ref store, .. } => {
+                let path = store.display();
+                let own = format!(
+                    "or use a store of your own, --store DIR, with {path} among its caches (doc/caches.md)"
+                );
+                Failure::new(Kind::Machine, error)
+                    .hint("run it as the user that the store belongs to, and where it is mounted for writing")
+                    .hint(own)
+            }
+            ProjectError::Namespace(error) => error.into(),
+            ProjectError::Seed(error) => error.into(),
+            ProjectError::Lacking { ref need, .. } | ProjectError::OnlyImport { ref need } => {
+                let hint = match &need.how {
+                    How::Import(hint) => Some(hint.clone()),
+                    How::Host | How::Builtin(_) => None,
+                };
+                Failure::new(Kind::Usage, error).hints(hint)
+            }
+            ProjectError::ForeignSeed { ref seed, .. } => {
+                let hint = format!("import one: mstore seed import FILE.tar.xz --name {seed}");
+                Failure::new(Kind::Machine, error).hint(hint)
+            }
+            ProjectError::Step {
+                step: ref name,
+                error,
+            } => step(name, &error),
+            ProjectError::Interrupted => Failure::interrupted(),
             ProjectError::Io { .. } => Failure::new(Kind::Machine, error),
         }
     }

@@ -4,17 +4,18 @@
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use mstore_lang::Definition;
 use mstore_store::Store;
 
 use super::signals::Stop;
-use super::{Failure, GlobalArgs, definitions};
+use super::{Failure, GlobalArgs, args, definitions};
 use crate::build::userns::{self, Choice, Entered, UsernsError};
 use crate::config::{self, Config};
 use crate::plan::Distribution;
 use crate::project::find::{self, NamedTree};
-use crate::project::{Access, Project, open_store};
+use crate::project::{Access, Project, Reach, open_store};
 
 /// The answers to the options that every command takes.
 pub struct Context {
@@ -92,6 +93,18 @@ impl Context {
     /// Where users keep the configuration of their programs.
     pub fn config_home(&self) -> Option<&Path> {
         self.config_home.as_deref()
+    }
+
+    /// How other places are reached unless a command says otherwise.
+    pub fn reach(&self) -> Reach {
+        Reach {
+            jobs: 4,
+            ssh: args::words(&env::var("MSTORE_SSH").unwrap_or_default()),
+            remote_program: "mstore".to_owned(),
+            ca_file: None,
+            timeout: Duration::from_secs(30),
+            spool: env::temp_dir(),
+        }
     }
 
     /// Opens the store.

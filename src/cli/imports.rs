@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use mstore_store::tar::{EntryFault, TarError};
 use mstore_store::{ErrorKind, StoreError};
 
-use super::{Failure, output, provide};
+use super::{Failure, output};
 use crate::plan::{Pin, PinKind};
 use crate::project::Project;
 
@@ -52,7 +52,7 @@ pub fn pinned(
     details: &str,
 ) -> Result<ExitCode, Failure> {
     let tree = pin.tree;
-    let before = provide::set(project, kind, name, pin)?;
+    let before = project.set_pin(kind, name, pin)?;
     if json {
         output::json(&serde_json::json!({
             "kind": kind.to_string(),

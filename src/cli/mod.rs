@@ -10,7 +10,6 @@ macro_rules! tell {
 
 mod args;
 mod blame;
-mod caches;
 mod commands;
 mod context;
 mod definitions;
@@ -19,13 +18,13 @@ mod guess;
 mod imports;
 mod output;
 mod progress;
-mod provide;
 mod refetch;
 mod repack;
 mod signals;
 mod spec;
 mod text;
 mod transfer;
+mod watch;
 mod whole_file;
 
 use clap::{Parser, Subcommand};

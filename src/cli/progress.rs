@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use mstore_store::transfer::Progress;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -172,5 +175,88 @@ impl Observer for Display {
             Event::Skipped { .. } => self.failed += 1,
         }
         self.refresh();
+    }
+}
+
+/// Time between plain progress lines where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Shows how far a transfer is.
+pub struct Bar {
+    bar: ProgressBar,
+    live: bool,
+    quiet: bool,
+    state: Mutex<(Instant, Instant)>,
+}
+
+impl Bar {
+    /// A bar on this process's stderr.
+    pub fn new(quiet: bool) -> Bar {
+        let live = !quiet && std::io::stderr().is_terminal();
+        let target = if live {
+            ProgressDrawTarget::stderr_with_hz(10)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        let style = ProgressStyle::with_template(
+            "{spinner} {msg} [{bar:30}] {bytes} of {total_bytes} of content, {eta} to go",
+        );
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let now = Instant::now();
+        Bar {
+            bar,
+            live,
+            quiet,
+            state: Mutex::new((now, now)),
+        }
+    }
+
+    /// Takes in how far it is.
+    pub fn update(&self, what: &str, p: &Progress) {
+        if self.quiet {
+            return;
+        }
+        let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
+        let (started, last) = *state;
+        let every = if self.live {
+            Duration::from_millis(100)
+        } else {
+            LINE_EVERY
+        };
+        if last.elapsed() < every {
+            return;
+        }
+        state.1 = Instant::now();
+        drop(state);
+        let seconds = started.elapsed().as_secs_f64().max(0.001);
+        let rate = output::size((p.bytes as f64 / seconds) as u64);
+        let text = format!(
+            "{what}: {} of {} objects, {} ({rate}/s)",
+            p.objects,
+            p.objects_wanted,
+            output::size(p.bytes)
+        );
+        if self.live {
+            self.bar.set_length(p.content_wanted);
+            self.bar.set_position(p.content);
+            self.bar.set_message(text);
+        } else {
+            tell!("{text}");
+        }
+    }
+
+    /// Prints a line above the bar.
+    pub fn say(&self, text: &str) {
+        if self.live {
+            self.bar.suspend(|| tell!("{text}"));
+        } else {
+            tell!("{text}");
+        }
+    }
+
+    /// Removes it.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
     }
 }

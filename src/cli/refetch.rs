@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use mstore_store::{Hash, Realisation, Root, Store, TreeHash, VerifyReport};
 
 use super::Failure;
-use super::caches::{self, Caches};
-use super::transfer::Bar;
+use super::watch::Watch;
 use crate::cli::signals::Stop;
 use crate::drv::StoreFacts;
+use crate::project::caches::{self, Caches};
+use crate::project::{Event, Events as _};
 use crate::share::{Substitute, Trust};
 
 /// What a store knew before a repair.
@@ -49,7 +50,7 @@ impl Before {
         if wanted.is_empty() || caches.is_empty() {
             return Ok(Vec::new());
         }
-        let bar = Bar::new(quiet);
+        let watch = Watch::new(quiet);
         // A tree is its hash: whoever has it, it is the one that was here.
         let facts = Substitute::new(
             StoreFacts::new(store.clone()),
@@ -57,10 +58,9 @@ impl Before {
             caches.openers(store),
             Trust::blind(),
             false,
-            |notice| tell!("{notice}"),
+            |notice| watch.event(Event::Cache(notice)),
         );
-        let fetched = caches::fetch(&facts, &wanted, &bar, &stop.stopped);
-        bar.clear();
+        let fetched = caches::fetch(&facts, &wanted, &stop.stopped, &watch);
         fetched?;
         let mut here = Vec::new();
         for tree in wanted {

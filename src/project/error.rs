@@ -1,5 +1,6 @@
 //! Why something with a project could not be done: the objects concerned, without advice.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -7,8 +8,13 @@ use mstore_store::transfer::TransferError;
 use mstore_store::{Hash, Realisation, StoreError};
 
 use super::find::{Found, Wants};
-use crate::drv::FactsError;
-use crate::plan::{LockError, NameError, PlanError, WalkError};
+use crate::build::error::Infrastructure;
+use crate::build::seed::SeedError;
+use crate::build::userns::UsernsError;
+use crate::drv::{FactsError, StepName};
+use crate::plan::{LockError, NameError, Need, PlanError, WalkError};
+use crate::share::RemoteError;
+use crate::share::parcel::ParcelError;
 
 /// Why something with a project could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +50,94 @@ pub enum ProjectError {
         /// The folder.
         path: PathBuf,
     },
+    /// The folder has neither a store nor a cache.
+    #[error("{}: there is no store and no cache", path.display())]
+    NothingThere {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The address of a cache in the configuration cannot be used.
+    #[error("cache/{cache}/url: {error}")]
+    CacheUrl {
+        /// The name of the cache.
+        cache: String,
+        /// What is wrong.
+        error: RemoteError,
+    },
+    /// The store may not be written, and something has to be.
+    #[error("the store {} may not be written, and {what}", store.display())]
+    Unwritable {
+        /// The store's folder.
+        store: PathBuf,
+        /// What has to be written.
+        what: Blocked,
+    },
+    /// No user namespace can be entered, so nothing can be built.
+    #[error(transparent)]
+    Namespace(#[from] UsernsError),
+    /// This machine cannot be captured as a seed.
+    #[error(transparent)]
+    Seed(#[from] SeedError),
+    /// The lock file lacks what only people can give.
+    #[error(
+        "{} has no {} `{}`, which {} needs",
+        lock.display(), need.kind, need.name, joined(&need.wanted_by)
+    )]
+    Lacking {
+        /// The lock file.
+        lock: PathBuf,
+        /// What is lacking.
+        need: Box<Need>,
+    },
+    /// The seed that targets start from would have to be of another machine.
+    #[error(
+        "{target} is built for {platform}, and this {machine} machine cannot give a seed for that"
+    )]
+    ForeignSeed {
+        /// A target that needs it.
+        target: String,
+        /// The machine that the target is built for.
+        platform: String,
+        /// This machine.
+        machine: String,
+        /// The name of the seed.
+        seed: String,
+    },
+    /// A snapshot that should come with the program does not.
+    #[error("no snapshot called `{name}` comes with mstore")]
+    NoBuiltin {
+        /// Its name.
+        name: String,
+    },
+    /// The lock file has no such name.
+    #[error("the lock file has no `{name}`")]
+    NoPin {
+        /// The name.
+        name: String,
+    },
+    /// A name of the lock file means nothing to any target.
+    #[error("no target uses a seed or snapshot called `{name}`")]
+    UnusedPin {
+        /// The name.
+        name: String,
+    },
+    /// A seed or snapshot cannot be had without somebody's help.
+    #[error("mstore cannot get `{}` by itself", need.name)]
+    OnlyImport {
+        /// What is wanted.
+        need: Box<Need>,
+    },
+    /// The machine or the store failed while a step was built.
+    #[error("{step}: {error}")]
+    Step {
+        /// The step.
+        step: StepName,
+        /// What failed.
+        error: Box<Infrastructure>,
+    },
+    /// Somebody asked to stop.
+    #[error("interrupted")]
+    Interrupted,
     /// The file system failed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -76,6 +170,76 @@ impl From<FindError> for ProjectError {
 impl From<LockError> for ProjectError {
     fn from(error: LockError) -> Self {
         ProjectError::Plan(error.into())
+    }
+}
+
+impl From<ParcelError> for ProjectError {
+    fn from(error: ParcelError) -> Self {
+        match error {
+            ParcelError::Store(error) => error.into(),
+            ParcelError::Facts(error) => error.into(),
+        }
+    }
+}
+
+/// Names with spaces between them.
+fn joined(names: &[impl ToString]) -> String {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    names.join(" ")
+}
+
+/// Steps that a message names at most.
+const STEPS_NAMED: usize = 6;
+
+/// What cannot go on in a store that may not be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Blocked {
+    /// Everything is to be built a second time.
+    Check,
+    /// Seeds and snapshots of these names are to be stored.
+    Pins(Vec<String>),
+    /// The part of a snapshot that steps read is to be stored.
+    Part {
+        /// The name of the snapshot.
+        snapshot: String,
+    },
+    /// Trees are to be fetched.
+    Fetch {
+        /// How many.
+        trees: usize,
+    },
+    /// Steps are to be built.
+    Build {
+        /// Their names.
+        steps: Vec<StepName>,
+    },
+}
+
+impl fmt::Display for Blocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Blocked::Check => f.write_str("a check builds everything a second time"),
+            Blocked::Pins(names) => {
+                write!(
+                    f,
+                    "seeds and snapshots are to be imported: {}",
+                    names.join(" ")
+                )
+            }
+            Blocked::Part { snapshot } => {
+                write!(f, "a part of the snapshot {snapshot} has to be stored")
+            }
+            Blocked::Fetch { trees: 1 } => f.write_str("1 tree has to be fetched"),
+            Blocked::Fetch { trees } => write!(f, "{trees} trees have to be fetched"),
+            Blocked::Build { steps } => {
+                let (first, more) = steps.split_at(steps.len().min(STEPS_NAMED));
+                write!(f, "this has to be built: {}", joined(first))?;
+                match more.len() {
+                    0 => Ok(()),
+                    n => write!(f, " and {n} more"),
+                }
+            }
+        }
     }
 }
 

@@ -6,25 +6,37 @@
 //! concerned.
 //!
 //! - [`open`]: one opener of stores; [`Project`]: the three opened together;
+//! - [`provide`]: seeds and snapshots; [`realise`]: bringing targets up to date; [`Project::sign`]: vouching
+//!   for what was built; [`caches`], [`peers`]: whom results are taken from;
 //! - [`find`]: hashes, roots and names to trees and targets; [`step`]: one step by its hash or name;
 //! - [`retention`]: what gc keeps, and the lock files that count.
 
+pub mod caches;
 pub mod clock;
 pub mod error;
+pub mod events;
 pub mod find;
 pub mod open;
+pub mod peers;
+pub mod provide;
+pub mod realise;
 pub mod retention;
+mod sign;
 pub mod step;
 
 use std::path::{Path, PathBuf};
 
-use mstore_store::Store;
+use mstore_store::{Store, StoreError, TreeHash};
 
 use crate::drv::StoreFacts;
 use crate::plan::{Distribution, Graph, Lock, Pins, Recipes, TargetId};
 
-pub use error::{FindError, ProjectError};
+pub use caches::Caches;
+pub use error::{Blocked, FindError, ProjectError};
+pub use events::{Event, Events};
 pub use open::{Access, open_store};
+pub use peers::Reach;
+pub use realise::realise;
 pub use retention::Retention;
 
 /// Specifications, lock file and store, opened together.
@@ -62,6 +74,31 @@ impl Project {
     /// The place of the lock file, which need not exist.
     pub fn lock_path(&self) -> PathBuf {
         self.distribution.lock_path(self.store.path())
+    }
+
+    /// The error of a store that may not be written though something has to be.
+    pub(crate) fn blocked(&self, what: Blocked) -> ProjectError {
+        ProjectError::Unwritable {
+            store: self.store.path().to_owned(),
+            what,
+        }
+    }
+
+    /// Returns an error if the store may not be written.
+    pub fn must_write(&self, what: impl FnOnce() -> Blocked) -> Result<(), ProjectError> {
+        match self.store.is_read_only() {
+            true => Err(self.blocked(what())),
+            false => Ok(()),
+        }
+    }
+
+    /// Returns the folder in which a tree lies on disk, checking it out if need be. `None` where that
+    /// is needed and the store may not be written.
+    pub fn checkout(&self, tree: TreeHash) -> Result<Option<PathBuf>, ProjectError> {
+        match self.store.checkout_whole(tree) {
+            Err(StoreError::ReadOnly { .. }) => Ok(None),
+            other => Ok(other?.layers().first().cloned()),
+        }
     }
 
     /// Reads the recipes of targets and of what these start from.

@@ -4,6 +4,7 @@
 //! only when something is to be built on it, or when it is what was asked for.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::{self, Display};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -11,7 +12,7 @@ use mstore_store::transfer::{Fact, ReceiveOptions, Received, TransferError};
 use mstore_store::{Hash, RealisationKind, Store, TreeHash};
 
 use super::peer::{Ask, Offer, Peer};
-use super::trust::Trust;
+use super::trust::{Trust, Untrusted};
 use crate::drv::derivation::{Key, Resolved};
 use crate::drv::facts::{Part, Realised};
 use crate::drv::tree_diff::TreeChanges;
@@ -20,6 +21,36 @@ use crate::plan::Graph;
 
 /// Opens a peer when it is needed first.
 pub type Opener<'a> = Box<dyn Fn() -> Result<Arc<dyn Peer>, TransferError> + Send + Sync + 'a>;
+
+/// Something about a peer that people should know.
+#[derive(Debug)]
+pub enum Notice<'a> {
+    /// It is not asked any more.
+    Dropped {
+        /// Its name.
+        peer: &'a str,
+        /// What it did.
+        error: &'a TransferError,
+    },
+    /// A fact of it is not believed, and then others perhaps not either.
+    Refused {
+        /// Its name.
+        peer: &'a str,
+        /// Why not.
+        why: &'a Untrusted,
+    },
+}
+
+impl Display for Notice<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::Dropped { peer, error } => {
+                write!(f, "cache {peer} is not used any more in this run: {error}")
+            }
+            Notice::Refused { peer, why } => write!(f, "{peer}: {why}"),
+        }
+    }
+}
 
 struct Slot<'a> {
     name: String,
@@ -37,7 +68,7 @@ pub struct Substitute<'a> {
     /// Nothing is written.
     dry_run: bool,
     state: Mutex<State>,
-    notice: Box<dyn Fn(&str) + Send + Sync + 'a>,
+    notice: Box<dyn Fn(Notice<'_>) + Send + Sync + 'a>,
 }
 
 #[derive(Default)]
@@ -60,7 +91,7 @@ impl<'a> Substitute<'a> {
         peers: Vec<(String, Opener<'a>)>,
         trust: Trust,
         dry_run: bool,
-        notice: impl Fn(&str) + Send + Sync + 'a,
+        notice: impl Fn(Notice<'_>) + Send + Sync + 'a,
     ) -> Self {
         let slots = peers.into_iter().map(|(name, open)| Slot {
             name,
@@ -101,10 +132,10 @@ impl<'a> Substitute<'a> {
 
     fn give_up(&self, slot: &Slot<'_>, error: &TransferError) {
         if !slot.dead.swap(true, Ordering::Relaxed) {
-            (self.notice)(&format!(
-                "cache {} is not used any more in this run: {error}",
-                slot.name
-            ));
+            (self.notice)(Notice::Dropped {
+                peer: &slot.name,
+                error,
+            });
         }
     }
 
@@ -124,7 +155,10 @@ impl<'a> Substitute<'a> {
                         let (key, drv) = (fact.realisation.key, fact.realisation.drv);
                         if let Err(why) = self.trust.check(&fact) {
                             if state.refused.insert(number) {
-                                (self.notice)(&format!("{}: {why}", slot.name));
+                                (self.notice)(Notice::Refused {
+                                    peer: &slot.name,
+                                    why: &why,
+                                });
                             }
                             continue;
                         }

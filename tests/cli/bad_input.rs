@@ -217,7 +217,7 @@ fn a_snapshot_that_is_not_there() {
 #[test]
 fn an_unknown_target() {
     let env = Environment::new();
-    assert_snapshot!(env.run(&["realise", "stage9-corei7"]).fails(2), @"error: no target is called `stage9-corei7`; nearest: stage1-corei7 stage2-corei7 stage3-corei7");
+    assert_snapshot!(env.run(&["realise", "stage9-corei7"]).fails(2), @"error: no target is called `stage9-corei7`; nearest: stage1-corei7 stage2-corei7 stage3-corei7 stage1-core2_32 stage1-core2_64");
     assert_snapshot!(env.run(&["realise", "stage3-corei8"]).fails(2), @"error: no subarch is called `corei8`; nearest: stage3-corei7");
 }
 

@@ -203,7 +203,7 @@ fn a_store_that_cannot_be_written_can_be_used() {
         ),
         (
             &["realise", "--check", target],
-            "--check builds everything a second time",
+            "a check builds everything a second time",
         ),
         (&["gc"], "read-only"),
         (&["store", "path", target], "read-only"),

@@ -11,10 +11,12 @@ use mstore_store::transfer::{Progress, Received, TransferError};
 use mstore_store::{OpenOptions, RealisationKind, Store, TreeHash};
 
 use crate::cli::Failure;
+use crate::cli::args::{self, ReachArgs, TrustArgs};
 use crate::cli::context::Context;
 use crate::cli::output;
 use crate::cli::output::plural;
-use crate::cli::transfer::{self, Bar, ReachArgs, TrustArgs};
+use crate::cli::progress::Bar;
+use crate::cli::transfer;
 use crate::drv::derivation::Source;
 use crate::plan::{Graph, Pins, Staleness};
 use crate::project::Access;
@@ -155,7 +157,7 @@ fn split(what: &[String]) -> (Vec<TreeHash>, Vec<String>) {
 
 fn copy_to(context: &Context, args: &Args, to: &Remote) -> Result<Done, Failure> {
     let config = context.config()?;
-    let key = transfer::signing_key(&config, args.sign.as_deref())?;
+    let key = args::signing_key(&config, args.sign.as_deref())?;
     let what = args.what.iter().cloned();
     let (beginnings, names): (Vec<String>, Vec<String>) =
         what.partition(|name| find::is_prefix(name));
@@ -230,7 +232,7 @@ fn copy_to(context: &Context, args: &Args, to: &Remote) -> Result<Done, Failure>
             }
         },
         Remote::Ssh(remote) => {
-            let other = transfer::ssh(remote, &args.reach)?;
+            let other = args.reach.reach(context).ssh(remote)?;
             let push = Push {
                 trees: trees.clone(),
                 root: args.root.clone(),
@@ -375,7 +377,7 @@ fn copy_from(context: &Context, args: &Args, from: &Remote) -> Result<Done, Fail
         }
         Trust::blind()
     } else {
-        transfer::trust(&config, &args.trust)?
+        args::trust(&config, &args.trust)?
     };
     let (hashes, names) = split(&args.what);
     let stop = context.stop()?;
@@ -388,7 +390,7 @@ fn copy_from(context: &Context, args: &Args, from: &Remote) -> Result<Done, Fail
         let project = context.project(Access::Change)?;
         (project.store.clone(), Some(project))
     };
-    let peer = transfer::open(from, &args.reach, &store)?;
+    let peer = args.reach.reach(context).open(from, &store)?;
     if let Some(project) = &project {
         let found = find_targets(project, &names, args, peer.clone(), trust, &bar)?;
         facts = found.1;
@@ -444,9 +446,9 @@ fn find_targets(
         vec![(name.clone(), Box::new(opener))],
         trust,
         args.dry_run,
-        |text| {
+        |notice| {
             let mut notices = notices.lock().unwrap_or_else(|e| e.into_inner());
-            notices.push(text.to_owned());
+            notices.push(notice.to_string());
         },
     );
     let recipes = project.recipes(&project.targets(names)?)?;

@@ -4,14 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::Failure;
+use crate::cli::args;
 use crate::cli::context::Context;
 use crate::cli::output;
 use crate::cli::output::plural;
-use crate::cli::transfer;
-use crate::plan::{Graph, Pins, Staleness};
+use crate::plan::Pins;
 use crate::project::Access;
-use crate::share::parcel::Recorder;
-use crate::share::{Parcel, SecretKey};
+use crate::share::SecretKey;
 
 /// Make keys, and sign what was built with them
 #[derive(clap::Args)]
@@ -55,7 +54,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             let key = SecretKey::generate(&name)?;
             let path = match out {
                 Some(path) => path,
-                None => transfer::keys_folder(context)?.join(format!("{name}.key")),
+                None => args::keys_folder(context)?.join(format!("{name}.key")),
             };
             key.write(&path)?;
             tell!(
@@ -69,7 +68,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         Command::Sign { targets, key } => {
             let key = match key {
                 Some(key) => find(context, &key)?,
-                None => transfer::signing_key(&context.config()?, None)?.ok_or_else(|| {
+                None => args::signing_key(&context.config()?, None)?.ok_or_else(|| {
                     Failure::usage("no key to sign with").hint(
                         "give one with --key, or name it in sign/key of the configuration file",
                     )
@@ -77,14 +76,8 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             };
             context.enter()?;
             let project = context.project(Access::Change)?;
-            let recorder = Recorder::new(&project.facts);
             let recipes = project.recipes(&project.targets(&targets)?)?;
-            let graph = Graph::build(&recipes, &project.lock, &recorder, Pins::Optional)?;
-            let staleness = Staleness::walk(&graph, &recorder, &mut ())?;
-            let mut parcel = Parcel::default();
-            parcel.add_graph(&project.store, &staleness, &recorder)?;
-            parcel.sign(&project.store, &key)?;
-            let n = parcel.facts.len();
+            let n = project.sign(&recipes, Pins::Optional, &key)?;
             output::line(format!("signed {n} {}", plural(n, "fact")))?;
         }
     }
@@ -93,7 +86,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
 
 /// A key by file or by name.
 fn find(context: &Context, key: &str) -> Result<SecretKey, Failure> {
-    let named = transfer::keys_folder(context)
+    let named = args::keys_folder(context)
         .map(|folder| folder.join(format!("{key}.key")))
         .ok()
         .filter(|path| !key.contains('/') && path.is_file());

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use mstore_store::TreeHash;
 
 use crate::cli::context::Context;
-use crate::cli::{Failure, output, provide};
-use crate::plan::{How, Lock, Pin, PinKind};
+use crate::cli::watch::Watch;
+use crate::cli::{Failure, output};
+use crate::plan::{Pin, PinKind};
 use crate::project::Access;
 use crate::project::Project;
 use crate::project::clock;
@@ -49,19 +50,14 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     ] {
         for pin in pins {
             let (name, tree) = parse(&project, pin)?;
-            provide::set(
-                &mut project,
-                kind,
-                name,
-                Pin::new(tree, Some(clock::today())),
-            )?;
+            project.set_pin(kind, name, Pin::new(tree, Some(clock::today())))?;
         }
     }
     for name in &args.remove {
-        remove(&mut project, name)?;
+        project.remove_pin(name)?;
     }
     for name in &args.update {
-        update(&mut project, name)?;
+        project.renew_pin(name, &Watch::new(false))?;
     }
     show(&project, args.json)?;
     Ok(ExitCode::SUCCESS)
@@ -79,45 +75,6 @@ fn parse<'a>(project: &Project, pin: &'a str) -> Result<(&'a str, TreeHash), Fai
             "the store does not have the tree {tree}"
         ))),
         Err(e) => Err(Failure::usage(format!("`{tree}` is no tree: {e}"))),
-    }
-}
-
-fn remove(project: &mut Project, name: &str) -> Result<(), Failure> {
-    let path = project.lock_path();
-    let (lock, found) = Lock::update(project.distribution.files(), &path, |lock| {
-        let seed = lock.remove(PinKind::Seed, name);
-        let snapshot = lock.remove(PinKind::Snapshot, name);
-        Ok(seed.or(snapshot).is_some())
-    })?;
-    if !found {
-        return Err(Failure::usage(format!("the lock file has no `{name}`")));
-    }
-    project.lock = lock;
-    Ok(project.keep_pins()?)
-}
-
-/// Gets again what mstore can get by itself.
-fn update(project: &mut Project, name: &str) -> Result<(), Failure> {
-    let index = project.distribution.index();
-    let all: Vec<_> = index.all_of(&index.default_build).collect();
-    let recipes = project.recipes(&all)?;
-    // As if it were not there; the old pin stays until the new one is made.
-    let mut without = project.lock.clone();
-    without.remove(PinKind::Seed, name);
-    without.remove(PinKind::Snapshot, name);
-    let need: Vec<_> = recipes
-        .needs(&without)
-        .into_iter()
-        .filter(|n| n.name == name)
-        .collect();
-    match need.first().map(|n| &n.how) {
-        None => Err(Failure::usage(format!(
-            "no target uses a seed or snapshot called `{name}`"
-        ))),
-        Some(How::Import(hint)) => {
-            Err(Failure::usage(format!("mstore cannot get `{name}` by itself")).hint(hint))
-        }
-        Some(_) => provide::provide(project, &recipes, &need, false),
     }
 }
 

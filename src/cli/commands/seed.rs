@@ -8,9 +8,11 @@ use mstore_store::{ImportOptions, TarOptions};
 
 use crate::cli::context::Context;
 use crate::cli::imports::{name_of, pinned, refused};
-use crate::cli::{Failure, output, provide};
+use crate::cli::watch::Watch;
+use crate::cli::{Failure, output};
 use crate::plan::{Pin, PinKind};
 use crate::project::clock;
+use crate::project::provide;
 
 /// Make or import seeds
 #[derive(clap::Args)]
@@ -110,7 +112,7 @@ fn host(
 ) -> Result<ExitCode, Failure> {
     let name = name.unwrap_or_else(|| format!("host/{}", crate::build::host::machine()));
     if dry_run {
-        let found = provide::survey(json)?;
+        let found = provide::survey(&Watch::new(json))?;
         for (path, _) in found.items() {
             output::line(format!("/{}", path.display()))?;
         }
@@ -118,7 +120,7 @@ fn host(
         return Ok(ExitCode::SUCCESS);
     }
     let mut project = context.project_to_pin()?;
-    let pin = provide::host_seed(&project, json)?;
+    let pin = project.capture_host(&Watch::new(json))?;
     pinned(
         &mut project,
         PinKind::Seed,

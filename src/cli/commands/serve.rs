@@ -7,9 +7,9 @@ use mstore_store::Store;
 use mstore_store::transfer::{Fact, Progress, ReceiveOptions, TransferError};
 
 use crate::cli::Failure;
+use crate::cli::args::{self, TrustArgs};
 use crate::cli::commands::copy;
 use crate::cli::context::Context;
-use crate::cli::transfer::{self, TrustArgs};
 use crate::project::Access;
 use crate::share::wire::{Counts, Push, Wire};
 use crate::share::{LocalPeer, Parcel, Trust};
@@ -36,7 +36,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         return web(context, &args);
     }
     let config = context.config()?;
-    let trust = transfer::trust(&config, &args.trust)?;
+    let trust = args::trust(&config, &args.trust)?;
     let store = open(context)?;
     let peer = LocalPeer::new(&store)?;
     let wire = Wire::new(

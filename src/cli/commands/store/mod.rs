@@ -11,13 +11,13 @@ use mstore_store::{
 };
 
 use crate::cli::Failure;
-use crate::cli::caches::Caches;
 use crate::cli::context::Context;
 use crate::cli::output::plural;
 use crate::cli::output::{self, Style};
 use crate::cli::refetch::Before;
 use crate::cli::repack::{repacked, status};
 use crate::project::Access;
+use crate::project::Caches;
 
 /// Names within the store, as faults tell them.
 const FORMAT: &str = "format";
@@ -120,7 +120,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
 fn verify(context: &Context, mut options: VerifyOptions, json: bool) -> Result<ExitCode, Failure> {
     let mut caches = Caches::default();
     if options.repair {
-        caches = Caches::start(&context.config()?)?;
+        caches = Caches::start(&context.config()?, &context.reach())?;
         // What can perhaps be fetched keeps its names until that was tried.
         options.keep_names = !caches.is_empty();
     }

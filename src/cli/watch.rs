@@ -1,0 +1,128 @@
+//! Tells people what happens in a project: live on a terminal, in plain lines elsewhere.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::output::{self, Style, plural};
+use super::progress::{Bar, Display};
+use crate::drv::StepName;
+use crate::plan::Todo;
+use crate::project::events::{Event, Events, Transfer, Verdict};
+use crate::schedule::Observer as _;
+
+/// Renders events on stderr.
+pub struct Watch {
+    quiet: bool,
+    bar: Bar,
+    /// There while steps are built.
+    display: Mutex<Option<Display>>,
+}
+
+impl Watch {
+    /// `quiet` leaves only what people must know.
+    pub fn new(quiet: bool) -> Watch {
+        Self::with_bar(quiet, quiet)
+    }
+
+    /// The same, with bars left out apart: data on standard output speaks for itself.
+    pub fn with_bar(quiet: bool, no_bar: bool) -> Watch {
+        Watch {
+            quiet,
+            bar: Bar::new(no_bar),
+            display: Mutex::new(None),
+        }
+    }
+
+    fn with_display(&self, work: impl FnOnce(&mut Option<Display>)) {
+        work(&mut self.display.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn build_started(&self, todo: &Todo) {
+        let display = Display::new(self.quiet);
+        if !self.quiet {
+            display.say(&format!(
+                "{} {} to build{}, {} up to date",
+                todo.build.len(),
+                plural(todo.build.len(), "step"),
+                match todo.maybe.len() {
+                    0 => String::new(),
+                    n => format!(", {n} more if their inputs change"),
+                },
+                todo.reuse.len()
+            ));
+        }
+        self.with_display(|place| *place = Some(display));
+    }
+}
+
+fn checked(step: &StepName, verdict: &Verdict<'_>) {
+    let style = Style::stderr();
+    match verdict {
+        Verdict::Same => tell!("{} {step}", style.good("same")),
+        Verdict::Differs {
+            first,
+            second,
+            changes,
+        } => {
+            tell!(
+                "{} {step}: {first} before, {second} now",
+                style.error("differs")
+            );
+            for path in &changes.paths {
+                tell!("  {path}");
+            }
+        }
+        Verdict::Failed(how) => tell!("{} {step}: {how}", style.error("failed")),
+    }
+}
+
+impl Events for Watch {
+    fn event(&self, event: Event<'_>) {
+        match event {
+            Event::CachesUntrusted => tell!(
+                "caches are not used: no key is trusted here (trust/keys of the configuration file)"
+            ),
+            Event::Cache(notice) => self.bar.say(&notice.to_string()),
+            Event::Progress(transfer, progress) => {
+                let what = match transfer {
+                    Transfer::Fetch => "fetching",
+                    Transfer::Copy => "copying",
+                };
+                self.bar.update(what, progress);
+            }
+            Event::TransferEnded => self.bar.clear(),
+            Event::BuildStarted(todo) => self.build_started(todo),
+            Event::Step(event) => self.with_display(|display| {
+                if let Some(display) = display {
+                    display.event(event);
+                }
+            }),
+            Event::BuildEnded => self.with_display(|display| {
+                if let Some(display) = display.take() {
+                    display.clear();
+                }
+            }),
+            Event::Checked { step, verdict } => checked(step, &verdict),
+            _ if self.quiet => {}
+            Event::CaptureStarted => tell!("capturing a seed from this machine"),
+            Event::LeftOut { what, why } => tell!("without {what}: {why}"),
+            Event::Captured {
+                entries,
+                bytes,
+                seconds,
+            } => tell!(
+                "captured {entries} entries, {} in {}",
+                output::size(bytes),
+                output::duration(seconds)
+            ),
+            Event::Provided { kind, name, tree } => tell!("{kind} {name} is {tree}"),
+            Event::FetchStarted { trees, bytes } => {
+                let most = bytes.map(|bytes| format!(", at most {}", output::size(bytes)));
+                tell!(
+                    "fetching {trees} {}{}",
+                    plural(trees, "tree"),
+                    most.unwrap_or_default()
+                );
+            }
+        }
+    }
+}

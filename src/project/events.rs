@@ -1,0 +1,117 @@
+//! What happens on the way, for whoever shows it to people.
+
+use mstore_store::TreeHash;
+use mstore_store::transfer::Progress;
+
+use crate::drv::{StepName, TreeChanges};
+use crate::plan::{PinKind, Todo};
+use crate::schedule;
+use crate::share::substitute::Notice;
+
+/// Something that happened. Nothing in it is needed to go on; results and errors are returned.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// Caches are configured and are not asked: no key is trusted here.
+    CachesUntrusted,
+    /// Something about a cache.
+    Cache(Notice<'a>),
+    /// A seed is being captured from this machine.
+    CaptureStarted,
+    /// The seed goes without something.
+    LeftOut {
+        /// What it lacks.
+        what: &'a str,
+        /// Why.
+        why: &'a str,
+    },
+    /// The seed was captured.
+    Captured {
+        /// Entries of its tree.
+        entries: u64,
+        /// Bytes of the contents of its files.
+        bytes: u64,
+        /// Wall seconds.
+        seconds: f64,
+    },
+    /// A seed or snapshot that was lacking was pinned.
+    Provided {
+        /// Seed or snapshot.
+        kind: PinKind,
+        /// Its name in the lock file.
+        name: &'a str,
+        /// What it stands for now.
+        tree: TreeHash,
+    },
+    /// Trees are going to be fetched from caches.
+    FetchStarted {
+        /// How many.
+        trees: usize,
+        /// Bytes that travel at most, as far as that is known.
+        bytes: Option<u64>,
+    },
+    /// How far a transfer is.
+    Progress(Transfer, &'a Progress),
+    /// The transfer has ended, well or not.
+    TransferEnded,
+    /// Steps are going to be built.
+    BuildStarted(&'a Todo),
+    /// Something happened in the run over the steps.
+    Step(schedule::Event<'a>),
+    /// The run over the steps has ended, well or not.
+    BuildEnded,
+    /// A step was built a second time.
+    Checked {
+        /// Its name.
+        step: &'a StepName,
+        /// What came of it.
+        verdict: Verdict<'a>,
+    },
+}
+
+/// The direction of a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfer {
+    /// Taken from caches in place of being built.
+    Fetch,
+    /// Copied because somebody asked for it.
+    Copy,
+}
+
+/// What a second build of a step says of the first.
+#[derive(Debug)]
+pub enum Verdict<'a> {
+    /// The same tree came out.
+    Same,
+    /// Another tree came out.
+    Differs {
+        /// The recorded one.
+        first: TreeHash,
+        /// The new one.
+        second: TreeHash,
+        /// Where they differ, as far as that is listed.
+        changes: &'a TreeChanges,
+    },
+    /// The script failed this time; the text says how it ended.
+    Failed(&'a str),
+}
+
+/// Is told what happens; from any thread.
+pub trait Events: Sync {
+    /// Takes one event.
+    fn event(&self, event: Event<'_>);
+}
+
+/// Looks away.
+impl Events for () {
+    fn event(&self, _: Event<'_>) {}
+}
+
+/// Passes the events of a run over steps on.
+pub(super) struct Steps<'a>(pub &'a dyn Events);
+
+impl schedule::Observer for Steps<'_> {
+    fn event(&mut self, event: schedule::Event<'_>) {
+        self.0.event(Event::Step(event));
+    }
+}

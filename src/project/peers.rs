@@ -1,0 +1,106 @@
+//! Opening peers: stores and caches that results are copied from, in a folder, over ssh, on the web.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mstore_store::Store;
+use mstore_store::transfer::TransferError;
+use mstore_store::transfer::cache::{CacheReader, Fetch, FolderFetch};
+
+use super::open::Folder;
+use super::{Access, ProjectError, open_store};
+use crate::share::address::SshAddress;
+use crate::share::cache::CachePeer;
+#[cfg(feature = "http")]
+use crate::share::http_client::{HttpFetch, HttpOptions};
+use crate::share::ssh::{self, SshOptions, SshPeer};
+use crate::share::{LocalPeer, Peer, Remote};
+
+/// How other places are reached.
+#[derive(Clone, Debug)]
+pub struct Reach {
+    /// Connections to use at a time.
+    pub jobs: usize,
+    /// The program to run as ssh, with its first options.
+    pub ssh: Vec<String>,
+    /// The name of mstore at the other end of an ssh connection.
+    pub remote_program: String,
+    /// A file of certificates (PEM) to believe besides those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// How long the other end may take to answer.
+    pub timeout: Duration,
+    /// A folder for temporary files where the store may not be written.
+    pub spool: PathBuf,
+}
+
+impl Reach {
+    /// How to start ssh. `unattended` says how many seconds it may take where nobody can be asked for
+    /// a password.
+    pub(super) fn ssh_options(&self, unattended: Option<u32>) -> SshOptions {
+        SshOptions {
+            command: self.ssh.clone(),
+            remote_program: self.remote_program.clone(),
+            unattended,
+        }
+    }
+
+    /// Connects to another machine; ssh may ask the user for what it needs.
+    pub fn ssh(&self, address: &SshAddress) -> Result<SshPeer, TransferError> {
+        ssh::start(address, &self.ssh_options(None))?.connect()
+    }
+
+    /// Opens a place to copy from; `store` has room for temporary files.
+    pub fn open(&self, remote: &Remote, store: &Store) -> Result<Arc<dyn Peer>, ProjectError> {
+        Ok(match remote {
+            Remote::Folder(path) => self.folder(path, store)?,
+            Remote::Ssh(address) => Arc::new(self.ssh(address)?),
+            Remote::Http(address) => Arc::new(self.web(address, store)?),
+        })
+    }
+
+    /// Opens the store or the cache in a folder.
+    fn folder(&self, path: &Path, store: &Store) -> Result<Arc<dyn Peer>, ProjectError> {
+        Ok(match Folder::of(path)? {
+            Folder::Store => Arc::new(LocalPeer::new(&open_store(path, Access::Read)?)?),
+            Folder::Cache => Arc::new(self.cache(Box::new(FolderFetch::new(path)), store)?),
+            Folder::Empty | Folder::BegunStore | Folder::BegunCache => {
+                return Err(ProjectError::NothingThere {
+                    path: path.to_owned(),
+                });
+            }
+        })
+    }
+
+    fn cache(&self, fetch: Box<dyn Fetch>, store: &Store) -> Result<CachePeer, TransferError> {
+        let scratch = match store.is_read_only() {
+            true => None,
+            false => Some(store.scratch("cache")?),
+        };
+        let spool = match &scratch {
+            Some(scratch) => scratch.path().to_owned(),
+            None => self.spool.clone(),
+        };
+        let reader = CacheReader::open(fetch, self.jobs, spool)?;
+        Ok(CachePeer::new(reader, scratch))
+    }
+
+    /// Opens a cache on a web server.
+    #[cfg(feature = "http")]
+    fn web(&self, address: &str, store: &Store) -> Result<CachePeer, TransferError> {
+        let options = HttpOptions {
+            timeout: self.timeout,
+            ca_file: self.ca_file.clone(),
+        };
+        self.cache(Box::new(HttpFetch::new(address, &options)?), store)
+    }
+
+    /// Says that this program was built without it.
+    #[cfg(not(feature = "http"))]
+    fn web(&self, address: &str, _store: &Store) -> Result<CachePeer, TransferError> {
+        Err(TransferError::peer(
+            address,
+            "this mstore was built without the feature `http`",
+        ))
+    }
+}

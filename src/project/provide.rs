@@ -1,0 +1,162 @@
+//! Seeds and snapshots: getting those that the lock file lacks and that need no one's help, and
+//! pinning them.
+
+use std::fs;
+use std::time::Instant;
+
+use mstore_store::{ImportOptions, TreeHash};
+
+use super::events::{Event, Events};
+use super::{Project, ProjectError, clock};
+use crate::build::host;
+use crate::build::seed::{self, HostSeed, SeedEvent, SurveyOptions};
+use crate::plan::{How, Lock, Need, Pin, PinKind, Recipes, embedded};
+
+/// Lists what a seed of this machine consists of.
+pub fn survey(events: &dyn Events) -> Result<HostSeed, ProjectError> {
+    let mut note = |event| {
+        if let SeedEvent::Without { what, why } = &event {
+            events.event(Event::LeftOut { what, why });
+        }
+    };
+    Ok(seed::survey(&SurveyOptions::default(), &mut note)?)
+}
+
+impl Project {
+    /// Gets everything in `needs` and pins it. Nothing is captured or stored if one of them is what
+    /// only people can give.
+    pub fn provide(
+        &mut self,
+        recipes: &Recipes,
+        needs: &[Need],
+        events: &dyn Events,
+    ) -> Result<(), ProjectError> {
+        self.can_provide(recipes, needs)?;
+        for need in needs {
+            let pin = match &need.how {
+                How::Host => self.capture_host(events)?,
+                How::Builtin(name) => self.store_builtin(name)?,
+                How::Import(_) => continue,
+            };
+            events.event(Event::Provided {
+                kind: need.kind,
+                name: &need.name,
+                tree: pin.tree,
+            });
+            self.set_pin(need.kind, &need.name, pin)?;
+        }
+        Ok(())
+    }
+
+    fn can_provide(&self, recipes: &Recipes, needs: &[Need]) -> Result<(), ProjectError> {
+        for need in needs {
+            if let How::Import(_) = &need.how {
+                return Err(ProjectError::Lacking {
+                    lock: self.lock_path(),
+                    need: Box::new(need.clone()),
+                });
+            }
+        }
+        let machine = host::machine();
+        for need in needs.iter().filter(|n| n.how == How::Host) {
+            let mut wanted_by = need.wanted_by.iter().filter_map(|id| recipes.get(id));
+            if let Some(recipe) = wanted_by.find(|r| r.platform != machine) {
+                return Err(ProjectError::ForeignSeed {
+                    target: recipes.display_name(&recipe.id),
+                    platform: recipe.platform.clone(),
+                    machine,
+                    seed: need.name.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Captures this machine's tool chain. The pin is not in the lock file yet.
+    pub fn capture_host(&self, events: &dyn Events) -> Result<Pin, ProjectError> {
+        let started = Instant::now();
+        events.event(Event::CaptureStarted);
+        let captured = survey(events)?.import(&self.store)?;
+        events.event(Event::Captured {
+            entries: captured.entries,
+            bytes: captured.bytes,
+            seconds: started.elapsed().as_secs_f64(),
+        });
+        let mut pin = Pin::new(captured.tree, Some(clock::today()));
+        pin.origin = Some("host".to_owned());
+        Ok(pin)
+    }
+
+    /// Stores a snapshot that comes with the program.
+    fn store_builtin(&self, name: &str) -> Result<Pin, ProjectError> {
+        let Some(snapshot) = embedded::builtin_snapshot(name) else {
+            return Err(ProjectError::NoBuiltin {
+                name: name.to_owned(),
+            });
+        };
+        let scratch = self.store.scratch("snapshot")?;
+        let folder = scratch.path().join("snapshot");
+        fs::create_dir(&folder)
+            .and_then(|()| snapshot.unpack(&folder))
+            .map_err(|e| ProjectError::io("unpack a snapshot to", &folder, e))?;
+        let imported = self.store.import_dir(&folder, &ImportOptions::snapshot())?;
+        Ok(snapshot.pin(imported.tree))
+    }
+
+    /// Pins a name in the lock file and in memory; the tree lives from now on. Returns what the name
+    /// stood for before.
+    pub fn set_pin(
+        &mut self,
+        kind: PinKind,
+        name: &str,
+        pin: Pin,
+    ) -> Result<Option<TreeHash>, ProjectError> {
+        let path = self.lock_path();
+        let (lock, before) = Lock::update(self.distribution.files(), &path, |lock| {
+            lock.set(kind, name, pin.clone())
+        })?;
+        self.lock = lock;
+        self.keep_pins()?;
+        Ok(before.map(|p| p.tree))
+    }
+
+    /// Takes a name out of the lock file, be it that of a seed or of a snapshot.
+    pub fn remove_pin(&mut self, name: &str) -> Result<(), ProjectError> {
+        let path = self.lock_path();
+        let (lock, found) = Lock::update(self.distribution.files(), &path, |lock| {
+            let seed = lock.remove(PinKind::Seed, name);
+            let snapshot = lock.remove(PinKind::Snapshot, name);
+            Ok(seed.or(snapshot).is_some())
+        })?;
+        if !found {
+            return Err(ProjectError::NoPin {
+                name: name.to_owned(),
+            });
+        }
+        self.lock = lock;
+        self.keep_pins()
+    }
+
+    /// Gets a seed or snapshot again that can be had without anybody's help. The old pin stays until
+    /// the new one is made.
+    pub fn renew_pin(&mut self, name: &str, events: &dyn Events) -> Result<(), ProjectError> {
+        let index = self.distribution.index();
+        let all: Vec<_> = index.all_of(&index.default_build).collect();
+        let recipes = self.recipes(&all)?;
+        // As if it were not there.
+        let mut without = self.lock.clone();
+        without.remove(PinKind::Seed, name);
+        without.remove(PinKind::Snapshot, name);
+        let mut needs = recipes.needs(&without);
+        needs.retain(|need| need.name == name);
+        match needs.first() {
+            None => Err(ProjectError::UnusedPin {
+                name: name.to_owned(),
+            }),
+            Some(need) if matches!(need.how, How::Import(_)) => Err(ProjectError::OnlyImport {
+                need: Box::new(need.clone()),
+            }),
+            Some(_) => self.provide(&recipes, &needs, events),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Building a second time what is up to date, to see whether the same comes out.
+
+use super::{Run, plan};
+use crate::build::error::StepError;
+use crate::drv::tree_changes;
+use crate::plan::{Staleness, TargetId};
+use crate::project::events::{Event, Verdict};
+use crate::project::{Blocked, Project, ProjectError};
+use crate::schedule::realise::{self as run_steps, Checked};
+
+/// Paths that are listed of a step that comes out different.
+const PATHS: usize = 20;
+
+/// Builds every step of some targets once more and compares. Returns how many differ or fail; each is
+/// told as an event.
+pub fn check(
+    project: &Project,
+    targets: &[TargetId],
+    run: &Run<'_>,
+) -> Result<usize, ProjectError> {
+    project.must_write(|| Blocked::Check)?;
+    let facts = run.facts(project, true);
+    let graph = plan(project, &project.recipes(targets)?, &facts, run)?;
+    let staleness = Staleness::walk(&graph, &&facts, &mut ())?;
+    let builder = run.builder(project);
+    let mut differing = 0;
+    for &node in graph.requested().flat_map(|target| &target.nodes) {
+        let step = &graph.nodes()[node].name;
+        let tell = |verdict| run.events.event(Event::Checked { step, verdict });
+        match run_steps::check(&builder, &staleness, node, &mut |_| ()) {
+            Ok(Checked::Same) => tell(Verdict::Same),
+            Ok(Checked::Differs { first, second }) => {
+                differing += 1;
+                let changes = &tree_changes(&project.store, first, second, PATHS)?;
+                tell(Verdict::Differs {
+                    first,
+                    second,
+                    changes,
+                });
+            }
+            Err(StepError::Failed(failure)) => {
+                differing += 1;
+                tell(Verdict::Failed(&failure.how));
+            }
+            Err(StepError::Infrastructure(error)) => {
+                return Err(ProjectError::Step {
+                    step: step.clone(),
+                    error: Box::new(error),
+                });
+            }
+            Err(StepError::Cancelled) => return Err(ProjectError::Interrupted),
+        }
+    }
+    Ok(differing)
+}

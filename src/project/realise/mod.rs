@@ -1,0 +1,366 @@
+//! Bringing targets up to date, in phases: provide what is lacking, plan, fetch, build, remember, sign.
+//!
+//! [`realise`] runs them in this order; each is a function that leaves the project in a state from
+//! which a later run goes on. [`preview`] plans only, [`check`] builds a second time what is there.
+
+mod check;
+mod preview;
+
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use mstore_store::transfer::ReceiveOptions;
+use mstore_store::{Realisation, RealisationKind, TreeHash};
+
+use super::caches::{self, Caches};
+use super::events::{Event, Events, Steps};
+use super::{Blocked, Project, ProjectError, clock};
+use crate::build::cancel::CancelToken;
+use crate::build::sandbox::Sandbox;
+use crate::build::step::Builder;
+use crate::build::userns::{Entered, UsernsError};
+use crate::drv::{DrvHash, StepName, Trees as _, target_key};
+use crate::plan::{Graph, NodeId, Pins, PlanError, Recipes, Staleness, Target, TargetId, Todo};
+use crate::schedule::realise::{self as run, Options, Outcome, Tools};
+use crate::share::{SecretKey, Substitute, Trust};
+
+pub use check::check;
+pub use preview::{Preview, StepsPreview, preview};
+
+/// What a run works with, and how it goes about it.
+pub struct Run<'a> {
+    /// Steps that are built at a time.
+    pub jobs: usize,
+    /// Jobs that `MAKEOPTS` allows in one build.
+    pub make_jobs: usize,
+    /// Whether to go on, after a failure, with what does not depend on it.
+    pub keep_going: bool,
+    /// Who may have what is not here.
+    pub caches: &'a Caches,
+    /// Whose facts are believed.
+    pub trust: &'a Trust,
+    /// Signs what was built.
+    pub sign: Option<&'a SecretKey>,
+    /// Ends the run when it becomes true.
+    pub stop: &'a AtomicBool,
+    /// Ends running builds.
+    pub cancel: &'a CancelToken,
+    /// Is told what happens.
+    pub events: &'a dyn Events,
+}
+
+impl Run<'_> {
+    fn builder<'b>(&'b self, project: &'b Project) -> Builder<'b> {
+        Builder {
+            store: &project.store,
+            facts: &project.facts,
+            sandbox: Sandbox::new(),
+            cancel: self.cancel,
+            make_jobs: self.make_jobs,
+            host: rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
+        }
+    }
+
+    /// The facts of the store, and over them those of the caches. Nothing is written down of these with
+    /// `dry_run`.
+    fn facts<'b>(&'b self, project: &'b Project, dry_run: bool) -> Substitute<'b> {
+        let openers = if self.caches.is_empty() {
+            Vec::new()
+        } else if self.trust.is_empty() {
+            self.events.event(Event::CachesUntrusted);
+            Vec::new()
+        } else {
+            self.caches.openers(&project.store)
+        };
+        Substitute::new(
+            project.facts.clone(),
+            project.store.clone(),
+            openers,
+            self.trust.clone(),
+            dry_run,
+            |notice| self.events.event(Event::Cache(notice)),
+        )
+    }
+}
+
+/// What came of one target that was asked for.
+#[derive(Clone, Debug)]
+pub struct TargetReport {
+    /// The target.
+    pub id: TargetId,
+    /// Its name, as short as it can be.
+    pub name: String,
+    /// The derivation of its last step.
+    pub drv: DrvHash,
+    /// Its tree, if there is one now.
+    pub tree: Option<TreeHash>,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Report {
+    /// The targets that were asked for, in their order.
+    pub targets: Vec<TargetReport>,
+    /// Whether there was nothing to build or to fetch.
+    pub idle: bool,
+    /// Steps whose results served as they were, of the whole plan.
+    pub up_to_date: usize,
+    /// Steps that were there before and were not built now.
+    pub reused: usize,
+    /// Steps of whose results a cache told.
+    pub substituted: usize,
+    /// How the run over the steps ended.
+    pub outcome: Outcome,
+    /// Wall seconds.
+    pub seconds: f64,
+}
+
+impl Report {
+    /// Tells whether the run ended before everything was tried that could be.
+    fn broke_off(&self) -> bool {
+        self.outcome.cancelled || self.outcome.infrastructure.is_some()
+    }
+}
+
+/// A graph whose nodes are decided, with what there is to do.
+struct Work<'g> {
+    staleness: Staleness<'g>,
+    todo: Todo,
+}
+
+impl<'g> Work<'g> {
+    fn of(graph: &'g Graph, facts: &Substitute<'_>) -> Result<Self, ProjectError> {
+        let staleness = Staleness::walk(graph, &facts, &mut ())?;
+        let todo = staleness.todo(&facts)?;
+        Ok(Work { staleness, todo })
+    }
+}
+
+/// Brings targets up to date. Failed steps are part of the report; an error means that the run could
+/// not begin or that its result could not be written down.
+///
+/// `entered` is what became of entering a user namespace, which has to come before the first thread;
+/// that it failed matters only if something is to be built.
+pub fn realise(
+    project: &mut Project,
+    targets: &[TargetId],
+    run: &Run<'_>,
+    mut entered: Result<Entered, UsernsError>,
+) -> Result<Report, ProjectError> {
+    let started = Instant::now();
+    let mut recipes = project.recipes(targets)?;
+    if !recipes.needs(&project.lock).is_empty() {
+        entered = Ok(provide(project, &recipes, run, entered)?);
+        recipes = project.recipes(targets)?;
+    }
+    let facts = run.facts(project, project.store.is_read_only());
+    let graph = plan(project, &recipes, &facts, run)?;
+    let mut work = fetch(project, &graph, &facts, run)?;
+    if !work.todo.is_empty() {
+        entered?;
+    }
+    let wanted = work.todo.build.iter().chain(&work.todo.maybe).copied();
+    graph.require_inputs(wanted, &&facts)?;
+    if !project.store.is_read_only() {
+        project.keep_pins()?;
+    }
+    let outcome = build(project, &mut work, &facts, run);
+    let report = remember(project, &work, &facts, outcome, started)?;
+    if let Some(key) = run.sign
+        && !report.outcome.built.is_empty()
+        && !report.broke_off()
+    {
+        project.sign(&recipes, Pins::Required, key)?;
+    }
+    Ok(report)
+}
+
+/// Gets the seeds and snapshots that the lock file lacks.
+fn provide(
+    project: &mut Project,
+    recipes: &Recipes,
+    run: &Run<'_>,
+    entered: Result<Entered, UsernsError>,
+) -> Result<Entered, ProjectError> {
+    let needs = recipes.needs(&project.lock);
+    let names = needs.iter().map(|n| n.name.clone()).collect();
+    project.must_write(|| Blocked::Pins(names))?;
+    let entered = entered?;
+    project.provide(recipes, &needs, run.events)?;
+    Ok(entered)
+}
+
+/// Makes the graph; what a lock file pins and the store lacks is fetched where it must be looked into.
+fn plan(
+    project: &Project,
+    recipes: &Recipes,
+    facts: &Substitute<'_>,
+    run: &Run<'_>,
+) -> Result<Graph, ProjectError> {
+    let mut last = None;
+    let graph = loop {
+        match Graph::build(recipes, &project.lock, &facts, Pins::Required) {
+            Err(PlanError::AbsentPin { tree, .. })
+                if last != Some(tree) && facts.fetchable(tree)? =>
+            {
+                caches::fetch(facts, &[tree].into(), run.stop, run.events)?;
+                last = Some(tree);
+            }
+            // A part that was never cut out of it can only be had by writing it.
+            Err(PlanError::AbsentPin { name, tree, .. })
+                if project.store.is_read_only() && project.store.has_tree(tree)? =>
+            {
+                return Err(project.blocked(Blocked::Part { snapshot: name }));
+            }
+            other => break other?,
+        }
+    };
+    facts.prepare(&graph)?;
+    Ok(graph)
+}
+
+/// Finds out what there is to do, and fetches what caches have of it. A tree that cannot be had after
+/// all is built, and then more may be needed.
+fn fetch<'g>(
+    project: &Project,
+    graph: &'g Graph,
+    facts: &Substitute<'_>,
+    run: &Run<'_>,
+) -> Result<Work<'g>, ProjectError> {
+    let mut work = Work::of(graph, facts)?;
+    if !work.todo.is_empty() {
+        let steps = work.todo.build.iter();
+        let steps: Vec<StepName> = steps.map(|&n| graph.nodes()[n].name.clone()).collect();
+        project.must_write(|| match steps.is_empty() {
+            true => Blocked::Fetch {
+                trees: work.todo.fetch.len(),
+            },
+            false => Blocked::Build { steps },
+        })?;
+    }
+    while !work.todo.fetch.is_empty() {
+        let sizes = work.todo.fetch.iter().filter_map(|tree| facts.size(*tree));
+        run.events.event(Event::FetchStarted {
+            trees: work.todo.fetch.len(),
+            bytes: Some(sizes.sum()).filter(|&sum| sum > 0),
+        });
+        caches::fetch(facts, &work.todo.fetch, run.stop, run.events)?;
+        work = Work::of(graph, facts)?;
+    }
+    Ok(work)
+}
+
+/// Builds what there is to be built.
+fn build(project: &Project, work: &mut Work<'_>, facts: &Substitute<'_>, run: &Run<'_>) -> Outcome {
+    if work.todo.is_empty() {
+        return Outcome::default();
+    }
+    run.events.event(Event::BuildStarted(&work.todo));
+    let seconds = |name: &StepName| {
+        let all = project.store.realisations(Some(name.as_str())).ok()?;
+        all.first().map(|r| r.seconds)
+    };
+    let fetch = |tree: TreeHash| {
+        let options = ReceiveOptions {
+            cancel: run.stop,
+            progress: &|_| (),
+            dry_run: false,
+        };
+        // What cannot be fetched is built.
+        matches!(facts.fetch(tree, &options), Ok(Some(_)))
+    };
+    let tools = Tools {
+        builder: &run.builder(project),
+        facts: &facts,
+        fetch: &fetch,
+        seconds: &seconds,
+        cancelled: run.stop,
+    };
+    let options = Options {
+        jobs: run.jobs,
+        keep_going: run.keep_going,
+    };
+    let Work { staleness, todo } = work;
+    let outcome = run::realise(&tools, staleness, todo, options, &mut Steps(run.events));
+    run.events.event(Event::BuildEnded);
+    outcome
+}
+
+/// Records which trees the targets are now, and sums the run up.
+fn remember(
+    project: &Project,
+    work: &Work<'_>,
+    facts: &Substitute<'_>,
+    outcome: Outcome,
+    started: Instant,
+) -> Result<Report, ProjectError> {
+    let Work { staleness, todo } = work;
+    let graph = staleness.graph();
+    let mut targets = Vec::new();
+    for target in graph.targets() {
+        // What others start from is remembered too: a change to them must not start from nothing.
+        let tree = staleness.target_tree(target, &facts)?;
+        if let Some(tree) = tree {
+            record(project, graph, target, tree, started)?;
+        }
+        if target.requested {
+            targets.push(TargetReport {
+                id: target.id.clone(),
+                name: target.name.clone(),
+                drv: graph.nodes()[target.last].hash,
+                tree,
+            });
+        }
+    }
+    // Not simply the rest: after a signal or a full disk some steps are neither.
+    let there = graph
+        .nodes()
+        .ids()
+        .filter(|n| staleness.state(*n).tree().is_some() && !outcome.built.contains(n));
+    let taken = facts.taken();
+    let (substituted, reused): (Vec<NodeId>, Vec<NodeId>) = there.partition(|&n| {
+        let key = staleness.state(n).key();
+        key.is_some_and(|key| taken.contains(&key.0))
+    });
+    Ok(Report {
+        targets,
+        idle: todo.is_empty(),
+        up_to_date: todo.reuse.len(),
+        reused: reused.len(),
+        substituted: substituted.len(),
+        outcome,
+        seconds: started.elapsed().as_secs_f64(),
+    })
+}
+
+/// Records that a target is a tree, when it was another one before: history, and what the collector
+/// keeps the newest of.
+fn record(
+    project: &Project,
+    graph: &Graph,
+    target: &Target,
+    tree: TreeHash,
+    started: Instant,
+) -> Result<(), ProjectError> {
+    let store = &project.store;
+    let name = target.id.to_string();
+    let known = store.realisations(Some(&name))?;
+    if store.is_read_only() || known.first().is_some_and(|r| r.tree == tree) {
+        return Ok(());
+    }
+    store.record(&Realisation {
+        kind: RealisationKind::Target,
+        key: target_key(&name, tree),
+        drv: graph.nodes()[target.last].hash.0,
+        name,
+        tree,
+        started: clock::now(),
+        seconds: started.elapsed().as_secs_f64(),
+        host: String::new(),
+        log: None,
+    })?;
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! What a run would do, and why, without doing any of it.
+
+use mstore_store::TreeHash;
+
+use super::{Run, Work};
+use crate::drv::{StepName, Trees as _};
+use crate::plan::{
+    Explainer, Graph, Need, NodeId, PinKind, Pins, PlanError, Reason, Recipes, Staleness, TargetId,
+};
+use crate::project::{Project, ProjectError};
+use crate::share::Substitute;
+
+/// What a run would do, as far as that can be known now.
+#[derive(Debug)]
+pub enum Preview {
+    /// Seeds and snapshots would be provided first.
+    Provide(Vec<Need>),
+    /// A pinned tree would be fetched first, since it must be looked into.
+    Fetch {
+        /// Seed or snapshot.
+        kind: PinKind,
+        /// Its name.
+        name: String,
+        /// The tree.
+        tree: TreeHash,
+    },
+    /// Steps would be built, or not.
+    Steps(StepsPreview),
+}
+
+/// What would become of the steps, by name.
+#[derive(Debug, Default)]
+pub struct StepsPreview {
+    /// Those that would be built, with the reasons.
+    pub build: Vec<(StepName, Vec<Reason>)>,
+    /// Those that would be built if their inputs came out different.
+    pub maybe: Vec<StepName>,
+    /// Those whose results are here.
+    pub reuse: Vec<StepName>,
+    /// Those of whose results caches tell.
+    pub substituted: Vec<StepName>,
+    /// Trees that would be fetched, with the bytes that travel at most where that is known.
+    pub fetch: Vec<(TreeHash, Option<u64>)>,
+}
+
+/// Finds out what a run would do. Writes nothing.
+pub fn preview(
+    project: &Project,
+    targets: &[TargetId],
+    run: &Run<'_>,
+) -> Result<Preview, ProjectError> {
+    let recipes = project.recipes(targets)?;
+    let needs = recipes.needs(&project.lock);
+    if !needs.is_empty() {
+        return Ok(Preview::Provide(needs));
+    }
+    let facts = run.facts(project, true);
+    let graph = match graph(project, &recipes, &facts)? {
+        Ok(graph) => graph,
+        Err(fetch) => return Ok(fetch),
+    };
+    facts.prepare(&graph)?;
+    let Work { todo, .. } = Work::of(&graph, &facts)?;
+    // The same walk again, with somebody who listens to the reasons.
+    let mut explainer = Explainer::only(todo.build.iter().copied());
+    let staleness = Staleness::walk(&graph, &&facts, &mut explainer)?;
+    let taken = facts.taken();
+    let (substituted, reuse): (Vec<NodeId>, Vec<NodeId>) = todo.reuse.iter().partition(|&&n| {
+        let key = staleness.state(n).key();
+        key.is_some_and(|key| taken.contains(&key.0))
+    });
+    let name = |&n: &NodeId| graph.nodes()[n].name.clone();
+    let why = |n: &NodeId| (name(n), explainer.of(*n).to_vec());
+    Ok(Preview::Steps(StepsPreview {
+        build: todo.build.iter().map(why).collect(),
+        maybe: todo.maybe.iter().map(name).collect(),
+        reuse: reuse.iter().map(name).collect(),
+        substituted: substituted.iter().map(name).collect(),
+        fetch: todo
+            .fetch
+            .iter()
+            .map(|tree| (*tree, facts.size(*tree)))
+            .collect(),
+    }))
+}
+
+/// The graph, or what has to be fetched before it can be made.
+fn graph(
+    project: &Project,
+    recipes: &Recipes,
+    facts: &Substitute<'_>,
+) -> Result<Result<Graph, Preview>, ProjectError> {
+    match Graph::build(recipes, &project.lock, &facts, Pins::Required) {
+        Err(PlanError::AbsentPin {
+            kind, name, tree, ..
+        }) if facts.fetchable(tree)? => Ok(Err(Preview::Fetch { kind, name, tree })),
+        // A part that was never cut out of it can only be had by writing it.
+        Err(PlanError::AbsentPin { name, tree, .. })
+            if project.store.is_read_only() && project.store.has_tree(tree)? =>
+        {
+            Err(project.blocked(super::Blocked::Part { snapshot: name }))
+        }
+        other => Ok(Ok(other?)),
+    }
+}
