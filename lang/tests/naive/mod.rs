@@ -324,6 +324,16 @@ impl Naive {
                 decided.push((which, came));
             }
         }
+        // What was relied on to be absent and has a definition that always holds is wrong whatever else is.
+        let always = |slot: &Slot| self.definition(*slot).when.is_none();
+        let defined = |name: &String| {
+            self.elements
+                .get(name)
+                .is_some_and(|s| s.iter().any(always))
+        };
+        if relied.iter().any(defined) {
+            errors.insert("conflict");
+        }
         if !errors.is_empty() {
             return Ok(());
         }
