@@ -1,4 +1,4 @@
-//! Where specification files come from.
+//! The `Files` trait: the places that specification files are read from.
 
 use std::ffi::OsString;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What evaluation gives.
+//! Values: the lines and blocks that evaluation gives.
 
 use std::fmt;
 
@@ -54,7 +54,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Takes a text of so many lines joined by line feeds, none of which has a line feed in it.
+    /// Takes a text of `count` lines joined by line feeds, none of which has a line feed in it.
     ///
     /// Gives the text back if it has another number of lines.
     pub(crate) fn plain(text: String, count: usize) -> Result<Lines, String> {

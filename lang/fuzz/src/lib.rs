@@ -1,4 +1,4 @@
-//! What the targets share: specifications cut out of one input.
+//! Shared parts of the targets: specifications cut out of one input.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,4 +1,4 @@
-//! Where comments stand that follow something on their line.
+//! The columns of comments that follow something on their line.
 
 use super::{Draft, State};
 

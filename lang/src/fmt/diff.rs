@@ -1,4 +1,4 @@
-//! The changes as a unified diff.
+//! Unified diffs of what formatting changes.
 
 use std::fmt::Write;
 

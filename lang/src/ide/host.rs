@@ -1,4 +1,4 @@
-//! Where the files of an editor's workspaces come from.
+//! The `Host` trait: the files and definitions that the program around the core provides.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,4 +1,4 @@
-//! What an editor asks about specifications, without any editor: the core of the language server.
+//! The core of the language server: an editor's questions about specifications, without an editor.
 
 mod answers;
 mod complete;

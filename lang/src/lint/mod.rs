@@ -1,4 +1,4 @@
-//! What is probably not meant: checks of one specification, or of all targets that one describes.
+//! Lints: checks of one specification, or of all targets that one describes.
 //!
 //! [`text`] looks at a file alone. A [`Survey`] is told of every target, one [`Sighting`] each, and knows in the
 //! end what held for all of them: which collects were never taken, which elements never used. Errors are
