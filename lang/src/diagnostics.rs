@@ -1,4 +1,4 @@
-//! What is wrong, where, and what to do about it.
+//! Diagnostics: errors with their places in the text and with advice.
 
 use std::fmt;
 use std::path::Path;
@@ -11,13 +11,13 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet}
 use bumpalo::Bump;
 
 use crate::class::Class;
-use crate::eval::{Cause, Memo};
+use crate::eval::{Cause, CauseId, Memo};
 use crate::files::UnreadableKind;
 use crate::nearest::nearest;
 use crate::shorten::shorten;
 use crate::span::{Loc, Span};
 use crate::syntax::{File, is_valid_name};
-use crate::table::Table;
+use crate::table::{ElementId, Table};
 
 /// What a label is there to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,7 +186,7 @@ impl Diagnostic {
         self
     }
 
-    /// The file it is about, if there is no place in one.
+    /// The file it is about, for an error without a place in it.
     #[must_use]
     pub fn at_path(mut self, path: &Path) -> Self {
         self.path = Some(path.to_owned());
@@ -364,7 +364,7 @@ impl std::error::Error for Diagnostic {}
 
 /// Points at a location of a table.
 pub(crate) fn label(table: &Table, loc: Loc, text: impl Into<String>) -> Label {
-    Label::new(&table.sources[loc.file as usize].file, loc.span, text)
+    Label::new(&table.sources[loc.file].file, loc.span, text)
 }
 
 /// What asked for the element that failed: advice differs.
@@ -379,8 +379,13 @@ pub(crate) enum Asker {
 /// Tells why an evaluation failed.
 ///
 /// It is longer than other functions, but flat: one arm a cause, each with its message and advice.
-pub(crate) fn explain_cause(table: &Table, memo: &Memo, cause: u32, asker: Asker) -> Diagnostic {
-    let cause = &memo.causes[cause as usize];
+pub(crate) fn explain_cause(
+    table: &Table,
+    memo: &Memo,
+    cause: CauseId,
+    asker: Asker,
+) -> Diagnostic {
+    let cause = &memo.causes[cause];
     let class = cause.class();
     let error = |message: String| Diagnostic::new(class, message);
     match cause {
@@ -407,7 +412,7 @@ pub(crate) fn explain_cause(table: &Table, memo: &Memo, cause: u32, asker: Asker
                     "a reference has at most one modifier".to_owned()
                 }
                 _ => format!(
-                    "`{text}` is no modifier{}",
+                    "`{text}` is not a modifier{}",
                     if inclusion { " of an inclusion" } else { "" }
                 ),
             };
@@ -441,7 +446,7 @@ pub(crate) fn explain_cause(table: &Table, memo: &Memo, cause: u32, asker: Asker
                 "`{text}` stands for a section, and none is in force here"
             ))
             .primary(label(table, *at, ""));
-            match table.sources[at.file as usize].command_line {
+            match table.sources[at.file].command_line {
                 true => found.help("write the whole name"),
                 false => found.help("write the whole name, or open a section above"),
             }
@@ -470,7 +475,7 @@ pub(crate) fn explain_cause(table: &Table, memo: &Memo, cause: u32, asker: Asker
         Cause::Conflict {
             slots: [first, second],
         } => {
-            let name = table.name(*first);
+            let name = table.slot_name(*first);
             error(format!("`{name}` has more than one true condition"))
                 .about(name.join())
                 .primary(label(
@@ -482,7 +487,7 @@ pub(crate) fn explain_cause(table: &Table, memo: &Memo, cause: u32, asker: Asker
                 .help("make the conditions exclude each other")
         }
         Cause::WrongKind { at, slot } => {
-            let name = table.name(*slot);
+            let name = table.slot_name(*slot);
             error(format!(
                 "`{name}` is a line, and only blocks can be included"
             ))
@@ -496,7 +501,7 @@ pub(crate) fn explain_cause(table: &Table, memo: &Memo, cause: u32, asker: Asker
             .help(format!("to insert its text, write `$[{name}]`"))
         }
         Cause::EmbeddedCode { slot, at } => {
-            let name = table.name(*slot);
+            let name = table.slot_name(*slot);
             let line = table.file(at.file).line(at.span.start);
             error(format!(
                 "`{name}` has code embedded in line {line}, which is never executed"
@@ -511,8 +516,8 @@ pub(crate) fn explain_cause(table: &Table, memo: &Memo, cause: u32, asker: Asker
 }
 
 /// Shows the definitions of an element whose conditions are all false.
-pub(crate) fn conditions(table: &Table, element: u32, mut found: Diagnostic) -> Diagnostic {
-    let mut slot = Some(element);
+pub(crate) fn conditions(table: &Table, element: ElementId, mut found: Diagnostic) -> Diagnostic {
+    let mut slot = Some(element.first());
     let mut shown = 0;
     while let Some(this) = slot {
         if let Some((file, condition)) = table.condition(this)
@@ -531,7 +536,7 @@ pub(crate) fn conditions(table: &Table, element: u32, mut found: Diagnostic) -> 
 }
 
 /// Shows a circle, or both ends of a long one.
-fn circular(table: &Table, links: &[(u32, Loc)]) -> Diagnostic {
+fn circular(table: &Table, links: &[(ElementId, Loc)]) -> Diagnostic {
     // A circle of a hundred thousand must not be spelt out for each of its elements.
     const SHOWN: usize = 12;
     let name = |index: usize| {
@@ -586,7 +591,7 @@ fn undefined(table: &Table, at: Loc, name: &str, asker: Asker) -> Diagnostic {
         let found = match table.find(&near) {
             Some(element) => found.label(label(
                 table,
-                table.name_loc(element),
+                table.name_loc(element.first()),
                 "a similar name is defined here",
             )),
             None => found,

@@ -17,12 +17,16 @@
 //! what is asked. The crate prints nothing and reads no environment. It bounds what any input can make it do:
 //! see [`Limits`].
 
+// Numbers are narrowed in `span` alone, where it is said why they fit.
+#![warn(clippy::cast_possible_truncation)]
+
 mod class;
 mod diagnostics;
 mod eval;
 mod files;
 pub mod fmt;
 pub mod ide;
+pub mod index;
 mod limits;
 pub mod lint;
 mod load;
@@ -44,6 +48,6 @@ pub use limits::Limits;
 pub use load::Definition;
 pub use provenance::Provenance;
 pub use session::Session;
-pub use span::{Loc, Span};
-pub use spec::{EvalError, LoadErrors, Spec, UntakenCollect};
+pub use span::Span;
+pub use spec::{CauseKey, EvalError, LoadErrors, Spec, UntakenCollect};
 pub use value::{Evaluated, Lines, Value};

@@ -14,11 +14,13 @@ use hashbrown::{HashMap, HashSet, HashTable};
 
 use crate::class::Class;
 use crate::diagnostics::{Asker, Diagnostic, Label, LabelRole, explain_cause};
-use crate::eval::{Collected, Flags, Machine, Memo, Silent, Visitor};
+use crate::eval::{CauseId, Collected, Flags, Form, Key, Machine, Memo, Outcome, Silent, Visitor};
 use crate::files::{Unreadable, UnreadableKind, resolve, too_large};
+use crate::index::{IndexVec, ids};
 use crate::limits::Limits;
-use crate::syntax::{File, FullName, hash_name};
-use crate::table::{Source, Table, spread};
+use crate::span::FileId;
+use crate::syntax::{CollectId, DefinitionId, File, FullName, Kind, hash_name};
+use crate::table::{ElementId, SlotId, Source, Table, spread};
 
 /// A definition given on the command line (L56).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -52,8 +54,8 @@ pub(crate) trait Loader {
 /// A collect that was not taken, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Untaken {
-    pub file: u32,
-    pub collect: u32,
+    pub file: FileId,
+    pub collect: CollectId,
     /// Whether the condition was false; otherwise the path came to nothing.
     pub condition: bool,
 }
@@ -65,9 +67,14 @@ pub(crate) struct Loaded {
     pub untaken: Vec<Untaken>,
 }
 
+ids! {
+    /// A collect in the queue.
+    PendingId;
+}
+
 /// How a collect stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum PendingState {
     /// To be tried.
     Ready,
     /// Met something undefined.
@@ -77,9 +84,9 @@ enum State {
 }
 
 struct Pending {
-    file: u32,
-    collect: u32,
-    state: State,
+    file: FileId,
+    collect: CollectId,
+    state: PendingState,
     /// What was decided on grounds that a later file might change.
     shaky: Option<Collected>,
 }
@@ -89,17 +96,17 @@ struct Load<'a> {
     limits: &'a Limits,
     table: Table,
     memo: Memo,
-    pending: Vec<Pending>,
-    ready: BTreeSet<usize>,
+    pending: IndexVec<PendingId, Pending>,
+    ready: BTreeSet<PendingId>,
     /// Waiting collects by the name that each met first.
-    by_name: Names<Vec<usize>>,
+    by_name: Names<Vec<PendingId>>,
     /// Waiting collects that any file may help.
-    by_any: Vec<usize>,
-    seen: HashMap<OsString, u32>,
+    by_any: Vec<PendingId>,
+    seen: HashMap<OsString, FileId>,
     /// Files that could not be read, which is reported once.
     unreadable: HashSet<OsString>,
     /// Names whose absence made a file be collected, with that collect (L49).
-    relied: Names<usize>,
+    relied: Names<PendingId>,
     bytes: u64,
     errors: Vec<Diagnostic>,
     more_errors: usize,
@@ -118,7 +125,7 @@ pub(crate) fn load(
         limits,
         table: Table::default(),
         memo: Memo::default(),
-        pending: Vec::new(),
+        pending: IndexVec::new(),
         ready: BTreeSet::new(),
         by_name: Names::default(),
         by_any: Vec::new(),
@@ -190,7 +197,7 @@ impl<T: Default> Names<T> {
 #[derive(Default)]
 struct Absences {
     names: Vec<Box<str>>,
-    elements: Vec<u32>,
+    elements: Vec<ElementId>,
 }
 
 impl Visitor for &mut Absences {
@@ -198,7 +205,7 @@ impl Visitor for &mut Absences {
         self.names.push(name.join().into());
     }
 
-    fn no_condition(&mut self, element: u32) {
+    fn no_condition(&mut self, element: ElementId) {
         self.elements.push(element);
     }
 }
@@ -232,7 +239,7 @@ impl Load<'_> {
     }
 
     fn parse(&mut self, path: &Path) -> std::io::Result<Arc<File>> {
-        let limit = self.limits.file.min(u64::from(u32::MAX - 1));
+        let limit = self.limits.file;
         let file = self.loader.parsed(path, limit, self.limits.errors)?;
         self.bytes += file.source().len() as u64;
         if self.bytes > self.limits.total {
@@ -252,36 +259,35 @@ impl Load<'_> {
 
     /// Puts the definitions of the command line in the place of the main file's (L56).
     fn command_line(&mut self, given: &[Definition]) {
-        let main = Arc::clone(&self.table.sources[0].file);
+        let main = Arc::clone(&self.table.sources[FileId::MAIN].file);
         let list: Vec<(&str, &str, Option<&str>)> = given
             .iter()
             .map(|definition| {
                 let section = self.table.find(&definition.name).and_then(|element| {
-                    let (_, replaced) = self.table.definition(element);
+                    let (_, replaced) = self.table.definition(element.first());
                     main.section_of(replaced)
                 });
                 (definition.name.as_str(), definition.value.as_str(), section)
             })
             .collect();
         let file = Arc::new(File::command_line(PathBuf::from("<command line>"), &list));
-        self.table.sources.push(Source {
+        let number = self.table.sources.push(Source {
             file: Arc::clone(&file),
             brought_by: None,
             command_line: true,
         });
-        self.syntax_errors(&file, 1);
-        for index in 0..file.definitions.len() as u32 {
-            let name = file.name(&file.definitions[index as usize]);
-            match self.table.find_full(&name) {
-                Some(element) if self.table.definition_index(element).0 == 0 => {
-                    self.table.replace(element, 1, index);
+        self.syntax_errors(&file, number);
+        for (id, definition) in file.definitions.entries() {
+            match self.table.find_full(&file.name(definition)) {
+                Some(element) if self.table.file_of(element.first()) == FileId::MAIN => {
+                    self.table.replace(element, number, id);
                 }
-                _ => self.define(&file, 1, index),
+                _ => self.define(&file, number, id),
             }
         }
     }
 
-    fn syntax_errors(&mut self, file: &Arc<File>, number: u32) {
+    fn syntax_errors(&mut self, file: &Arc<File>, number: FileId) {
         for found in Diagnostic::of_syntax(file) {
             self.error(self.brought(found, number));
         }
@@ -289,66 +295,65 @@ impl Load<'_> {
     }
 
     /// Adds the collect that brought a file in.
-    fn brought(&self, error: Diagnostic, file: u32) -> Diagnostic {
-        match self.table.sources[file as usize].brought_by {
+    fn brought(&self, error: Diagnostic, file: FileId) -> Diagnostic {
+        match self.table.sources[file].brought_by {
             None => error,
-            Some((by, index)) => {
-                let by = &self.table.sources[by as usize].file;
-                let span = by.collects[index as usize].span;
+            Some((by, collect)) => {
+                let by = &self.table.sources[by].file;
+                let span = by.collects[collect].span;
                 error.label(Label::new(by, span, "the file is collected here"))
             }
         }
     }
 
     /// Takes a file in: its definitions, and its collects into the queue.
-    fn add(&mut self, file: Arc<File>, brought_by: Option<(u32, u32)>) {
-        let number = self.table.sources.len() as u32;
-        self.seen.insert(file.path().as_os_str().to_owned(), number);
-        self.table.sources.push(Source {
+    fn add(&mut self, file: Arc<File>, brought_by: Option<(FileId, CollectId)>) {
+        let number = self.table.sources.push(Source {
             file: Arc::clone(&file),
             brought_by,
             command_line: false,
         });
+        self.seen.insert(file.path().as_os_str().to_owned(), number);
         let before = self.errors.len();
         self.syntax_errors(&file, number);
         self.table.reserve(file.definitions.len());
-        for index in 0..file.definitions.len() as u32 {
-            self.define(&file, number, index);
+        for id in file.definitions.ids() {
+            self.define(&file, number, id);
         }
         // Errors of a file come in its order, whichever step finds them.
         self.errors[before..].sort_by_key(Diagnostic::offset);
-        for index in 0..file.collects.len() as u32 {
-            self.ready.insert(self.pending.len());
-            self.pending.push(Pending {
+        for collect in file.collects.ids() {
+            let id = self.pending.push(Pending {
                 file: number,
-                collect: index,
-                state: State::Ready,
+                collect,
+                state: PendingState::Ready,
                 shaky: None,
             });
+            self.ready.insert(id);
         }
-        for index in std::mem::take(&mut self.by_any) {
-            self.wake(index);
+        for id in std::mem::take(&mut self.by_any) {
+            self.wake(id);
         }
         self.memo.epoch += 1;
     }
 
-    fn wake(&mut self, index: usize) {
-        if self.pending[index].state == State::Waiting {
-            self.pending[index].state = State::Ready;
-            self.ready.insert(index);
+    fn wake(&mut self, id: PendingId) {
+        if self.pending[id].state == PendingState::Waiting {
+            self.pending[id].state = PendingState::Ready;
+            self.ready.insert(id);
         }
     }
 
-    fn define(&mut self, file: &Arc<File>, number: u32, index: u32) {
-        match self.table.insert(file, number, index) {
+    fn define(&mut self, file: &Arc<File>, number: FileId, id: DefinitionId) {
+        match self.table.insert(file, number, id) {
             Ok(element) => {
                 if self.by_name.is_empty() && self.relied.is_empty() {
                     return;
                 }
-                let this = &file.definitions[index as usize];
+                let this = &file.definitions[id];
                 let name = file.name(this);
-                for index in self.by_name.remove(this.hash, &name).unwrap_or_default() {
-                    self.wake(index);
+                for waiting in self.by_name.remove(this.hash, &name).unwrap_or_default() {
+                    self.wake(waiting);
                 }
                 if this.condition().is_none()
                     && let Some(by) = self.relied.remove(this.hash, &name)
@@ -357,18 +362,18 @@ impl Load<'_> {
                 }
             }
             Err(first) => {
-                let error = self.duplicate(file, index, first);
+                let error = self.duplicate(file, id, first);
                 self.error(self.brought(error, number));
             }
         }
     }
 
-    fn duplicate(&self, file: &Arc<File>, index: u32, first: u32) -> Diagnostic {
-        let this = &file.definitions[index as usize];
+    fn duplicate(&self, file: &Arc<File>, id: DefinitionId, first: SlotId) -> Diagnostic {
+        let this = &file.definitions[id];
         let name = file.name(this);
         let loc = self.table.name_loc(first);
         let (from, earlier) = self.table.definition(first);
-        let source = &self.table.sources[from as usize];
+        let source = &self.table.sources[from];
         let text = match (source.command_line, this.condition(), earlier.condition()) {
             (true, ..) => "given on the command line",
             (_, Some(_), Some(_)) => "first defined here, under the same condition",
@@ -393,18 +398,18 @@ impl Load<'_> {
         }
     }
 
-    fn relied_on(&mut self, name: &str, by: usize, element: u32) {
+    fn relied_on(&mut self, name: &str, by: PendingId, element: ElementId) {
         let (file, collect) = (self.pending[by].file, self.pending[by].collect);
-        let source = &self.table.sources[file as usize].file;
-        let loc = self.table.name_loc(element);
-        let at = &self.table.sources[loc.file as usize].file;
+        let source = &self.table.sources[file].file;
+        let loc = self.table.name_loc(element.first());
+        let at = &self.table.sources[loc.file].file;
         let message = format!("`{name}` is defined after its absence made a file be collected");
         let error = Diagnostic::new(Class::Conflict, message)
             .about(name)
             .primary(Label::new(at, loc.span, "defined here"))
             .label(Label::new(
                 source,
-                source.collects[collect as usize].span,
+                source.collects[collect].span,
                 "collected since it was undefined",
             ))
             .help("define it in a file whose collect does not depend on it");
@@ -427,32 +432,32 @@ impl Load<'_> {
         ))
     }
 
-    fn trial(&mut self, index: usize) -> (Collected, Flags) {
-        let (file, collect) = (self.pending[index].file, self.pending[index].collect);
+    fn trial(&mut self, id: PendingId) -> (Collected, Flags) {
+        let (file, collect) = (self.pending[id].file, self.pending[id].collect);
         self.machine(Silent, |machine| machine.collect(file, collect))
     }
 
     /// Works on the queue until nothing can proceed.
     fn queue(&mut self) {
         loop {
-            while let Some(index) = self.ready.pop_first() {
-                let (outcome, flags) = self.trial(index);
+            while let Some(id) = self.ready.pop_first() {
+                let (outcome, flags) = self.trial(id);
                 match flags.absent {
                     None => {
-                        self.pending[index].state = State::Decided;
+                        self.pending[id].state = PendingState::Decided;
                         if flags.unstable {
-                            self.pending[index].shaky = Some(outcome.clone());
+                            self.pending[id].shaky = Some(outcome.clone());
                         }
-                        self.decide(index, outcome);
+                        self.decide(id, outcome);
                     }
                     Some(absent) => {
-                        self.pending[index].state = State::Waiting;
-                        match absent.index() {
+                        self.pending[id].state = PendingState::Waiting;
+                        match absent.id() {
                             Some(name) => {
-                                let name = &self.memo.absent[name as usize];
-                                self.by_name.get_or_default(name).push(index);
+                                let name = &self.memo.absent[name];
+                                self.by_name.get_or_default(name).push(id);
                             }
-                            None => self.by_any.push(index),
+                            None => self.by_any.push(id),
                         }
                     }
                 }
@@ -463,10 +468,10 @@ impl Load<'_> {
         }
     }
 
-    fn decide(&mut self, index: usize, outcome: Collected) {
-        let (file, collect) = (self.pending[index].file, self.pending[index].collect);
+    fn decide(&mut self, id: PendingId, outcome: Collected) {
+        let (file, collect) = (self.pending[id].file, self.pending[id].collect);
         match outcome {
-            Collected::Path(path) => self.collect(index, &path),
+            Collected::Path(path) => self.collect(id, &path),
             Collected::False => self.untaken.push(Untaken {
                 file,
                 collect,
@@ -484,20 +489,20 @@ impl Load<'_> {
         }
     }
 
-    fn failed(&self, file: u32, collect: u32, cause: u32) -> Diagnostic {
+    fn failed(&self, file: FileId, collect: CollectId, cause: CauseId) -> Diagnostic {
         let error = explain_cause(&self.table, &self.memo, cause, Asker::Collect);
-        let source = &self.table.sources[file as usize].file;
-        let span = source.collects[collect as usize].span;
+        let source = &self.table.sources[file].file;
+        let span = source.collects[collect].span;
         let collect = Label::new(source, span, "needed by this collect");
         error.label(collect.with_role(LabelRole::NeededBy))
     }
 
     /// Reads the file that a collect names.
-    fn collect(&mut self, index: usize, path: &str) {
-        let (file, collect) = (self.pending[index].file, self.pending[index].collect);
+    fn collect(&mut self, id: PendingId, path: &str) {
+        let (file, collect) = (self.pending[id].file, self.pending[id].collect);
         let full = resolve(self.table.dir(file), Path::new(path));
-        let source = Arc::clone(&self.table.sources[file as usize].file);
-        let annotation = source.collects[collect as usize];
+        let source = Arc::clone(&self.table.sources[file].file);
+        let annotation = source.collects[collect];
         let label = |text: String| Label::new(&source, annotation.path, text);
         if let Some(first) = self.seen.get(full.as_os_str()) {
             let error = Diagnostic::new(
@@ -506,11 +511,11 @@ impl Load<'_> {
             )
             .primary(label("collected again".to_owned()))
             .help("remove one of them: an element is there for all files wherever its file is collected");
-            let error = match self.table.sources[*first as usize].brought_by {
+            let error = match self.table.sources[*first].brought_by {
                 None => error.note("it is the main file"),
-                Some((by, index)) => {
-                    let by = &self.table.sources[by as usize].file;
-                    let span = by.collects[index as usize].path;
+                Some((by, collect)) => {
+                    let by = &self.table.sources[by].file;
+                    let span = by.collects[collect].path;
                     error.label(Label::new(by, span, "first collected here"))
                 }
             };
@@ -552,14 +557,19 @@ impl Load<'_> {
         }
     }
 
+    /// The collects that wait for something undefined, in order.
+    fn waiting(&self) -> Vec<PendingId> {
+        let waiting = |(id, pending): (PendingId, &Pending)| {
+            (pending.state == PendingState::Waiting).then_some(id)
+        };
+        self.pending.entries().filter_map(waiting).collect()
+    }
+
     /// Collects what is named on the understanding that what is undefined stays so; false if nothing is.
     fn decide_absence(&mut self) -> bool {
-        let waiting: Vec<usize> = (0..self.pending.len())
-            .filter(|index| self.pending[*index].state == State::Waiting)
-            .collect();
-        let named: Vec<usize> = waiting
-            .into_iter()
-            .filter(|index| matches!(self.trial(*index).0, Collected::Path(_)))
+        let waiting = self.waiting().into_iter();
+        let named: Vec<PendingId> = waiting
+            .filter(|id| matches!(self.trial(*id).0, Collected::Path(_)))
             .collect();
         if named.is_empty() {
             return false;
@@ -567,24 +577,24 @@ impl Load<'_> {
         // Once more, from scratch, to learn all they rely on.
         self.memo.epoch += 1;
         let mut paths = Vec::with_capacity(named.len());
-        for index in named {
-            let (file, collect) = (self.pending[index].file, self.pending[index].collect);
+        for id in named {
+            let (file, collect) = (self.pending[id].file, self.pending[id].collect);
             let mut absences = Absences::default();
             let (outcome, _) =
                 self.machine(&mut absences, |machine| machine.collect(file, collect));
             for name in absences.names {
-                self.relied.insert_new(&name, index);
+                self.relied.insert_new(&name, id);
             }
             for element in absences.elements {
                 let name = self.table.name(element).join();
-                self.relied.insert_new(&name, index);
+                self.relied.insert_new(&name, id);
             }
-            self.pending[index].state = State::Decided;
-            self.pending[index].shaky = Some(outcome.clone());
-            paths.push((index, outcome));
+            self.pending[id].state = PendingState::Decided;
+            self.pending[id].shaky = Some(outcome.clone());
+            paths.push((id, outcome));
         }
-        for (index, outcome) in paths {
-            self.decide(index, outcome);
+        for (id, outcome) in paths {
+            self.decide(id, outcome);
         }
         true
     }
@@ -593,11 +603,9 @@ impl Load<'_> {
     fn finish(mut self) -> Result<Loaded, (Vec<Diagnostic>, usize)> {
         // What fails for want of something may only lack a file that failed, which is reported already.
         if self.errors.is_empty() {
-            for index in 0..self.pending.len() {
-                if self.pending[index].state == State::Waiting {
-                    let (outcome, _) = self.trial(index);
-                    self.decide(index, outcome);
-                }
+            for id in self.waiting() {
+                let (outcome, _) = self.trial(id);
+                self.decide(id, outcome);
             }
         }
         if self.errors.is_empty() {
@@ -627,7 +635,7 @@ impl Load<'_> {
                 continue;
             };
             let outcome = self.machine(Silent, |machine| machine.choose(element, false));
-            if !matches!(outcome, crate::eval::Outcome::Undefined) {
+            if !matches!(outcome, Outcome::Undefined) {
                 self.relied_on(&name, by, element);
             }
         }
@@ -635,12 +643,12 @@ impl Load<'_> {
 
     /// Looks whether what was decided would be decided the same now.
     fn check_shaky(&mut self) {
-        for index in 0..self.pending.len() {
-            let Some(before) = self.pending[index].shaky.take() else {
+        for id in self.pending.ids() {
+            let Some(before) = self.pending[id].shaky.take() else {
                 continue;
             };
-            let (file, collect) = (self.pending[index].file, self.pending[index].collect);
-            match self.trial(index).0 {
+            let (file, collect) = (self.pending[id].file, self.pending[id].collect);
+            match self.trial(id).0 {
                 now if now == before => {}
                 Collected::Failed(cause) => {
                     let error = self.failed(file, collect, cause);
@@ -653,8 +661,8 @@ impl Load<'_> {
                         _ => "to nothing".to_owned(),
                     };
                     let message = "a collect was decided before all it depends on was defined";
-                    let source = &self.table.sources[file as usize].file;
-                    let span = source.collects[collect as usize].span;
+                    let source = &self.table.sources[file].file;
+                    let span = source.collects[collect].span;
                     let error = Diagnostic::new(Class::Conflict, message)
                         .primary(Label::new(source, span, ""))
                         .note(format!(
@@ -671,20 +679,20 @@ impl Load<'_> {
     /// Reads all file values, so that evaluation needs no files and never changes (L59).
     fn read_values(&mut self) {
         let mut keys = Vec::new();
-        for (number, source) in self.table.sources.iter().enumerate() {
-            for (index, definition) in source.file.definitions.iter().enumerate() {
-                if definition.kind() == crate::syntax::Kind::FileValue
+        for source in &self.table.sources {
+            for definition in &source.file.definitions {
+                if definition.kind() == Kind::FileValue
                     && let Some(element) = self.table.find_full(&source.file.name(definition))
                 {
-                    keys.push((element, number, index));
+                    keys.push(element);
                 }
             }
         }
-        keys.dedup_by_key(|(element, ..)| *element);
+        keys.dedup();
         self.machine(Silent, |machine| {
-            for (element, ..) in keys {
+            for element in keys {
                 for lax in [false, true] {
-                    machine.ask(crate::eval::Key::new(element, crate::eval::Form::Text, lax));
+                    machine.ask(Key::new(element, Form::Text, lax));
                 }
             }
         });

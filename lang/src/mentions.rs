@@ -1,10 +1,13 @@
-//! Where a file mentions elements: definitions, references, inclusions and conditions.
+//! Mentions: the places of a file that name elements, be it as definitions, references, inclusions or conditions.
 //!
 //! This is what the text says, without evaluation: a mention is found in a value that no target uses, and
 //! under a condition that is never true.
 
 use crate::span::Span;
-use crate::syntax::{File, FullName, Kind, Modifier, Part, Parts, Target, block_lines, inclusion};
+use crate::syntax::{
+    CollectId, ConditionId, DefinitionId, File, FullName, Kind, Modifier, Part, Parts, Target,
+    block_lines, inclusion,
+};
 
 /// How an element is mentioned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,15 +22,15 @@ pub enum Role {
     Condition,
 }
 
-/// The thing in which a mention is written.
+/// What a mention is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// The value of the definition of this index, or its name.
-    Definition(usize),
-    /// The path of the collect of this index.
-    Collect(usize),
-    /// The condition of this index.
-    Condition(usize),
+pub enum Within {
+    /// The value of a definition, or its name.
+    Definition(DefinitionId),
+    /// The path of a collect.
+    Collect(CollectId),
+    /// A condition.
+    Condition(ConditionId),
 }
 
 /// One mention of an element.
@@ -46,7 +49,7 @@ pub struct Mention {
     /// Whether the name is computed from references in it (L34).
     pub computed: bool,
     /// What it is written in.
-    pub place: Place,
+    pub within: Within,
 }
 
 impl Mention {
@@ -106,7 +109,7 @@ pub fn mentions(file: &File) -> Vec<Mention> {
         mentions: Vec::new(),
         section: None,
     };
-    for (index, definition) in file.definitions.iter().enumerate() {
+    for (id, definition) in file.definitions.entries() {
         found.section = definition
             .section()
             .map(|section| file.sections[section].name);
@@ -117,23 +120,23 @@ pub fn mentions(file: &File) -> Vec<Mention> {
             relative: found.section.is_some(),
             section: found.section,
             computed: false,
-            place: Place::Definition(index),
+            within: Within::Definition(id),
         });
         match definition.kind() {
             Kind::Line | Kind::FileValue => {
-                found.references(definition.value, Place::Definition(index))
+                found.references(definition.value, Within::Definition(id))
             }
             Kind::Block => {
                 for line in block_lines(file.source(), definition.value) {
-                    found.block_line(line, Place::Definition(index));
+                    found.block_line(line, Within::Definition(id));
                 }
             }
         }
     }
-    for index in 0..file.collects.len() {
-        found.collect(index);
+    for id in file.collects.ids() {
+        found.collect(id);
     }
-    for (index, condition) in file.conditions.iter().enumerate() {
+    for (id, condition) in file.conditions.entries() {
         found.mentions.push(Mention {
             name: condition.element,
             whole: condition.element,
@@ -141,7 +144,7 @@ pub fn mentions(file: &File) -> Vec<Mention> {
             relative: false,
             section: None,
             computed: false,
-            place: Place::Condition(index),
+            within: Within::Condition(id),
         });
     }
     let mut mentions = found.mentions;
@@ -149,14 +152,14 @@ pub fn mentions(file: &File) -> Vec<Mention> {
     mentions
 }
 
-/// The references in the path of the collect of this index, in the order of the text.
-pub fn in_collect(file: &File, index: usize) -> Vec<Mention> {
+/// The references in the path of a collect, in the order of the text.
+pub fn in_collect(file: &File, collect: CollectId) -> Vec<Mention> {
     let mut found = Finder {
         file,
         mentions: Vec::new(),
         section: None,
     };
-    found.collect(index);
+    found.collect(collect);
     found.mentions
 }
 
@@ -167,14 +170,14 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    fn collect(&mut self, index: usize) {
-        let collect = &self.file.collects[index];
+    fn collect(&mut self, id: CollectId) {
+        let collect = &self.file.collects[id];
         let section = collect.section();
         self.section = section.map(|section| self.file.sections[section].name);
-        self.references(collect.path, Place::Collect(index));
+        self.references(collect.path, Within::Collect(id));
     }
 
-    fn push(&mut self, target: Target, whole: Span, role: Role, computed: bool, place: Place) {
+    fn push(&mut self, target: Target, whole: Span, role: Role, computed: bool, within: Within) {
         self.mentions.push(Mention {
             name: target.name,
             whole,
@@ -182,11 +185,11 @@ impl Finder<'_> {
             relative: target.relative,
             section: self.section,
             computed,
-            place,
+            within,
         });
     }
 
-    fn references(&mut self, text: Span, place: Place) {
+    fn references(&mut self, text: Span, within: Within) {
         let source = self.file.source();
         for part in Parts::new(source, text) {
             if let Part::Reference(reference) = part
@@ -197,19 +200,19 @@ impl Finder<'_> {
                     reference.span,
                     Role::Reference(modifier),
                     false,
-                    place,
+                    within,
                 );
             }
         }
     }
 
-    fn block_line(&mut self, line: Span, place: Place) {
+    fn block_line(&mut self, line: Span, within: Within) {
         let source = self.file.source();
         if memchr::memmem::find(line.of(source).as_bytes(), b"$[").is_none() {
             return;
         }
         let Some(found) = inclusion(source, line) else {
-            self.references(line, place);
+            self.references(line, within);
             return;
         };
         let Ok(lax) = found.lax else { return };
@@ -220,10 +223,10 @@ impl Finder<'_> {
             found.span,
             Role::Inclusion(lax),
             computed,
-            place,
+            within,
         );
         if computed {
-            self.references(found.target.name, place);
+            self.references(found.target.name, within);
         }
     }
 }

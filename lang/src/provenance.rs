@@ -1,4 +1,4 @@
-//! Why a value is what it is.
+//! Provenance: the explanation why a value is what it is.
 //!
 //! The evaluator walks once more, with a visitor that writes down what it does; so the explanation cannot differ
 //! from what happened.
@@ -13,15 +13,15 @@ use crate::class::Class;
 use crate::diagnostics::{Asker, explain_cause};
 use crate::eval::text::{Item, Text};
 use crate::eval::{Decision, Entry, Form, Key, Machine, Memo, Outcome, Visitor};
-use crate::span::Loc;
+use crate::span::{FileId, Loc};
 use crate::spec::{EvalError, Spec, lines};
 use crate::syntax::{Kind, Modifier};
-use crate::table::Table;
+use crate::table::{ElementId, SlotId, Table};
 use crate::value::Value;
 
-/// A line of a file.
+/// A place in a file, as people count.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     /// The absolute path of the file, or `<command line>`.
     pub path: PathBuf,
     /// The line, from 1.
@@ -69,7 +69,7 @@ pub enum Effect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// Where it is written.
-    pub at: Place,
+    pub at: Location,
     /// The text of it, brackets included.
     pub written: String,
     /// What became of it.
@@ -82,9 +82,9 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tested {
     /// Where the definition is.
-    pub definition: Place,
+    pub definition: Location,
     /// Where the condition is.
-    pub at: Place,
+    pub at: Location,
     /// The condition as written.
     pub written: String,
     /// Whether it is true; none if testing it failed.
@@ -97,7 +97,7 @@ pub struct Tested {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineStep {
     /// Where it is written.
-    pub at: Place,
+    pub at: Location,
     /// The line as written.
     pub written: String,
     /// What it came to; none if it was removed, failed, or is an inclusion.
@@ -118,7 +118,7 @@ pub struct Node {
     /// What it came to.
     pub answer: Answer,
     /// Where the definition that holds is.
-    pub definition: Option<Place>,
+    pub definition: Option<Location>,
     /// Its value as written, if that is a line or a path.
     pub written: Option<String>,
     /// The file that the value was read from.
@@ -148,9 +148,9 @@ const MOST: usize = 20_000;
 const MOST_TEXT: usize = 64 << 20;
 
 enum Event {
-    Begin(u32),
+    Begin(SlotId),
     Reference(Loc, Option<Key>, Effect),
-    Condition(u32, Option<u32>, Option<bool>),
+    Condition(SlotId, Option<ElementId>, Option<bool>),
     Line(Loc),
     Plain(Loc),
     Kept(Item),
@@ -181,7 +181,7 @@ impl Visitor for &mut Journal {
         key: Key,
         at: Loc,
         modifier: Modifier,
-        element: Option<u32>,
+        element: Option<ElementId>,
         decision: Decision,
     ) {
         let lax = key.lax() || modifier == Modifier::Lax;
@@ -197,11 +197,17 @@ impl Visitor for &mut Journal {
         self.note(key, Event::Reference(at, node, effect));
     }
 
-    fn condition(&mut self, key: Key, slot: u32, element: Option<u32>, held: Option<bool>) {
+    fn condition(
+        &mut self,
+        key: Key,
+        slot: SlotId,
+        element: Option<ElementId>,
+        held: Option<bool>,
+    ) {
         self.note(key, Event::Condition(slot, element, held));
     }
 
-    fn begin(&mut self, key: Key, slot: u32) {
+    fn begin(&mut self, key: Key, slot: SlotId) {
         self.note(key, Event::Begin(slot));
     }
 
@@ -231,7 +237,7 @@ impl Spec {
         };
         let known = self.memo();
         let read = |path: &Path| match known.files.get(path) {
-            Some(Ok(id)) => Ok(known.arena.held[*id as usize].clone()),
+            Some(Ok(id)) => Ok(known.arena.held[*id].clone()),
             Some(Err(why)) => Err(why.clone()),
             None => crate::spec::unread(path),
         };
@@ -263,7 +269,7 @@ impl Spec {
         Ok(Provenance {
             nodes,
             truncated,
-            base: table.dir(0).to_owned(),
+            base: table.dir(FileId::MAIN).to_owned(),
         })
     }
 }
@@ -318,9 +324,9 @@ impl Writer<'_> {
         Some(index)
     }
 
-    fn place(&self, loc: Loc) -> Place {
+    fn place(&self, loc: Loc) -> Location {
         let file = self.table.file(loc.file);
-        Place {
+        Location {
             path: file.origin().to_owned(),
             line: file.line(loc.span.start),
             column: file.column(loc.span.start),
@@ -378,7 +384,10 @@ impl Writer<'_> {
                     outcome: Outcome::Chosen(slot),
                     ..
                 }) => Some(slot),
-                _ => self.table.is_plain(key.element()).then_some(key.element()),
+                _ => self
+                    .table
+                    .is_plain(key.element())
+                    .then_some(key.element().first()),
             };
             node.definition = slot.map(|slot| self.place(self.table.name_loc(slot)));
             return node;

@@ -1,4 +1,4 @@
-//! Many specifications from the same files.
+//! Sessions: many specifications loaded from the same files.
 
 use std::ffi::OsString;
 use std::io;
@@ -39,7 +39,7 @@ impl<'a> Session<'a> {
     pub fn with_limits(files: &'a dyn Files, limits: Limits) -> Self {
         Session {
             files,
-            limits,
+            limits: limits.countable(),
             parsed: Mutex::default(),
             values: Mutex::default(),
             definitions: AtomicUsize::new(0),

@@ -1,5 +1,9 @@
 //! Places in a source text.
 
+use std::num::NonZeroU32;
+
+use crate::index::ids;
+
 /// A range of bytes of one file.
 ///
 /// Files are at most 4 GiB minus one byte long, so that a span is two words of 32 bits.
@@ -15,10 +19,10 @@ impl Span {
     /// Makes a span from byte offsets.
     #[inline]
     pub fn new(start: usize, end: usize) -> Self {
-        debug_assert!(start <= end && end <= u32::MAX as usize);
+        debug_assert!(start <= end);
         Span {
-            start: start as u32,
-            end: end as u32,
+            start: narrow(start),
+            end: narrow(end),
         }
     }
 
@@ -46,11 +50,39 @@ impl Span {
     }
 }
 
+/// Narrows an offset in a text, a length of one, or a number of parts of texts.
+///
+/// All of these are below 4 GiB: single texts are by `Limits::countable`, and a part takes a byte of one at least.
+#[inline]
+#[expect(clippy::cast_possible_truncation)]
+pub(crate) fn narrow(number: usize) -> u32 {
+    debug_assert!(number <= u32::MAX as usize);
+    number as u32
+}
+
+/// Narrows the length of an evaluated text, once that is known to be within the limits.
+#[inline]
+#[expect(clippy::cast_possible_truncation)]
+pub(crate) fn narrow_len(len: u64) -> u32 {
+    debug_assert!(len <= u64::from(u32::MAX));
+    len as u32
+}
+
+ids! {
+    /// A file of a specification, in the order of loading.
+    pub(crate) FileId;
+}
+
+impl FileId {
+    /// The main file, which is read first.
+    pub const MAIN: FileId = FileId(NonZeroU32::MIN);
+}
+
 /// A span in one of the files of a specification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Loc {
-    /// Index of the file, in the order of loading.
-    pub file: u32,
+pub(crate) struct Loc {
+    /// The file.
+    pub file: FileId,
     /// The bytes of that file.
     pub span: Span,
 }

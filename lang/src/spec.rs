@@ -1,4 +1,4 @@
-//! A loaded specification and what can be asked of it.
+//! The `Spec`: a loaded specification and the questions that it answers.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -9,13 +9,14 @@ use crate::class::Class;
 use crate::diagnostics::{
     Asker, Diagnostic, Label, LabelRole, conditions, explain_cause, label, nearest_name,
 };
-use crate::eval::text::{Block, Cursor};
-use crate::eval::{Cause, Key, Machine, Memo, Outcome, Silent, Visitor};
+use crate::eval::text::{Block, BlockId, Cursor};
+use crate::eval::{Cause, CauseId, Key, Machine, Memo, Outcome, Silent, Visitor};
 use crate::files::Unreadable;
 use crate::limits::Limits;
 use crate::load::{Definition, Loaded, Loader, Untaken, load};
-use crate::syntax::File;
-use crate::table::Table;
+use crate::span::FileId;
+use crate::syntax::{CollectId, File};
+use crate::table::{ElementId, Table};
 pub(crate) use crate::value::{Evaluated, Lines, Value};
 
 /// All errors of a load, in the order of files and lines. There is at least one.
@@ -82,6 +83,20 @@ impl std::fmt::Display for LoadErrors {
 
 impl std::error::Error for LoadErrors {}
 
+/// A key that is equal for all elements of a specification that fail for the same reason, to sort and count by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CauseKey(CauseKind);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum CauseKind {
+    /// An error of evaluation.
+    Cause(CauseId),
+    /// The element has definitions, but no true condition.
+    NoCondition(ElementId),
+    /// No element has the name.
+    NoSuchElement,
+}
+
 /// Why an element has no value.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("`{element}`: {}", diagnostic.message)]
@@ -89,7 +104,7 @@ pub struct EvalError {
     /// The element asked for.
     pub element: String,
     /// Equal for all elements that fail for the same reason.
-    pub cause: usize,
+    pub cause: CauseKey,
     /// What is wrong.
     pub diagnostic: Arc<Diagnostic>,
 }
@@ -106,8 +121,8 @@ impl EvalError {
 pub struct UntakenCollect {
     /// The annotation.
     pub at: Label,
-    /// Its index in [`File::collects`].
-    pub collect: usize,
+    /// Its id in [`File::collects`].
+    pub collect: CollectId,
     /// Whether its condition was false; otherwise its path came to nothing (L50).
     pub condition: bool,
 }
@@ -131,7 +146,7 @@ pub struct Spec {
 struct Names {
     names: Vec<String>,
     /// The element of each name.
-    elements: Vec<u32>,
+    elements: Vec<ElementId>,
 }
 
 impl Spec {
@@ -167,7 +182,7 @@ impl Spec {
             // Sorted as slices of one arena, and made owned in the order in which they will be read.
             let scratch = Bump::new();
             let elements = self.table.elements();
-            let mut names: Vec<(&str, u32)> = elements
+            let mut names: Vec<(&str, ElementId)> = elements
                 .map(|element| (self.table.name(element).join_in(&scratch), element))
                 .collect();
             names.sort_unstable();
@@ -192,7 +207,7 @@ impl Spec {
 
     /// Like [`collected`](Spec::collected), relative to the main file's directory where they lie under it, sorted.
     pub fn collected_relative(&self) -> Vec<PathBuf> {
-        let dir = self.table.dir(0);
+        let dir = self.table.dir(FileId::MAIN);
         let relative = |path: &PathBuf| path.strip_prefix(dir).unwrap_or(path).to_owned();
         let mut paths: Vec<PathBuf> = self.collected().iter().map(relative).collect();
         paths.sort_unstable();
@@ -207,11 +222,11 @@ impl Spec {
     /// The collects that were not taken.
     pub fn untaken(&self) -> Vec<UntakenCollect> {
         let label = |untaken: &Untaken| {
-            let file = &self.table.sources[untaken.file as usize].file;
-            let span = file.collects[untaken.collect as usize].span;
+            let file = &self.table.sources[untaken.file].file;
+            let span = file.collects[untaken.collect].span;
             UntakenCollect {
                 at: Label::new(file, span, ""),
-                collect: untaken.collect as usize,
+                collect: untaken.collect,
                 condition: untaken.condition,
             }
         };
@@ -223,8 +238,8 @@ impl Spec {
         let sources = self.table.sources.iter();
         let taken = sources.filter_map(|source| {
             let (by, collect) = source.brought_by?;
-            let by = &self.table.sources[by as usize].file;
-            let span = by.collects[collect as usize].span;
+            let by = &self.table.sources[by].file;
+            let span = by.collects[collect].span;
             Some((Label::new(by, span, ""), source.file.path()))
         });
         taken.collect()
@@ -232,7 +247,7 @@ impl Spec {
 
     /// The definitions of an element, as places of its name.
     pub fn definitions(&self, name: &str) -> Vec<Label> {
-        let mut slot = self.table.find(name);
+        let mut slot = self.table.find(name).map(ElementId::first);
         let mut labels = Vec::new();
         while let Some(this) = slot {
             labels.push(label(&self.table, self.table.name_loc(this), ""));
@@ -303,7 +318,7 @@ impl Spec {
         &self,
         name: &str,
         memo: &Memo,
-        element: u32,
+        element: ElementId,
         key: Key,
         outcome: Outcome,
     ) -> Result<Evaluated, EvalError> {
@@ -349,13 +364,13 @@ impl Spec {
         ))
     }
 
-    fn failed(&self, name: &str, memo: &Memo, key: Key, cause: u32) -> EvalError {
+    fn failed(&self, name: &str, memo: &Memo, key: Key, cause: CauseId) -> EvalError {
         let mut diagnostic = explain_cause(&self.table, memo, cause, Asker::Value);
         // The way from the element asked for to the cause, its first steps.
         let mut at = key;
         let mut steps = 0;
         while let Some((loc, next)) = memo.via.get(&at) {
-            if in_circle(&memo.causes[cause as usize], at.element()) {
+            if in_circle(&memo.causes[cause], at.element()) {
                 break;
             }
             if steps == 6 {
@@ -372,7 +387,7 @@ impl Spec {
         }
         EvalError {
             element: name.to_owned(),
-            cause: cause as usize,
+            cause: CauseKey(CauseKind::Cause(cause)),
             diagnostic: Arc::new(diagnostic),
         }
     }
@@ -380,7 +395,7 @@ impl Spec {
     pub(crate) fn no_such(&self, name: &str) -> EvalError {
         let mut diagnostic = Diagnostic::new(Class::Undefined, format!("`{name}` is not defined"))
             .about_missing(name);
-        if let Some(main) = self.table.sources.first() {
+        if let Some(main) = self.table.sources.get(FileId::MAIN) {
             diagnostic = diagnostic.at_path(main.file.path());
         }
         if let Some(near) = nearest_name(&self.table, name) {
@@ -388,12 +403,12 @@ impl Spec {
         }
         EvalError {
             element: name.to_owned(),
-            cause: usize::MAX,
+            cause: CauseKey(CauseKind::NoSuchElement),
             diagnostic: Arc::new(diagnostic),
         }
     }
 
-    fn no_condition(&self, name: &str, element: u32) -> EvalError {
+    fn no_condition(&self, name: &str, element: ElementId) -> EvalError {
         let diagnostic = Diagnostic::new(
             Class::Undefined,
             format!("`{name}` is undefined: none of its conditions is true"),
@@ -401,29 +416,29 @@ impl Spec {
         .about(name)
         .primary(label(
             &self.table,
-            self.table.name_loc(element),
+            self.table.name_loc(element.first()),
             "defined under a condition",
         ));
         let diagnostic = conditions(&self.table, element, diagnostic)
             .help("add a definition whose condition is true here");
         EvalError {
             element: name.to_owned(),
-            cause: usize::MAX - 1 - element as usize,
+            cause: CauseKey(CauseKind::NoCondition(element)),
             diagnostic: Arc::new(diagnostic),
         }
     }
 }
 
-fn in_circle(cause: &Cause, element: u32) -> bool {
+fn in_circle(cause: &Cause, element: ElementId) -> bool {
     matches!(cause, Cause::Circular { members, .. } if members.binary_search(&element).is_ok())
 }
 
 /// The lines of an evaluated block.
-pub(crate) fn lines(table: &Table, memo: &Memo, block: Option<u32>) -> Lines {
+pub(crate) fn lines(table: &Table, memo: &Memo, block: Option<BlockId>) -> Lines {
     let Some(block) = block else {
         return Lines::default();
     };
-    let Block { lines, bytes, .. } = memo.arena.blocks[block as usize];
+    let Block { lines, bytes, .. } = memo.arena.blocks[block];
     let mut text = String::with_capacity(bytes as usize + lines as usize);
     memo.arena.write_block(table, block, &mut text);
     match Lines::plain(text, lines as usize) {

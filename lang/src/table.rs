@@ -1,55 +1,78 @@
-//! All definitions of a specification, found by name.
+//! The table: all definitions of a specification, found by name.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashTable};
 
-use crate::span::Loc;
-use crate::syntax::{Condition, Definition, File, FullName, hash_name};
+use crate::index::{IndexVec, ids};
+use crate::span::{FileId, Loc};
+use crate::syntax::{CollectId, Condition, Definition, DefinitionId, File, FullName, hash_name};
 
-/// Marks the end of a chain of slots.
-pub(crate) const NONE: u32 = u32::MAX;
+ids! {
+    /// A definition in use.
+    pub(crate) SlotId;
+    /// An element: what its first definition in use is.
+    pub(crate) ElementId;
+}
+
+impl ElementId {
+    /// The slot of the first definition.
+    #[inline]
+    pub fn first(self) -> SlotId {
+        SlotId(self.0)
+    }
+}
+
+impl SlotId {
+    /// The element whose first definition it is.
+    #[inline]
+    fn element(self) -> ElementId {
+        ElementId(self.0)
+    }
+}
 
 /// A file that takes part, and why.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     pub file: Arc<File>,
-    /// The collect that brought it in: file and index.
-    pub brought_by: Option<(u32, u32)>,
+    /// The collect that brought it in.
+    pub brought_by: Option<(FileId, CollectId)>,
     /// Whether it stands for the command line.
     pub command_line: bool,
 }
 
-/// One definition in use. The first slot of an element is also the element's number.
+/// One definition in use.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    file: u32,
-    definition: u32,
-    next: u32,
+    file: FileId,
+    definition: DefinitionId,
+    /// The next definition of the same element.
+    next: Option<SlotId>,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
-    pub sources: Vec<Source>,
-    slots: Vec<Slot>,
-    index: HashTable<u32>,
-    /// Conditional definitions by element and condition, with the last slot of each element.
-    conditional: HashMap<(u32, u64), u32>,
-    tails: HashMap<u32, u32>,
+    pub sources: IndexVec<FileId, Source>,
+    slots: IndexVec<SlotId, Slot>,
+    index: HashTable<ElementId>,
+    /// Conditional definitions by element and condition.
+    conditional: HashMap<(ElementId, u64), SlotId>,
+    /// The last slot of each element that has several.
+    tails: HashMap<ElementId, SlotId>,
 }
 
 impl Table {
     #[inline]
-    pub fn file(&self, file: u32) -> &File {
-        &self.sources[file as usize].file
+    pub fn file(&self, file: FileId) -> &File {
+        &self.sources[file].file
     }
 
     /// Where relative paths in a file start; those of the command line start where the main file's do.
-    pub fn dir(&self, file: u32) -> &Path {
-        let source = &self.sources[file as usize];
+    pub fn dir(&self, file: FileId) -> &Path {
+        let source = &self.sources[file];
         let file = if source.command_line {
-            &self.sources[0].file
+            self.file(FileId::MAIN)
         } else {
             &source.file
         };
@@ -57,34 +80,36 @@ impl Table {
     }
 
     #[inline]
-    pub fn definition(&self, slot: u32) -> (u32, &Definition) {
+    pub fn definition(&self, slot: SlotId) -> (FileId, &Definition) {
         let Slot {
             file, definition, ..
-        } = self.slots[slot as usize];
-        (file, &self.file(file).definitions[definition as usize])
+        } = self.slots[slot];
+        (file, &self.file(file).definitions[definition])
     }
 
-    /// The index of a slot's definition in its file.
-    pub fn definition_index(&self, slot: u32) -> (u32, u32) {
-        let Slot {
-            file, definition, ..
-        } = self.slots[slot as usize];
-        (file, definition)
+    /// The file that a slot's definition is in.
+    pub fn file_of(&self, slot: SlotId) -> FileId {
+        self.slots[slot].file
     }
 
-    pub fn next(&self, slot: u32) -> Option<u32> {
-        let next = self.slots[slot as usize].next;
-        (next != NONE).then_some(next)
+    pub fn next(&self, slot: SlotId) -> Option<SlotId> {
+        self.slots[slot].next
     }
 
     #[inline]
-    pub fn name(&self, slot: u32) -> FullName<'_> {
+    pub fn name(&self, element: ElementId) -> FullName<'_> {
+        self.slot_name(element.first())
+    }
+
+    /// The name of the element that a slot belongs to.
+    #[inline]
+    pub fn slot_name(&self, slot: SlotId) -> FullName<'_> {
         let (file, definition) = self.definition(slot);
         self.file(file).name(definition)
     }
 
-    /// Where an element is defined, for messages.
-    pub fn name_loc(&self, slot: u32) -> Loc {
+    /// Where a slot's definition names its element, for messages.
+    pub fn name_loc(&self, slot: SlotId) -> Loc {
         let (file, definition) = self.definition(slot);
         Loc {
             file,
@@ -92,62 +117,63 @@ impl Table {
         }
     }
 
-    pub fn condition(&self, slot: u32) -> Option<(u32, &Condition)> {
+    pub fn condition(&self, slot: SlotId) -> Option<(FileId, &Condition)> {
         let (file, definition) = self.definition(slot);
         Some((file, &self.file(file).conditions[definition.condition()?]))
     }
 
     #[inline]
-    pub fn find(&self, name: &str) -> Option<u32> {
+    pub fn find(&self, name: &str) -> Option<ElementId> {
         let hash = hash_name(name);
         self.index
-            .find(spread(hash), |slot| {
-                self.is(*slot, hash, |full| full.is(name))
+            .find(spread(hash), |element| {
+                self.is(*element, hash, |full| full.is(name))
             })
             .copied()
     }
 
     #[inline]
-    pub fn find_full(&self, name: &FullName<'_>) -> Option<u32> {
+    pub fn find_full(&self, name: &FullName<'_>) -> Option<ElementId> {
         if name.section.is_none() {
             return self.find(name.own);
         }
         self.find_hashed(name.hash(), name)
     }
 
-    fn find_hashed(&self, hash: u32, name: &FullName<'_>) -> Option<u32> {
+    fn find_hashed(&self, hash: u32, name: &FullName<'_>) -> Option<ElementId> {
         self.index
-            .find(spread(hash), |slot| {
-                self.is(*slot, hash, |full| full.same(name))
+            .find(spread(hash), |element| {
+                self.is(*element, hash, |full| full.same(name))
             })
             .copied()
     }
 
     #[inline]
-    fn is(&self, slot: u32, hash: u32, same: impl Fn(FullName<'_>) -> bool) -> bool {
-        let (file, definition) = self.definition(slot);
+    fn is(&self, element: ElementId, hash: u32, same: impl Fn(FullName<'_>) -> bool) -> bool {
+        let (file, definition) = self.definition(element.first());
         definition.hash == hash && same(self.file(file).name(definition))
     }
 
-    /// The elements, in the order of their first definitions.
-    pub fn elements(&self) -> impl Iterator<Item = u32> + '_ {
+    /// The elements, in no order.
+    pub fn elements(&self) -> impl Iterator<Item = ElementId> + '_ {
         self.index.iter().copied()
     }
 
+    /// The number of elements.
     pub fn len(&self) -> usize {
         self.index.len()
     }
 
-    /// How many definitions are in use; no element has a higher number.
+    /// The number of definitions in use; it is greater than the index of every element.
     pub fn slots(&self) -> usize {
         self.slots.len()
     }
 
     /// Whether the element has but one definition, which holds in any case.
     #[inline]
-    pub fn is_plain(&self, element: u32) -> bool {
-        self.slots[element as usize].next == NONE
-            && self.definition(element).1.condition().is_none()
+    pub fn is_plain(&self, element: ElementId) -> bool {
+        let slot = element.first();
+        self.next(slot).is_none() && self.definition(slot).1.condition().is_none()
     }
 
     pub fn reserve(&mut self, more: usize) {
@@ -158,72 +184,78 @@ impl Table {
             ..
         } = self;
         slots.reserve(more);
-        index.reserve(more, |slot| hash_of(sources, slots, *slot));
+        index.reserve(more, |element| hash_of(sources, slots, *element));
     }
 
     /// Adds a definition. The error is the slot of an earlier one that excludes it (L9, L46).
     #[inline]
-    pub fn insert(&mut self, source: &File, file: u32, definition: u32) -> Result<u32, u32> {
-        let this = &source.definitions[definition as usize];
+    pub fn insert(
+        &mut self,
+        source: &File,
+        file: FileId,
+        definition: DefinitionId,
+    ) -> Result<ElementId, SlotId> {
+        let this = &source.definitions[definition];
         let found = self.find_hashed(this.hash, &source.name(this));
-        let slot = self.slots.len() as u32;
-        let condition = this.condition().map(|index| source.conditions[index].hash);
+        let condition = this.condition().map(|id| source.conditions[id].hash);
+        let new = Slot {
+            file,
+            definition,
+            next: None,
+        };
         let Some(element) = found else {
-            self.slots.push(Slot {
-                file,
-                definition,
-                next: NONE,
-            });
+            let slot = self.slots.push(new);
+            let element = slot.element();
             let Table {
                 index,
                 sources,
                 slots,
                 ..
             } = self;
-            index.insert_unique(spread(this.hash), slot, |slot| {
-                hash_of(sources, slots, *slot)
+            index.insert_unique(spread(this.hash), element, |element| {
+                hash_of(sources, slots, *element)
             });
             if let Some(hash) = condition {
-                self.conditional.insert((slot, hash), slot);
+                self.conditional.insert((element, hash), slot);
             }
-            return Ok(slot);
+            return Ok(element);
         };
         let Some(hash) = condition else {
-            return Err(element);
+            return Err(element.first());
         };
-        if self.definition(element).1.condition().is_none() {
-            return Err(element);
+        if self.definition(element.first()).1.condition().is_none() {
+            return Err(element.first());
         }
         if let Some(first) = self.conditional.get(&(element, hash)) {
             return Err(*first);
         }
+        let slot = self.slots.push(new);
         self.conditional.insert((element, hash), slot);
-        self.slots.push(Slot {
-            file,
-            definition,
-            next: NONE,
-        });
-        let tail = self.tails.insert(element, slot).unwrap_or(element);
-        self.slots[tail as usize].next = slot;
+        let tail = self.tails.insert(element, slot);
+        self.slots[tail.unwrap_or(element.first())].next = Some(slot);
         Ok(element)
     }
 
     /// Puts a definition in the place of all that its element has (L56).
-    pub fn replace(&mut self, element: u32, file: u32, definition: u32) {
-        self.slots[element as usize] = Slot {
+    pub fn replace(&mut self, element: ElementId, file: FileId, definition: DefinitionId) {
+        self.slots[element.first()] = Slot {
             file,
             definition,
-            next: NONE,
+            next: None,
         };
         self.tails.remove(&element);
     }
 }
 
-fn hash_of(sources: &[Source], slots: &[Slot], slot: u32) -> u64 {
+fn hash_of(
+    sources: &IndexVec<FileId, Source>,
+    slots: &IndexVec<SlotId, Slot>,
+    element: ElementId,
+) -> u64 {
     let Slot {
         file, definition, ..
-    } = slots[slot as usize];
-    spread(sources[file as usize].file.definitions[definition as usize].hash)
+    } = slots[element.first()];
+    spread(sources[file].file.definitions[definition].hash)
 }
 
 /// The table wants its 7 tag bits on top.

@@ -1,4 +1,4 @@
-//! How every class of error looks.
+//! Snapshots: an error of every class, as people see it.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! What must hold for every specification, tried on made-up ones.
+//! Properties of every specification, tried on made-up ones.
 
 mod common;
 mod naive;

@@ -1,4 +1,4 @@
-//! What `why value` is made of.
+//! Provenance: what `why value` is made of.
 
 mod common;
 

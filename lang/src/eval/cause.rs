@@ -1,8 +1,15 @@
-//! Why an evaluation failed.
+//! Causes: the reasons why evaluations fail.
 
 use crate::class::Class;
 use crate::files::Unreadable;
+use crate::index::ids;
 use crate::span::Loc;
+use crate::table::{ElementId, SlotId};
+
+ids! {
+    /// A cause that was met.
+    pub(crate) CauseId;
+}
 
 /// The root of a failure; everything that needs the element shares it.
 #[derive(Clone, Debug)]
@@ -15,13 +22,13 @@ pub(crate) enum Cause {
     /// A reference or inclusion of an element none of whose conditions is true.
     NoCondition {
         at: Loc,
-        element: u32,
+        element: ElementId,
     },
     /// Each element of the circle with the place where it asks for the next.
     Circular {
-        links: Vec<(u32, Loc)>,
+        links: Vec<(ElementId, Loc)>,
         /// The elements, sorted.
-        members: Vec<u32>,
+        members: Vec<ElementId>,
     },
     BadModifier {
         at: Loc,
@@ -40,14 +47,14 @@ pub(crate) enum Cause {
     },
     /// Two definitions whose conditions are both true.
     Conflict {
-        slots: [u32; 2],
+        slots: [SlotId; 2],
     },
     WrongKind {
         at: Loc,
-        slot: u32,
+        slot: SlotId,
     },
     EmbeddedCode {
-        slot: u32,
+        slot: SlotId,
         at: Loc,
     },
     Limit {

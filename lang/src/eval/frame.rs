@@ -1,9 +1,12 @@
 //! Frames: pieces of unfinished work on the evaluator's stack.
 
+use super::cause::CauseId;
 use super::key::Key;
 use super::outcome::Flags;
 use super::text::{Item, Piece};
-use crate::span::Span;
+use crate::span::{FileId, Span};
+use crate::syntax::{CollectId, SectionId};
+use crate::table::SlotId;
 
 /// How far the work on a frame has come.
 #[derive(Clone, Copy, Debug)]
@@ -12,9 +15,9 @@ pub(crate) enum Stage {
     Start,
     /// Testing conditions: the next slot, and the one found true.
     Choose {
-        slot: u32,
-        found: Option<u32>,
-        failed: Option<u32>,
+        slot: SlotId,
+        found: Option<SlotId>,
+        failed: Option<CauseId>,
     },
     /// Expanding a line element.
     Text,
@@ -27,7 +30,7 @@ pub(crate) enum Stage {
     /// In the name of an inclusion.
     Name(Inclusion),
     /// Testing the condition of a collect.
-    When { collect: u32 },
+    When { collect: CollectId },
     /// Expanding the path of a collect.
     Collect,
 }
@@ -50,11 +53,12 @@ pub(crate) struct Inclusion {
 pub(crate) struct Frame {
     pub key: Key,
     pub stage: Stage,
-    pub file: u32,
-    /// The slot at work.
-    pub slot: u32,
-    /// Number of the section in force in that file.
-    pub section: u32,
+    /// The file that the text at work is in.
+    pub file: FileId,
+    /// The definition at work; for a collect none.
+    pub slot: Option<SlotId>,
+    /// The section in force in that file.
+    pub section: Option<SectionId>,
     /// Undefined references are empty.
     pub lax: bool,
     /// What is left of the text being expanded.

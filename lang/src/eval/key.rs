@@ -1,5 +1,9 @@
 //! Keys: what can be asked of an element, and how.
 
+use crate::index::Id;
+use crate::span::narrow;
+use crate::table::ElementId;
+
 /// What is evaluated of an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Form {
@@ -16,17 +20,18 @@ pub(crate) enum Form {
 pub(crate) struct Key(u32);
 
 impl Key {
-    /// Stands for the path and condition of a collect, which is no element.
+    /// Stands for the path and condition of a collect, which are not an element.
     pub const COLLECT: Key = Key(u32::MAX);
 
     #[inline]
-    pub fn new(element: u32, form: Form, lax: bool) -> Key {
-        debug_assert!(element < u32::MAX >> 3);
-        Key(element << 3 | (form as u32) << 1 | u32::from(lax))
+    pub fn new(element: ElementId, form: Form, lax: bool) -> Key {
+        let index = element.index();
+        debug_assert!(index < u32::MAX as usize >> 3);
+        Key(narrow(index) << 3 | (form as u32) << 1 | u32::from(lax))
     }
 
-    pub fn element(self) -> u32 {
-        self.0 >> 3
+    pub fn element(self) -> ElementId {
+        ElementId::new(self.0 as usize >> 3)
     }
 
     pub fn form(self) -> Form {

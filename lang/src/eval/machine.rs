@@ -8,7 +8,7 @@ mod block;
 mod expand;
 
 use super::Reader;
-use super::cause::Cause;
+use super::cause::{Cause, CauseId};
 use super::frame::{Frame, Scratch, Stage};
 use super::key::{Form, Key};
 use super::memo::{Entry, Memo};
@@ -16,9 +16,9 @@ use super::outcome::{Absent, Flags, Outcome};
 use super::text::{Item, Piece, Text};
 use super::visitor::Visitor;
 use crate::limits::Limits;
-use crate::span::{Loc, Span};
-use crate::syntax::{FullName, Kind, trim};
-use crate::table::Table;
+use crate::span::{FileId, Loc, Span, narrow, narrow_len};
+use crate::syntax::{CollectId, ConditionId, FullName, Kind, trim};
+use crate::table::{ElementId, SlotId, Table};
 
 /// The outcome of a collect's condition and path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +29,7 @@ pub(crate) enum Collected {
     Nothing,
     /// It names a file.
     Path(String),
-    /// An index into [`Memo::causes`].
-    Failed(u32),
+    Failed(CauseId),
 }
 
 /// What a frame has to say after a step.
@@ -47,21 +46,21 @@ enum Expanded {
     All,
     Call(Key),
     Removed,
-    Failed(u32),
+    Failed(CauseId),
 }
 
 /// What became of a name.
 enum Found {
-    Element(u32),
+    Element(ElementId),
     Absent,
-    Failed(u32),
+    Failed(CauseId),
 }
 
 /// What a test of a condition came to.
 enum Tested {
     Is(bool),
     Call(Key),
-    Failed(u32),
+    Failed(CauseId),
 }
 
 pub(crate) struct Machine<'a, V> {
@@ -115,16 +114,16 @@ impl<'a, V: Visitor> Machine<'a, V> {
     }
 
     /// The definition of an element that holds, or `Undefined` or `Failed`.
-    pub fn choose(&mut self, element: u32, lax: bool) -> Outcome {
+    pub fn choose(&mut self, element: ElementId, lax: bool) -> Outcome {
         if self.table.is_plain(element) {
-            Outcome::Chosen(element)
+            Outcome::Chosen(element.first())
         } else {
             self.ask(Key::new(element, Form::Choice, lax))
         }
     }
 
     /// The value of an element in the form that its kind calls for.
-    pub fn value(&mut self, element: u32) -> (Key, Outcome) {
+    pub fn value(&mut self, element: ElementId) -> (Key, Outcome) {
         match self.choose(element, false) {
             Outcome::Chosen(slot) => {
                 let block = self.table.definition(slot).1.kind() == Kind::Block;
@@ -145,14 +144,14 @@ impl<'a, V: Visitor> Machine<'a, V> {
     }
 
     /// Evaluates the condition and the path of a collect.
-    pub fn collect(&mut self, file: u32, index: u32) -> (Collected, Flags) {
+    pub fn collect(&mut self, file: FileId, id: CollectId) -> (Collected, Flags) {
         let source = self.table.file(file);
-        let collect = &source.collects[index as usize];
+        let collect = &source.collects[id];
         let mut frame = self.frame(Key::COLLECT, file);
-        frame.section = collect.section().map_or(0, |index| index as u32 + 1);
+        frame.section = collect.section();
         frame.rest = collect.path;
         frame.stage = match collect.condition() {
-            Some(_) => Stage::When { collect: index },
+            Some(_) => Stage::When { collect: id },
             None => Stage::Collect,
         };
         self.frames.push(frame);
@@ -168,18 +167,18 @@ impl<'a, V: Visitor> Machine<'a, V> {
         (collected, flags)
     }
 
-    fn frame(&self, key: Key, file: u32) -> Frame {
+    fn frame(&self, key: Key, file: FileId) -> Frame {
         Frame {
             key,
             stage: Stage::Start,
             file,
-            slot: 0,
-            section: 0,
+            slot: None,
+            section: None,
             lax: false,
             rest: Span::default(),
             lines: Span::default(),
-            pieces: self.pieces.len() as u32,
-            items: self.items.len() as u32,
+            pieces: narrow(self.pieces.len()),
+            items: narrow(self.items.len()),
             len: 0,
             size: 0,
             flags: Flags::default(),
@@ -188,8 +187,8 @@ impl<'a, V: Visitor> Machine<'a, V> {
     }
 
     fn call(&mut self, key: Key) {
-        let frame = self.frame(key, 0);
-        self.memo.set(key, Entry::Busy(self.frames.len() as u32));
+        let frame = self.frame(key, FileId::MAIN);
+        self.memo.set(key, Entry::Busy(narrow(self.frames.len())));
         self.frames.push(frame);
     }
 
@@ -259,7 +258,7 @@ impl<'a, V: Visitor> Machine<'a, V> {
                     };
                     let text = Text {
                         piece,
-                        len: frame.len as u32,
+                        len: narrow_len(frame.len),
                     };
                     self.add_item(frame, Item::Line(text), joined)
                 }
@@ -276,9 +275,10 @@ impl<'a, V: Visitor> Machine<'a, V> {
             Stage::When { collect } => {
                 let table = self.table;
                 let file = table.file(frame.file);
-                let condition = file.collects[collect as usize]
-                    .condition()
-                    .unwrap_or_default();
+                let Some(condition) = file.collects[collect].condition() else {
+                    frame.stage = Stage::Collect;
+                    return Next::Again;
+                };
                 match self.test(frame, frame.file, condition, false) {
                     Tested::Is(true) => {
                         frame.stage = Stage::Collect;
@@ -309,13 +309,24 @@ impl<'a, V: Visitor> Machine<'a, V> {
         Outcome::Failed(self.memo.fail(Cause::Limit { at, what, limit }))
     }
 
+    /// Where to point for a value that grows too large: at its definition, or into the path of a collect.
+    fn value_loc(&self, frame: &Frame) -> Loc {
+        match frame.slot {
+            Some(slot) => self.table.name_loc(slot),
+            None => Loc {
+                file: frame.file,
+                span: frame.asked,
+            },
+        }
+    }
+
     /// Finds the definition to work on.
     fn start(&mut self, frame: &mut Frame) -> Next {
         let key = frame.key;
         let element = key.element();
         if key.form() == Form::Choice {
             frame.stage = Stage::Choose {
-                slot: element,
+                slot: element.first(),
                 found: None,
                 failed: None,
             };
@@ -330,8 +341,8 @@ impl<'a, V: Visitor> Machine<'a, V> {
         let (file, definition) = table.definition(slot);
         self.visitor.begin(key, slot);
         frame.file = file;
-        frame.slot = slot;
-        frame.section = definition.section().map_or(0, |index| index as u32 + 1);
+        frame.slot = Some(slot);
+        frame.section = definition.section();
         frame.lax = key.lax() || definition.is_lax();
         frame.rest = definition.value;
         frame.stage = match definition.kind() {
@@ -353,7 +364,7 @@ impl<'a, V: Visitor> Machine<'a, V> {
         Next::Again
     }
 
-    fn python_line(&self, file: u32, block: Span) -> Loc {
+    fn python_line(&self, file: FileId, block: Span) -> Loc {
         let source = self.table.file(file).source();
         let line = crate::syntax::block_lines(source, block)
             .map(|line| trim(source, line))
@@ -377,8 +388,8 @@ impl<'a, V: Visitor> Machine<'a, V> {
     }
 
     /// The frame asks for something that a frame below it, or itself, is working on.
-    fn circle(&mut self, frame: &mut Frame, first: usize) -> u32 {
-        let mut links: Vec<(u32, Loc)> = Vec::new();
+    fn circle(&mut self, frame: &mut Frame, first: usize) -> CauseId {
+        let mut links: Vec<(ElementId, Loc)> = Vec::new();
         let ring = &self.frames[first.min(self.frames.len())..];
         for link in ring.iter().chain(std::iter::once(&*frame)) {
             // The choice and the value of one element are one link to the reader.
@@ -398,16 +409,16 @@ impl<'a, V: Visitor> Machine<'a, V> {
             met
         });
         frame.flags.merge(met);
-        let mut members: Vec<u32> = links.iter().map(|(element, _)| *element).collect();
+        let mut members: Vec<ElementId> = links.iter().map(|(element, _)| *element).collect();
         members.sort_unstable();
         self.memo.fail(Cause::Circular { links, members })
     }
 
     /// The choice of an element's definition.
     #[inline]
-    fn chosen(&mut self, frame: &mut Frame, element: u32, lax: bool) -> Result<Outcome, Key> {
+    fn chosen(&mut self, frame: &mut Frame, element: ElementId, lax: bool) -> Result<Outcome, Key> {
         if self.table.is_plain(element) {
-            return Ok(Outcome::Chosen(element));
+            return Ok(Outcome::Chosen(element.first()));
         }
         self.get(frame, Key::new(element, Form::Choice, lax))
     }
@@ -415,9 +426,9 @@ impl<'a, V: Visitor> Machine<'a, V> {
     fn choose_next(
         &mut self,
         frame: &mut Frame,
-        slot: u32,
-        found: Option<u32>,
-        failed: Option<u32>,
+        slot: SlotId,
+        found: Option<SlotId>,
+        failed: Option<CauseId>,
     ) -> Next {
         let table = self.table;
         let (file, definition) = table.definition(slot);
@@ -443,7 +454,7 @@ impl<'a, V: Visitor> Machine<'a, V> {
                     Ok(held) => held,
                     Err(cause) => {
                         // All are tested, and the class named does not depend on their order (L10).
-                        let class = |cause: u32| self.memo.causes[cause as usize].class();
+                        let class = |cause: CauseId| self.memo.causes[cause].class();
                         let failed = match failed {
                             Some(first) if class(first) <= class(cause) => first,
                             _ => cause,
@@ -472,9 +483,9 @@ impl<'a, V: Visitor> Machine<'a, V> {
     fn choose_after(
         &mut self,
         frame: &mut Frame,
-        slot: u32,
-        found: Option<u32>,
-        failed: Option<u32>,
+        slot: SlotId,
+        found: Option<SlotId>,
+        failed: Option<CauseId>,
     ) -> Next {
         if let Some(slot) = self.table.next(slot) {
             frame.stage = Stage::Choose {
@@ -499,7 +510,13 @@ impl<'a, V: Visitor> Machine<'a, V> {
     }
 
     /// Tests a condition (L44).
-    fn test(&mut self, frame: &mut Frame, file: u32, condition: usize, lax: bool) -> Tested {
+    fn test(
+        &mut self,
+        frame: &mut Frame,
+        file: FileId,
+        condition: ConditionId,
+        lax: bool,
+    ) -> Tested {
         let table = self.table;
         let source = table.file(file);
         let condition = &source.conditions[condition];
@@ -529,7 +546,7 @@ impl<'a, V: Visitor> Machine<'a, V> {
                         self.via(frame, key);
                         Tested::Failed(cause)
                     }
-                    // Removed: the empty string, which is no word.
+                    // Removed: the empty string, which is not a word.
                     Ok(_) => Tested::Is(false),
                 }
             }
@@ -550,11 +567,11 @@ impl<'a, V: Visitor> Machine<'a, V> {
                 frame.flags.absent = Some(Absent::CONDITION);
                 return;
             }
-            let index = match name.section {
+            let id = match name.section {
                 None => self.memo.absent_name(name.own),
                 Some(_) => self.memo.absent_name(&name.join()),
             };
-            frame.flags.absent = Some(Absent::name(index));
+            frame.flags.absent = Some(Absent::name(id));
         }
     }
 

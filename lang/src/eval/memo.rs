@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use hashbrown::HashMap;
 
-use super::cause::Cause;
+use super::cause::{Cause, CauseId};
 use super::frame::Scratch;
 use super::key::{Form, Key};
-use super::outcome::{Flags, Outcome};
-use super::text::Arena;
+use super::outcome::{Flags, NameId, Outcome};
+use super::text::{Arena, HeldId};
 use crate::files::Unreadable;
+use crate::index::{Id, IndexVec};
 use crate::span::Loc;
+use crate::table::ElementId;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Entry {
@@ -28,16 +30,16 @@ pub(crate) enum Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Memo {
     /// What is asked for most, by element: texts and lines that are not lax.
-    texts: Vec<Entry>,
-    lines: Vec<Entry>,
+    texts: IndexVec<ElementId, Entry>,
+    lines: IndexVec<ElementId, Entry>,
     others: HashMap<Key, Entry>,
     pub arena: Arena,
-    pub causes: Vec<Cause>,
+    pub causes: IndexVec<CauseId, Cause>,
     /// Names met that have no definition.
-    pub absent: Vec<Box<str>>,
-    pub absent_index: HashMap<Box<str>, u32>,
-    /// Files read as values: their index in the arena, or what went wrong.
-    pub files: HashMap<PathBuf, Result<u32, Unreadable>>,
+    pub absent: IndexVec<NameId, Box<str>>,
+    pub absent_index: HashMap<Box<str>, NameId>,
+    /// Files read as values, or what went wrong.
+    pub files: HashMap<PathBuf, Result<HeldId, Unreadable>>,
     pub file_bytes: u64,
     /// For what failed because something it needs failed: that, and where it is needed.
     pub via: HashMap<Key, (Loc, Key)>,
@@ -49,18 +51,15 @@ pub(crate) struct Memo {
 }
 
 impl Memo {
-    /// Makes room for so many elements.
-    pub fn reserve(&mut self, elements: usize) {
-        for list in [&mut self.texts, &mut self.lines] {
-            if elements > list.len() {
-                list.resize(elements, Entry::None);
-            }
-        }
+    /// Makes room for all elements of a table that has this number of slots.
+    pub fn reserve(&mut self, slots: usize) {
+        self.texts.grow_to(slots, Entry::None);
+        self.lines.grow_to(slots, Entry::None);
     }
 
     #[inline]
     pub fn get(&self, key: Key) -> Option<Entry> {
-        let element = key.element() as usize;
+        let element = key.element();
         let entry = match (key.form(), key.lax()) {
             (Form::Text, false) => self.texts.get(element)?,
             (Form::Lines, false) => self.lines.get(element)?,
@@ -83,25 +82,23 @@ impl Memo {
                 return;
             }
         };
-        let element = key.element() as usize;
-        if element >= list.len() {
-            list.resize((element + 1).next_power_of_two(), Entry::None);
+        let element = key.element();
+        if element.index() >= list.len() {
+            list.grow_to((element.index() + 1).next_power_of_two(), Entry::None);
         }
         list[element] = entry;
     }
 
-    pub fn fail(&mut self, cause: Cause) -> u32 {
-        self.causes.push(cause);
-        self.causes.len() as u32 - 1
+    pub fn fail(&mut self, cause: Cause) -> CauseId {
+        self.causes.push(cause)
     }
 
-    pub fn absent_name(&mut self, name: &str) -> u32 {
-        if let Some(index) = self.absent_index.get(name) {
-            return *index;
+    pub fn absent_name(&mut self, name: &str) -> NameId {
+        if let Some(id) = self.absent_index.get(name) {
+            return *id;
         }
-        let index = self.absent.len() as u32;
-        self.absent.push(name.into());
-        self.absent_index.insert(name.into(), index);
-        index
+        let id = self.absent.push(name.into());
+        self.absent_index.insert(name.into(), id);
+        id
     }
 }

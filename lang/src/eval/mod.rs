@@ -9,7 +9,7 @@ mod outcome;
 pub(crate) mod text;
 mod visitor;
 
-pub(crate) use cause::Cause;
+pub(crate) use cause::{Cause, CauseId};
 pub(crate) use key::{Form, Key};
 pub(crate) use machine::{Collected, Machine};
 pub(crate) use memo::{Entry, Memo};

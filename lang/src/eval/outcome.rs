@@ -2,22 +2,24 @@
 
 use std::num::NonZeroU32;
 
-use super::text::Text;
+use super::cause::CauseId;
+use super::text::{BlockId, Text};
+use crate::index::ids;
+use crate::table::SlotId;
 
 /// The result of an evaluation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Outcome {
     /// The slot of the definition that holds.
-    Chosen(u32),
+    Chosen(SlotId),
     /// No definition holds.
     Undefined,
     /// Removed by a `:zap` (L22).
     Removed,
     Text(Text),
     /// A block of the arena; none without lines.
-    Lines(Option<u32>),
-    /// An index into [`Memo::causes`].
-    Failed(u32),
+    Lines(Option<BlockId>),
+    Failed(CauseId),
 }
 
 /// What a result rests on besides definitions that cannot change any more.
@@ -25,12 +27,16 @@ pub(crate) enum Outcome {
 pub(crate) struct Flags {
     /// It may differ once more files are loaded.
     pub unstable: bool,
-    /// It met an undefined element: that one has no definition at all and this index in
-    /// [`Memo::absent`], or it has definitions without a true condition.
+    /// The first undefined element that it met.
     pub absent: Option<Absent>,
 }
 
-/// An index into [`Memo::absent`], or a mark for elements without a true condition.
+ids! {
+    /// A name that was looked for and has no definition.
+    pub(crate) NameId;
+}
+
+/// An undefined element: its name, or a mark for those that have definitions without a true condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Absent(NonZeroU32);
 
@@ -38,13 +44,13 @@ impl Absent {
     /// An element that has definitions, but no true condition.
     pub const CONDITION: Absent = Absent(NonZeroU32::MAX);
 
-    pub fn name(index: u32) -> Absent {
-        Absent(NonZeroU32::MIN.saturating_add(index))
+    pub fn name(name: NameId) -> Absent {
+        Absent(name.0)
     }
 
-    /// The index of the name.
-    pub fn index(self) -> Option<u32> {
-        (self != Absent::CONDITION).then(|| self.0.get() - 1)
+    /// The name, if it has no definition at all.
+    pub fn id(self) -> Option<NameId> {
+        (self != Absent::CONDITION).then_some(NameId(self.0))
     }
 }
 

@@ -5,20 +5,28 @@
 //! pieces are dropped and single ones stand for themselves, hence writing a value out takes time in its
 //! length alone.
 
-use crate::span::Span;
+use crate::index::{IndexVec, ids};
+use crate::span::{FileId, Span, narrow};
 use crate::syntax::{block_lines, trim};
 use crate::table::Table;
+
+ids! {
+    /// An evaluated block.
+    pub(crate) BlockId;
+    /// The contents of a file that was read as a value.
+    pub(crate) HeldId;
+}
 
 /// A piece of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
     Empty,
     Source {
-        file: u32,
+        file: FileId,
         span: Span,
     },
-    /// The contents of a file, as an index into [`Arena::held`].
-    Held(u32),
+    /// The contents of a file.
+    Held(HeldId),
     /// A range of [`Arena::flat`].
     Flat {
         start: u32,
@@ -34,7 +42,7 @@ pub(crate) enum Piece {
     },
     /// Lines of a block joined by blanks.
     Joined {
-        block: u32,
+        block: BlockId,
         skip: u32,
         take: u32,
     },
@@ -71,12 +79,12 @@ pub(crate) enum Item {
     Blank,
     /// Lines of the source that hold no references.
     Run {
-        file: u32,
+        file: FileId,
         span: Span,
         lines: u32,
         bytes: u32,
     },
-    Block(u32),
+    Block(BlockId),
 }
 
 /// An evaluated block.
@@ -97,15 +105,15 @@ pub(crate) struct Block {
 pub(crate) struct Arena {
     pub pieces: Vec<Piece>,
     pub items: Vec<Item>,
-    pub blocks: Vec<Block>,
-    pub held: Vec<String>,
+    pub blocks: IndexVec<BlockId, Block>,
+    pub held: IndexVec<HeldId, String>,
     /// Short values that several pieces make up, written out: most are used again.
     flat: String,
     scratch: String,
 }
 
 /// Longer values are not written out before they are asked for.
-const FLAT: u64 = 128;
+const FLAT: usize = 128;
 
 pub(crate) fn is_blank(text: &str) -> bool {
     text.bytes().all(|byte| byte == b' ' || byte == b'\t')
@@ -118,19 +126,19 @@ impl Arena {
             [] => Piece::Empty,
             [one] => *one,
             _ => {
-                let start = self.pieces.len() as u32;
+                let start = narrow(self.pieces.len());
                 self.pieces.extend_from_slice(pieces);
                 Piece::Rope {
                     start,
-                    end: self.pieces.len() as u32,
+                    end: narrow(self.pieces.len()),
                 }
             }
         }
     }
 
-    /// Makes one piece of all pieces of a value, which have so many bytes.
+    /// Makes one piece of all pieces of a value; `len` is the number of their bytes.
     pub fn value(&mut self, table: &Table, pieces: &[Piece], len: u64) -> Piece {
-        if pieces.len() < 2 || len > FLAT || self.flat.len() > u32::MAX as usize - FLAT as usize {
+        if pieces.len() < 2 || len > FLAT as u64 || self.flat.len() > u32::MAX as usize - FLAT {
             return self.rope(pieces);
         }
         let mut text = std::mem::take(&mut self.scratch);
@@ -138,23 +146,23 @@ impl Arena {
         for piece in pieces {
             self.write(table, *piece, &mut text);
         }
-        let start = self.flat.len() as u32;
+        let start = narrow(self.flat.len());
         self.flat.push_str(&text);
         self.scratch = text;
         Piece::Flat {
             start,
-            end: self.flat.len() as u32,
+            end: narrow(self.flat.len()),
         }
     }
 
     /// Makes a block of its items; `None` if they have no lines.
-    pub fn block(&mut self, table: &Table, items: &[Item]) -> Option<u32> {
+    pub fn block(&mut self, table: &Table, items: &[Item]) -> Option<BlockId> {
         if let [Item::Block(id)] = items {
             return Some(*id);
         }
-        let start = self.items.len() as u32;
+        let start = narrow(self.items.len());
         self.items.extend_from_slice(items);
-        let end = self.items.len() as u32;
+        let end = narrow(self.items.len());
         let (mut lines, mut bytes) = (0, 0);
         for item in items {
             let (more, size) = self.size(item);
@@ -163,15 +171,17 @@ impl Arena {
         }
         let lead = self.blanks(table, items.iter(), true);
         let trail = self.blanks(table, items.iter().rev(), false);
-        self.blocks.push(Block {
+        if lines == 0 {
+            return None;
+        }
+        Some(self.blocks.push(Block {
             start,
             end,
             lines,
             bytes,
             lead,
             trail,
-        });
-        (lines > 0).then_some(self.blocks.len() as u32 - 1)
+        }))
     }
 
     /// Lines and bytes of an item.
@@ -181,7 +191,7 @@ impl Arena {
             Item::Blank => (1, 0),
             Item::Run { lines, bytes, .. } => (*lines, *bytes),
             Item::Block(id) => {
-                let block = &self.blocks[*id as usize];
+                let block = &self.blocks[*id];
                 (block.lines, block.bytes)
             }
         }
@@ -209,7 +219,7 @@ impl Arena {
                     }
                 }
                 Item::Block(id) => {
-                    let block = &self.blocks[*id as usize];
+                    let block = &self.blocks[*id];
                     if front { block.lead } else { block.trail }
                 }
             };
@@ -228,7 +238,7 @@ impl Arena {
         match piece {
             Piece::Source { file, span } => table.file(file).text(span),
             Piece::Flat { start, end } => &self.flat[start as usize..end as usize],
-            Piece::Held(id) => &self.held[id as usize],
+            Piece::Held(id) => &self.held[id],
             Piece::Yes => "yes",
             Piece::No => "no",
             Piece::Blank => " ",
@@ -285,12 +295,12 @@ impl Arena {
     }
 
     /// Writes the lines of a block out, joined by line feeds.
-    pub fn write_block(&self, table: &Table, block: u32, out: &mut String) {
+    pub fn write_block(&self, table: &Table, block: BlockId, out: &mut String) {
         let mut stack = Vec::new();
         let mut blocks = Vec::new();
         let Block {
             mut start, mut end, ..
-        } = self.blocks[block as usize];
+        } = self.blocks[block];
         let mut first = true;
         let mut feed = |out: &mut String| {
             if !std::mem::take(&mut first) {
@@ -335,7 +345,7 @@ impl Arena {
                     if start < end {
                         blocks.push((start, end));
                     }
-                    let block = &self.blocks[id as usize];
+                    let block = &self.blocks[id];
                     (start, end) = (block.start, block.end);
                 }
             }
@@ -372,21 +382,21 @@ fn count_blank(source: &str, lines: impl Iterator<Item = Span>) -> (u32, u32) {
     lines
         .take_while(|line| trim(source, *line).is_empty())
         .fold((0, 0), |(lines, bytes), line| {
-            (lines + 1, bytes + line.len() as u32)
+            (lines + 1, bytes + narrow(line.len()))
         })
 }
 
 /// Goes through the lines of an evaluated block.
 pub(crate) struct Cursor {
     stack: Vec<(u32, u32)>,
-    run: Option<(u32, Span)>,
+    run: Option<(FileId, Span)>,
     skip: u32,
     take: u32,
 }
 
 impl Cursor {
-    pub fn new(arena: &Arena, block: u32, skip: u32, take: u32) -> Self {
-        let block = &arena.blocks[block as usize];
+    pub fn new(arena: &Arena, block: BlockId, skip: u32, take: u32) -> Self {
+        let block = &arena.blocks[block];
         Cursor {
             stack: vec![(block.start, block.end)],
             run: None,
@@ -405,7 +415,7 @@ impl Cursor {
                 let line =
                     crate::syntax::next_span(table.file(file).source(), &mut at, span.end as usize);
                 let rest = Span {
-                    start: at as u32,
+                    start: narrow(at),
                     end: span.end,
                 };
                 self.run = (!rest.is_empty()).then_some((file, rest));
@@ -417,7 +427,7 @@ impl Cursor {
                 let piece = Piece::Source { file, span: line };
                 return Some(Text {
                     piece,
-                    len: line.len() as u32,
+                    len: narrow(line.len()),
                 });
             }
             let (start, end) = self.stack.last_mut()?;
@@ -442,7 +452,7 @@ impl Cursor {
                 }
                 Item::Run { file, span, .. } => self.run = Some((file, span)),
                 Item::Block(id) => {
-                    let block = &arena.blocks[id as usize];
+                    let block = &arena.blocks[id];
                     self.stack.push((block.start, block.end));
                 }
             }

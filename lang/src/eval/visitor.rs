@@ -1,4 +1,4 @@
-//! Who may watch the evaluator.
+//! The `Visitor` trait: callbacks during evaluation.
 
 use std::path::Path;
 
@@ -6,6 +6,7 @@ use super::key::Key;
 use super::text::Item;
 use crate::span::Loc;
 use crate::syntax::{FullName, Modifier};
+use crate::table::{ElementId, SlotId};
 
 /// What became of a reference, an inclusion or a condition.
 #[derive(Clone, Copy, Debug)]
@@ -25,26 +26,32 @@ pub(crate) enum Decision {
 }
 
 /// Is told what the evaluator does. Nothing it does changes a result.
-#[allow(dead_code)]
 pub(crate) trait Visitor {
     /// A name without any definition was looked for.
     fn absent(&mut self, _name: &FullName<'_>) {}
     /// An element was found to have no true condition.
-    fn no_condition(&mut self, _element: u32) {}
+    fn no_condition(&mut self, _element: ElementId) {}
     /// A reference or inclusion was dealt with, in the work on a key.
     fn reference(
         &mut self,
         _key: Key,
         _at: Loc,
         _modifier: Modifier,
-        _element: Option<u32>,
+        _element: Option<ElementId>,
         _decision: Decision,
     ) {
     }
     /// The condition of a definition was tested; `element` is what it names.
-    fn condition(&mut self, _key: Key, _slot: u32, _element: Option<u32>, _held: Option<bool>) {}
+    fn condition(
+        &mut self,
+        _key: Key,
+        _slot: SlotId,
+        _element: Option<ElementId>,
+        _held: Option<bool>,
+    ) {
+    }
     /// A definition was chosen for a key, and work on it begins.
-    fn begin(&mut self, _key: Key, _slot: u32) {}
+    fn begin(&mut self, _key: Key, _slot: SlotId) {}
     /// A line of a block begins that has references, or is to be joined.
     fn line(&mut self, _key: Key, _at: Loc) {}
     /// A line of a block stands for itself.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::syntax::{Kind, block_lines};
+use crate::syntax::{ConditionId, Kind, block_lines};
 use proptest::prelude::*;
 
 fn formatted(source: &str) -> String {
@@ -45,7 +45,7 @@ fn line_breaks_are_kept() {
         formatted("a:  1\r\nb: [\r\n x\ny\r\n]\r\nc:   2"),
         "a: 1\r\nb: [\r\n x\ny\r\n]\r\nc: 2\r\n"
     );
-    // A CR that is no part of a line break belongs to the value and must not become part of one.
+    // A CR that is not part of a line break belongs to the value and must not become part of one.
     for (source, want) in [
         ("a: x\r", "a: x\r\r\n"),
         ("a: x\r \n", "a: x\r\r\n"),
@@ -88,8 +88,8 @@ fn differences_are_unified() {
 fn meaning(source: &str) -> (Vec<String>, Vec<String>) {
     let file = File::parse(PathBuf::new(), source.to_owned());
     assert!(file.errors.is_empty(), "{:?}", file.errors);
-    let condition = |index: Option<usize>| {
-        let Some(condition) = index.map(|index| &file.conditions[index]) else {
+    let condition = |id: Option<ConditionId>| {
+        let Some(condition) = id.map(|id| &file.conditions[id]) else {
             return String::new();
         };
         let words: Vec<&str> = condition

@@ -13,7 +13,7 @@ use super::rename::{RenameError, rename};
 use super::workspace::{Location, Workspace};
 use crate::fmt::format_file;
 use crate::mentions::{Mention, Role};
-use crate::provenance::{Answer, Effect, Node, Place, Provenance};
+use crate::provenance::{self, Answer, Effect, Node, Provenance};
 use crate::spec::Value;
 use crate::syntax::{Collect, Kind, SyntaxError};
 
@@ -383,7 +383,7 @@ fn fenced<'a>(lines: impl Iterator<Item = &'a str>, all: usize) -> String {
     format!("{fence}\n{}\n{fence}{more}", lines.join("\n"))
 }
 
-fn place(provenance: &Provenance, place: &Place) -> String {
+fn place(provenance: &Provenance, place: &provenance::Location) -> String {
     let path = place
         .path
         .strip_prefix(&provenance.base)

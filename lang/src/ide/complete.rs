@@ -1,10 +1,10 @@
-//! What could be written at a place.
+//! Completion: what could be written at a place.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::Document;
 use super::position::Range;
-use crate::span::Span;
+use crate::span::{Span, narrow};
 use crate::syntax::{LineKind, words};
 
 /// The most suggestions given at once.
@@ -144,7 +144,7 @@ fn context(document: &Document, offset: u32) -> Option<Context> {
         return Some(reference(
             document,
             Span {
-                start: before.start + start as u32,
+                start: before.start + narrow(start),
                 end: offset,
             },
             line.span.end,
@@ -155,7 +155,7 @@ fn context(document: &Document, offset: u32) -> Option<Context> {
         return None;
     }
     let trimmed = text.trim_start_matches([' ', '\t']);
-    let first = before.end - trimmed.len() as u32;
+    let first = before.end - narrow(trimmed.len());
     if trimmed.starts_with('[') {
         let mut before = words(
             source,
@@ -194,7 +194,7 @@ fn reference(document: &Document, typed: Span, line_end: u32, block: bool) -> Co
     let text = typed.of(source);
     let name_from = usize::from(text.starts_with(':'));
     if let Some(colon) = text[name_from..].find(':') {
-        let start = typed.start + (name_from + colon) as u32 + 1;
+        let start = typed.start + narrow(name_from + colon) + 1;
         let end = end_of_word(source, typed.end, line_end, |c| !c.is_ascii_alphabetic());
         return Context::Modifier {
             block,
@@ -220,7 +220,7 @@ fn end_of_word(source: &str, offset: u32, line_end: u32, stop: impl Fn(char) -> 
         end: line_end.max(offset),
     }
     .of(source);
-    offset + rest.find(stop).unwrap_or(rest.len()) as u32
+    offset + narrow(rest.find(stop).unwrap_or(rest.len()))
 }
 
 struct List<'a> {
@@ -431,7 +431,7 @@ mod tests {
         let at = source.find('|').expect("a cursor");
         let text = source.replacen('|', "", 1);
         let document = Document::new("/m".into(), text.clone());
-        let completions = complete(&document, at as u32, &known());
+        let completions = complete(&document, narrow(at), &known());
         let apply = |item: &Completion| {
             let (start, end) = (
                 document.offset(item.range.start),

@@ -109,7 +109,7 @@ impl Document {
 
     /// The name of the section in force at an offset.
     pub fn section_at(&self, offset: u32) -> Option<&str> {
-        let sections = &self.file.sections;
+        let sections = self.file.sections.as_slice();
         let end = sections.partition_point(|section| section.name.end < offset);
         end.checked_sub(1)
             .map(|index| self.file.text(sections[index].name))

@@ -2,8 +2,8 @@
 
 use super::document::Document;
 use super::position::Range;
-use crate::span::Span;
-use crate::syntax::{Kind, Line, LineKind, Lines};
+use crate::span::{Span, narrow};
+use crate::syntax::{Kind, Line, LineKind, Lines, SectionId};
 
 /// Why a range of lines can be folded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +128,7 @@ pub struct Symbol {
 pub fn symbols(document: &Document) -> Vec<Symbol> {
     let file = document.file();
     let mut top: Vec<Symbol> = Vec::new();
-    let mut open: Option<usize> = None;
+    let mut open: Option<SectionId> = None;
     for definition in &file.definitions {
         let selection = file.name_span(definition);
         let end = whole_end(
@@ -190,7 +190,7 @@ fn whole_end(document: &Document, value: u32, kind: Kind) -> u32 {
     }
     let rest = &document.text()[value as usize..];
     let line = rest.split(['\n', '\r']).next().unwrap_or_default();
-    value + line.trim_end().len() as u32
+    value + narrow(line.trim_end().len())
 }
 
 /// The beginning of a value, for a list.
@@ -205,7 +205,7 @@ pub(super) fn detail(value: &str, kind: Kind) -> String {
     }
 }
 
-/// Cuts a text to so many characters.
+/// Cuts a text to at most `most` characters.
 pub(super) fn shorten(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         None => text.to_owned(),

@@ -1,6 +1,6 @@
 //! Places as an editor counts them: lines from 0, and UTF-16 units from the start of the line.
 
-use crate::span::Span;
+use crate::span::{Span, narrow};
 
 /// A place between two characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,7 +39,7 @@ impl LineIndex {
         let mut starts = vec![0];
         for at in memchr::memchr2_iter(b'\n', b'\r', bytes) {
             if bytes[at] == b'\n' || bytes.get(at + 1) != Some(&b'\n') {
-                starts.push(at as u32 + 1);
+                starts.push(narrow(at) + 1);
             }
         }
         let mut units = Vec::new();
@@ -50,7 +50,7 @@ impl LineIndex {
                 while units.len() * STEP <= at {
                     units.push(count);
                 }
-                count += c.len_utf16() as u32;
+                count += narrow(c.len_utf16());
             }
         }
         LineIndex { starts, units }
@@ -82,8 +82,8 @@ impl LineIndex {
         let start = self.starts[line] as usize;
         let units = self.units(text, offset) - self.units(text, start);
         Position {
-            line: line as u32,
-            character: units as u32,
+            line: narrow(line),
+            character: narrow(units),
         }
     }
 
@@ -99,7 +99,7 @@ impl LineIndex {
     /// last line for the end of the text, and one inside a surrogate pair for the character's beginning.
     pub fn offset(&self, text: &str, position: Position) -> u32 {
         let Some(start) = self.starts.get(position.line as usize) else {
-            return text.len() as u32;
+            return narrow(text.len());
         };
         let start = *start as usize;
         let end = self
@@ -107,10 +107,10 @@ impl LineIndex {
             .get(position.line as usize + 1)
             .map_or(text.len(), |next| *next as usize);
         let line = text[start..end].trim_end_matches(['\n', '\r']);
-        // Only the break itself is no part of the line.
+        // Only the break itself is not a part of the line.
         let wanted = position.character as usize;
         if self.units.is_empty() {
-            return (start + wanted.min(line.len())) as u32;
+            return narrow(start + wanted.min(line.len()));
         }
         // The last count that is not beyond the place, then character by character.
         let target = self.units(text, start) + wanted;
@@ -126,11 +126,11 @@ impl LineIndex {
         for c in text[at..start + line.len()].chars() {
             units += c.len_utf16();
             if units > target {
-                return at as u32;
+                return narrow(at);
             }
             at += c.len_utf8();
         }
-        (start + line.len()) as u32
+        narrow(start + line.len())
     }
 }
 
@@ -171,9 +171,9 @@ mod tests {
             let mut units = 0;
             for (at, c) in text.char_indices().skip(2).take_while(|(_, c)| *c != '\n') {
                 let place = position(1, units);
-                assert_eq!(index.position(&text, at as u32), place);
-                assert_eq!(index.offset(&text, place), at as u32);
-                units += c.len_utf16() as u32;
+                assert_eq!(index.position(&text, narrow(at)), place);
+                assert_eq!(index.offset(&text, place), narrow(at));
+                units += narrow(c.len_utf16());
             }
         }
     }
@@ -183,10 +183,10 @@ mod tests {
         fn there_and_back(text in "[ab\n\ré😀]{0,20}") {
             let index = LineIndex::new(&text);
             for (at, c) in text.char_indices() {
-                let place = index.position(&text, at as u32);
+                let place = index.position(&text, narrow(at));
                 // The places inside a line break are those of its beginning.
                 if c != '\n' || at == 0 || text.as_bytes()[at - 1] != b'\r' {
-                    prop_assert_eq!(index.offset(&text, place), at as u32);
+                    prop_assert_eq!(index.offset(&text, place), narrow(at));
                 }
             }
             for line in 0..5 {

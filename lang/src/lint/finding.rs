@@ -1,4 +1,4 @@
-//! One thing that a check found.
+//! Findings: single results of a check.
 
 use std::fmt;
 use std::path::Path;

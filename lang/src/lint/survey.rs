@@ -1,4 +1,4 @@
-//! Checks across all targets.
+//! The `Survey`: checks across all targets.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::finding::{Finding, Hits, Lint};
 use super::text::check_file;
 use crate::diagnostics::{Diagnostic, Label, LabelRole};
-use crate::mentions::{Mention, Place, Role, in_collect, mentions};
-use crate::spec::{LoadErrors, Spec, Value};
-use crate::syntax::{File, Modifier};
+use crate::mentions::{Mention, Role, Within, in_collect, mentions};
+use crate::spec::{CauseKey, LoadErrors, Spec, Value};
+use crate::syntax::{CollectId, DefinitionId, File, Modifier};
 
 /// How many targets are named in a finding.
 const NAMED: usize = 3;
@@ -30,7 +30,7 @@ pub struct Sighting {
 #[derive(Debug)]
 struct Untaken {
     file: Arc<File>,
-    collect: usize,
+    collect: CollectId,
     why: String,
 }
 
@@ -108,10 +108,10 @@ impl Sighting {
 /// The errors of all elements, each cause once, with how many elements fail by it and the first of these.
 pub(crate) fn errors_by_cause(spec: &Spec) -> Vec<(Diagnostic, Vec<String>, usize)> {
     let mut errors: Vec<(Diagnostic, Vec<String>, usize)> = Vec::new();
-    let mut causes: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut causes: BTreeMap<CauseKey, usize> = BTreeMap::new();
     for (name, value) in spec.evaluate_all() {
         let Err(error) = value else { continue };
-        // Without a true condition it is undefined, which is no error as long as nobody needs it.
+        // Without a true condition it is undefined, which is not an error as long as nobody needs it.
         if !spec.is_defined(name) {
             continue;
         }
@@ -134,7 +134,7 @@ pub(crate) fn errors_by_cause(spec: &Spec) -> Vec<(Diagnostic, Vec<String>, usiz
 }
 
 /// Says why a condition is false, in terms of the value it tests.
-fn false_condition(spec: &Spec, file: &File, collect: usize) -> String {
+fn false_condition(spec: &Spec, file: &File, collect: CollectId) -> String {
     let Some(condition) = file.collects[collect]
         .condition()
         .map(|index| &file.conditions[index])
@@ -153,7 +153,7 @@ fn false_condition(spec: &Spec, file: &File, collect: usize) -> String {
 }
 
 /// Says which reference made a path come to nothing.
-fn empty_path(spec: &Spec, file: &File, collect: usize) -> String {
+fn empty_path(spec: &Spec, file: &File, collect: CollectId) -> String {
     let path = file.text(file.collects[collect].path);
     for mention in in_collect(file, collect) {
         let Some(name) = mention.full(file).map(|name| name.join()) else {
@@ -235,7 +235,7 @@ pub struct Survey<'a> {
     errors: BTreeMap<ErrorKey, ErrorGroup>,
     /// Each file with the number of targets that read it.
     files: BTreeMap<PathBuf, (Arc<File>, usize)>,
-    passed: BTreeMap<(PathBuf, usize), Passed>,
+    passed: BTreeMap<(PathBuf, CollectId), Passed>,
     defined: HashSet<String>,
 }
 
@@ -383,8 +383,8 @@ impl<'a> Survey<'a> {
             .filter_map(|(file, mention)| mention.full(file).map(|name| name.join()))
             .collect();
         for (file, mention) in each() {
-            let by_option = match mention.place {
-                Place::Definition(index) => file.definitions[index].is_lax(),
+            let by_option = match mention.within {
+                Within::Definition(id) => file.definitions[id].is_lax(),
                 _ => false,
             };
             let inclusion = match mention.role {
@@ -423,16 +423,16 @@ impl<'a> Survey<'a> {
         let Some(root) = self.root else { return };
         let all = self.mentions();
         let mut needs: BTreeMap<String, Vec<(&Arc<File>, &Mention)>> = BTreeMap::new();
-        let mut names: BTreeMap<String, Vec<(&Arc<File>, usize)>> = BTreeMap::new();
+        let mut names: BTreeMap<String, Vec<(&Arc<File>, DefinitionId)>> = BTreeMap::new();
         // What collects and conditions name is used whatever is asked for.
         let mut reached: Vec<(&Arc<File>, &Mention)> = Vec::new();
         for (file, list) in &all {
             for mention in list {
-                match mention.place {
-                    Place::Definition(index) => {
-                        let name = file.name(&file.definitions[index]).join();
+                match mention.within {
+                    Within::Definition(id) => {
+                        let name = file.name(&file.definitions[id]).join();
                         if mention.is_definition() {
-                            names.entry(name).or_default().push((file, index));
+                            names.entry(name).or_default().push((file, id));
                         } else {
                             needs.entry(name).or_default().push((file, mention));
                         }
@@ -462,10 +462,10 @@ impl<'a> Survey<'a> {
             if used.contains(name.as_str()) {
                 continue;
             }
-            let Some((file, index)) = definitions.first() else {
+            let Some((file, id)) = definitions.first() else {
                 continue;
             };
-            let at = Label::new(file, file.name_span(&file.definitions[*index]), "");
+            let at = Label::new(file, file.name_span(&file.definitions[*id]), "");
             findings.push(
                 Finding::new(
                     Lint::UnusedElement,

@@ -1,9 +1,9 @@
-//! An explanation as text.
+//! Rendering: an explanation as indented text.
 
 use std::fmt::Write;
 use std::path::Path;
 
-use super::{Answer, Effect, LineStep, Node, Place, Provenance, Step, Tested};
+use super::{Answer, Effect, LineStep, Location, Node, Provenance, Step, Tested};
 use crate::value::Value;
 
 /// Beyond this depth the text names elements without explaining them.
@@ -14,28 +14,28 @@ const WIDE: usize = 160;
 impl Provenance {
     /// The explanation as indented text, each element explained where it is first met.
     pub fn render(&self) -> String {
-        let mut writer = Writer {
+        let mut renderer = Renderer {
             provenance: self,
             out: String::new(),
             shown: vec![false; self.nodes.len()],
             jobs: vec![Job::Node(0, 0, "")],
         };
-        while let Some(job) = writer.jobs.pop() {
+        while let Some(job) = renderer.jobs.pop() {
             match job {
-                Job::Node(index, depth, written) => writer.node(index, depth, written),
-                Job::Condition(test, depth) => writer.condition(test, depth),
-                Job::Step(step, depth) => writer.step(step, depth),
-                Job::Line(step, depth) => writer.block_line(step, depth),
+                Job::Node(index, depth, written) => renderer.node(index, depth, written),
+                Job::Condition(test, depth) => renderer.condition(test, depth),
+                Job::Step(step, depth) => renderer.step(step, depth),
+                Job::Line(step, depth) => renderer.block_line(step, depth),
             }
         }
-        let mut out = writer.out;
+        let mut out = renderer.out;
         if self.truncated {
             out.push_str("... and more elements\n");
         }
         out
     }
 
-    fn place(&self, place: &Place) -> String {
+    fn place(&self, place: &Location) -> String {
         format!("{}:{}", self.short_path(&place.path), place.line)
     }
 
@@ -56,7 +56,7 @@ enum Job<'a> {
     Line(&'a LineStep, usize),
 }
 
-struct Writer<'a> {
+struct Renderer<'a> {
     provenance: &'a Provenance,
     out: String,
     /// Whether each node was explained.
@@ -65,7 +65,7 @@ struct Writer<'a> {
     jobs: Vec<Job<'a>>,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> Renderer<'a> {
     fn node(&mut self, index: usize, depth: usize, written: &str) {
         let provenance = self.provenance;
         let node = &provenance.nodes[index];

@@ -4,7 +4,7 @@ use super::error::SyntaxError;
 use super::lines::is_space;
 use super::name::is_valid_name;
 use crate::class::Class;
-use crate::span::Span;
+use crate::span::{Span, narrow};
 
 /// What an annotation asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Annotation {
             return Err(match text.rfind(']') {
                 Some(at) => {
                     let rest = Span {
-                        start: line.start + at as u32 + 1,
+                        start: line.start + narrow(at) + 1,
                         end: line.end,
                     };
                     let rest = super::lines::trim(source, rest);
@@ -191,7 +191,7 @@ fn condition(source: &str, line: Span, words: &[Span]) -> Result<Vec<Span>, Synt
         [] => Err(bad(line, "condition missing after `when`", HELP)),
         [name] if name.of(source) == "*" => Err(bad(
             *name,
-            "`*` is no condition here",
+            "`*` is not a condition here",
             "leave the condition out, or name an element",
         )),
         [_] => Ok(words.to_vec()),
@@ -208,7 +208,7 @@ fn condition(source: &str, line: Span, words: &[Span]) -> Result<Vec<Span>, Synt
         }
         [_, other, ..] => Err(bad(
             *other,
-            format!("`{}` is no test", other.of(source)),
+            format!("`{}` is not a test", other.of(source)),
             HELP,
         )),
     }

@@ -22,7 +22,8 @@ pub(crate) use name::hash_name;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::span::Span;
+use crate::index::{IndexVec, ids};
+use crate::span::{Span, narrow};
 
 /// What an element is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +34,17 @@ pub enum Kind {
     FileValue,
     /// `name: [` ... `]`
     Block,
+}
+
+ids! {
+    /// A definition of a file.
+    pub DefinitionId;
+    /// A collect of a file.
+    pub CollectId;
+    /// A section annotation of a file.
+    pub SectionId;
+    /// A condition of a file.
+    pub ConditionId;
 }
 
 const KIND_MASK: u8 = 3;
@@ -48,8 +60,8 @@ pub struct Definition {
     pub name: Span,
     /// The text of a line, the path of a file value, or the lines of a block with their line breaks.
     pub value: Span,
-    section: u32,
-    condition: u32,
+    section: Option<SectionId>,
+    condition: Option<ConditionId>,
     flags: u8,
 }
 
@@ -73,14 +85,16 @@ impl Definition {
         self.flags & PYTHON != 0
     }
 
-    /// Index of the section in force, in [`File::sections`].
-    pub fn section(&self) -> Option<usize> {
-        (self.section as usize).checked_sub(1)
+    /// The section in force.
+    #[inline]
+    pub fn section(&self) -> Option<SectionId> {
+        self.section
     }
 
-    /// Index of the condition in force, in [`File::conditions`].
-    pub fn condition(&self) -> Option<usize> {
-        (self.condition as usize).checked_sub(1)
+    /// The condition in force.
+    #[inline]
+    pub fn condition(&self) -> Option<ConditionId> {
+        self.condition
     }
 }
 
@@ -110,19 +124,20 @@ pub struct Collect {
     pub span: Span,
     /// The path as written.
     pub path: Span,
-    section: u32,
-    condition: u32,
+    section: Option<SectionId>,
+    condition: Option<ConditionId>,
 }
 
 impl Collect {
-    /// Index of the section in force, in [`File::sections`].
-    pub fn section(&self) -> Option<usize> {
-        (self.section as usize).checked_sub(1)
+    /// The section in force.
+    #[inline]
+    pub fn section(&self) -> Option<SectionId> {
+        self.section
     }
 
-    /// Index of its condition, in [`File::conditions`].
-    pub fn condition(&self) -> Option<usize> {
-        (self.condition as usize).checked_sub(1)
+    /// Its condition.
+    pub fn condition(&self) -> Option<ConditionId> {
+        self.condition
     }
 }
 
@@ -132,13 +147,13 @@ pub struct File {
     path: PathBuf,
     source: String,
     /// The definitions, in order.
-    pub definitions: Vec<Definition>,
+    pub definitions: IndexVec<DefinitionId, Definition>,
     /// The collects, in order.
-    pub collects: Vec<Collect>,
+    pub collects: IndexVec<CollectId, Collect>,
     /// The section annotations, in order.
-    pub sections: Vec<Section>,
+    pub sections: IndexVec<SectionId, Section>,
     /// The conditions, in order.
-    pub conditions: Vec<Condition>,
+    pub conditions: IndexVec<ConditionId, Condition>,
     /// What is wrong with the text, in order.
     pub errors: Vec<SyntaxError>,
     /// How many more errors there are than `errors` holds.
@@ -187,9 +202,8 @@ impl File {
     }
 
     #[inline]
-    pub(crate) fn section_name(&self, section: u32) -> Option<&str> {
-        let index = (section as usize).checked_sub(1)?;
-        Some(self.text(self.sections[index].name))
+    pub(crate) fn section_name(&self, section: Option<SectionId>) -> Option<&str> {
+        Some(self.text(self.sections[section?].name))
     }
 
     /// The section that `$[]` means in a definition.
@@ -242,7 +256,7 @@ impl File {
         self.line_starts.get_or_init(|| {
             let ends = memchr::memchr_iter(b'\n', self.source.as_bytes());
             std::iter::once(0)
-                .chain(ends.map(|at| at as u32 + 1))
+                .chain(ends.map(|at| narrow(at) + 1))
                 .collect()
         })
     }

@@ -147,7 +147,11 @@ fn hash_bytes(bytes: &[u8]) -> u32 {
     let mut hasher = KEY.build_hasher();
     hasher.write(bytes);
     let hash = hasher.finish();
-    (hash ^ (hash >> 32)) as u32
+    let folded = hash ^ (hash >> 32);
+    // Half of the bits are meant to go.
+    #[expect(clippy::cast_possible_truncation)]
+    let short = folded as u32;
+    short
 }
 
 #[cfg(test)]

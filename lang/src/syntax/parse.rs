@@ -10,21 +10,25 @@ use super::annotation::{Annotation, words};
 use super::error::SyntaxError;
 use super::lines::{LineKind, Lines, is_space, trim};
 use super::name::{hash_name, is_valid_name};
-use super::{ABSOLUTE, Collect, Condition, Definition, File, FullName, Kind, LAX, PYTHON, Section};
+use super::{
+    ABSOLUTE, Collect, CollectId, Condition, ConditionId, Definition, DefinitionId, File, FullName,
+    Kind, LAX, PYTHON, Section, SectionId,
+};
 use crate::class::Class;
-use crate::span::Span;
+use crate::index::IndexVec;
+use crate::span::{Span, narrow};
 
 struct Parser<'a> {
     source: &'a str,
-    definitions: Vec<Definition>,
-    collects: Vec<Collect>,
-    sections: Vec<Section>,
-    conditions: Vec<Condition>,
+    definitions: IndexVec<DefinitionId, Definition>,
+    collects: IndexVec<CollectId, Collect>,
+    sections: IndexVec<SectionId, Section>,
+    conditions: IndexVec<ConditionId, Condition>,
     errors: Vec<SyntaxError>,
     more_errors: usize,
     max_errors: usize,
-    section: u32,
-    condition: u32,
+    section: Option<SectionId>,
+    condition: Option<ConditionId>,
     lax: u8,
 }
 
@@ -34,7 +38,7 @@ impl File {
         File::parse_limited(path, source, usize::MAX)
     }
 
-    /// Reads the bytes of a file; those that are no UTF-8 are an error (L1).
+    /// Reads the bytes of a file; those that are not UTF-8 are an error (L1).
     pub fn parse_bytes(path: PathBuf, bytes: Vec<u8>, max_errors: usize) -> File {
         match String::from_utf8(bytes) {
             Ok(source) => File::parse_limited(path, source, max_errors),
@@ -57,15 +61,15 @@ impl File {
         let mut parser = Parser {
             source: &source,
             // Pages that are not used cost nothing, and growing would copy all.
-            definitions: Vec::with_capacity(source.len() / 48 + 4),
-            collects: Vec::new(),
-            sections: Vec::new(),
-            conditions: Vec::new(),
+            definitions: IndexVec::with_capacity(source.len() / 48 + 4),
+            collects: IndexVec::new(),
+            sections: IndexVec::new(),
+            conditions: IndexVec::new(),
             errors: Vec::new(),
             more_errors: 0,
             max_errors,
-            section: 0,
-            condition: 0,
+            section: None,
+            condition: None,
             lax: 0,
         };
         parser.run();
@@ -124,17 +128,13 @@ impl File {
                     continue;
                 }
             };
-            let section = match section {
-                None => 0,
-                Some(section) => {
-                    let start = file.source.len();
-                    file.source.push_str(section);
-                    file.sections.push(Section {
-                        name: Span::new(start, file.source.len()),
-                    });
-                    file.sections.len() as u32
-                }
-            };
+            let section = section.map(|section| {
+                let start = file.source.len();
+                file.source.push_str(section);
+                file.sections.push(Section {
+                    name: Span::new(start, file.source.len()),
+                })
+            });
             let flags = kind as u8 | ABSOLUTE;
             let hash = hash_name(name);
             file.definitions.push(Definition {
@@ -142,7 +142,7 @@ impl File {
                 name: own,
                 value: span,
                 section,
-                condition: 0,
+                condition: None,
                 flags,
             });
         }
@@ -158,6 +158,12 @@ fn line_value(source: &str, value: Span) -> Result<(Kind, Span), SyntaxError> {
     if !bytes.starts_with(b"<<") || bytes.get(2).is_some_and(|byte| !is_space(*byte)) {
         return Ok((Kind::Line, value));
     }
+    file_value(source, text)
+}
+
+/// Takes the path out of `<< path`; few values are of this kind.
+#[cold]
+fn file_value(source: &str, text: Span) -> Result<(Kind, Span), SyntaxError> {
     let rest = trim(
         source,
         Span {
@@ -247,9 +253,9 @@ impl Parser<'_> {
 
     #[inline]
     fn define(&mut self, name: Span, value: Span, kind: Kind, flags: u8) {
-        let section = (self.section as usize)
-            .checked_sub(1)
-            .map(|index| self.sections[index].name.of(self.source));
+        let section = self
+            .section
+            .map(|section| self.sections[section].name.of(self.source));
         if name.is_empty() && section.is_none() {
             let colon = Span {
                 start: name.start,
@@ -281,29 +287,26 @@ impl Parser<'_> {
     fn annotate(&mut self, annotation: Annotation, line: Span) {
         match annotation {
             Annotation::Section { name, when } => {
-                self.sections.push(Section { name });
-                self.section = self.sections.len() as u32;
-                self.condition = 0;
+                self.section = Some(self.sections.push(Section { name }));
+                self.condition = None;
                 self.when(when);
             }
             Annotation::Option(lax) => self.lax = if lax { LAX } else { 0 },
             Annotation::When(when) => {
-                self.condition = 0;
+                self.condition = None;
                 self.when(when);
             }
             Annotation::Collect { path, when } => {
                 let outer = self.condition;
-                if let (Some(words), true) = (&when, outer > 0) {
+                if let (Some(words), Some(outer)) = (&when, outer) {
                     let span = Span {
                         start: words[0].start,
                         end: words[words.len() - 1].end,
                     };
                     let message = "a condition on a collect that already stands under one";
                     let mut error = SyntaxError::new(Class::BadAnnotation, span, message);
-                    error.other = Some((
-                        self.conditions[outer as usize - 1].span,
-                        "the condition it stands under",
-                    ));
+                    error.other =
+                        Some((self.conditions[outer].span, "the condition it stands under"));
                     self.error(error.help("end the other condition with `[when *]`"));
                     return;
                 }
@@ -329,13 +332,12 @@ impl Parser<'_> {
         let element = words[0];
         let words = words.get(2..).unwrap_or_default().to_vec();
         let hash = self.condition_hash(element, &words);
-        self.conditions.push(Condition {
+        self.condition = Some(self.conditions.push(Condition {
             element,
             words,
             span,
             hash,
-        });
-        self.condition = self.conditions.len() as u32;
+        }));
     }
 
     /// Equal for conditions that cannot differ: words count as a set.
@@ -353,7 +355,7 @@ impl Parser<'_> {
         let word = content.split([' ', '\t']).next().unwrap_or(content);
         let name = Span {
             start: text.start,
-            end: text.start + word.len() as u32,
+            end: text.start + narrow(word.len()),
         };
         let bad = |span, message: String| SyntaxError::new(Class::BadLine, span, message);
         let error = if let Some(own) = word.strip_suffix(':') {
@@ -364,7 +366,7 @@ impl Parser<'_> {
         } else if text.start == 0 && content.starts_with('\u{feff}') {
             let span = Span {
                 start: 0,
-                end: '\u{feff}'.len_utf8() as u32,
+                end: narrow('\u{feff}'.len_utf8()),
             };
             bad(span, "the file starts with a byte order mark".to_owned())
                 .help("save the file without it")

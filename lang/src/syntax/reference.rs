@@ -3,7 +3,7 @@
 use memchr::memchr;
 
 use super::lines::trim;
-use crate::span::Span;
+use crate::span::{Span, narrow};
 
 /// A piece of a text with references.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct Target {
 }
 
 impl Reference {
-    /// Takes the reference apart. The error is the span of what is no modifier.
+    /// Takes the reference apart. The error is the span of what is not a modifier.
     #[inline]
     pub fn parse(&self, source: &str) -> Result<(Target, Modifier), Span> {
         let inner = self.inner;
@@ -65,7 +65,7 @@ impl Reference {
                 None,
             ),
             Some(at) => {
-                let colon = start + at as u32;
+                let colon = start + narrow(at);
                 (
                     Span { start, end: colon },
                     Some(Span {
@@ -152,7 +152,7 @@ impl Iterator for Parts<'_> {
             }
         };
         if dollar > 0 {
-            self.rest.start += dollar as u32;
+            self.rest.start += narrow(dollar);
             return Some(Part::Text(Span::new(start, start + dollar)));
         }
         match memchr(b']', bytes) {
@@ -162,7 +162,7 @@ impl Iterator for Parts<'_> {
                 Some(Part::Unterminated(span))
             }
             Some(close) => {
-                self.rest.start += close as u32 + 1;
+                self.rest.start += narrow(close) + 1;
                 Some(Part::Reference(Reference {
                     span: Span::new(start, start + close + 1),
                     inner: Span::new(start + 2, start + close),
@@ -179,7 +179,7 @@ pub struct Inclusion {
     pub span: Span,
     /// The name; may contain references.
     pub target: Target,
-    /// Whether it is `:lax`; the error is the span of what is no modifier.
+    /// Whether it is `:lax`; the error is the span of what is not a modifier.
     pub lax: Result<bool, Span>,
 }
 
@@ -213,7 +213,7 @@ pub fn inclusion(source: &str, line: Span) -> Option<Inclusion> {
         ends_in_text = false;
         if let Part::Text(text) = part {
             if let Some(at) = memchr(b':', text.of(source).as_bytes()) {
-                let colon = text.start + at as u32;
+                let colon = text.start + narrow(at);
                 modifiers = Some(Span {
                     start: colon,
                     end: content.end,

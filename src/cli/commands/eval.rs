@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use mstore_lang::{EvalError, Lines, Spec, Value};
+use mstore_lang::{CauseKey, EvalError, Lines, Spec, Value};
 use serde::{Serialize, Serializer};
 
 use crate::cli::Failure;
@@ -114,7 +114,7 @@ fn print(spec: &Spec, args: &Args) -> Result<ExitCode, Failure> {
     }
     let mut text = String::new();
     // Elements that fail for one reason are told about once.
-    let mut causes: BTreeMap<usize, (EvalError, usize)> = BTreeMap::new();
+    let mut causes: BTreeMap<CauseKey, (EvalError, usize)> = BTreeMap::new();
     for (name, result) in found {
         match result.map(|e| e.value) {
             Ok(Value::Line(line)) if line.is_empty() => text.push_str(&format!("{name}:\n")),

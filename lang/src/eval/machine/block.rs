@@ -9,8 +9,9 @@ use crate::eval::key::{Form, Key};
 use crate::eval::outcome::Outcome;
 use crate::eval::text::{Arena, Item, Piece, Text};
 use crate::eval::visitor::{Decision, Visitor};
-use crate::span::{Loc, Span};
+use crate::span::{Loc, Span, narrow};
 use crate::syntax::{FullName, Kind, Modifier, Target, inclusion, next_span, trim};
+use crate::table::ElementId;
 
 impl<'a, V: Visitor> Machine<'a, V> {
     /// Takes the next line of a block.
@@ -25,10 +26,10 @@ impl<'a, V: Visitor> Machine<'a, V> {
             let line = next_span(source, &mut at, frame.lines.end as usize);
             let whole = Span {
                 start: frame.lines.start,
-                end: at as u32,
+                end: narrow(at),
             };
-            frame.lines.start = at as u32;
-            frame.pieces = self.pieces.len() as u32;
+            frame.lines.start = narrow(at);
+            frame.pieces = narrow(self.pieces.len());
             frame.len = 0;
             let text = line.of(source);
             let at = Loc {
@@ -90,13 +91,13 @@ impl<'a, V: Visitor> Machine<'a, V> {
         {
             span.end = whole.end;
             *lines += 1;
-            *bytes += line.len() as u32;
+            *bytes += narrow(line.len());
         } else {
             self.items.push(Item::Run {
                 file: frame.file,
                 span: whole,
                 lines: 1,
-                bytes: line.len() as u32,
+                bytes: narrow(line.len()),
             });
         }
     }
@@ -111,7 +112,7 @@ impl<'a, V: Visitor> Machine<'a, V> {
         let (lines, bytes) = self.memo.arena.size(&item);
         frame.size += u64::from(lines) + u64::from(bytes);
         if frame.size > self.limits.value {
-            let at = self.table.name_loc(frame.slot);
+            let at = self.value_loc(frame);
             return Next::Done(self.limit(at, "a value", self.limits.value));
         }
         self.visitor.kept(frame.key, &item);
@@ -168,7 +169,7 @@ impl<'a, V: Visitor> Machine<'a, V> {
         &mut self,
         frame: &mut Frame,
         inclusion: Inclusion,
-        element: u32,
+        element: ElementId,
         name: &str,
     ) -> Next {
         let lax = frame.key.lax() || inclusion.lax;
@@ -217,7 +218,7 @@ impl<'a, V: Visitor> Machine<'a, V> {
         &mut self,
         frame: &mut Frame,
         inclusion: Inclusion,
-        element: Option<u32>,
+        element: Option<ElementId>,
         name: &str,
     ) -> Next {
         if frame.lax || inclusion.lax {
@@ -248,7 +249,7 @@ impl<'a, V: Visitor> Machine<'a, V> {
         &mut self,
         frame: &Frame,
         inclusion: Inclusion,
-        element: Option<u32>,
+        element: Option<ElementId>,
         decision: Decision,
     ) {
         let at = Loc {
@@ -266,7 +267,7 @@ impl<'a, V: Visitor> Machine<'a, V> {
     pub(super) fn finish_block(&mut self, frame: &mut Frame, joined: bool) -> Outcome {
         let items = &self.items[frame.items as usize..];
         if frame.size > self.limits.value {
-            let at = self.table.name_loc(frame.slot);
+            let at = self.value_loc(frame);
             return self.limit(at, "a value", self.limits.value);
         }
         if !joined {
@@ -282,9 +283,7 @@ impl<'a, V: Visitor> Machine<'a, V> {
         let blank = |arena: &Arena, item: &Item| match item {
             Item::Line(_) | Item::Run { .. } => false,
             Item::Blank => true,
-            Item::Block(id) => {
-                arena.blocks[*id as usize].lead.0 == arena.blocks[*id as usize].lines
-            }
+            Item::Block(id) => arena.blocks[*id].lead.0 == arena.blocks[*id].lines,
         };
         let Some(first) = items.iter().position(|item| !blank(arena, item)) else {
             return Text::EMPTY;
@@ -313,7 +312,7 @@ impl<'a, V: Visitor> Machine<'a, V> {
                     len: *bytes,
                 },
                 Item::Block(id) => {
-                    let block = arena.blocks[*id as usize];
+                    let block = arena.blocks[*id];
                     let lead = if index == first { block.lead } else { (0, 0) };
                     let trail = if index == last { block.trail } else { (0, 0) };
                     let take = block.lines - lead.0 - trail.0;

@@ -3,15 +3,16 @@
 use std::path::Path;
 
 use super::{Expanded, Found, Machine};
-use crate::eval::cause::Cause;
+use crate::eval::cause::{Cause, CauseId};
 use crate::eval::frame::Frame;
 use crate::eval::key::{Form, Key};
 use crate::eval::outcome::Outcome;
 use crate::eval::text::{Piece, Text, is_blank};
 use crate::eval::visitor::{Decision, Visitor};
 use crate::files::{Unreadable, resolve};
-use crate::span::{Loc, Span};
+use crate::span::{Loc, Span, narrow, narrow_len};
 use crate::syntax::{FullName, Kind, Modifier, Part, Parts, Reference, Target};
+use crate::table::{ElementId, SlotId};
 
 impl<V: Visitor> Machine<'_, V> {
     /// Looks a target up.
@@ -56,7 +57,7 @@ impl<V: Visitor> Machine<'_, V> {
                     };
                     Text {
                         piece,
-                        len: span.len() as u32,
+                        len: narrow(span.len()),
                     }
                 }
                 Some(Part::Unterminated(span)) => {
@@ -79,14 +80,7 @@ impl<V: Visitor> Machine<'_, V> {
                 self.pieces.push(text.piece);
             }
             if frame.len > self.limits.value {
-                let at = if frame.key == Key::COLLECT {
-                    Loc {
-                        file: frame.file,
-                        span: frame.asked,
-                    }
-                } else {
-                    table.name_loc(frame.slot)
-                };
+                let at = self.value_loc(frame);
                 let failed = self.memo.fail(Cause::Limit {
                     at,
                     what: "a value",
@@ -165,7 +159,7 @@ impl<V: Visitor> Machine<'_, V> {
     pub(super) fn answer(
         &mut self,
         _frame: &Frame,
-        slot: u32,
+        slot: SlotId,
     ) -> (Decision, Result<Text, Expanded>) {
         let (file, definition) = self.table.definition(slot);
         let yes = match definition.kind() {
@@ -183,7 +177,7 @@ impl<V: Visitor> Machine<'_, V> {
         frame: &mut Frame,
         modifier: Modifier,
         at: Loc,
-        element: Option<u32>,
+        element: Option<ElementId>,
     ) -> (Decision, Result<Text, Expanded>) {
         match modifier {
             Modifier::Zap => (Decision::Removed(None), Err(Expanded::Removed)),
@@ -197,7 +191,12 @@ impl<V: Visitor> Machine<'_, V> {
         }
     }
 
-    pub(super) fn undefined_cause(&mut self, frame: &Frame, at: Loc, element: Option<u32>) -> u32 {
+    pub(super) fn undefined_cause(
+        &mut self,
+        frame: &Frame,
+        at: Loc,
+        element: Option<ElementId>,
+    ) -> CauseId {
         let cause = match element {
             Some(element) => Cause::NoCondition { at, element },
             None => {
@@ -233,17 +232,18 @@ impl<V: Visitor> Machine<'_, V> {
         let piece = self.memo.arena.value(self.table, pieces, frame.len);
         Outcome::Text(Text {
             piece,
-            len: frame.len as u32,
+            len: narrow_len(frame.len),
         })
     }
 
     /// The path of a file value is known: reads it (L38-L40).
     pub(super) fn read_file(&mut self, frame: &mut Frame) -> Outcome {
-        let (file, definition) = self.table.definition(frame.slot);
-        let at = Loc {
-            file,
-            span: definition.value,
+        let file = frame.file;
+        let span = match frame.slot {
+            Some(slot) => self.table.definition(slot).1.value,
+            None => frame.asked,
         };
+        let at = Loc { file, span };
         if frame.len > self.limits.path {
             return self.limit(at, "a path", self.limits.path);
         }
@@ -264,8 +264,7 @@ impl<V: Visitor> Machine<'_, V> {
                             self.limits.total
                         )));
                     }
-                    self.memo.arena.held.push(value);
-                    Ok(self.memo.arena.held.len() as u32 - 1)
+                    Ok(self.memo.arena.held.push(value))
                 });
                 self.memo.files.insert(full, found.clone());
                 found
@@ -273,8 +272,8 @@ impl<V: Visitor> Machine<'_, V> {
         };
         match found {
             Ok(id) => {
-                let value = &self.memo.arena.held[id as usize];
-                let len = value.len() as u32;
+                let value = &self.memo.arena.held[id];
+                let len = narrow(value.len());
                 let piece = if len == 0 {
                     Piece::Empty
                 } else {

@@ -1,7 +1,7 @@
 //! `mstore why value --json`: the explanation as data.
 
 use mstore_lang::Value;
-use mstore_lang::provenance::{Answer, Effect, LineStep, Node, Place, Provenance, Step, Tested};
+use mstore_lang::provenance::{Answer, Effect, LineStep, Location, Node, Provenance, Step, Tested};
 use serde_json::{Value as Json, json};
 
 /// Every element that took part, the one asked for first; `index` points into that list.
@@ -100,7 +100,7 @@ impl Writer<'_> {
     }
 }
 
-fn place(place: &Place) -> Json {
+fn place(place: &Location) -> Json {
     json!({
         "file": place.path.display().to_string(),
         "line": place.line,
