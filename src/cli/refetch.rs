@@ -60,7 +60,7 @@ impl Before {
             false,
             |notice| watch.event(Event::Cache(notice)),
         );
-        let fetched = caches::fetch(&facts, &wanted, &stop.stopped, &watch);
+        let fetched = caches::fetch(&facts, &wanted, &stop.cancel, &watch);
         fetched?;
         let mut here = Vec::new();
         for tree in wanted {

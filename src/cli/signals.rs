@@ -1,44 +1,48 @@
 //! Signals that end a command: Ctrl-C, termination, a terminal that goes away.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::io;
+
+use mstore_store::Cancel;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::Failure;
+use super::failure::INTERRUPTED;
 use crate::build::cancel::CancelToken;
 
-/// Ctrl-C and termination, as flags.
+/// Ctrl-C and termination, as a flag.
 pub struct Stop {
-    /// Becomes true with the first signal.
-    pub stopped: Arc<AtomicBool>,
     /// Cancelled with the first signal.
-    pub cancel: CancelToken,
+    pub cancel: Cancel,
+    /// The same, as builds wait for it.
+    pub token: CancelToken,
 }
 
-static STOP: OnceLock<CancelToken> = OnceLock::new();
-
 impl Stop {
-    /// The first signal stops the builds and cleans up; a second one ends the process at once.
+    /// The first signal cancels the work and cleans up; a second one ends the process at once.
     pub fn install() -> Result<Stop, Failure> {
-        let machine = |e: std::io::Error| Failure::machine(format!("cannot handle signals: {e}"));
-        let cancel = CancelToken::new().map_err(machine)?;
-        let stopped = Arc::new(AtomicBool::new(false));
-        let cancel = STOP.get_or_init(|| cancel).clone();
-        for signal in [
-            signal_hook::consts::SIGINT,
-            signal_hook::consts::SIGTERM,
-            signal_hook::consts::SIGHUP,
-        ] {
-            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stopped))
-                .map_err(machine)?;
-            signal_hook::flag::register(signal, Arc::clone(&stopped)).map_err(machine)?;
-        }
-        let (flag, token) = (Arc::clone(&stopped), cancel.clone());
-        std::thread::spawn(move || {
-            while !flag.load(std::sync::atomic::Ordering::Relaxed) {
-                std::thread::sleep(std::time::Duration::from_millis(30));
-            }
-            token.cancel();
-        });
-        Ok(Stop { stopped, cancel })
+        let machine = |e: io::Error| Failure::machine(format!("cannot handle signals: {e}"));
+        let cancel = Cancel::new();
+        watch(&cancel).map_err(machine)?;
+        Ok(Stop {
+            token: CancelToken::of(&cancel).map_err(machine)?,
+            cancel,
+        })
     }
+}
+
+/// Handles the signals for as long as the process lives.
+fn watch(cancel: &Cancel) -> io::Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let cancel = cancel.clone();
+    std::thread::Builder::new()
+        .name("mstore-signals".into())
+        .spawn(move || {
+            for _ in signals.forever() {
+                if cancel.is_cancelled() {
+                    signal_hook::low_level::exit(INTERRUPTED.into());
+                }
+                cancel.cancel();
+            }
+        })?;
+    Ok(())
 }

@@ -1,7 +1,6 @@
 //! Running a transfer that a signal ends and that shows how far it is.
 
-use std::sync::atomic::AtomicBool;
-
+use mstore_store::Cancel;
 use mstore_store::transfer::{Progress, ReceiveOptions};
 
 use super::progress::Bar;
@@ -10,13 +9,13 @@ use super::progress::Bar;
 pub fn with_progress<R>(
     bar: &Bar,
     what: &str,
-    stop: &AtomicBool,
+    cancel: &Cancel,
     dry_run: bool,
     work: impl FnOnce(&ReceiveOptions<'_>) -> R,
 ) -> R {
     let progress = |p: &Progress| bar.update(what, p);
     work(&ReceiveOptions {
-        cancel: stop,
+        cancel,
         progress: &progress,
         dry_run,
     })

@@ -1,11 +1,10 @@
 //! The caches of the configuration, for runs that take what these have in place of building it.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mstore_store::transfer::{Progress, ReceiveOptions, TransferError};
-use mstore_store::{Store, TreeHash};
+use mstore_store::{Cancel, Store, TreeHash};
 
 use super::ProjectError;
 use super::events::{Event, Events, Transfer};
@@ -103,20 +102,20 @@ impl Cache {
 pub fn fetch(
     facts: &Substitute<'_>,
     trees: &BTreeSet<TreeHash>,
-    stop: &AtomicBool,
+    cancel: &Cancel,
     events: &dyn Events,
 ) -> Result<usize, ProjectError> {
     let fetch_all = || {
         let progress = |p: &Progress| events.event(Event::Progress(Transfer::Fetch, p));
         let options = ReceiveOptions {
-            cancel: stop,
+            cancel,
             progress: &progress,
             dry_run: false,
         };
         let mut fetched = 0;
         for tree in trees {
             let got = facts.fetch(*tree, &options);
-            if stop.load(Ordering::Relaxed) {
+            if cancel.is_cancelled() {
                 return Err(TransferError::Cancelled);
             }
             fetched += usize::from(got?.is_some());

@@ -2,10 +2,11 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use mstore_lang::DiskFiles;
-use mstore_store::{GcPolicy, Hash, RealisationKind, RegisteredPin, Store, StoreError, TreeHash};
+use mstore_store::{
+    Cancel, GcPolicy, Hash, RealisationKind, RegisteredPin, Store, StoreError, TreeHash,
+};
 
 use super::clock::{self, DAY};
 use super::{Project, ProjectError, find};
@@ -39,12 +40,12 @@ impl Retention {
         Some(clock::now() - i64::from(days) * DAY)
     }
 
-    /// The policy that follows from this and from the configuration. `stop` ends a collection early.
+    /// The policy that follows from this and from the configuration. `cancel` ends a collection early.
     pub fn policy<'a>(
         &self,
         store: &Store,
         config: &config::Gc,
-        stop: Option<&'a AtomicBool>,
+        cancel: &Cancel,
     ) -> Result<GcPolicy<'a>, ProjectError> {
         let now = clock::now();
         let before = |days: i64| Some(now - days * DAY);
@@ -72,7 +73,7 @@ impl Retention {
             failed_before: before(config.failed_days.into()),
             logs_before: before(config.log_days.into()),
             caches_before: before(CACHE_DAYS),
-            stop,
+            cancel: cancel.clone(),
             ..GcPolicy::newest(self.keep(config))
         })
     }

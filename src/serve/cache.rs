@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::FileExt as _;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mstore_store::transfer::cache::CacheFile;
-use mstore_store::{Lease, Store, StoreError};
+use mstore_store::{Cancel, Lease, Store, StoreError};
 
 /// Connections at a time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 64;
@@ -104,15 +104,15 @@ impl WebServer {
         &self.site.counters
     }
 
-    /// Serves until `stop` becomes true, and then lets transfers under way end.
-    pub fn run(&self, stop: &Arc<AtomicBool>) -> io::Result<()> {
-        while !stop.load(Ordering::Relaxed) {
+    /// Serves until it is cancelled, and then lets transfers under way end.
+    pub fn run(&self, cancel: &Cancel) -> io::Result<()> {
+        while !cancel.is_cancelled() {
             if self.site.open.load(Ordering::Acquire) >= MAX_CONNECTIONS {
                 std::thread::sleep(POLL / 10);
                 continue;
             }
             match self.listener.accept() {
-                Ok((stream, _)) => self.start(stream, stop),
+                Ok((stream, _)) => self.start(stream, cancel),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.wait(),
                 // One connection that failed, or no descriptors left for a moment.
                 Err(_) => std::thread::sleep(POLL),
@@ -137,8 +137,8 @@ impl WebServer {
         let _ = poll(&mut fds, Some(&time));
     }
 
-    fn start(&self, stream: TcpStream, stop: &Arc<AtomicBool>) {
-        let (site, stop) = (self.site.clone(), stop.clone());
+    fn start(&self, stream: TcpStream, cancel: &Cancel) {
+        let (site, cancel) = (self.site.clone(), cancel.clone());
         site.counters.connections.fetch_add(1, Ordering::Relaxed);
         site.open.fetch_add(1, Ordering::AcqRel);
         let spawned = std::thread::Builder::new()
@@ -147,7 +147,7 @@ impl WebServer {
             .spawn(move || {
                 let _ended = Ended(&site.open);
                 // Whatever goes wrong between here and one client concerns nobody else.
-                let _ = serve_one(&site, stream, &stop);
+                let _ = serve_one(&site, stream, &cancel);
             });
         if spawned.is_err() {
             self.site.open.fetch_sub(1, Ordering::AcqRel);
@@ -180,14 +180,14 @@ enum Refused {
     Status(u16, &'static str),
 }
 
-fn serve_one(site: &Site, mut stream: TcpStream, stop: &AtomicBool) -> io::Result<()> {
+fn serve_one(site: &Site, mut stream: TcpStream, cancel: &Cancel) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(POLL))?;
     stream.set_write_timeout(Some(WRITE_TIME))?;
     let mut buffer = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
-        let request = match read_request(&mut stream, &mut buffer, stop) {
+    while !cancel.is_cancelled() {
+        let request = match read_request(&mut stream, &mut buffer, cancel) {
             Ok(request) => request,
             Err(Refused::Gone) => return Ok(()),
             Err(Refused::Status(status, reason)) => {
@@ -207,7 +207,7 @@ fn serve_one(site: &Site, mut stream: TcpStream, stop: &AtomicBool) -> io::Resul
 fn read_request(
     stream: &mut TcpStream,
     buffer: &mut Vec<u8>,
-    stop: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<Request, Refused> {
     let began = Instant::now();
     let mut first: Option<Instant> = (!buffer.is_empty()).then_some(began);
@@ -221,7 +221,7 @@ fn read_request(
         }
         let late = match first {
             Some(first) => first.elapsed() > HEAD_TIME,
-            None => began.elapsed() > IDLE_TIME || stop.load(Ordering::Relaxed),
+            None => began.elapsed() > IDLE_TIME || cancel.is_cancelled(),
         };
         if late {
             return Err(match first {

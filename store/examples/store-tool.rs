@@ -45,7 +45,7 @@ fn main() -> Outcome<()> {
             println!("{} bytes freed", report.freed);
         }
         ["repack"] => {
-            let done = store.repack(&|_, _| true)?;
+            let done = store.repack(&Cancel::new())?;
             println!("{} bytes are now {}", done.before, done.after);
         }
         ["verify"] => {

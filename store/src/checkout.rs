@@ -8,8 +8,6 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use rusqlite::{OptionalExtension, params};
 
@@ -17,7 +15,7 @@ use crate::attributes::Spelling;
 use crate::db::Durable;
 use crate::facts::Lease;
 use crate::session::random_name;
-use crate::{Store, StoreError, TreeHash};
+use crate::{Cancel, Store, StoreError, TreeHash};
 
 mod check;
 mod write;
@@ -139,7 +137,7 @@ impl Store {
         self.writable("check out a tree")?;
         let scratch = self.scratch("checkout")?;
         let new = scratch.path().join("root");
-        write::write_tree(self, tree, &new, Spelling::Overlay, None, None)?;
+        write::write_tree(self, tree, &new, Spelling::Overlay, None, &Cancel::new())?;
         let path = self.whole_path(tree);
         self.publish(tree, None, 1, &new, &path)?;
         Ok(path)
@@ -232,23 +230,23 @@ impl Store {
     /// For [`Placing::Link`] and [`Placing::Reflink`] the store keeps a folder of its own with the
     /// files of the tree, which is written when it is first needed. Builds never see those files.
     pub fn place(&self, tree: TreeHash, target: &Path, how: Placing) -> Result<Placed, StoreError> {
-        self.place_until(tree, target, how, None)
+        self.place_until(tree, target, how, &Cancel::new())
     }
 
-    /// The same, but it ends with [`StoreError::Interrupted`] soon after `stop` became true. What was
+    /// The same, but it ends with [`StoreError::Interrupted`] soon after it was cancelled. What was
     /// written by then goes, as it does when anything else fails.
     pub fn place_until(
         &self,
         tree: TreeHash,
         target: &Path,
         how: Placing,
-        stop: Option<&Arc<AtomicBool>>,
+        cancel: &Cancel,
     ) -> Result<Placed, StoreError> {
         let lease = self.lease("copy")?;
         lease.protect(tree)?;
         let near = how != Placing::Copy && !self.is_read_only() && self.is_near(target);
         let from = if near {
-            Some(self.links_source(tree, stop)?)
+            Some(self.links_source(tree, cancel)?)
         } else {
             self.whole_on_disk(tree)?
         };
@@ -260,7 +258,7 @@ impl Store {
                 _ => Take::Copy,
             },
         });
-        let counts = write::write_tree(self, tree, target, Spelling::Plain, source, stop)?;
+        let counts = write::write_tree(self, tree, target, Spelling::Plain, source, cancel)?;
         Ok(Placed {
             linked: counts.linked.into_inner(),
             cloned: counts.cloned.into_inner(),
@@ -305,11 +303,7 @@ impl Store {
     }
 
     /// Brings the files of a tree to disk for farms, or finds them there already.
-    fn links_source(
-        &self,
-        tree: TreeHash,
-        stop: Option<&Arc<AtomicBool>>,
-    ) -> Result<PathBuf, StoreError> {
+    fn links_source(&self, tree: TreeHash, cancel: &Cancel) -> Result<PathBuf, StoreError> {
         let path = self.links_path(tree);
         if path.is_dir() {
             return Ok(path);
@@ -325,7 +319,7 @@ impl Store {
             path,
             take: Take::Clone,
         });
-        write::write_tree(self, tree, &new, Spelling::Plain, source, stop)?;
+        write::write_tree(self, tree, &new, Spelling::Plain, source, cancel)?;
         match self.disk().rename(&new, &path) {
             // Another process was faster.
             Err(_) if path.is_dir() => {}

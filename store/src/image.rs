@@ -9,11 +9,9 @@ use std::io;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::{Kind, Need, Placing, Store, StoreError, TreeHash};
+use crate::{Cancel, Kind, Need, Placing, Store, StoreError, TreeHash};
 
 /// A kind of image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +50,8 @@ pub struct ImageOptions {
     pub program: Option<PathBuf>,
     /// Arguments for the compressor, in the tool's own words; none for the tool's default.
     pub compressor: Vec<String>,
-    /// Becomes true when the export is to stop.
-    pub stop: Option<Arc<AtomicBool>>,
+    /// Ends the export with [`StoreError::Interrupted`].
+    pub cancel: Cancel,
 }
 
 impl ImageOptions {
@@ -67,13 +65,8 @@ impl ImageOptions {
             kind,
             program: None,
             compressor: compressor.iter().map(|s| s.to_string()).collect(),
-            stop: None,
+            cancel: Cancel::new(),
         }
-    }
-
-    fn stopped(&self) -> bool {
-        let stop = self.stop.as_ref();
-        stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
     }
 }
 
@@ -114,7 +107,7 @@ impl Store {
         let scratch = self.scratch("image")?;
         let partial = Beside::of(image)?;
         let copy = scratch.path().join("tree");
-        self.place_until(tree, &copy, Placing::Copy, options.stop.as_ref())?;
+        self.place_until(tree, &copy, Placing::Copy, &options.cancel)?;
         let mut command = command(options);
         match options.kind {
             // It could read an archive too, but then its releases up to 4.5 write now these, now
@@ -142,7 +135,7 @@ impl Store {
         };
         let made = finish(spawn(&mut command, options)?, options);
         // A signal to the whole group of processes ends the tool too.
-        if options.stopped() {
+        if options.cancel.is_cancelled() {
             return Err(StoreError::Interrupted);
         }
         match made {
@@ -211,14 +204,14 @@ fn spawn(command: &mut Command, options: &ImageOptions) -> Result<Child, ImageEr
     })
 }
 
-/// Waits for the tool, reading whatever it says meanwhile. It is ended when the export is to stop.
+/// Waits for the tool, reading whatever it says meanwhile. It is ended when the export is cancelled.
 fn finish(mut child: Child, options: &ImageOptions) -> Result<(), ImageError> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let (status, said) = std::thread::scope(|scope| {
         let stdout = scope.spawn(|| all_of(stdout));
         let stderr = scope.spawn(|| all_of(stderr));
         let status = loop {
-            if options.stopped() {
+            if options.cancel.is_cancelled() {
                 // It may have ended by itself.
                 let _ = child.kill();
                 break child.wait();

@@ -35,6 +35,7 @@ pub mod transfer;
 
 mod attributes;
 mod builder;
+mod cancel;
 mod checkout;
 #[cfg(test)]
 mod crash;
@@ -67,6 +68,7 @@ mod view;
 mod workers;
 
 pub use builder::{Node, TreeBuilder};
+pub use cancel::Cancel;
 pub use checkout::{Checkout, Placed, Placing};
 pub use codec::CodecError;
 pub use db::history::{Attempt, HistoryFilter, Outcome};

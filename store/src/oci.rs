@@ -6,15 +6,13 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::compress::Compression;
 use crate::tar::{Exported, export};
-use crate::{ExportOptions, Need, Store, StoreError, TreeHash};
+use crate::{Cancel, ExportOptions, Need, Store, StoreError, TreeHash};
 
 /// How to write an image.
 #[derive(Debug, Clone)]
@@ -35,8 +33,8 @@ pub struct OciOptions {
     pub environment: Vec<String>,
     /// Labels, as pairs of key and value.
     pub labels: std::collections::BTreeMap<String, String>,
-    /// Becomes true when the export is to stop.
-    pub stop: Option<Arc<AtomicBool>>,
+    /// Ends the export with [`StoreError::Interrupted`].
+    pub cancel: Cancel,
 }
 
 impl Default for OciOptions {
@@ -52,7 +50,7 @@ impl Default for OciOptions {
                 "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
             ],
             labels: Default::default(),
-            stop: None,
+            cancel: Cancel::new(),
         }
     }
 }
@@ -197,7 +195,7 @@ impl Store {
             inner: file,
             hash: Sha256::new(),
             bytes: 0,
-            stop: options.stop.as_deref(),
+            cancel: &options.cancel,
         };
         let mut plain = Sha256::new();
         let settings = ExportOptions {
@@ -208,7 +206,7 @@ impl Store {
         let layer = export::export_layer(self, &object, &mut out, &settings, &mut |data| {
             plain.update(data);
         })
-        .map_err(|e| match stopped(options.stop.as_deref()) {
+        .map_err(|e| match options.cancel.is_cancelled() {
             true => StoreError::Interrupted,
             false => e.writing_to(&partial).needing(need),
         })?;
@@ -269,7 +267,7 @@ impl Store {
             &work.path.join("oci-layout"),
             br#"{"imageLayoutVersion":"1.0.0"}"#,
         )?;
-        if stopped(options.stop.as_deref()) {
+        if options.cancel.is_cancelled() {
             return Err(StoreError::Interrupted);
         }
         work.finish(folder)?;
@@ -315,21 +313,17 @@ fn hex(hash: Sha256) -> String {
         .collect()
 }
 
-fn stopped(stop: Option<&AtomicBool>) -> bool {
-    stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
-}
-
-/// Hashes and counts what passes, until it is told to stop.
+/// Hashes and counts what passes, until it is cancelled.
 struct Hashed<'a, W> {
     inner: W,
     hash: Sha256,
     bytes: u64,
-    stop: Option<&'a AtomicBool>,
+    cancel: &'a Cancel,
 }
 
 impl<W: Write> Write for Hashed<'_, W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        if stopped(self.stop) {
+        if self.cancel.is_cancelled() {
             return Err(io::Error::other("interrupted"));
         }
         let count = self.inner.write(data)?;

@@ -7,7 +7,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
@@ -17,7 +16,7 @@ use crate::pack::{
     SealedPack, with_packed,
 };
 use crate::session::random_name;
-use crate::{Hash, Store, StoreError};
+use crate::{Cancel, Hash, Store, StoreError};
 
 /// Bytes of packs that one step takes, or one pack if it is larger.
 const STEP: u64 = 256 << 20;
@@ -40,19 +39,15 @@ pub struct Repacked {
 impl Store {
     /// Compresses well what additions compressed fast. Readers, additions and builds go on beside it.
     ///
-    /// `go_on` is asked again and again, with the bytes of packs done and to be done in all; when it
-    /// says no, the step under way is given up.
-    pub fn repack(
-        &self,
-        go_on: &(dyn Fn(u64, u64) -> bool + Sync),
-    ) -> Result<Repacked, StoreError> {
-        self.repack_in_steps(STEP, go_on)
+    /// Once cancelled, the step under way is given up; those before it stay done.
+    pub fn repack(&self, cancel: &Cancel) -> Result<Repacked, StoreError> {
+        self.repack_in_steps(STEP, cancel)
     }
 
     pub(crate) fn repack_in_steps(
         &self,
         size: u64,
-        go_on: &(dyn Fn(u64, u64) -> bool + Sync),
+        cancel: &Cancel,
     ) -> Result<Repacked, StoreError> {
         self.writable("repack it")?;
         let _only = self.gc_lock()?;
@@ -69,7 +64,6 @@ impl Store {
             .filter(|pack| !pack.is_meta() && pack.effort() < Effort::Thorough)
             .filter(|pack| !leased.contains(&pack.name))
             .collect();
-        let total = todo.iter().map(|pack| pack.len()).sum();
         let mut report = Repacked {
             complete: true,
             ..Repacked::default()
@@ -83,8 +77,7 @@ impl Store {
             });
             let (step, later) = rest.split_at(fits.count().max(1));
             rest = later;
-            let done = report.before;
-            let Some(new) = self.repack_step(step, &|now| go_on(done + now, total))? else {
+            let Some(new) = self.repack_step(step, cancel)? else {
                 report.complete = false;
                 break;
             };
@@ -111,11 +104,11 @@ impl Store {
         Ok(report)
     }
 
-    /// Writes the objects of some packs into a new one, not yet visible; `None` when told to stop.
+    /// Writes the objects of some packs into a new one, not yet visible; `None` when cancelled.
     fn repack_step(
         &self,
         packs: &[&Arc<Pack>],
-        go_on: &(dyn Fn(u64) -> bool + Sync),
+        cancel: &Cancel,
     ) -> Result<Option<SealedPack>, StoreError> {
         let session = self.session()?;
         let mut seen = HashedSet::default();
@@ -142,22 +135,18 @@ impl Store {
             })
             .build()
             .map_err(|e| StoreError::io("start threads", "", std::io::Error::other(e)))?;
-        let stopped = AtomicBool::new(false);
-        let done = AtomicU64::new(0);
         let result = pool.install(|| {
             objects.par_iter().with_max_len(8).try_for_each_init(
                 Room::default,
                 |room, (pack, place)| {
-                    let read = done.fetch_add(place.record_len(), Ordering::Relaxed);
-                    if stopped.load(Ordering::Relaxed) || !go_on(read) {
-                        stopped.store(true, Ordering::Relaxed);
+                    if cancel.is_cancelled() {
                         return Ok(());
                     }
                     rewrite(pack, place, &writer, room)
                 },
             )
         });
-        if result.is_err() || stopped.into_inner() {
+        if result.is_err() || cancel.is_cancelled() {
             drop(writer);
             let _ = self.disk().remove(&path);
             return result.map(|()| None);

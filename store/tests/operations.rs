@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use mstore_store::transfer::{LocalSource, ReceiveOptions};
 use mstore_store::*;
@@ -168,7 +167,7 @@ impl Stores {
     fn copy(from: &Store, to: &Store, tree: TreeHash) -> bool {
         let source = LocalSource::new(from).unwrap();
         let options = ReceiveOptions {
-            cancel: &AtomicBool::new(false),
+            cancel: &Cancel::new(),
             progress: &|_| (),
             dry_run: false,
         };
@@ -348,7 +347,7 @@ fn run(stores: &mut Stores, model: &mut Model, op: Op) {
             assert!(found.is_subset(&model.alive(3, u8::MAX)));
             model.here = found;
         }
-        Op::Repack => assert!(store.repack(&|_, _| true).unwrap().complete),
+        Op::Repack => assert!(store.repack(&Cancel::new()).unwrap().complete),
         Op::Verify(quick) => stores.check(quick),
         Op::Reopen => {
             // A lease holds the store open.

@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use mstore_store::compress::Compression;
@@ -317,16 +316,18 @@ fn a_collection_can_be_stopped_anywhere_and_the_next_one_goes_on() {
             let dir = tempfile::tempdir().unwrap();
             let (store, trees) = sample(dir.path());
             drop(store.checkout(trees[0]).unwrap());
-            let stop = AtomicBool::new(false);
+            let cancel = Cancel::new();
             let calls = Cell::new(0);
             let policy = GcPolicy {
                 group: Box::new(|r| {
                     calls.set(calls.get() + 1);
-                    stop.store(calls.get() > at, Ordering::Relaxed);
+                    if calls.get() > at {
+                        cancel.cancel();
+                    }
                     Some(r.name.clone())
                 }),
                 max_size: Some(1),
-                stop: Some(&stop),
+                cancel: cancel.clone(),
                 ..GcPolicy::newest(keep)
             };
             let done = store.gc(&policy, false);

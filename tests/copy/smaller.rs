@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::atomic::AtomicBool;
+use std::sync::LazyLock;
 
 use mstore_store::transfer::cache::{CachePolicy, collect};
 use mstore_store::transfer::{Fact, ReceiveOptions, TransferError};
-use mstore_store::{Hash, OpenOptions, Realisation, RealisationKind, Store, TreeHash};
+use mstore_store::{Cancel, Hash, OpenOptions, Realisation, RealisationKind, Store, TreeHash};
 
 use crate::environment::Environment;
 use crate::support::{has, import};
 
-static GO: AtomicBool = AtomicBool::new(false);
+static GO: LazyLock<Cancel> = LazyLock::new(Cancel::new);
 
 fn add(store: &Store, cache: &Path, trees: &[TreeHash], facts: &[Fact]) {
     let options = ReceiveOptions {
@@ -183,7 +183,7 @@ fn steps_keep_what_they_are_built_from() {
         keep: 1,
         keep_since: None,
         inputs: &inputs,
-        stop: &GO,
+        cancel: &GO,
     };
     let done = collect(&folder, &policy, false).unwrap();
     let left = files(&folder);
@@ -220,17 +220,17 @@ fn an_interrupted_collection_is_finished_by_the_next_one() {
     let env = Environment::new();
     let trees = cache(&env);
     let folder = env.work().join("cache");
-    let stop = AtomicBool::new(false);
+    let cancel = Cancel::new();
     // Stopped when it is about to remove the first file.
     let inputs = |_: &Fact| {
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        cancel.cancel();
         Some(Vec::new())
     };
     let policy = CachePolicy {
         keep: 1,
         keep_since: None,
         inputs: &inputs,
-        stop: &stop,
+        cancel: &cancel,
     };
     let before = files(&folder);
     let ended = collect(&folder, &policy, false);

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use mstore_store::transfer::{Progress, Received, TransferError};
@@ -200,7 +199,7 @@ fn copy_to(context: &Context, args: &Args, to: &Remote) -> Result<Done, Failure>
             (Folder::Cache | Folder::BegunCache, _) | (Folder::Empty, true) => {
                 let mut facts = parcel.facts.values();
                 let written =
-                    transfer::with_progress(&bar, "copying", &stop.stopped, args.dry_run, |o| {
+                    transfer::with_progress(&bar, "copying", &stop.cancel, args.dry_run, |o| {
                         store.write_cache(path, &trees, &mut facts, o)
                     });
                 bar.clear();
@@ -220,7 +219,7 @@ fn copy_to(context: &Context, args: &Args, to: &Remote) -> Result<Done, Failure>
                 let other = Store::open(path, &options)?;
                 same_store(&store, &other)?;
                 let received =
-                    transfer::with_progress(&bar, "copying", &stop.stopped, args.dry_run, |o| {
+                    transfer::with_progress(&bar, "copying", &stop.cancel, args.dry_run, |o| {
                         other.receive(&peer, &trees, o)
                     });
                 bar.clear();
@@ -252,11 +251,11 @@ fn copy_to(context: &Context, args: &Args, to: &Remote) -> Result<Done, Failure>
                         content_wanted,
                     };
                     bar.update("copying", &progress);
-                    !stop.stopped.load(Ordering::Relaxed)
+                    !stop.cancel.is_cancelled()
                 },
             );
             bar.clear();
-            if stop.stopped.load(Ordering::Relaxed) {
+            if stop.cancel.is_cancelled() {
                 return Err(TransferError::Cancelled.into());
             }
             let (objects, _, bytes, content, _) = pushed?;
@@ -413,11 +412,11 @@ fn copy_from(context: &Context, args: &Args, from: &Remote) -> Result<Done, Fail
         }
     }
     let wanted: Vec<TreeHash> = trees.clone();
-    let received = transfer::with_progress(&bar, "copying", &stop.stopped, args.dry_run, |o| {
+    let received = transfer::with_progress(&bar, "copying", &stop.cancel, args.dry_run, |o| {
         store.receive(&*peer, &wanted, o)
     });
     bar.clear();
-    if stop.stopped.load(Ordering::Relaxed) {
+    if stop.cancel.is_cancelled() {
         return Err(TransferError::Cancelled.into());
     }
     let received = received?;

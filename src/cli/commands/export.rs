@@ -4,12 +4,11 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use mstore_store::compress::Compression;
 use mstore_store::{
-    ErrorKind, ExportOptions, ImageKind, ImageOptions, OciOptions, Placing, Store, StoreError,
-    TreeHash,
+    Cancel, ErrorKind, ExportOptions, ImageKind, ImageOptions, OciOptions, Placing, Store,
+    StoreError, TreeHash,
 };
 
 use crate::build::host;
@@ -189,7 +188,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             .hint("write it to a file, and copy that"));
         };
         let options = ImageOptions {
-            stop: Some(context.stop()?.stopped.clone()),
+            cancel: context.stop()?.cancel.clone(),
             ..ImageOptions::new(kind)
         };
         store
@@ -211,7 +210,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let options = OciOptions {
         compression: levelled(layer, args.level)?,
         tag: Some(args.tag),
-        stop: Some(context.stop()?.stopped.clone()),
+        cancel: context.stop()?.cancel.clone(),
         ..OciOptions::for_machine(&machine)
     };
     let image = store
@@ -246,9 +245,9 @@ fn folder(context: &Context, what: &str, to: &Path, mode: Mode) -> Result<ExitCo
         Mode::Reflink => Placing::Reflink,
         Mode::Link => Placing::Link,
     };
-    let stop = context.stop()?.stopped.clone();
+    let cancel = &context.stop()?.cancel;
     let placed = store
-        .place_until(tree, to, how, Some(&stop))
+        .place_until(tree, to, how, cancel)
         .map_err(unfinished)?;
     tell!(
         "{}: {} files linked, {} cloned, {} copied",
@@ -269,9 +268,10 @@ fn archive(
 ) -> Result<ExitCode, Failure> {
     let options = ExportOptions::new(compression);
     if file == Path::new("-") {
+        let never = Cancel::new();
         let mut out = BufWriter::new(Watched {
             inner: std::io::stdout().lock(),
-            stop: None,
+            cancel: &never,
             closed: false,
         });
         let written = store
@@ -304,13 +304,13 @@ fn archive(
     };
     let whole = WholeFile::begin(place).map_err(failed)?;
     // A file without a name goes with the process, so that a signal may end that at once.
-    let stop = match whole.is_nameless() {
-        true => None,
-        false => Some(context.stop()?.stopped.clone()),
+    let cancel = match whole.is_nameless() {
+        true => Cancel::new(),
+        false => context.stop()?.cancel.clone(),
     };
     let mut out = BufWriter::new(Watched {
         inner: whole.file(),
-        stop: stop.as_deref(),
+        cancel: &cancel,
         closed: false,
     });
     let written = store
@@ -318,7 +318,7 @@ fn archive(
         .map_err(blame)
         .and_then(|_| out.flush().map_err(failed));
     drop(out.into_parts());
-    if stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+    if cancel.is_cancelled() {
         return Err(unfinished(StoreError::Interrupted));
     }
     written?;
@@ -336,7 +336,7 @@ fn flush(out: &mut impl Write) -> Result<(), StoreError> {
 /// Where an archive goes, with an eye on who reads it and on who wants it to stop.
 struct Watched<'a, W> {
     inner: W,
-    stop: Option<&'a AtomicBool>,
+    cancel: &'a Cancel,
     /// Nobody reads it any more.
     closed: bool,
 }
@@ -350,7 +350,7 @@ impl<W: Write> Watched<'_, W> {
 
 impl<W: Write> Write for Watched<'_, W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        if self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+        if self.cancel.is_cancelled() {
             return Err(io::Error::other("interrupted"));
         }
         let result = self.inner.write(data);

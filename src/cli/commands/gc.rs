@@ -66,7 +66,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     };
     let stop = context.stop()?;
     let retention = args.retention.retention();
-    let mut policy = retention.policy(&store, &config, Some(&stop.stopped))?;
+    let mut policy = retention.policy(&store, &config, &stop.cancel)?;
     if let Some(here) = here {
         here.count_in(&mut policy);
     }
@@ -103,9 +103,9 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         );
     }
     if args.repack || (config.repack && !args.dry_run) {
-        let (done, text) = repack::repacked(&store, &stop.stopped)?;
+        let (done, text) = repack::repacked(&store, &stop.cancel)?;
         tell!("{text}");
-        return Ok(repack::status(&done, &stop.stopped));
+        return Ok(repack::status(&done, &stop.cancel));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -133,7 +133,7 @@ fn collect_cache(
         keep: retention.keep(config),
         keep_since: retention.keep_since(config),
         inputs: &inputs,
-        stop: &stop.stopped,
+        cancel: &stop.cancel,
     };
     let done = cache::collect(folder, &policy, args.dry_run)?;
     for file in &done.damaged {

@@ -94,8 +94,8 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         caches: &caches,
         trust: &trust,
         sign: key.as_ref(),
-        stop: &stop.stopped,
         cancel: &stop.cancel,
+        token: &stop.token,
         events: &watch,
     };
     if args.dry_run {

@@ -1,10 +1,9 @@
 //! `mstore serve`
 
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
 
-use mstore_store::Store;
 use mstore_store::transfer::{Fact, Progress, ReceiveOptions, TransferError};
+use mstore_store::{Cancel, Store};
 
 use crate::cli::Failure;
 use crate::cli::args::{self, TrustArgs};
@@ -87,7 +86,7 @@ fn web(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
             store.path().display()
         );
     }
-    server.run(&stop.stopped).map_err(failed)?;
+    server.run(&stop.cancel).map_err(failed)?;
     let counters = server.counters();
     let get = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
     let (connections, requests, bytes) = (
@@ -144,9 +143,8 @@ fn receive(
             p.content_wanted,
         ));
     };
-    let never = AtomicBool::new(false);
     let options = ReceiveOptions {
-        cancel: &never,
+        cancel: &Cancel::new(),
         progress: &progress,
         dry_run: push.dry_run,
     };

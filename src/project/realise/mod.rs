@@ -6,11 +6,10 @@
 mod check;
 mod preview;
 
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use mstore_store::transfer::ReceiveOptions;
-use mstore_store::{Realisation, RealisationKind, TreeHash};
+use mstore_store::{Cancel, Realisation, RealisationKind, TreeHash};
 
 use super::caches::{self, Caches};
 use super::events::{Event, Events, Steps};
@@ -41,10 +40,10 @@ pub struct Run<'a> {
     pub trust: &'a Trust,
     /// Signs what was built.
     pub sign: Option<&'a SecretKey>,
-    /// Ends the run when it becomes true.
-    pub stop: &'a AtomicBool,
-    /// Ends running builds.
-    pub cancel: &'a CancelToken,
+    /// Ends the run.
+    pub cancel: &'a Cancel,
+    /// The same, as running builds wait for it.
+    pub token: &'a CancelToken,
     /// Is told what happens.
     pub events: &'a dyn Events,
 }
@@ -55,7 +54,7 @@ impl Run<'_> {
             store: &project.store,
             facts: &project.facts,
             sandbox: Sandbox::new(),
-            cancel: self.cancel,
+            cancel: self.token,
             make_jobs: self.make_jobs,
             host: rustix::system::uname()
                 .nodename()
@@ -206,7 +205,7 @@ fn plan(
             Err(PlanError::AbsentPin { tree, .. })
                 if last != Some(tree) && facts.fetchable(tree)? =>
             {
-                caches::fetch(facts, &[tree].into(), run.stop, run.events)?;
+                caches::fetch(facts, &[tree].into(), run.cancel, run.events)?;
                 last = Some(tree);
             }
             // A part that was never cut out of it can only be had by writing it.
@@ -247,7 +246,7 @@ fn fetch<'g>(
             trees: work.todo.fetch.len(),
             bytes: Some(sizes.sum()).filter(|&sum| sum > 0),
         });
-        caches::fetch(facts, &work.todo.fetch, run.stop, run.events)?;
+        caches::fetch(facts, &work.todo.fetch, run.cancel, run.events)?;
         work = Work::of(graph, facts)?;
     }
     Ok(work)
@@ -265,7 +264,7 @@ fn build(project: &Project, work: &mut Work<'_>, facts: &Substitute<'_>, run: &R
     };
     let fetch = |tree: TreeHash| {
         let options = ReceiveOptions {
-            cancel: run.stop,
+            cancel: run.cancel,
             progress: &|_| (),
             dry_run: false,
         };
@@ -277,7 +276,7 @@ fn build(project: &Project, work: &mut Work<'_>, facts: &Substitute<'_>, run: &R
         facts: &facts,
         fetch: &fetch,
         seconds: &seconds,
-        cancelled: run.stop,
+        cancelled: run.cancel.flag(),
     };
     let options = Options {
         jobs: run.jobs,

@@ -7,14 +7,13 @@
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use mstore_store::transfer::cache::{Body, CacheReader, Fetch};
 use mstore_store::transfer::{ReceiveOptions, Source, TransferError};
-use mstore_store::{Hash, ImportOptions, OpenOptions, Realisation, RealisationKind, Store, TreeHash, fuzzing};
+use mstore_store::{Cancel, Hash, ImportOptions, OpenOptions, Realisation, RealisationKind, Store, TreeHash, fuzzing};
 use mstore_store_fuzz::{Damage, damage, folder, noise};
 
 #[derive(Arbitrary, Debug)]
@@ -86,7 +85,7 @@ fn sound() -> &'static Sound {
         store.record(&realisation).expect("the tree is here");
         let fact = store.fact(&key).expect("the store is open");
         let options = ReceiveOptions {
-            cancel: &AtomicBool::new(false),
+            cancel: &Cancel::new(),
             progress: &|_| (),
             dry_run: false,
         };

@@ -3,14 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use mstore_store::transfer::{LocalSource, Object, ReceiveOptions, Source, TransferError};
-use mstore_store::{
-    Hash, ImportOptions, Manifest, OpenOptions, Store, Tree, TreeHash, VerifyOptions,
-};
+use mstore_store::{Cancel, Hash, ImportOptions, Manifest, OpenOptions, Store, Tree, TreeHash, VerifyOptions};
 use mstore_store_fuzz::{Damage, damage, folder, noise};
 
 /// What becomes of the object with this number.
@@ -184,7 +181,7 @@ fuzz_target!(|input: Input| {
     let _ = std::fs::remove_dir_all(&path);
     let store = Store::open(&path, &OpenOptions::create()).expect("a new store");
     let options = ReceiveOptions {
-        cancel: &AtomicBool::new(false),
+        cancel: &Cancel::new(),
         progress: &|_| (),
         dry_run: false,
     };

@@ -16,7 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fchmod, fchown, fstat,
@@ -31,7 +31,7 @@ use crate::manifest::{Entry, Kind, MAX_DEPTH, Meta, Tree};
 use crate::remove::remove_tree;
 use crate::scan::times;
 use crate::workers::{Batch, sole_owner};
-use crate::{BlobHash, DirHash, Need, Store, StoreError, TreeHash};
+use crate::{BlobHash, Cancel, DirHash, Need, Store, StoreError, TreeHash};
 
 /// Runs of zeros at least this long, and aligned to it, become holes.
 const HOLE: usize = 64 << 10;
@@ -81,7 +81,7 @@ struct Writing {
     spelling: Spelling,
     take: Take,
     counts: Counts,
-    stop: Option<Arc<AtomicBool>>,
+    cancel: Cancel,
 }
 
 /// A directory that is being filled.
@@ -107,14 +107,14 @@ struct NewFile {
 }
 
 /// Writes the tree; `target` must not exist or be an empty directory, and is so again after a failure.
-/// It ends with [`StoreError::Interrupted`] soon after `stop` became true.
+/// It ends with [`StoreError::Interrupted`] soon after it was cancelled.
 pub(crate) fn write_tree(
     store: &Store,
     tree: TreeHash,
     target: &Path,
     spelling: Spelling,
     source: Option<Source<'_>>,
-    stop: Option<&Arc<AtomicBool>>,
+    cancel: &Cancel,
 ) -> Result<Counts, StoreError> {
     let need = || store.content_of(tree).map(Need::Tree);
     let object = store.tree(tree)?;
@@ -125,7 +125,7 @@ pub(crate) fn write_tree(
         spelling,
         take: source.map_or(Take::Copy, |source| source.take),
         counts: Counts::default(),
-        stop: stop.cloned(),
+        cancel: cancel.clone(),
     };
     write_all(writing, &object, top, source).map_err(|e| {
         let e = e.needing(need);
@@ -321,9 +321,9 @@ impl Writing {
     }
 
     fn go_on(&self) -> Result<(), StoreError> {
-        match &self.stop {
-            Some(stop) if stop.load(Ordering::Relaxed) => Err(StoreError::Interrupted),
-            _ => Ok(()),
+        match self.cancel.is_cancelled() {
+            true => Err(StoreError::Interrupted),
+            false => Ok(()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Copies: from a store to another one and to a cache in a folder, and from the cache to a third store.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::LazyLock;
 
 use super::scenes::{Mode, Scene, sweep};
 use super::script::realisation;
@@ -15,7 +15,7 @@ const CACHE: &str = "cache";
 /// Small enough that contents come in several parts.
 const PART: u64 = 4000;
 
-static GO: AtomicBool = AtomicBool::new(false);
+static GO: LazyLock<Cancel> = LazyLock::new(Cancel::new);
 
 pub(super) fn options() -> ReceiveOptions<'static> {
     ReceiveOptions {

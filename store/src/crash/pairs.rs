@@ -68,7 +68,7 @@ fn export(bench: &Bench, store: &Store, _: &mut Model) -> Result<(), StoreError>
 
 fn repack(_: &Bench, store: &Store, _: &mut Model) -> Result<(), StoreError> {
     for _ in 0..4 {
-        store.repack_in_steps(1, &|_, _| true)?;
+        store.repack_in_steps(1, &Cancel::new())?;
     }
     Ok(())
 }

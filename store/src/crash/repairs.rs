@@ -207,11 +207,11 @@ impl Scene for Repack {
     ) -> Result<(), StoreError> {
         let root = bench.top.path().join(ROOT);
         let store = Store::open_on(&root, &OpenOptions::default(), disk.clone())?;
-        store.repack_in_steps(1, &|_, _| true)?;
+        store.repack_in_steps(1, &Cancel::new())?;
         let options = ImportOptions::snapshot();
         let tree = store.import_dir(&bench.source(3), &options)?.tree;
         known.insert(tree);
-        assert!(store.repack(&|_, _| true)?.complete);
+        assert!(store.repack(&Cancel::new())?.complete);
         store.gc(&GcPolicy::newest(1), false)?;
         for tree in self.model.trees.iter().chain(&*known) {
             assert!(archive(&store, *tree)?.len() > 1024);
@@ -228,7 +228,7 @@ impl Scene for Repack {
 
     fn check_end(&self, bench: &Bench, _: &BTreeSet<TreeHash>) {
         let store = Store::open(&bench.top.path().join(ROOT), &OpenOptions::default()).unwrap();
-        assert_eq!(store.repack(&|_, _| true).unwrap().packs, 0);
+        assert_eq!(store.repack(&Cancel::new()).unwrap().packs, 0);
         tidy(&store);
         check(bench, &store, &self.model);
     }

@@ -18,13 +18,12 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::lock::StoreLock;
 use crate::mark::Marks;
 use crate::pack::{Pack, PackKind};
 use crate::reserve;
-use crate::{Realisation, RegisteredPin, Store, StoreError, TreeHash};
+use crate::{Cancel, Realisation, RegisteredPin, Store, StoreError, TreeHash};
 
 mod alive;
 mod plan;
@@ -68,8 +67,8 @@ pub struct GcPolicy<'a> {
     pub logs_before: Option<i64>,
     /// Caches of unchanged files that nobody used since this second go.
     pub caches_before: Option<i64>,
-    /// Becomes true when the collection is to stop.
-    pub stop: Option<&'a AtomicBool>,
+    /// Ends the collection with [`StoreError::Interrupted`].
+    pub cancel: Cancel,
 }
 
 impl GcPolicy<'_> {
@@ -87,14 +86,14 @@ impl GcPolicy<'_> {
             failed_before: None,
             logs_before: None,
             caches_before: None,
-            stop: None,
+            cancel: Cancel::new(),
         }
     }
 
     fn go_on(&self) -> Result<(), StoreError> {
-        match self.stop {
-            Some(stop) if stop.load(Ordering::Relaxed) => Err(StoreError::Interrupted),
-            _ => Ok(()),
+        match self.cancel.is_cancelled() {
+            true => Err(StoreError::Interrupted),
+            false => Ok(()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Object, Source, TransferError};
@@ -11,7 +11,7 @@ use crate::objects::parse_chunks;
 use crate::pack::{Effort, PackKind, PackWriter, RecordKind, SealedPack};
 use crate::session::{self, random_name};
 use crate::workers::{Batch, sole_owner};
-use crate::{Hash, Lease, Need, Store, StoreError, TreeHash};
+use crate::{Cancel, Hash, Lease, Need, Store, StoreError, TreeHash};
 
 /// So many bytes of contents become visible together: what an interruption can cost.
 const PART: u64 = 64 << 20;
@@ -36,8 +36,8 @@ pub struct Progress {
 /// How to receive.
 #[derive(Clone, Copy)]
 pub struct ReceiveOptions<'a> {
-    /// Ends the transfer when it becomes true; what arrived stays.
-    pub cancel: &'a AtomicBool,
+    /// Ends the transfer with [`TransferError::Cancelled`]; what arrived stays.
+    pub cancel: &'a Cancel,
     /// Is told now and then how far it is.
     pub progress: &'a (dyn Fn(&Progress) + Sync),
     /// Only finds out what is missing. Directories travel nonetheless, and are dropped.
@@ -372,7 +372,7 @@ impl<'a> Incoming<'a> {
         let mut open: HashSet<Hash> = wanted.iter().copied().collect();
         let (source, cancel) = (self.source, self.options.cancel);
         let fetched = source.fetch(wanted, &mut |object| {
-            if cancel.load(Ordering::Relaxed) {
+            if cancel.is_cancelled() {
                 return Err(TransferError::Cancelled);
             }
             let hash = object.hash();

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::manifest::{Entry, Kind, Manifest, Meta, Tree};
 use crate::pack::{PackEntry, RecordKind, with_packed};
-use crate::{GcPolicy, ImportOptions, OpenOptions, Store, TreeHash, VerifyOptions};
+use crate::{Cancel, GcPolicy, ImportOptions, OpenOptions, Store, TreeHash, VerifyOptions};
 
 struct Stores {
     dir: tempfile::TempDir,
@@ -54,7 +55,7 @@ fn sample(folder: &Path) {
     std::os::unix::fs::symlink("d0", folder.join("link")).unwrap();
 }
 
-static GO: AtomicBool = AtomicBool::new(false);
+static GO: LazyLock<Cancel> = LazyLock::new(Cancel::new);
 
 fn options() -> ReceiveOptions<'static> {
     ReceiveOptions {
@@ -412,9 +413,10 @@ fn the_caller_can_end_it() {
     let place = Stores::new();
     let (from, to) = (place.store("from"), place.store("to"));
     let tree = place.import(&from, sample);
-    let stop = AtomicBool::new(true);
+    let cancel = Cancel::new();
+    cancel.cancel();
     let options = ReceiveOptions {
-        cancel: &stop,
+        cancel: &cancel,
         ..options()
     };
     let source = LocalSource::new(&from).unwrap();

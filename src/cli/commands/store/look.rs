@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::ExitCode;
 
-use mstore_store::{Found, Kind, Meta, Store, TreeHash, Wanted};
+use mstore_store::{Cancel, Found, Kind, Meta, Store, TreeHash, Wanted};
 use serde_json::{Value, json};
 
 use crate::cli::args::tree_and_path;
@@ -315,7 +315,7 @@ pub fn info(context: &Context, as_json: bool) -> Result<ExitCode, Failure> {
     let config = context.config()?.gc;
     let store = context.store(Access::Read)?;
     let info = store.info()?;
-    let policy = Retention::default().policy(&store, &config, None)?;
+    let policy = Retention::default().policy(&store, &config, &Cancel::new())?;
     let garbage = store.gc(&policy, true)?;
     let ratio = match info.stored_bytes {
         0 => 1.0,

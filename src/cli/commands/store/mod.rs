@@ -357,7 +357,7 @@ fn repack(context: &Context, json: bool) -> Result<ExitCode, Failure> {
     context.enter()?;
     let store = context.store(Access::Change)?;
     let stop = context.stop()?;
-    let (done, text) = repacked(&store, &stop.stopped)?;
+    let (done, text) = repacked(&store, &stop.cancel)?;
     if json {
         output::json_pretty(&serde_json::json!({
             "packs": done.packs,
@@ -368,7 +368,7 @@ fn repack(context: &Context, json: bool) -> Result<ExitCode, Failure> {
     } else {
         output::line(text)?;
     }
-    Ok(status(&done, &stop.stopped))
+    Ok(status(&done, &stop.cancel))
 }
 
 fn describe(fault: &Fault) -> String {

@@ -4,7 +4,7 @@ mod value;
 
 use std::process::ExitCode;
 
-use mstore_store::{HistoryFilter, Outcome};
+use mstore_store::{Cancel, HistoryFilter, Outcome};
 
 use crate::cli::args::RetentionArgs;
 use crate::cli::context::Context;
@@ -146,7 +146,7 @@ fn alive(
     } else {
         context.tree(&store, what)?.tree.0
     };
-    let policy = args.retention().policy(&store, &config, None)?;
+    let policy = args.retention().policy(&store, &config, &Cancel::new())?;
     let why = store.why_alive(&policy, &hash)?;
     if json {
         let keepers: Vec<_> = why

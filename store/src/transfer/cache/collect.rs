@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::{Fact, TransferError};
 use super::listing::{Listing, MAX_LISTING};
@@ -19,7 +18,7 @@ use super::{CACHE_FILE, check_cache_text};
 use crate::disk::RealDisk;
 use crate::lock::StoreLock;
 use crate::pack::EXTENSION;
-use crate::{Hash, Realisation, RealisationKind, StoreError, TreeHash};
+use crate::{Cancel, Hash, Realisation, RealisationKind, StoreError, TreeHash};
 
 /// The trees that an interrupted collection was about to remove, a line each.
 pub(super) const LEAVING: &str = ".leaving";
@@ -34,8 +33,8 @@ pub struct CachePolicy<'a> {
     pub keep_since: Option<i64>,
     /// The trees that a step was built from, if its record tells.
     pub inputs: &'a dyn Fn(&Fact) -> Option<Vec<TreeHash>>,
-    /// Ends it early when set.
-    pub stop: &'a AtomicBool,
+    /// Ends the collection with [`TransferError::Cancelled`]; the next one goes on.
+    pub cancel: &'a Cancel,
 }
 
 /// A file of a cache that goes.
@@ -92,7 +91,7 @@ pub fn collect(
     };
     let plan = plan(folder, policy)?;
     if !dry_run {
-        carry_out(folder, &plan, policy.stop)?;
+        carry_out(folder, &plan, policy.cancel)?;
     }
     Ok(plan)
 }
@@ -102,7 +101,7 @@ fn plan(folder: &Path, policy: &CachePolicy<'_>) -> Result<CacheCollected, Trans
     let mut plan = CacheCollected::default();
     let mut facts = BTreeMap::new();
     for (name, bytes) in list(folder, "realisations")? {
-        if policy.stop.load(Ordering::Relaxed) {
+        if policy.cancel.is_cancelled() {
             return Err(TransferError::Cancelled);
         }
         let file = format!("realisations/{name}");
@@ -261,7 +260,7 @@ fn newest<'a>(facts: impl Iterator<Item = &'a Fact>, policy: &CachePolicy<'_>) -
 }
 
 /// Removes what the plan says, in its order.
-fn carry_out(folder: &Path, plan: &CacheCollected, stop: &AtomicBool) -> Result<(), TransferError> {
+fn carry_out(folder: &Path, plan: &CacheCollected, cancel: &Cancel) -> Result<(), TransferError> {
     let note = folder.join(LEAVING);
     if !plan.leaving.is_empty() {
         let text: String = plan.leaving.iter().map(|t| format!("{t}\n")).collect();
@@ -277,7 +276,7 @@ fn carry_out(folder: &Path, plan: &CacheCollected, stop: &AtomicBool) -> Result<
     }
     let mut at = "";
     for gone in &plan.gone {
-        if stop.load(Ordering::Relaxed) {
+        if cancel.is_cancelled() {
             return Err(TransferError::Cancelled);
         }
         let (below, _) = gone.file.split_once('/').unwrap_or_default();

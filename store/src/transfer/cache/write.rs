@@ -266,7 +266,7 @@ impl<'a> Folder<'a> {
         let bytes = parts.written.clone();
         let add = || -> Result<(), TransferError> {
             for (content, number, place) in wanted {
-                if options.cancel.load(Ordering::Relaxed) {
+                if options.cancel.is_cancelled() {
                     return Err(TransferError::Cancelled);
                 }
                 let pack = &marks.packs.packs[number];
