@@ -1,5 +1,8 @@
 //! What has to be built: one walk over the graph, from what it starts from to what was asked for.
 //!
+//! The nodes of the graph may also be listed one by one, in any order and between builds: a node is
+//! decided as soon as all its inputs are known.
+//!
 //! A node's life in a walk:
 //!
 //! ```text
@@ -135,6 +138,8 @@ impl Todo {
 pub struct Staleness<'g> {
     graph: &'g Graph,
     states: NodeMap<State>,
+    listed: NodeMap<bool>,
+    /// Of each node those that are listed and should run after it.
     dependents: NodeMap<Vec<NodeId>>,
 }
 
@@ -151,22 +156,47 @@ impl<'g> Staleness<'g> {
         facts: &dyn Facts,
         visitor: &mut dyn Visitor,
     ) -> Result<Self, WalkError> {
-        let mut dependents = NodeMap::like(graph.nodes(), Vec::new());
-        for (to, node) in graph.nodes().iter() {
-            for from in node.run_after() {
-                dependents[from].push(to);
-            }
-        }
-        let mut this = Staleness {
-            graph,
-            states: NodeMap::like(graph.nodes(), State::Unknown),
-            dependents,
-        };
+        let mut this = Staleness::new(graph);
         for node in graph.nodes().ids() {
-            this.decide(node, facts)?;
-            visitor.node(graph, node, &this.states[node], facts)?;
+            this.list(node, facts, visitor)?;
         }
         Ok(this)
+    }
+
+    /// The states before any node is listed.
+    pub fn new(graph: &'g Graph) -> Self {
+        Staleness {
+            graph,
+            states: NodeMap::like(graph.nodes(), State::Unknown),
+            listed: NodeMap::like(graph.nodes(), false),
+            dependents: NodeMap::like(graph.nodes(), Vec::new()),
+        }
+    }
+
+    /// Takes in a node, listed before or after those it depends on. Nodes that it kept waiting are
+    /// decided now; returns them and the node itself, each after those it depends on. A second time
+    /// nothing happens.
+    ///
+    /// The visitor is told of a node when it is listed, and again when what is listed later decides it.
+    pub fn list(
+        &mut self,
+        node: NodeId,
+        facts: &dyn Facts,
+        visitor: &mut dyn Visitor,
+    ) -> Result<Vec<NodeId>, WalkError> {
+        if std::mem::replace(&mut self.listed[node], true) {
+            return Ok(Vec::new());
+        }
+        for from in self.graph.nodes()[node].run_after() {
+            self.dependents[from].push(node);
+        }
+        self.decide(node, facts)?;
+        visitor.node(self.graph, node, &self.states[node], facts)?;
+        let mut decided = vec![node];
+        if self.states[node].tree().is_some() {
+            decided.extend(self.decide_dependents(node, facts, visitor)?);
+        }
+        Ok(decided)
     }
 
     /// The graph it is about.
@@ -203,9 +233,18 @@ impl<'g> Staleness<'g> {
                 present: true,
             };
         }
+        self.decide_dependents(node, facts, visitor)
+    }
+
+    fn decide_dependents(
+        &mut self,
+        node: NodeId,
+        facts: &dyn Facts,
+        visitor: &mut dyn Visitor,
+    ) -> Result<Vec<NodeId>, WalkError> {
         let mut decided = Vec::new();
         let mut waiting: BTreeSet<NodeId> = self.dependents[node].iter().copied().collect();
-        // A node comes after all it depends on, so the smallest index can always be decided.
+        // The graph has a node after all it depends on, so the smallest id can always be decided.
         while let Some(next) = waiting.pop_first() {
             let before = self.states[next].clone();
             self.decide(next, facts)?;
