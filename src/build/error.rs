@@ -79,9 +79,6 @@ pub enum Infrastructure {
     /// What the store knows could not be asked or noted.
     #[error(transparent)]
     Facts(#[from] FactsError),
-    /// What is planned next could not be found out.
-    #[error(transparent)]
-    Walk(#[from] crate::plan::WalkError),
 }
 
 fn shown_room(room: &Option<Box<Room>>) -> String {

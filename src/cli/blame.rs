@@ -16,6 +16,7 @@ use crate::plan::git::GitError;
 use crate::plan::{How, LockError, PlanError, WalkError};
 use crate::project::find::{HashKind, Wants};
 use crate::project::{FindError, ProjectError};
+use crate::schedule::ScheduleError;
 use crate::share::RemoteError;
 use crate::share::parcel::ParcelError;
 use crate::share::trust::KeyError;
@@ -217,6 +218,15 @@ pub fn step(name: &StepName, error: &Infrastructure) -> Failure {
     match error.is_disk_full() {
         true => failure.hint(IN_STORE),
         false => failure,
+    }
+}
+
+/// What ended a run over steps, and the step that met it, if one did.
+pub fn run(step: Option<&StepName>, error: &ScheduleError) -> Failure {
+    match (step, error) {
+        (Some(name), ScheduleError::Build(error)) => self::step(name, error),
+        (Some(name), error) => Failure::machine(format!("{name}: {error}")),
+        (None, error) => Failure::machine(error),
     }
 }
 

@@ -10,7 +10,7 @@ use mstore_store::transfer::Progress;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output::{self, Style};
-use crate::schedule::{Event, NodeEnd, Observer};
+use crate::schedule::{JobEnd, JobId, Observer, RunEvent};
 
 /// What the display knows about a node that is being built.
 struct Running {
@@ -26,7 +26,7 @@ pub struct Display {
     bars: MultiProgress,
     summary: ProgressBar,
     live: bool,
-    running: BTreeMap<usize, Running>,
+    running: BTreeMap<JobId, Running>,
     total: usize,
     built: usize,
     reused: usize,
@@ -106,15 +106,15 @@ fn template(text: &str) -> ProgressStyle {
 }
 
 impl Observer for Display {
-    fn event(&mut self, event: Event<'_>) {
+    fn event(&mut self, event: RunEvent<'_>) {
         match event {
-            Event::Planned { nodes, expected } => {
-                self.total = nodes;
+            RunEvent::Planned { jobs, expected } => {
+                self.total = jobs;
                 self.expected = expected;
                 self.summary.enable_steady_tick(Duration::from_millis(100));
             }
-            Event::Started {
-                node,
+            RunEvent::Started {
+                job,
                 name,
                 expected,
             } => {
@@ -128,7 +128,7 @@ impl Observer for Display {
                     tell!("building {name}");
                 }
                 self.running.insert(
-                    node,
+                    job,
                     Running {
                         bar,
                         name: name.to_owned(),
@@ -137,8 +137,8 @@ impl Observer for Display {
                     },
                 );
             }
-            Event::Output { node, line } => {
-                if let Some(running) = self.running.get(&node) {
+            RunEvent::Output { job, line } => {
+                if let Some(running) = self.running.get(&job) {
                     let text: String = line.chars().filter(|c| !c.is_control()).take(60).collect();
                     let share = running.expected.filter(|&e| e > 0.5).map(|e| {
                         let done = running.started.elapsed().as_secs_f64() / e * 100.0;
@@ -149,14 +149,14 @@ impl Observer for Display {
                         .set_prefix(format!("{}{text}", share.unwrap_or_default()));
                 }
             }
-            Event::Ended { node, end } => {
-                let name = self.running.remove(&node).map(|running| {
+            RunEvent::Ended { job, end } => {
+                let name = self.running.remove(&job).map(|running| {
                     running.bar.finish_and_clear();
                     running.name
                 });
                 let name = name.unwrap_or_default();
                 match end {
-                    NodeEnd::Built { seconds, changed } => {
+                    JobEnd::Built { seconds, changed } => {
                         self.built += 1;
                         self.say(&format!(
                             "{} {name} in {}, {changed} entries changed",
@@ -164,15 +164,21 @@ impl Observer for Display {
                             output::duration(seconds)
                         ));
                     }
-                    NodeEnd::Reused => self.reused += 1,
-                    NodeEnd::Failed { .. } => {
+                    JobEnd::Reused => self.reused += 1,
+                    JobEnd::Failed { .. } => {
                         self.failed += 1;
                         self.say(&format!("{} {name}", self.style.error("failed")));
                     }
                 }
             }
-            // Told about in one line at the end: there may be hundreds.
-            Event::Skipped { .. } => self.failed += 1,
+            RunEvent::Lost { job, name, reason } => {
+                if let Some(running) = self.running.remove(&job) {
+                    running.bar.finish_and_clear();
+                }
+                self.say(&format!("{name} was lost and will run again: {reason}"));
+            }
+            // Told about at the end, in one line: there may be hundreds.
+            RunEvent::Skipped { .. } | RunEvent::Refused { .. } => self.failed += 1,
         }
         self.refresh();
     }

@@ -57,7 +57,7 @@ pub enum Event<'a> {
     /// Steps are going to be built.
     BuildStarted(&'a Todo),
     /// Something happened in the run over the steps.
-    Step(schedule::Event<'a>),
+    Step(schedule::RunEvent<'a>),
     /// The run over the steps has ended, well or not.
     BuildEnded,
     /// A step was built a second time.
@@ -111,7 +111,7 @@ impl Events for () {
 pub(super) struct Steps<'a>(pub &'a dyn Events);
 
 impl schedule::Observer for Steps<'_> {
-    fn event(&mut self, event: schedule::Event<'_>) {
+    fn event(&mut self, event: schedule::RunEvent<'_>) {
         self.0.event(Event::Step(event));
     }
 }

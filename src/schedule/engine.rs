@@ -1,136 +1,42 @@
-//! What to start next: a pure state machine.
+//! What to start next: a pure state machine over a graph that grows while it is worked off.
 //!
-//! Events go in, commands come out; there is no thread, clock, file or socket in here, so
-//! every policy can be tested by simulation. The driver (`schedule::run`) turns what
-//! happens on the machine into events and commands into work.
+//! Events go in, commands come out; there is no thread, clock, file or socket in here, so every policy
+//! can be tested by simulation. The driver (`schedule::driver`) turns what happens into events and
+//! commands into work. The states and their transitions are drawn in doc/scheduler.md;
+//! [`JobState::may_become`] is the list of them, and `Engine::set` the one function that makes them.
 //!
-//! A node's life:
-//!
-//! ```text
-//! ToBuild --all dependencies usable--> Queued --slot free--> Running --ok--> Usable
-//!    |                                   |                     |-- failed --> Failed
-//!    '------- a dependency failed -------'-------------------> Skipped
-//! ```
+//! Jobs and edges may come in any order: an edge may name a job that is not listed yet. An event costs
+//! O(log n) amortised, with n jobs in order of their needs, either way round; `graph` and `remaining`
+//! tell what other orders cost.
+
+mod graph;
+mod model;
+mod remaining;
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-/// Index of a node in the graph that the engine was made with.
-pub type NodeId = usize;
+pub use graph::JobGraph;
+pub use model::{Command, EngineEvent, Flaw, JobId, JobState, NewJob};
+use remaining::Remaining;
 
-/// Where a node is on its way. See the drawing at the top of this module.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Some dependency is not usable yet.
-    ToBuild,
-    /// Every dependency is usable; waits for a free job slot.
-    Queued,
-    /// Handed to an executor, which has not reported back.
-    Running,
-    /// Its tree is there, built or found in the store.
-    Usable,
-    /// Its build ended badly.
-    Failed,
-    /// Cannot be built: something it depends on failed.
-    Skipped,
-}
+use crate::dense::DenseMap;
 
-/// Something that happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Run once, before anything else.
-    Begin,
-    /// A running node's tree is in the store.
-    Succeeded(NodeId),
-    /// A running node's build failed.
-    Failed(NodeId),
-    /// Start nothing any more; what runs may end.
-    Stop,
-}
-
-/// Something the driver must do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Start this node; answer with `Succeeded` or `Failed`.
-    Start(NodeId),
-    /// Tell the user that this node cannot be built because `cause` failed.
-    Skip {
-        /// The node that will not be built.
-        node: NodeId,
-        /// The failed node it depends on, directly or not.
-        cause: NodeId,
-    },
-}
-
-/// The graph as the engine sees it: edges and durations, nothing else.
-#[derive(Clone, Debug, Default)]
-pub struct Graph {
-    dependencies: Vec<Vec<NodeId>>,
-    seconds: Vec<Option<f64>>,
-}
-
-impl Graph {
-    /// Adds a node that depends on nodes added before it, with the duration of its last
-    /// build in seconds where one is known.
-    ///
-    /// # Panics
-    /// If a dependency has not been added yet: nodes come in topological order, which also
-    /// rules out circles.
-    pub fn add(&mut self, dependencies: Vec<NodeId>, seconds: Option<f64>) -> NodeId {
-        let id = self.dependencies.len();
-        assert!(
-            dependencies.iter().all(|&d| d < id),
-            "node {id} depends on a later node"
-        );
-        self.dependencies.push(dependencies);
-        self.seconds.push(seconds);
-        id
-    }
-
-    /// Number of nodes.
-    pub fn len(&self) -> usize {
-        self.dependencies.len()
-    }
-
-    /// Whether there is no node at all.
-    pub fn is_empty(&self) -> bool {
-        self.dependencies.is_empty()
-    }
-
-    /// Seconds from the start of each node to the end of the longest chain of nodes above
-    /// it. Unknown durations count as the median of the known ones (1 if none is known),
-    /// so that without any record the number of dependents in a row decides.
-    pub fn remaining_paths(&self) -> Vec<f64> {
-        let mut known: Vec<f64> = self.seconds.iter().flatten().copied().collect();
-        known.sort_by(f64::total_cmp);
-        let median = known.get(known.len() / 2).copied().unwrap_or(1.0);
-        let mut longest = vec![0.0_f64; self.len()];
-        for id in (0..self.len()).rev() {
-            longest[id] += self.seconds[id].unwrap_or(median);
-            let through = longest[id];
-            for &d in &self.dependencies[id] {
-                longest[d] = longest[d].max(through);
-            }
-        }
-        longest
-    }
-}
-
-/// A queued node; the one with the longest remaining path starts first.
+/// A queued job; the one with the longest remaining path starts first.
 #[derive(PartialEq)]
 struct Ready {
     remaining: f64,
-    node: NodeId,
+    job: JobId,
 }
 
 impl Eq for Ready {}
 
 impl Ord for Ready {
     fn cmp(&self, other: &Self) -> Ordering {
-        // Among equals the lower id first: the same events must give the same commands.
+        // Among equals the older one first: the same events must give the same commands.
         self.remaining
             .total_cmp(&other.remaining)
-            .then(other.node.cmp(&self.node))
+            .then(other.job.cmp(&self.job))
     }
 }
 
@@ -142,127 +48,427 @@ impl PartialOrd for Ready {
 
 /// The state machine.
 pub struct Engine {
-    graph: Graph,
-    dependents: Vec<Vec<NodeId>>,
-    remaining: Vec<f64>,
-    states: Vec<State>,
-    waiting_for: Vec<usize>,
+    graph: JobGraph,
+    remaining: Remaining,
+    states: DenseMap<JobId, JobState>,
+    /// The number of jobs in each state.
+    counts: [usize; JobState::ALL.len()],
+    /// The jobs in the state of that name.
+    open: BTreeSet<JobId>,
+    /// How many of a job's needs are not usable.
+    waiting_for: DenseMap<JobId, usize>,
+    /// Of a skipped job: the failed or broken job that it needs.
+    causes: DenseMap<JobId, Option<JobId>>,
+    /// Queued jobs. An entry counts only if the job is queued and its path is still as long.
     ready: BinaryHeap<Ready>,
     slots: usize,
-    running: usize,
     keep_going: bool,
     stopped: bool,
+    walk_ended: bool,
+    /// The walk has ended and no job is open: what is not listed now never will be.
+    complete: bool,
 }
 
 impl Engine {
-    /// An engine over `graph` that runs at most `slots` nodes at a time. Unless
-    /// `keep_going`, the first failure acts as a stop.
-    pub fn new(graph: Graph, slots: usize, keep_going: bool) -> Self {
-        let mut dependents = vec![Vec::new(); graph.len()];
-        let mut waiting_for = vec![0; graph.len()];
-        for (id, dependencies) in graph.dependencies.iter().enumerate() {
-            waiting_for[id] = dependencies.len();
-            for &d in dependencies {
-                dependents[d].push(id);
-            }
-        }
+    /// An engine without jobs that runs at most `slots` of them at a time. Unless `keep_going`, the
+    /// first failure or flaw acts as a stop.
+    pub fn new(slots: usize, keep_going: bool) -> Self {
         Engine {
-            remaining: graph.remaining_paths(),
-            states: vec![State::ToBuild; graph.len()],
-            dependents,
-            waiting_for,
+            graph: JobGraph::default(),
+            remaining: Remaining::default(),
+            states: DenseMap::new(),
+            counts: [0; JobState::ALL.len()],
+            open: BTreeSet::new(),
+            waiting_for: DenseMap::new(),
+            causes: DenseMap::new(),
             ready: BinaryHeap::new(),
             slots: slots.max(1),
-            running: 0,
             keep_going,
             stopped: false,
-            graph,
+            walk_ended: false,
+            complete: false,
         }
     }
 
-    /// The state of a node.
-    pub fn state(&self, node: NodeId) -> State {
-        self.states[node]
+    /// A name for a job that is to be listed, or that another job needs.
+    pub fn name(&mut self) -> JobId {
+        self.graph.push();
+        self.remaining.push();
+        self.waiting_for.push(0);
+        self.causes.push(None);
+        self.counts[JobState::Named as usize] += 1;
+        self.states.push(JobState::Named)
+    }
+
+    /// All jobs that have a name.
+    pub fn jobs(&self) -> impl Iterator<Item = JobId> + use<> {
+        self.states.ids()
+    }
+
+    /// The state of a job.
+    pub fn state(&self, job: JobId) -> JobState {
+        self.states[job]
+    }
+
+    /// The number of jobs in a state.
+    pub fn count(&self, state: JobState) -> usize {
+        self.counts[state as usize]
+    }
+
+    /// The number of jobs that are listed.
+    pub fn listed(&self) -> usize {
+        self.states.len() - self.count(JobState::Named)
+    }
+
+    /// The jobs and their edges.
+    pub fn graph(&self) -> &JobGraph {
+        &self.graph
+    }
+
+    /// Seconds from the start of a job to the end of the longest chain of jobs above it, as far as it
+    /// is reckoned by now.
+    pub fn remaining(&self, job: JobId) -> f64 {
+        self.remaining.of(job)
+    }
+
+    /// The longest such chain so far: no number of slots can be faster.
+    pub fn longest(&self) -> f64 {
+        self.remaining.longest()
+    }
+
+    /// The number of edges that were followed so far, for circles and for paths: the measure of what
+    /// growing costs.
+    pub fn steps(&self) -> u64 {
+        self.graph.steps() + self.remaining.steps()
     }
 
     /// Whether nothing runs and nothing can be started any more.
     pub fn is_over(&self) -> bool {
-        self.running == 0 && (self.stopped || self.ready.is_empty())
+        self.count(JobState::Running) == 0
+            && (self.stopped || self.walk_ended && self.count(JobState::Queued) == 0)
     }
 
-    /// Takes in one event and says what to do next.
-    pub fn handle(&mut self, event: Event) -> Vec<Command> {
+    /// Whether nothing starts any more: after a stop, or a failure without `keep_going`.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// The jobs that are listed and have not come to an end. Once a run is over that was not stopped,
+    /// there are none; else the engine itself is at fault.
+    pub fn unfinished(&self) -> usize {
+        let open = |s: &&JobState| **s != JobState::Named && !s.is_final();
+        JobState::ALL
+            .iter()
+            .filter(open)
+            .map(|s| self.count(*s))
+            .sum()
+    }
+
+    /// Takes in one event and says what to do next. The end of a job that does not run changes
+    /// nothing: a host that was given up may still answer.
+    pub fn handle(&mut self, event: EngineEvent) -> Vec<Command> {
         let mut commands = Vec::new();
-        match event {
-            Event::Begin => {
-                for node in 0..self.graph.len() {
-                    if self.waiting_for[node] == 0 {
-                        self.queue(node);
-                    }
+        let before = self.walk_ended;
+        let came = match event {
+            EngineEvent::Listed(jobs) => self.list(jobs, &mut commands),
+            EngineEvent::Gained { job, needs } => self.gain(job, needs, &mut commands),
+            EngineEvent::Closed(job) => {
+                if self.states[job] == JobState::Open {
+                    self.set(job, JobState::ToBuild);
+                    self.queue_if_ready(job);
                 }
+                0
             }
-            Event::Succeeded(node) => {
-                self.leave_running(node, State::Usable);
-                for i in 0..self.dependents[node].len() {
-                    let dependent = self.dependents[node][i];
-                    self.waiting_for[dependent] -= 1;
-                    if self.waiting_for[dependent] == 0 && self.states[dependent] == State::ToBuild
-                    {
-                        self.queue(dependent);
-                    }
-                }
+            EngineEvent::WalkEnded => {
+                self.walk_ended = true;
+                0
             }
-            Event::Failed(node) => {
-                self.leave_running(node, State::Failed);
+            EngineEvent::Stop => {
+                self.stopped = true;
+                0
+            }
+            EngineEvent::Succeeded(job)
+            | EngineEvent::Failed(job)
+            | EngineEvent::Refined { job, .. }
+            | EngineEvent::Lost(job)
+                if self.states[job] != JobState::Running =>
+            {
+                0
+            }
+            EngineEvent::Succeeded(job) => {
+                self.succeed(job);
+                0
+            }
+            EngineEvent::Failed(job) => {
+                self.set(job, JobState::Failed);
                 self.stopped |= !self.keep_going;
-                self.skip_dependents(node, &mut commands);
+                self.skip_dependents(job, job, &mut commands);
+                0
             }
-            Event::Stop => self.stopped = true,
-        }
+            EngineEvent::Refined { job, needs } => self.refine(job, needs, &mut commands),
+            EngineEvent::Lost(job) => {
+                self.set(job, JobState::Queued);
+                0
+            }
+        };
+        let (walked, knew) = (self.walk_ended, self.complete);
+        self.settle(&mut commands);
+        // What is listed now is, as a rule, all there will be.
+        let sweep = (walked, self.complete) != (before, knew) && self.remaining.is_behind();
+        self.order(came, sweep);
         self.fill_slots(&mut commands);
         commands
     }
 
-    fn queue(&mut self, node: NodeId) {
-        self.states[node] = State::Queued;
-        self.ready.push(Ready {
-            remaining: self.remaining[node],
-            node,
+    /// Changes the state of a job: the only function that does.
+    fn set(&mut self, job: JobId, next: JobState) {
+        let before = std::mem::replace(&mut self.states[job], next);
+        debug_assert!(before.may_become(next), "{job:?}: {before:?} to {next:?}");
+        self.counts[before as usize] -= 1;
+        self.counts[next as usize] += 1;
+        match next {
+            JobState::Open => self.open.insert(job),
+            _ => self.open.remove(&job),
+        };
+        if next == JobState::Queued {
+            self.ready.push(Ready {
+                remaining: self.remaining.of(job),
+                job,
+            });
+        }
+    }
+
+    /// Gives the number of jobs and edges that came.
+    fn list(&mut self, mut jobs: Vec<NewJob>, commands: &mut Vec<Command>) -> usize {
+        let mut came = 0;
+        jobs.retain(|new| {
+            let fresh = self.states[new.job] == JobState::Named;
+            if fresh {
+                self.set(
+                    new.job,
+                    match new.open {
+                        true => JobState::Open,
+                        false => JobState::ToBuild,
+                    },
+                );
+                self.remaining.learn(new.seconds);
+            }
+            fresh
         });
+        // Only now, so that guesses know all durations and edges all jobs of the list.
+        for new in &jobs {
+            self.remaining.list(new.job, new.seconds);
+        }
+        let mut closed = Vec::with_capacity(jobs.len());
+        for new in jobs {
+            came += 1 + new.needs.len();
+            self.add_needs(new.job, new.needs, commands);
+            closed.push(new.job);
+        }
+        for job in closed {
+            self.queue_if_ready(job);
+        }
+        came
     }
 
-    fn leave_running(&mut self, node: NodeId, state: State) {
-        debug_assert_eq!(self.states[node], State::Running);
-        self.states[node] = state;
-        self.running -= 1;
+    fn gain(&mut self, job: JobId, needs: Vec<JobId>, commands: &mut Vec<Command>) -> usize {
+        let came = needs.len();
+        // Edges of an open job that was skipped may still close circles.
+        if matches!(self.states[job], JobState::Open | JobState::Skipped) {
+            self.add_needs(job, needs, commands);
+        }
+        came
     }
 
-    fn skip_dependents(&mut self, cause: NodeId, commands: &mut Vec<Command>) {
-        let mut todo = vec![cause];
-        while let Some(node) = todo.pop() {
-            for &dependent in &self.dependents[node] {
-                // Only `ToBuild` is possible here besides an earlier skip: a dependent of
-                // something unusable was never queued.
-                if self.states[dependent] == State::ToBuild {
-                    self.states[dependent] = State::Skipped;
-                    commands.push(Command::Skip {
-                        node: dependent,
-                        cause,
-                    });
-                    todo.push(dependent);
+    fn refine(&mut self, job: JobId, mut needs: Vec<JobId>, commands: &mut Vec<Command>) -> usize {
+        let mut had = self.graph.needs(job).to_vec();
+        had.sort_unstable();
+        needs.retain(|need| had.binary_search(need).is_err());
+        let came = had.len() + needs.len();
+        if needs.is_empty() {
+            self.refuse(job, Flaw::NothingNew, commands);
+        } else {
+            self.set(job, JobState::ToBuild);
+            self.add_needs(job, needs, commands);
+            self.queue_if_ready(job);
+        }
+        came
+    }
+
+    /// Adds edges to a job that has not started.
+    fn add_needs(&mut self, job: JobId, mut needs: Vec<JobId>, commands: &mut Vec<Command>) {
+        needs.sort_unstable();
+        needs.dedup();
+        let (mut cause, mut missing) = (None, Vec::new());
+        for need in needs {
+            match self.states[need] {
+                JobState::Usable => {
+                    self.graph.add_settled(job, need);
+                    continue;
                 }
+                JobState::Failed | JobState::Broken => {
+                    self.graph.add_settled(job, need);
+                    cause = cause.or(Some(need));
+                    continue;
+                }
+                JobState::Skipped => cause = cause.or(self.causes[need]),
+                JobState::Named if self.complete => missing.push(need),
+                _ => {}
+            }
+            let states = &self.states;
+            let dead = |job| states[job].is_out_of_circles();
+            if let Err(circle) = self.graph.add(job, need, dead) {
+                return self.refuse(job, Flaw::Circle(circle), commands);
+            }
+            self.waiting_for[job] += 1;
+            if self.remaining.edge(job, need) {
+                self.requeue(need);
+            }
+        }
+        if !missing.is_empty() {
+            self.refuse(job, Flaw::NeverListed(missing), commands);
+        } else if let Some(cause) = cause {
+            self.skip(job, cause, commands);
+        }
+    }
+
+    fn succeed(&mut self, job: JobId) {
+        self.set(job, JobState::Usable);
+        for at in 0..self.graph.needed_by(job).len() {
+            let above = self.graph.needed_by(job)[at];
+            self.waiting_for[above] -= 1;
+            self.queue_if_ready(above);
+        }
+    }
+
+    fn queue_if_ready(&mut self, job: JobId) {
+        if self.states[job] == JobState::ToBuild && self.waiting_for[job] == 0 {
+            self.set(job, JobState::Queued);
+        }
+    }
+
+    /// Takes in that a queued job became more urgent.
+    fn requeue(&mut self, job: JobId) {
+        if self.states[job] == JobState::Queued {
+            self.ready.push(Ready {
+                remaining: self.remaining.of(job),
+                job,
+            });
+        }
+    }
+
+    fn refuse(&mut self, job: JobId, flaw: Flaw, commands: &mut Vec<Command>) {
+        self.stopped |= !self.keep_going;
+        let broken = match &flaw {
+            Flaw::Circle(jobs) => jobs.clone(),
+            _ => vec![job],
+        };
+        commands.push(Command::Refuse { job, flaw });
+        // First all, then what needs them: members of a circle need each other.
+        for &job in &broken {
+            if !self.states[job].is_final() {
+                self.set(job, JobState::Broken);
+            }
+        }
+        for &job in &broken {
+            let cause = self.causes[job].unwrap_or(job);
+            self.skip_dependents(job, cause, commands);
+        }
+    }
+
+    fn skip(&mut self, job: JobId, cause: JobId, commands: &mut Vec<Command>) {
+        if matches!(self.states[job], JobState::Open | JobState::ToBuild) {
+            self.set(job, JobState::Skipped);
+            self.causes[job] = Some(cause);
+            commands.push(Command::Skip { job, cause });
+            self.skip_dependents(job, cause, commands);
+        }
+    }
+
+    fn skip_dependents(&mut self, job: JobId, cause: JobId, commands: &mut Vec<Command>) {
+        let mut todo = vec![job];
+        while let Some(job) = todo.pop() {
+            for at in 0..self.graph.needed_by(job).len() {
+                let above = self.graph.needed_by(job)[at];
+                // Others are skipped or broken already: what needs something unusable was never
+                // queued.
+                if matches!(self.states[above], JobState::Open | JobState::ToBuild) {
+                    self.set(above, JobState::Skipped);
+                    self.causes[above] = Some(cause);
+                    commands.push(Command::Skip { job: above, cause });
+                    todo.push(above);
+                }
+            }
+        }
+    }
+
+    /// Finds what can never come any more, once the walk has ended.
+    fn settle(&mut self, commands: &mut Vec<Command>) {
+        if !self.walk_ended || self.stopped {
+            return;
+        }
+        if self.count(JobState::Running) == 0 && self.count(JobState::Queued) == 0 {
+            // Nothing is left that could close them.
+            for job in self.open.clone() {
+                self.refuse(job, Flaw::NeverClosed, commands);
+            }
+        }
+        if self.open.is_empty() && !self.complete {
+            self.complete = true;
+            self.refuse_namers(commands);
+        }
+    }
+
+    /// Refuses the jobs that need one that nobody listed.
+    fn refuse_namers(&mut self, commands: &mut Vec<Command>) {
+        let mut namers: BTreeMap<JobId, Vec<JobId>> = BTreeMap::new();
+        for job in self.jobs() {
+            if self.states[job] == JobState::Named {
+                for &namer in self.graph.needed_by(job) {
+                    namers.entry(namer).or_default().push(job);
+                }
+            }
+        }
+        for (namer, mut missing) in namers {
+            missing.dedup();
+            // One flaw a job.
+            if self.states[namer] != JobState::Broken {
+                self.refuse(namer, Flaw::NeverListed(missing), commands);
+            }
+        }
+    }
+
+    /// Brings the paths up to date, after an event that brought `came` jobs and edges.
+    fn order(&mut self, came: usize, sweep: bool) {
+        let states = &self.states;
+        let finished = |job| states[job].is_final();
+        if sweep || came > 0 && self.remaining.is_sweep_due(&self.graph) {
+            self.remaining.sweep(&self.graph, finished);
+            self.ready.clear();
+            for job in self.jobs() {
+                self.requeue(job);
+            }
+        } else {
+            let mut raised = Vec::new();
+            self.remaining
+                .work(&self.graph, came, finished, |job| raised.push(job));
+            for job in raised {
+                self.requeue(job);
             }
         }
     }
 
     fn fill_slots(&mut self, commands: &mut Vec<Command>) {
-        while !self.stopped && self.running < self.slots {
-            let Some(Ready { node, .. }) = self.ready.pop() else {
+        while !self.stopped && self.count(JobState::Running) < self.slots {
+            let Some(Ready { remaining, job }) = self.ready.pop() else {
+                debug_assert_eq!(self.count(JobState::Queued), 0, "one was forgotten");
                 break;
             };
-            self.states[node] = State::Running;
-            self.running += 1;
-            commands.push(Command::Start(node));
+            // Others were put in again with a longer path.
+            if self.states[job] == JobState::Queued && remaining == self.remaining.of(job) {
+                self.set(job, JobState::Running);
+                commands.push(Command::Start(job));
+            }
         }
     }
 }

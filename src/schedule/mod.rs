@@ -1,7 +1,26 @@
-//! Graph and machines: what to start next, and the executors that do it.
+//! Brings jobs up to date: what to start next, who does it, and what came of it.
+//!
+//! - [`engine`]: the pure state machine that decides what starts, over a graph that may still grow;
+//! - [`driver`]: the loop around it, on one thread, which alone owns all state; [`growth`]: how jobs
+//!   get into it, from whatever lists them;
+//! - [`executor`]: the [`Executor`] trait, through which workers take a job and give back a tree;
+//!   [`local`]: this machine as one;
+//! - [`steps`]: the steps of a plan as jobs; [`realise`]: what a front end calls;
+//! - [`progress`]: what a front end may show meanwhile.
+//!
+//! doc/scheduler.md draws the states and says what holds.
 
+pub mod driver;
 pub mod engine;
+pub mod error;
+pub mod executor;
+pub mod growth;
+pub mod local;
+pub mod progress;
 pub mod realise;
-pub mod run;
+pub mod steps;
 
-pub use run::{Event, NodeEnd, Observer};
+pub use engine::{Flaw, JobId};
+pub use error::ScheduleError;
+pub use executor::Executor;
+pub use progress::{JobEnd, Observer, RunEvent};

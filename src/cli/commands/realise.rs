@@ -127,7 +127,16 @@ fn show(project: &Project, report: &Report, args: &Args) -> Result<bool, Failure
         return Err(Failure::interrupted().hint("what is finished is kept; run it again to go on"));
     }
     if let Some((step, error)) = &outcome.infrastructure {
-        return Err(blame::step(step, error));
+        return Err(blame::run(step.as_ref(), error));
+    }
+    let refused = outcome.refused.iter();
+    let mut refused =
+        refused.map(|(step, flaw)| Failure::usage(format!("{step} cannot be built: {flaw}")));
+    if let Some(first) = refused.next() {
+        for more in refused {
+            more.report();
+        }
+        return Err(first);
     }
     if report.targets.iter().any(|t| t.tree.is_none()) || !outcome.failed.is_empty() {
         return Ok(false);

@@ -1,141 +1,478 @@
-//! Simulations of the engine over random graphs and fault schedules.
+//! Simulations of the engine: random graphs, arrivals, ends, stops and faults.
+//!
+//! `MSTORE_SEEDS=N cargo test engine` plays N seeds in place of some thousands.
+
+mod play;
+mod scale;
 
 use super::*;
-use proptest::prelude::*;
+use play::Rng;
 
-/// A graph in which node `i` depends on some of the nodes before it.
-fn graphs() -> impl Strategy<Value = Graph> {
-    prop::collection::vec((prop::collection::vec(any::<u16>(), 0..4), 0u8..50), 0..60).prop_map(
-        |nodes| {
-            let mut graph = Graph::default();
-            for (i, (raw, seconds)) in nodes.into_iter().enumerate() {
-                let mut d: Vec<NodeId> = raw
-                    .into_iter()
-                    .filter(|_| i > 0)
-                    .map(|r| usize::from(r) % i)
-                    .collect();
-                d.sort_unstable();
-                d.dedup();
-                graph.add(d, (seconds > 0).then_some(f64::from(seconds)));
-            }
-            graph
-        },
-    )
+/// A job that is listed at once with what it needs.
+fn new(job: JobId, needs: &[JobId]) -> NewJob {
+    NewJob {
+        job,
+        needs: needs.to_vec(),
+        seconds: None,
+        open: false,
+    }
 }
 
-struct Run {
-    order: Vec<NodeId>,
-    states: Vec<State>,
-    makespan: f64,
+fn timed(job: JobId, needs: &[JobId], seconds: f64) -> NewJob {
+    NewJob {
+        seconds: Some(seconds),
+        ..new(job, needs)
+    }
 }
 
-/// Plays the graph on a virtual clock; `fails` says which nodes end badly.
-fn simulate(graph: &Graph, slots: usize, keep_going: bool, fails: &dyn Fn(NodeId) -> bool) -> Run {
-    let mut engine = Engine::new(graph.clone(), slots, keep_going);
-    let mut running: Vec<(f64, NodeId)> = Vec::new();
-    let (mut now, mut order) = (0.0, Vec::new());
-    let mut commands = engine.handle(Event::Begin);
-    loop {
-        for command in commands.drain(..) {
-            if let Command::Start(node) = command {
-                for &d in &graph.dependencies[node] {
-                    assert_eq!(engine.state(d), State::Usable, "{node} before {d}");
-                }
-                order.push(node);
-                running.push((now + graph.seconds[node].unwrap_or(1.0), node));
-                assert!(running.len() <= slots);
-            }
-        }
-        running.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
-        let Some((at, node)) = running.pop() else {
-            break;
-        };
-        now = at;
-        commands = engine.handle(if fails(node) {
-            Event::Failed(node)
-        } else {
-            Event::Succeeded(node)
+fn open(job: JobId, needs: &[JobId]) -> NewJob {
+    NewJob {
+        open: true,
+        ..new(job, needs)
+    }
+}
+
+fn names<const N: usize>(engine: &mut Engine) -> [JobId; N] {
+    std::array::from_fn(|_| engine.name())
+}
+
+fn list(engine: &mut Engine, jobs: &[NewJob]) -> Vec<Command> {
+    engine.handle(EngineEvent::Listed(jobs.to_vec()))
+}
+
+fn states<const N: usize>(engine: &Engine, jobs: [JobId; N]) -> [JobState; N] {
+    jobs.map(|job| engine.state(job))
+}
+
+fn circle(job: JobId, members: &[JobId]) -> Command {
+    Command::Refuse {
+        job,
+        flaw: Flaw::Circle(members.to_vec()),
+    }
+}
+
+/// A graph whose jobs come in the order of their needs, with durations.
+struct Static {
+    needs: Vec<Vec<usize>>,
+    seconds: Vec<Option<f64>>,
+}
+
+impl Static {
+    fn random(rng: &mut Rng) -> Static {
+        let n = rng.below(60);
+        let needs = (0..n).map(|i| {
+            let mut needs: Vec<usize> = (0..rng.below(4).min(i)).map(|_| rng.below(i)).collect();
+            needs.sort_unstable();
+            needs.dedup();
+            needs
         });
+        let needs = needs.collect();
+        let seconds = (0..n)
+            .map(|_| rng.below(50))
+            .map(|s| (s > 0).then_some(s as f64));
+        Static {
+            needs,
+            seconds: seconds.collect(),
+        }
     }
-    assert!(engine.is_over());
-    Run {
-        order,
-        states: (0..graph.len()).map(|n| engine.state(n)).collect(),
-        makespan: now,
+
+    /// Plays the graph on a virtual clock; gives the order of starts, the states and the time taken.
+    fn run(&self, slots: usize, fails: impl Fn(usize) -> bool) -> (Vec<JobId>, Vec<JobState>, f64) {
+        let mut engine = Engine::new(slots, true);
+        let ids: Vec<JobId> = self.needs.iter().map(|_| engine.name()).collect();
+        let all = (0..ids.len()).map(|i| NewJob {
+            job: ids[i],
+            needs: self.needs[i].iter().map(|&d| ids[d]).collect(),
+            seconds: self.seconds[i],
+            open: false,
+        });
+        let mut commands = engine.handle(EngineEvent::Listed(all.collect()));
+        commands.extend(engine.handle(EngineEvent::WalkEnded));
+        let mut running: Vec<(f64, JobId)> = Vec::new();
+        let (mut now, mut order) = (0.0, Vec::new());
+        loop {
+            for command in commands.drain(..) {
+                if let Command::Start(job) = command {
+                    let at = ids.iter().position(|id| *id == job).unwrap();
+                    order.push(job);
+                    running.push((now + self.seconds[at].unwrap_or(1.0), job));
+                    assert!(running.len() <= slots);
+                }
+            }
+            running.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
+            let Some((at, job)) = running.pop() else {
+                break;
+            };
+            now = at;
+            commands = engine.handle(match fails(ids.iter().position(|id| *id == job).unwrap()) {
+                true => EngineEvent::Failed(job),
+                false => EngineEvent::Succeeded(job),
+            });
+        }
+        assert!(engine.is_over());
+        let states = ids.iter().map(|id| engine.state(*id)).collect();
+        (order, states, now)
     }
 }
 
-proptest! {
-    #[test]
-    fn without_faults_everything_is_built_once_and_in_good_time(graph in graphs(), slots in 1usize..9) {
-        let run = simulate(&graph, slots, false, &|_| false);
-        prop_assert!(run.states.iter().all(|&s| s == State::Usable));
-        let mut seen = run.order.clone();
-        seen.sort_unstable();
-        prop_assert_eq!(seen, (0..graph.len()).collect::<Vec<_>>());
+#[test]
+fn without_faults_everything_is_built_once_and_in_good_time() {
+    for seed in play::seeds(2000) {
+        let mut rng = Rng(seed);
+        let graph = Static::random(&mut rng);
+        let slots = 1 + rng.below(8);
+        let (order, states, makespan) = graph.run(slots, |_| false);
+        assert!(states.iter().all(|&s| s == JobState::Usable), "seed {seed}");
+        let once: BTreeSet<JobId> = order.iter().copied().collect();
+        assert_eq!((once.len(), order.len()), (states.len(), states.len()));
         let work: f64 = graph.seconds.iter().map(|s| s.unwrap_or(1.0)).sum();
-        let mut path = vec![0.0_f64; graph.len()];
-        for n in 0..graph.len() {
-            let below = graph.dependencies[n].iter().map(|&d| path[d]).fold(0.0, f64::max);
+        let mut path = vec![0.0_f64; states.len()];
+        for n in 0..states.len() {
+            let below = graph.needs[n].iter().map(|&d| path[d]).fold(0.0, f64::max);
             path[n] = below + graph.seconds[n].unwrap_or(1.0);
         }
         let bound = path.iter().copied().fold(work / slots as f64, f64::max);
-        prop_assert!(run.makespan <= 2.0 * bound + 1e-9, "{} > 2 x {bound}", run.makespan);
+        assert!(
+            makespan <= 2.0 * bound + 1e-9,
+            "seed {seed}: {makespan} > 2 x {bound}"
+        );
     }
+}
 
-    #[test]
-    fn after_faults_exactly_the_dependents_are_skipped(graph in graphs(), slots in 1usize..5, salt in any::<u64>()) {
-        let fails = |n: NodeId| (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ salt & 7 == 0;
-        let run = simulate(&graph, slots, true, &fails);
-        for n in 0..graph.len() {
-            let blocked = graph.dependencies[n].iter().any(|&d| run.states[d] != State::Usable);
+#[test]
+fn after_faults_exactly_the_dependents_are_skipped() {
+    for seed in play::seeds(2000) {
+        let mut rng = Rng(seed);
+        let graph = Static::random(&mut rng);
+        let (slots, salt) = (1 + rng.below(4), rng.next());
+        let fails =
+            |n: usize| ((n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ salt) >> 32 & 7 == 0;
+        let (_, states, _) = graph.run(slots, fails);
+        for n in 0..states.len() {
+            let blocked = graph.needs[n]
+                .iter()
+                .any(|&d| states[d] != JobState::Usable);
             let expected = match (blocked, fails(n)) {
-                (true, _) => State::Skipped,
-                (false, true) => State::Failed,
-                (false, false) => State::Usable,
+                (true, _) => JobState::Skipped,
+                (false, true) => JobState::Failed,
+                (false, false) => JobState::Usable,
             };
-            prop_assert_eq!(run.states[n], expected, "node {}", n);
+            assert_eq!(states[n], expected, "seed {seed}, job {n}");
         }
     }
+}
 
-    #[test]
-    fn the_same_events_give_the_same_commands(graph in graphs(), slots in 1usize..5) {
-        let a = simulate(&graph, slots, false, &|n| n % 11 == 10);
-        let b = simulate(&graph, slots, false, &|n| n % 11 == 10);
-        prop_assert_eq!(a.order, b.order);
+#[test]
+fn whatever_comes_in_whatever_order_the_invariants_hold() {
+    let mut seen = play::Seen::default();
+    let seeds = play::seeds(10_000);
+    let plays = seeds.end as usize;
+    for seed in seeds {
+        play::Play::new(seed, &mut seen).run();
+    }
+    // That a play shows nothing must not be because nothing happened in it.
+    println!("{plays} plays: {seen:?}");
+    let often = [
+        seen.starts,
+        seen.restarts,
+        seen.skips,
+        seen.circles,
+        seen.stopped,
+    ];
+    let now_and_then = [
+        seen.long_circles,
+        seen.never_listed,
+        seen.never_closed,
+        seen.nothing_new,
+    ];
+    assert!(often.iter().all(|n| *n >= plays / 20), "{seen:?}");
+    assert!(now_and_then.iter().all(|n| *n >= plays / 100), "{seen:?}");
+}
+
+#[test]
+fn paths_are_exact_once_the_walk_has_ended_and_never_too_long_before() {
+    for seed in play::seeds(1500) {
+        let mut rng = Rng(seed);
+        let n = 1 + rng.below(40);
+        let mut engine = Engine::new(1, true);
+        let ids: Vec<JobId> = (0..n).map(|_| engine.name()).collect();
+        let jobs: Vec<NewJob> = (0..n)
+            .map(|i| {
+                let needs: Vec<JobId> = (0..rng.below(4).min(i))
+                    .map(|_| ids[rng.below(i)])
+                    .collect();
+                timed(ids[i], &needs, rng.below(100) as f64)
+            })
+            .collect();
+        // An edge of a job that is not listed yet does not count.
+        let exact = |listed: &BTreeSet<JobId>| {
+            let mut path = vec![0.0_f64; n];
+            for i in (0..n).rev().filter(|i| listed.contains(&ids[*i])) {
+                path[i] += jobs[i].seconds.unwrap_or(0.0);
+                for need in &jobs[i].needs {
+                    let need = ids.iter().position(|id| id == need).unwrap();
+                    path[need] = path[need].max(path[i]);
+                }
+            }
+            path
+        };
+        let mut order: Vec<usize> = (0..n).collect();
+        rng.shuffle(&mut order);
+        let mut listed = BTreeSet::new();
+        while !order.is_empty() {
+            let some = order.split_off(order.len() - (1 + rng.below(3)).min(order.len()));
+            let some: Vec<NewJob> = some.into_iter().map(|i| jobs[i].clone()).collect();
+            listed.extend(some.iter().map(|new| new.job));
+            list(&mut engine, &some);
+            for (id, most) in ids.iter().zip(exact(&listed)) {
+                assert!(engine.remaining(*id) <= most, "seed {seed}");
+            }
+        }
+        engine.handle(EngineEvent::WalkEnded);
+        for (id, path) in ids.iter().zip(exact(&listed)) {
+            assert_eq!(engine.remaining(*id), path, "seed {seed}");
+        }
     }
 }
 
 #[test]
 fn a_failure_without_keep_going_starts_nothing_more() {
-    let mut graph = Graph::default();
-    for _ in 0..5 {
-        graph.add(vec![], None);
-    }
-    let run = simulate(&graph, 1, false, &|n| n == 1);
-    assert_eq!(run.order, [0, 1]);
-    assert_eq!(run.states[2], State::Queued);
+    let mut engine = Engine::new(1, false);
+    let [a, b, c] = names(&mut engine);
+    let all = [new(a, &[]), new(b, &[]), new(c, &[])];
+    assert_eq!(list(&mut engine, &all), [Command::Start(a)]);
+    assert_eq!(
+        engine.handle(EngineEvent::Succeeded(a)),
+        [Command::Start(b)]
+    );
+    assert_eq!(engine.handle(EngineEvent::Failed(b)), []);
+    assert!(engine.is_over());
+    assert_eq!(engine.state(c), JobState::Queued);
 }
 
 #[test]
 fn nothing_starts_after_a_stop() {
-    let mut graph = Graph::default();
-    let a = graph.add(vec![], None);
-    graph.add(vec![a], None);
-    let mut engine = Engine::new(graph, 4, true);
-    assert_eq!(engine.handle(Event::Begin), [Command::Start(a)]);
-    assert_eq!(engine.handle(Event::Stop), []);
-    assert_eq!(engine.handle(Event::Succeeded(a)), []);
+    let mut engine = Engine::new(4, true);
+    let [a, b] = names(&mut engine);
+    assert_eq!(
+        list(&mut engine, &[new(a, &[]), new(b, &[a])]),
+        [Command::Start(a)]
+    );
+    assert_eq!(engine.handle(EngineEvent::Stop), []);
+    assert!(!engine.is_over());
+    assert_eq!(engine.handle(EngineEvent::Succeeded(a)), []);
     assert!(engine.is_over());
 }
 
 #[test]
 fn the_longest_remaining_path_goes_first() {
-    let mut graph = Graph::default();
-    let short = graph.add(vec![], Some(5.0));
-    let long = graph.add(vec![], Some(1.0));
-    graph.add(vec![long], Some(90.0));
-    let mut engine = Engine::new(graph, 1, false);
-    assert_eq!(engine.handle(Event::Begin), [Command::Start(long)]);
-    assert_eq!(engine.state(short), State::Queued);
+    let mut engine = Engine::new(1, false);
+    let [short, long, top] = names(&mut engine);
+    let all = [
+        timed(short, &[], 5.0),
+        timed(long, &[], 1.0),
+        timed(top, &[long], 90.0),
+    ];
+    assert_eq!(list(&mut engine, &all), [Command::Start(long)]);
+    assert_eq!(engine.state(short), JobState::Queued);
+}
+
+#[test]
+fn what_is_listed_late_makes_queued_jobs_more_urgent() {
+    let mut engine = Engine::new(1, true);
+    let [first, a, b, top] = names(&mut engine);
+    let all = [
+        timed(first, &[], 9.0),
+        timed(a, &[], 2.0),
+        timed(b, &[], 1.0),
+    ];
+    assert_eq!(list(&mut engine, &all), [Command::Start(first)]);
+    assert_eq!(list(&mut engine, &[timed(top, &[b], 50.0)]), []);
+    assert_eq!(
+        engine.handle(EngineEvent::Succeeded(first)),
+        [Command::Start(b)]
+    );
+}
+
+#[test]
+fn an_edge_may_name_what_is_listed_later() {
+    let mut engine = Engine::new(2, true);
+    let [top, below] = names(&mut engine);
+    assert_eq!(list(&mut engine, &[new(top, &[below])]), []);
+    assert_eq!(
+        states(&engine, [top, below]),
+        [JobState::ToBuild, JobState::Named]
+    );
+    assert!(!engine.is_over(), "the walk goes on");
+    assert_eq!(
+        list(&mut engine, &[new(below, &[])]),
+        [Command::Start(below)]
+    );
+    assert_eq!(engine.handle(EngineEvent::WalkEnded), []);
+    assert_eq!(
+        engine.handle(EngineEvent::Succeeded(below)),
+        [Command::Start(top)]
+    );
+}
+
+#[test]
+fn an_edge_to_what_was_never_listed_is_the_namers_error() {
+    let mut engine = Engine::new(2, true);
+    let [top, namer, gone, lost] = names(&mut engine);
+    list(
+        &mut engine,
+        &[new(top, &[namer]), new(namer, &[gone, lost])],
+    );
+    let said = engine.handle(EngineEvent::WalkEnded);
+    let flaw = Flaw::NeverListed(vec![gone, lost]);
+    let refuse = Command::Refuse { job: namer, flaw };
+    let skip = Command::Skip {
+        job: top,
+        cause: namer,
+    };
+    assert_eq!(said, [refuse, skip]);
+    assert!(engine.is_over());
+    assert_eq!(engine.unfinished(), 0);
+}
+
+#[test]
+fn a_circle_is_named_when_it_closes() {
+    let mut engine = Engine::new(2, true);
+    let [a, b, c, above, aside] = names(&mut engine);
+    let some = [new(above, &[a]), new(a, &[b]), new(c, &[a])];
+    assert_eq!(list(&mut engine, &some), []);
+    assert_eq!(
+        list(&mut engine, &[new(b, &[c, aside])]),
+        [
+            circle(b, &[b, c, a]),
+            Command::Skip {
+                job: above,
+                cause: a
+            }
+        ]
+    );
+    assert_eq!(states(&engine, [a, b, c]), [JobState::Broken; 3]);
+    // What stands beside it is built.
+    assert_eq!(
+        list(&mut engine, &[new(aside, &[])]),
+        [Command::Start(aside)]
+    );
+    let flaw: Flaw<String> = Flaw::Circle(vec!["b".into(), "c".into(), "a".into()]);
+    assert_eq!(
+        flaw.to_string(),
+        "it needs itself: b needs c needs a needs b"
+    );
+}
+
+#[test]
+fn a_job_that_needs_itself_is_a_circle() {
+    let mut engine = Engine::new(2, true);
+    let [a] = names(&mut engine);
+    assert_eq!(list(&mut engine, &[new(a, &[a])]), [circle(a, &[a])]);
+}
+
+#[test]
+fn a_circle_through_a_skipped_job_is_named_all_the_same() {
+    let mut engine = Engine::new(2, true);
+    let [bad, a, b] = names(&mut engine);
+    list(&mut engine, &[new(bad, &[]), new(a, &[bad, b])]);
+    assert_eq!(
+        engine.handle(EngineEvent::Failed(bad)),
+        [Command::Skip { job: a, cause: bad }]
+    );
+    assert_eq!(list(&mut engine, &[new(b, &[a])]), [circle(b, &[b, a])]);
+    assert_eq!(
+        states(&engine, [a, b]),
+        [JobState::Skipped, JobState::Broken]
+    );
+}
+
+#[test]
+fn an_open_job_waits_until_it_is_closed() {
+    let mut engine = Engine::new(2, true);
+    let [stage, resolve, package] = names(&mut engine);
+    assert_eq!(
+        list(&mut engine, &[open(stage, &[resolve]), new(resolve, &[])]),
+        [Command::Start(resolve)]
+    );
+    engine.handle(EngineEvent::WalkEnded);
+    assert_eq!(
+        list(&mut engine, &[new(package, &[])]),
+        [Command::Start(package)]
+    );
+    let gained = EngineEvent::Gained {
+        job: stage,
+        needs: vec![package],
+    };
+    assert_eq!(engine.handle(gained), []);
+    assert_eq!(engine.handle(EngineEvent::Succeeded(package)), []);
+    assert_eq!(engine.handle(EngineEvent::Closed(stage)), []);
+    assert_eq!(
+        engine.handle(EngineEvent::Succeeded(resolve)),
+        [Command::Start(stage)]
+    );
+}
+
+#[test]
+fn an_open_job_that_nobody_can_close_is_an_error() {
+    let mut engine = Engine::new(2, true);
+    let [stage, resolve] = names(&mut engine);
+    list(&mut engine, &[open(stage, &[resolve]), new(resolve, &[])]);
+    engine.handle(EngineEvent::WalkEnded);
+    let flaw = Flaw::NeverClosed;
+    assert_eq!(
+        engine.handle(EngineEvent::Succeeded(resolve)),
+        [Command::Refuse { job: stage, flaw }]
+    );
+    assert!(engine.is_over());
+}
+
+#[test]
+fn a_refined_job_waits_for_what_it_asked_for_and_asks_once() {
+    let mut engine = Engine::new(2, true);
+    let [a, more] = names(&mut engine);
+    list(&mut engine, &[new(a, &[]), new(more, &[])]);
+    let ask = || EngineEvent::Refined {
+        job: a,
+        needs: vec![more],
+    };
+    assert_eq!(engine.handle(ask()), []);
+    assert_eq!(engine.state(a), JobState::ToBuild);
+    assert_eq!(
+        engine.handle(EngineEvent::Succeeded(more)),
+        [Command::Start(a)]
+    );
+    let flaw = Flaw::NothingNew;
+    assert_eq!(engine.handle(ask()), [Command::Refuse { job: a, flaw }]);
+}
+
+#[test]
+fn a_lost_job_runs_again_and_its_late_answer_counts_for_nothing() {
+    let mut engine = Engine::new(1, true);
+    let [a, urgent] = names(&mut engine);
+    list(&mut engine, &[new(a, &[])]);
+    list(&mut engine, &[timed(urgent, &[], 99.0)]);
+    assert_eq!(
+        engine.handle(EngineEvent::Lost(a)),
+        [Command::Start(urgent)]
+    );
+    assert_eq!(engine.handle(EngineEvent::Succeeded(a)), []);
+    assert_eq!(engine.state(a), JobState::Queued);
+    assert_eq!(
+        engine.handle(EngineEvent::Succeeded(urgent)),
+        [Command::Start(a)]
+    );
+}
+
+#[test]
+fn what_is_listed_on_top_of_a_failure_is_skipped() {
+    let mut engine = Engine::new(1, true);
+    let [bad, middle, late] = names(&mut engine);
+    list(&mut engine, &[new(bad, &[]), new(middle, &[bad])]);
+    engine.handle(EngineEvent::Failed(bad));
+    let skip = Command::Skip {
+        job: late,
+        cause: bad,
+    };
+    assert_eq!(list(&mut engine, &[new(late, &[middle])]), [skip]);
 }

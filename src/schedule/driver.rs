@@ -1,0 +1,507 @@
+//! The driver: one loop on one thread around the engine. It alone owns the state of a run; lists of
+//! jobs and results of workers come to it as messages.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
+
+use mstore_store::TreeHash;
+
+use super::engine::{Command, Engine, EngineEvent, Flaw, JobId, JobState, NewJob};
+use super::error::ScheduleError;
+use super::executor::{Desk, Executor, Fault, Job, JobResult, Product, Report, Work};
+use super::growth::{Growth, Intake, Listing, Message};
+use super::progress::{JobEnd, Observer, RunEvent};
+use crate::build::error::Failure;
+use crate::dense::DenseMap;
+use crate::drv::Resolved;
+
+/// How often a waiting driver looks whether it was told to stop.
+const POLL: Duration = Duration::from_millis(50);
+/// How often a job may get lost with its machine before the machines are to blame.
+const MOST_LOSSES: u32 = 3;
+
+/// What is to be done about a job whose needs are all usable.
+#[derive(Debug)]
+pub enum Decision {
+    /// Nothing: this tree is here.
+    Reuse(TreeHash),
+    /// Fetch this tree, which it is known to be; if nobody has it, build.
+    Fetch {
+        /// The tree.
+        tree: TreeHash,
+        /// What to build otherwise.
+        or: Box<Resolved>,
+    },
+    /// Build this.
+    Build(Box<Resolved>),
+}
+
+/// What follows from a job's tree.
+#[derive(Debug)]
+pub struct Verdict<N> {
+    /// Jobs that became known by it, open jobs that gained needs or can be closed.
+    pub growth: Vec<Growth<N>>,
+    /// What it turned out to need as well. If there is any, the job is not done: it runs again when
+    /// these are usable.
+    pub more: Vec<N>,
+}
+
+impl<N> Default for Verdict<N> {
+    fn default() -> Self {
+        Verdict {
+            growth: Vec::new(),
+            more: Vec::new(),
+        }
+    }
+}
+
+/// Knows what jobs are. Called from the driver's thread only, so what it does has to be quick.
+pub trait Planner {
+    /// What jobs are called among planner, lister and driver.
+    type Node: Clone + Eq + Hash + Send + 'static;
+
+    /// The name of a job, for people. May be asked of jobs that nobody listed.
+    fn name(&self, node: &Self::Node) -> String;
+
+    /// What the job's realisation, log and failures are recorded under.
+    fn recorded_as(&self, node: &Self::Node) -> String;
+
+    /// Takes in that a job is listed.
+    fn listed(&mut self, node: &Self::Node) -> Result<(), ScheduleError>;
+
+    /// Says what is to be done about a job, all of whose needs are usable. Asked once for each start.
+    fn decide(&mut self, node: &Self::Node) -> Result<Decision, ScheduleError>;
+
+    /// Takes in the tree of a job, built, fetched or found, and says what follows.
+    fn usable(
+        &mut self,
+        node: &Self::Node,
+        tree: TreeHash,
+    ) -> Result<Verdict<Self::Node>, ScheduleError>;
+}
+
+/// How to go about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// How many jobs run at a time.
+    pub slots: usize,
+    /// Whether to go on with what does not depend on a failed job.
+    pub keep_going: bool,
+    /// Ends the run when it becomes true: nothing more starts, and what runs is cancelled.
+    pub cancelled: &'a AtomicBool,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome<N> {
+    /// Jobs that were built or fetched, in the order in which they ended.
+    pub built: Vec<N>,
+    /// Jobs whose tree the store had.
+    pub reused: Vec<N>,
+    /// Failed builds.
+    pub failed: Vec<(N, Failure)>,
+    /// Jobs that were not tried because something they need failed, in the order of listing.
+    pub skipped: Vec<N>,
+    /// Jobs that could not be built as they were listed.
+    pub refused: Vec<(N, Flaw<N>)>,
+    /// The first failure of the machine, after which nothing more was started, and the job that met
+    /// it, if it was one.
+    pub infrastructure: Option<(Option<N>, ScheduleError)>,
+    /// Whether the run was told to stop.
+    pub cancelled: bool,
+}
+
+/// What the driver knows of a job.
+struct Card<N> {
+    node: N,
+    name: String,
+    seconds: Option<f64>,
+    listed: bool,
+    open: bool,
+    lost: u32,
+    /// While its tree is fetched: that, and what to build otherwise.
+    fetching: Option<(TreeHash, Box<Resolved>)>,
+}
+
+/// The driver of one run.
+pub struct Driver<'a, P: Planner> {
+    engine: Engine,
+    planner: &'a mut P,
+    executor: &'a dyn Executor,
+    observer: &'a mut dyn Observer,
+    intake: Intake<P::Node>,
+    options: Options<'a>,
+    cards: DenseMap<JobId, Card<P::Node>>,
+    ids: HashMap<P::Node, JobId>,
+    /// Handed to the executor, which has not reported back.
+    running: BTreeSet<JobId>,
+    /// What the engine has not been told yet.
+    events: VecDeque<EngineEvent>,
+    /// The sum of the known durations, and how many there are.
+    known: (f64, usize),
+    outcome: Outcome<P::Node>,
+}
+
+impl<'a, P: Planner> Driver<'a, P> {
+    /// A driver of the jobs that come in by the feeds of `intake`.
+    pub fn new(
+        planner: &'a mut P,
+        executor: &'a dyn Executor,
+        observer: &'a mut dyn Observer,
+        intake: Intake<P::Node>,
+        options: Options<'a>,
+    ) -> Self {
+        Driver {
+            engine: Engine::new(options.slots, options.keep_going),
+            planner,
+            executor,
+            observer,
+            intake,
+            options,
+            cards: DenseMap::new(),
+            ids: HashMap::new(),
+            running: BTreeSet::new(),
+            events: VecDeque::new(),
+            known: (0.0, 0),
+            outcome: Outcome {
+                built: Vec::new(),
+                reused: Vec::new(),
+                failed: Vec::new(),
+                skipped: Vec::new(),
+                refused: Vec::new(),
+                infrastructure: None,
+                cancelled: false,
+            },
+        }
+    }
+
+    /// Brings all jobs up to date. Returns when nothing runs any more and nothing can come.
+    pub fn run(mut self) -> Outcome<P::Node> {
+        loop {
+            // Tell the engine what happened.
+            while let Some(event) = self.events.pop_front() {
+                let grew = matches!(event, EngineEvent::Listed(_));
+                let commands = self.engine.handle(event);
+                if grew {
+                    self.tell_of_growth();
+                }
+                // Do what it says. This may make events again: a tree that is found, for one.
+                for command in commands {
+                    self.carry_out(command);
+                }
+            }
+            if self.engine.is_over() {
+                return self.finish();
+            }
+            // Wait for something to happen.
+            let message = match self.intake.receiver.recv_timeout(POLL) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                // Cannot be: the intake holds a sender itself.
+                Err(RecvTimeoutError::Disconnected) => return self.finish(),
+            };
+            // Take it in.
+            if let Some(message) = message {
+                self.take_in(message);
+            }
+            if self.options.cancelled.load(Ordering::Relaxed) {
+                self.cancel();
+            }
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Start(job) => self.start(job),
+            Command::Skip { job, cause } => self.observer.event(RunEvent::Skipped {
+                name: &self.cards[job].name,
+                cause: &self.cards[cause].name,
+            }),
+            Command::Refuse { job, flaw } => {
+                let Card { node, name, .. } = &self.cards[job];
+                self.observer.event(RunEvent::Refused {
+                    name,
+                    flaw: &flaw.clone().map(|job| self.cards[job].name.clone()),
+                });
+                let flaw = flaw.map(|job| self.cards[job].node.clone());
+                self.outcome.refused.push((node.clone(), flaw));
+            }
+        }
+    }
+
+    fn start(&mut self, job: JobId) {
+        match self.planner.decide(&self.cards[job].node) {
+            Ok(Decision::Reuse(tree)) => self.take_tree(job, tree, JobEnd::Reused),
+            Ok(Decision::Fetch { tree, or }) => {
+                self.cards[job].fetching = Some((tree, or));
+                self.tell_of_start(job);
+                self.hand_over(job, Work::Fetch(tree));
+            }
+            Ok(Decision::Build(step)) => {
+                self.tell_of_start(job);
+                self.hand_over(job, Work::Build(step));
+            }
+            Err(error) => self.give_up(job, error),
+        }
+    }
+
+    fn hand_over(&mut self, job: JobId, work: Work) {
+        self.running.insert(job);
+        let name = self.planner.recorded_as(&self.cards[job].node);
+        let desk: Arc<dyn Desk> = self.intake.office.clone();
+        self.executor.start(
+            Job {
+                id: job,
+                name,
+                work,
+            },
+            Report::new(job, desk),
+        );
+    }
+
+    fn take_in(&mut self, message: Message<P::Node>) {
+        match message {
+            Message::Growth(growth) => self.grow(growth),
+            Message::WalkEnded => self.events.push_back(EngineEvent::WalkEnded),
+            Message::Output(job, line) => {
+                self.intake.office.line_received();
+                self.observer.event(RunEvent::Output { job, line: &line });
+            }
+            // The late answer of a job that was given up counts for nothing.
+            Message::Ended(job, result) if self.running.remove(&job) => self.ended(job, result),
+            Message::Ended(..) => {}
+        }
+    }
+
+    /// Takes in how a running job ended.
+    fn ended(&mut self, job: JobId, JobResult { seconds, end }: JobResult) {
+        let fetching = self.cards[job].fetching.take();
+        match (end, fetching) {
+            (Ok(Product::Built { tree, changed }), _) => {
+                self.take_tree(job, tree, JobEnd::Built { seconds, changed });
+            }
+            (Ok(Product::Fetched), Some((tree, _))) => {
+                let changed = 0;
+                self.take_tree(job, tree, JobEnd::Built { seconds, changed });
+            }
+            (Ok(Product::NotFetched), Some((_, step))) if !self.outcome.cancelled => {
+                self.hand_over(job, Work::Build(step));
+            }
+            (Ok(Product::NotFetched), Some(_)) | (Err(Fault::Cancelled), _) => {
+                self.cancel();
+                // It has not failed: nothing is known of it, and nothing starts any more.
+                self.events.push_back(EngineEvent::Lost(job));
+                self.tell_of_failure(job, seconds);
+            }
+            (Ok(_), None) => {
+                self.give_up(job, ScheduleError::WrongAnswer);
+                self.tell_of_failure(job, seconds);
+            }
+            (Err(Fault::Build(failure)), _) => {
+                let node = self.cards[job].node.clone();
+                self.outcome.failed.push((node, failure));
+                self.events.push_back(EngineEvent::Failed(job));
+                self.tell_of_failure(job, seconds);
+            }
+            (Err(Fault::Infrastructure(error)), _) => {
+                self.give_up(job, error);
+                self.tell_of_failure(job, seconds);
+            }
+            (Err(Fault::Lost(reason)), _) => self.lost(job, seconds, reason),
+        }
+    }
+
+    fn lost(&mut self, job: JobId, seconds: f64, reason: String) {
+        let card = &mut self.cards[job];
+        card.lost += 1;
+        if card.lost < MOST_LOSSES {
+            self.observer.event(RunEvent::Lost {
+                job,
+                name: &card.name,
+                reason: &reason,
+            });
+            self.events.push_back(EngineEvent::Lost(job));
+        } else {
+            let times = card.lost;
+            self.give_up(job, ScheduleError::LostTooOften { times, reason });
+            self.tell_of_failure(job, seconds);
+        }
+    }
+
+    /// Takes in the tree of a job and what follows from it.
+    fn take_tree(&mut self, job: JobId, tree: TreeHash, end: JobEnd) {
+        let node = self.cards[job].node.clone();
+        match self.planner.usable(&node, tree) {
+            Ok(Verdict { growth, more }) => {
+                // Before the end itself: see `EngineEvent`.
+                for growth in growth {
+                    self.grow(growth);
+                }
+                let event = if more.is_empty() {
+                    let list = match end {
+                        JobEnd::Reused => &mut self.outcome.reused,
+                        _ => &mut self.outcome.built,
+                    };
+                    list.push(node);
+                    EngineEvent::Succeeded(job)
+                } else {
+                    let needs = more.iter().map(|node| self.id(node)).collect();
+                    EngineEvent::Refined { job, needs }
+                };
+                self.events.push_back(event);
+            }
+            Err(error) => self.give_up(job, error),
+        }
+        self.observer.event(RunEvent::Ended { job, end });
+    }
+
+    /// Ends a job, and the run, because of a failure that is not the job's.
+    fn give_up(&mut self, job: JobId, error: ScheduleError) {
+        let node = Some(self.cards[job].node.clone());
+        self.outcome.infrastructure.get_or_insert((node, error));
+        self.stop();
+        self.events.push_back(EngineEvent::Failed(job));
+    }
+
+    fn stop(&mut self) {
+        // Before all that waits: what a failed job leaves free must stay free.
+        self.events.push_front(EngineEvent::Stop);
+    }
+
+    fn cancel(&mut self) {
+        if std::mem::replace(&mut self.outcome.cancelled, true) {
+            return;
+        }
+        self.stop();
+        for job in &self.running {
+            self.executor.cancel(*job);
+        }
+    }
+
+    fn finish(mut self) -> Outcome<P::Node> {
+        let skipped = self.engine.jobs();
+        let skipped = skipped.filter(|job| self.engine.state(*job) == JobState::Skipped);
+        let skipped = skipped.map(|job| self.cards[job].node.clone());
+        self.outcome.skipped = skipped.collect();
+        let left = self.engine.unfinished();
+        if left > 0 && !self.engine.is_stopped() {
+            let error = ScheduleError::Stuck { left };
+            self.outcome.infrastructure.get_or_insert((None, error));
+        }
+        self.outcome
+    }
+}
+
+/// Growth.
+impl<P: Planner> Driver<'_, P> {
+    fn id(&mut self, node: &P::Node) -> JobId {
+        if let Some(id) = self.ids.get(node) {
+            return *id;
+        }
+        let id = self.engine.name();
+        self.cards.push(Card {
+            node: node.clone(),
+            name: self.planner.name(node),
+            seconds: None,
+            listed: false,
+            open: false,
+            lost: 0,
+            fetching: None,
+        });
+        self.ids.insert(node.clone(), id);
+        id
+    }
+
+    fn grow(&mut self, growth: Growth<P::Node>) {
+        match growth {
+            Growth::Listed(list) => self.list(list),
+            Growth::Gained { node, needs } => {
+                let job = self.id(&node);
+                let needs = needs.iter().map(|need| self.id(need)).collect();
+                match self.cards[job].open {
+                    true => self.events.push_back(EngineEvent::Gained { job, needs }),
+                    false => self.refuse_growth(node, ScheduleError::NotOpen),
+                }
+            }
+            Growth::Closed(node) => {
+                let job = self.id(&node);
+                match std::mem::replace(&mut self.cards[job].open, false) {
+                    true => self.events.push_back(EngineEvent::Closed(job)),
+                    false => self.refuse_growth(node, ScheduleError::NotOpen),
+                }
+            }
+        }
+    }
+
+    fn list(&mut self, list: Vec<Listing<P::Node>>) {
+        // All listed jobs first, so that the order of their ids is that of the list.
+        let ids: Vec<JobId> = list.iter().map(|listing| self.id(&listing.node)).collect();
+        let mut jobs = Vec::with_capacity(list.len());
+        for (listing, job) in list.into_iter().zip(ids) {
+            let card = &mut self.cards[job];
+            if std::mem::replace(&mut card.listed, true) {
+                self.refuse_growth(listing.node, ScheduleError::ListedTwice);
+                continue;
+            }
+            card.open = listing.open;
+            card.seconds = listing.seconds;
+            if let Some(seconds) = listing.seconds {
+                self.known = (self.known.0 + seconds, self.known.1 + 1);
+            }
+            if let Err(error) = self.planner.listed(&listing.node) {
+                self.refuse_growth(listing.node, error);
+                continue;
+            }
+            jobs.push(NewJob {
+                job,
+                needs: listing.needs.iter().map(|need| self.id(need)).collect(),
+                seconds: listing.seconds,
+                open: listing.open,
+            });
+        }
+        self.events.push_back(EngineEvent::Listed(jobs));
+    }
+
+    /// Ends the run because of something that cannot be listed.
+    fn refuse_growth(&mut self, node: P::Node, error: ScheduleError) {
+        self.outcome
+            .infrastructure
+            .get_or_insert((Some(node), error));
+        self.stop();
+    }
+}
+
+/// What watchers are told.
+impl<P: Planner> Driver<'_, P> {
+    fn tell_of_growth(&mut self) {
+        let jobs = self.engine.listed();
+        let (seconds, known) = self.known;
+        // An estimate only when most of the work is known.
+        let expected = (known * 2 > jobs).then(|| {
+            self.engine
+                .longest()
+                .max(seconds / self.options.slots.max(1) as f64)
+        });
+        self.observer.event(RunEvent::Planned { jobs, expected });
+    }
+
+    fn tell_of_start(&mut self, job: JobId) {
+        self.observer.event(RunEvent::Started {
+            job,
+            name: &self.cards[job].name,
+            expected: self.cards[job].seconds,
+        });
+    }
+
+    fn tell_of_failure(&mut self, job: JobId, seconds: f64) {
+        let end = JobEnd::Failed { seconds };
+        self.observer.event(RunEvent::Ended { job, end });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,577 @@
+//! The driver with jobs and executors that need no store and no sandbox.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Condvar, Mutex};
+use std::thread;
+
+use mstore_store::Hash;
+
+use super::*;
+use crate::drv::derivation::{Env, Input, Network, Output, Policy, Role, SANDBOX_PROFILE, Source};
+use crate::drv::{Derivation, StepName};
+use crate::schedule::growth::{Feed, feed};
+
+fn tree(name: &str) -> TreeHash {
+    TreeHash(Hash::of(name.as_bytes()))
+}
+
+fn step(name: &str) -> Box<Resolved> {
+    let derivation = Derivation {
+        env: Env::default(),
+        name: StepName::new("demo", name).expect("a name"),
+        root: "/".into(),
+        build: "demo".into(),
+        class: "stage".into(),
+        epoch: 0,
+        inputs: vec![Input {
+            at: "/".into(),
+            role: Role::Root,
+            source: Source::Tree(tree("seed")),
+        }],
+        output: Output::Captured,
+        phases: Vec::new(),
+        policy: Policy {
+            network: Network::None,
+            timeout: None,
+        },
+        target: "stage".into(),
+        sandbox: SANDBOX_PROFILE.into(),
+        subarch: "generic".into(),
+        platform: "x86_64".into(),
+        arch_desc: "pc".into(),
+    };
+    Box::new(
+        derivation
+            .resolve(vec![tree("seed")])
+            .expect("one tree for one input"),
+    )
+}
+
+/// Jobs that are called by their names.
+#[derive(Default)]
+struct Toy {
+    found: BTreeSet<&'static str>,
+    /// Known trees that are not here.
+    remote: BTreeSet<&'static str>,
+    /// What the tree of a job brings.
+    verdicts: BTreeMap<&'static str, Vec<Verdict<&'static str>>>,
+}
+
+impl Planner for Toy {
+    type Node = &'static str;
+
+    fn name(&self, node: &&'static str) -> String {
+        (*node).to_owned()
+    }
+
+    fn recorded_as(&self, node: &&'static str) -> String {
+        format!("demo/{node}")
+    }
+
+    fn listed(&mut self, _: &&'static str) -> Result<(), ScheduleError> {
+        Ok(())
+    }
+
+    fn decide(&mut self, node: &&'static str) -> Result<Decision, ScheduleError> {
+        Ok(if self.found.contains(node) {
+            Decision::Reuse(tree(node))
+        } else if self.remote.contains(node) {
+            let or = step(node);
+            Decision::Fetch {
+                tree: tree(node),
+                or,
+            }
+        } else {
+            Decision::Build(step(node))
+        })
+    }
+
+    fn usable(
+        &mut self,
+        node: &&'static str,
+        got: TreeHash,
+    ) -> Result<Verdict<&'static str>, ScheduleError> {
+        assert_eq!(got, tree(node), "the tree of another job");
+        Ok(self
+            .verdicts
+            .get_mut(node)
+            .and_then(Vec::pop)
+            .unwrap_or_default())
+    }
+}
+
+/// How a scripted job ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Fails,
+    Breaks,
+    Lost,
+    Vanishes,
+    NotFetched,
+    /// Ends only when it is cancelled.
+    Hangs,
+}
+
+/// Ends every job at once, on the driver's own thread.
+#[derive(Default)]
+struct Script {
+    ends: Mutex<BTreeMap<&'static str, Vec<End>>>,
+    log: Mutex<Vec<String>>,
+    hanging: Mutex<BTreeMap<JobId, Report>>,
+}
+
+impl Script {
+    fn new(ends: &[(&'static str, &[End])]) -> Script {
+        let ends = ends
+            .iter()
+            .map(|(name, ends)| (*name, ends.iter().rev().copied().collect()));
+        Script {
+            ends: Mutex::new(ends.collect()),
+            ..Script::default()
+        }
+    }
+
+    fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+}
+
+impl Executor for Script {
+    fn start(&self, job: Job, report: Report) {
+        let name = job
+            .name
+            .strip_prefix("demo/")
+            .expect("a full name")
+            .to_owned();
+        let (word, done) = match &job.work {
+            Work::Build(_) => {
+                let tree = tree(&name);
+                ("build", Product::Built { tree, changed: 1 })
+            }
+            Work::Fetch(_) => ("fetch", Product::Fetched),
+        };
+        self.log.lock().unwrap().push(format!("{word} {name}"));
+        report.line("working");
+        let end = match self.ends.lock().unwrap().get_mut(&*name).and_then(Vec::pop) {
+            None => Ok(done),
+            Some(End::NotFetched) => Ok(Product::NotFetched),
+            Some(End::Fails) => Err(Fault::Build(Failure {
+                how: "exit status 1".into(),
+                log: "log".into(),
+                tail: Vec::new(),
+            })),
+            Some(End::Breaks) => Err(Fault::Infrastructure(ScheduleError::Inputs)),
+            Some(End::Lost) => Err(Fault::Lost("no route to host".into())),
+            Some(End::Vanishes) => return,
+            Some(End::Hangs) => {
+                self.hanging.lock().unwrap().insert(job.id, report);
+                return;
+            }
+        };
+        report.end(JobResult { seconds: 1.0, end });
+    }
+
+    fn cancel(&self, job: JobId) {
+        self.log.lock().unwrap().push("cancel".into());
+        if let Some(report) = self.hanging.lock().unwrap().remove(&job) {
+            let end = Err(Fault::Cancelled);
+            report.end(JobResult { seconds: 1.0, end });
+        }
+    }
+}
+
+/// Writes down what it is told.
+#[derive(Default)]
+struct Watcher(Vec<String>);
+
+impl Observer for Watcher {
+    fn event(&mut self, event: RunEvent<'_>) {
+        self.0.extend(match event {
+            RunEvent::Started { name, .. } => Some(format!("start {name}")),
+            RunEvent::Skipped { name, cause } => Some(format!("{name} needs {cause}")),
+            RunEvent::Refused { name, flaw } => Some(format!("{name}: {flaw}")),
+            RunEvent::Lost { name, reason, .. } => Some(format!("{name} lost: {reason}")),
+            _ => None,
+        });
+    }
+}
+
+fn job(node: &'static str, needs: &[&'static str]) -> Listing<&'static str> {
+    Listing {
+        node,
+        needs: needs.to_vec(),
+        seconds: None,
+        open: false,
+    }
+}
+
+fn open(node: &'static str, needs: &[&'static str]) -> Listing<&'static str> {
+    Listing {
+        open: true,
+        ..job(node, needs)
+    }
+}
+
+struct Done {
+    outcome: Outcome<&'static str>,
+    log: Vec<String>,
+    seen: Vec<String>,
+}
+
+/// Runs what `grow` sends before the run begins.
+fn drive(
+    mut toy: Toy,
+    script: Script,
+    keep_going: bool,
+    grow: impl FnOnce(&Feed<&'static str>),
+) -> Done {
+    let mut watcher = Watcher::default();
+    let cancelled = AtomicBool::new(false);
+    let options = Options {
+        slots: 1,
+        keep_going,
+        cancelled: &cancelled,
+    };
+    let (feed, intake) = feed();
+    grow(&feed);
+    drop(feed);
+    let outcome = Driver::new(&mut toy, &script, &mut watcher, intake, options).run();
+    Done {
+        outcome,
+        log: script.log(),
+        seen: watcher.0,
+    }
+}
+
+/// a <- b <- c, and d alone.
+fn chain(feed: &Feed<&'static str>) {
+    let list = vec![
+        job("a", &[]),
+        job("b", &["a"]),
+        job("c", &["b"]),
+        job("d", &[]),
+    ];
+    feed.send(Growth::Listed(list)).unwrap();
+}
+
+#[test]
+fn what_is_found_is_not_built() {
+    let toy = Toy {
+        found: ["a", "b"].into(),
+        ..Toy::default()
+    };
+    let done = drive(toy, Script::default(), false, chain);
+    assert_eq!(done.outcome.reused, ["a", "b"]);
+    assert_eq!(done.log, ["build c", "build d"]);
+    assert_eq!(done.outcome.built, ["c", "d"]);
+}
+
+#[test]
+fn a_failed_build_skips_its_dependents_and_nothing_else() {
+    let script = Script::new(&[("a", &[End::Fails])]);
+    let done = drive(Toy::default(), script, true, chain);
+    assert_eq!(done.outcome.failed.len(), 1);
+    assert_eq!(done.outcome.failed[0].0, "a");
+    assert_eq!(done.outcome.skipped, ["b", "c"]);
+    assert_eq!(done.outcome.built, ["d"]);
+    assert_eq!(done.seen, ["start a", "b needs a", "c needs a", "start d"]);
+}
+
+#[test]
+fn a_failure_of_the_machine_is_not_a_failed_build_and_ends_the_run() {
+    let script = Script::new(&[("a", &[End::Breaks])]);
+    let done = drive(Toy::default(), script, true, chain);
+    assert!(done.outcome.failed.is_empty());
+    let met = done.outcome.infrastructure;
+    assert!(matches!(met, Some((Some("a"), ScheduleError::Inputs))));
+    assert_eq!(done.log, ["build a"]);
+}
+
+#[test]
+fn an_executor_that_gives_no_result_is_a_failure_of_the_machine() {
+    let script = Script::new(&[("a", &[End::Vanishes])]);
+    let done = drive(Toy::default(), script, true, chain);
+    let met = done.outcome.infrastructure;
+    assert!(matches!(met, Some((Some("a"), ScheduleError::NoResult))));
+}
+
+#[test]
+fn a_tree_that_nobody_has_is_built_after_all() {
+    let toy = || Toy {
+        remote: ["a", "d"].into(),
+        ..Toy::default()
+    };
+    let script = Script::new(&[("a", &[End::NotFetched])]);
+    let done = drive(toy(), script, false, chain);
+    let expected = ["fetch a", "build a", "build b", "build c", "fetch d"];
+    assert_eq!(done.log, expected);
+    assert_eq!(done.seen, ["start a", "start b", "start c", "start d"]);
+    assert_eq!(done.outcome.built, ["a", "b", "c", "d"]);
+    let script = Script::new(&[("a", &[End::NotFetched, End::Fails])]);
+    assert_eq!(drive(toy(), script, false, chain).outcome.failed.len(), 1);
+}
+
+#[test]
+fn a_lost_job_runs_again_but_not_for_ever() {
+    let script = Script::new(&[("a", &[End::Lost, End::Lost])]);
+    let done = drive(Toy::default(), script, false, chain);
+    assert_eq!(done.outcome.built, ["a", "b", "c", "d"]);
+    assert_eq!(done.seen[1], "a lost: no route to host");
+    let script = Script::new(&[("a", &[End::Lost, End::Lost, End::Lost, End::Lost])]);
+    let done = drive(Toy::default(), script, true, chain);
+    let met = done.outcome.infrastructure;
+    let expected = ScheduleError::LostTooOften {
+        times: 3,
+        reason: "no route to host".into(),
+    };
+    assert_eq!(met.expect("one").1.to_string(), expected.to_string());
+    assert_eq!(done.log, ["build a"; 3]);
+}
+
+#[test]
+fn nothing_starts_once_cancelled() {
+    let (feed, intake) = feed();
+    chain(&feed);
+    let (cancelled, script) = (AtomicBool::new(true), Script::default());
+    let options = Options {
+        slots: 1,
+        keep_going: true,
+        cancelled: &cancelled,
+    };
+    // The feed is still there: a run that was told to stop does not wait for the walk.
+    let outcome = Driver::new(&mut Toy::default(), &script, &mut (), intake, options).run();
+    assert!(outcome.cancelled);
+    assert!(outcome.built.is_empty() && script.log().is_empty());
+    assert!(feed.send(Growth::Listed(Vec::new())).is_err());
+}
+
+#[test]
+fn what_runs_is_cancelled_and_counts_neither_as_built_nor_as_failed() {
+    let (feed, intake) = feed();
+    chain(&feed);
+    drop(feed);
+    let cancelled = AtomicBool::new(false);
+    let script = Script::new(&[("a", &[End::Hangs])]);
+    let options = Options {
+        slots: 2,
+        keep_going: true,
+        cancelled: &cancelled,
+    };
+    let outcome = thread::scope(|scope| {
+        scope.spawn(|| {
+            while script.hanging.lock().unwrap().is_empty() {
+                thread::yield_now();
+            }
+            cancelled.store(true, Ordering::Relaxed);
+        });
+        Driver::new(&mut Toy::default(), &script, &mut (), intake, options).run()
+    });
+    assert!(outcome.cancelled && outcome.infrastructure.is_none());
+    assert!(outcome.failed.is_empty() && outcome.skipped.is_empty());
+    assert_eq!(outcome.built, ["d"]);
+    assert_eq!(script.log(), ["build a", "build d", "cancel"]);
+}
+
+#[test]
+fn what_a_tree_tells_grows_the_graph() {
+    let found = Verdict {
+        growth: vec![
+            // An edge before its job.
+            Growth::Gained {
+                node: "stage",
+                needs: vec!["less", "zlib"],
+            },
+            Growth::Listed(vec![
+                job("zlib", &[]),
+                job("less", &["ncurses"]),
+                job("ncurses", &[]),
+            ]),
+            Growth::Closed("stage"),
+        ],
+        more: Vec::new(),
+    };
+    let toy = Toy {
+        verdicts: [("resolve", vec![found])].into(),
+        ..Toy::default()
+    };
+    let done = drive(toy, Script::default(), false, |feed| {
+        let list = vec![open("stage", &["resolve"]), job("resolve", &[])];
+        feed.send(Growth::Listed(list)).unwrap();
+    });
+    assert!(done.outcome.infrastructure.is_none());
+    assert_eq!(
+        done.outcome.built,
+        ["resolve", "ncurses", "less", "zlib", "stage"]
+    );
+}
+
+#[test]
+fn a_job_that_needs_more_runs_again_with_it() {
+    let more = Verdict {
+        growth: vec![Growth::Listed(vec![job("ncurses", &[])])],
+        more: vec!["ncurses"],
+    };
+    let toy = Toy {
+        verdicts: [("less", vec![more])].into(),
+        ..Toy::default()
+    };
+    let done = drive(toy, Script::default(), false, |feed| {
+        feed.send(Growth::Listed(vec![job("less", &[])])).unwrap();
+    });
+    assert_eq!(done.log, ["build less", "build ncurses", "build less"]);
+    assert_eq!(done.outcome.built, ["ncurses", "less"]);
+}
+
+#[test]
+fn jobs_that_were_listed_wrongly_are_named_and_the_rest_is_built() {
+    let done = drive(Toy::default(), Script::default(), true, |feed| {
+        let list = vec![
+            job("a", &["b"]),
+            job("c", &["a"]),
+            job("d", &["gone"]),
+            job("e", &[]),
+        ];
+        feed.send(Growth::Listed(list)).unwrap();
+        feed.send(Growth::Listed(vec![job("b", &["c"]), open("f", &[])]))
+            .unwrap();
+    });
+    assert_eq!(
+        done.seen,
+        [
+            "start e",
+            "b: it needs itself: b needs c needs a needs b",
+            "f: what it consists of never became known",
+            "d: it needs gone, which does not exist",
+        ]
+    );
+    assert_eq!(done.outcome.built, ["e"]);
+    assert_eq!(
+        done.outcome.refused[0],
+        ("b", Flaw::Circle(vec!["b", "c", "a"]))
+    );
+}
+
+#[test]
+fn a_lister_that_contradicts_itself_ends_the_run() {
+    let end = |grow: &dyn Fn(&Feed<&'static str>)| {
+        let done = drive(Toy::default(), Script::default(), true, grow);
+        done.outcome
+            .infrastructure
+            .map(|(node, error)| (node, error.to_string()))
+    };
+    let twice = end(&|feed| {
+        feed.send(Growth::Listed(vec![job("a", &[])])).unwrap();
+        feed.send(Growth::Listed(vec![job("a", &[])])).unwrap();
+    });
+    assert_eq!(twice, Some((Some("a"), "it was listed twice".to_owned())));
+    let closed = end(&|feed| {
+        feed.send(Growth::Listed(vec![job("a", &[])])).unwrap();
+        feed.send(Growth::Closed("a")).unwrap();
+    });
+    assert!(closed.is_some());
+}
+
+/// Jobs on threads; some of them wait for others.
+#[derive(Default)]
+struct Threads {
+    done: Arc<(Mutex<BTreeSet<String>>, Condvar)>,
+    waits: BTreeMap<&'static str, &'static str>,
+}
+
+impl Executor for Threads {
+    fn start(&self, job: Job, report: Report) {
+        let name = job
+            .name
+            .strip_prefix("demo/")
+            .expect("a full name")
+            .to_owned();
+        let (done, waits) = (Arc::clone(&self.done), self.waits.get(&*name).copied());
+        thread::spawn(move || {
+            let (set, changed) = &*done;
+            let mut set = set.lock().unwrap();
+            set.insert(format!("{name} started"));
+            changed.notify_all();
+            if let Some(other) = waits {
+                set = changed.wait_while(set, |set| !set.contains(other)).unwrap();
+            }
+            set.insert(name.clone());
+            changed.notify_all();
+            drop(set);
+            let tree = tree(&name);
+            let end = Ok(Product::Built { tree, changed: 1 });
+            report.end(JobResult { seconds: 0.0, end });
+        });
+    }
+
+    fn cancel(&self, _: JobId) {}
+}
+
+/// `first` ends only when `late` is built, and `late` is listed only when `first` runs.
+#[test]
+fn jobs_are_listed_and_built_while_others_run() {
+    let executor = Threads {
+        waits: [("first", "late")].into(),
+        ..Threads::default()
+    };
+    let (feed, intake) = feed();
+    let list = vec![job("first", &[]), job("top", &["first", "late"])];
+    feed.send(Growth::Listed(list)).unwrap();
+    let done = Arc::clone(&executor.done);
+    let lister = thread::spawn(move || {
+        let (set, changed) = &*done;
+        let set = set.lock().unwrap();
+        drop(
+            changed
+                .wait_while(set, |set| !set.contains("first started"))
+                .unwrap(),
+        );
+        feed.send(Growth::Listed(vec![job("late", &[])])).unwrap();
+    });
+    let cancelled = AtomicBool::new(false);
+    let options = Options {
+        slots: 2,
+        keep_going: false,
+        cancelled: &cancelled,
+    };
+    let outcome = Driver::new(&mut Toy::default(), &executor, &mut (), intake, options).run();
+    lister.join().unwrap();
+    let built: BTreeSet<&str> = outcome.built.iter().copied().collect();
+    assert_eq!(built, ["first", "late", "top"].into());
+    assert_eq!(outcome.built.last(), Some(&"top"));
+}
+
+#[test]
+fn a_lister_that_panics_leaves_an_error_and_no_hang() {
+    let (feed, intake) = feed();
+    let lister = thread::spawn(move || {
+        feed.send(Growth::Listed(vec![job("a", &["b"])])).unwrap();
+        panic!("on purpose");
+    });
+    let cancelled = AtomicBool::new(false);
+    let options = Options {
+        slots: 1,
+        keep_going: true,
+        cancelled: &cancelled,
+    };
+    let script = Script::default();
+    let outcome = Driver::new(&mut Toy::default(), &script, &mut (), intake, options).run();
+    assert!(lister.join().is_err());
+    assert_eq!(outcome.refused, [("a", Flaw::NeverListed(vec!["b"]))]);
+}
+
+/// A watcher that is too slow costs lines, not memory, and holds nothing up.
+#[test]
+fn lines_that_nobody_takes_are_left_out() {
+    let (_feed, intake) = feed::<&str>();
+    let desk: Arc<dyn Desk> = intake.office.clone();
+    let mut engine = Engine::new(1, false);
+    let report = Report::new(engine.name(), desk);
+    for _ in 0..10_000 {
+        report.line("much");
+    }
+    report.end(JobResult {
+        seconds: 0.0,
+        end: Ok(Product::Fetched),
+    });
+    assert_eq!(intake.receiver.try_iter().count(), 4096 + 1);
+}

@@ -1,0 +1,199 @@
+//! What the engine speaks of: the states of a job, events that go in and commands that come out.
+
+use std::fmt;
+
+use crate::dense;
+
+dense::id! {
+    /// A job of one [`Engine`](super::Engine), which alone gives ids away: in the order in which it was
+    /// asked for them, so that smaller ones are older.
+    pub struct JobId
+}
+
+/// Where a job is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum JobState {
+    /// Another job needs it, and it is not listed yet.
+    Named,
+    /// Listed, and may turn out to need more: it does not start.
+    Open,
+    /// All that it needs is known, and some of it is not usable yet.
+    ToBuild,
+    /// All that it needs is usable; it waits for a free slot.
+    Queued,
+    /// Handed to an executor, which has not reported back.
+    Running,
+    /// Its tree is there, built or found in the store.
+    Usable,
+    /// Its build ended badly.
+    Failed,
+    /// Cannot be built: something it needs failed.
+    Skipped,
+    /// Cannot be built as it was listed; a [`Flaw`] says why.
+    Broken,
+}
+
+impl JobState {
+    /// All states.
+    pub(super) const ALL: [JobState; 9] = {
+        use JobState::*;
+        [
+            Named, Open, ToBuild, Queued, Running, Usable, Failed, Skipped, Broken,
+        ]
+    };
+
+    /// Whether a job in this state may go over to `next`. What this list lacks cannot happen.
+    pub fn may_become(self, next: JobState) -> bool {
+        use JobState::*;
+        match self {
+            // It is listed.
+            Named => matches!(next, Open | ToBuild),
+            // It is closed; or something that it needs failed; or it has a flaw.
+            Open => matches!(next, ToBuild | Skipped | Broken),
+            ToBuild => matches!(next, Queued | Skipped | Broken),
+            Queued => matches!(next, Running),
+            // It ended; or its host was lost; or it needs more than was known.
+            Running => matches!(next, Usable | Failed | Queued | ToBuild | Broken),
+            Usable | Failed | Skipped | Broken => false,
+        }
+    }
+
+    /// Whether a job stays in this state for good.
+    pub fn is_final(self) -> bool {
+        use JobState::*;
+        matches!(self, Usable | Failed | Skipped | Broken)
+    }
+
+    /// Whether a job in this state cannot be part of a circle, or only of one that is known.
+    pub(super) fn is_out_of_circles(self) -> bool {
+        use JobState::*;
+        // For all but the last: everything that it needs is usable.
+        matches!(self, Queued | Running | Usable | Failed | Broken)
+    }
+}
+
+/// What makes a job impossible as it was listed. `T` is what jobs are called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flaw<T = JobId> {
+    /// It needs itself: each of these needs the next, and the last one the first. All of them are
+    /// broken.
+    Circle(Vec<T>),
+    /// It needs these, which nobody listed.
+    NeverListed(Vec<T>),
+    /// It is still open, and nothing is left that could close it.
+    NeverClosed,
+    /// It ran, and asked for what it had.
+    NothingNew,
+}
+
+impl<T> Flaw<T> {
+    /// The same flaw with other names for jobs.
+    pub fn map<U>(self, name: impl FnMut(T) -> U) -> Flaw<U> {
+        match self {
+            Flaw::Circle(jobs) => Flaw::Circle(jobs.into_iter().map(name).collect()),
+            Flaw::NeverListed(jobs) => Flaw::NeverListed(jobs.into_iter().map(name).collect()),
+            Flaw::NeverClosed => Flaw::NeverClosed,
+            Flaw::NothingNew => Flaw::NothingNew,
+        }
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Flaw<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Flaw::Circle(jobs) => {
+                f.write_str("it needs itself: ")?;
+                for job in jobs {
+                    write!(f, "{job} needs ")?;
+                }
+                match jobs.first() {
+                    Some(first) => write!(f, "{first}"),
+                    None => Ok(()),
+                }
+            }
+            Flaw::NeverListed(jobs) => {
+                f.write_str("it needs ")?;
+                for (at, job) in jobs.iter().enumerate() {
+                    write!(f, "{}{job}", if at == 0 { "" } else { ", " })?;
+                }
+                f.write_str(match jobs.len() {
+                    1 => ", which does not exist",
+                    _ => ", which do not exist",
+                })
+            }
+            Flaw::NeverClosed => f.write_str("what it consists of never became known"),
+            Flaw::NothingNew => f.write_str("it asked for more inputs, and has them all"),
+        }
+    }
+}
+
+/// A job as it is listed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewJob {
+    /// Which one.
+    pub job: JobId,
+    /// The jobs whose trees it needs, listed or not.
+    pub needs: Vec<JobId>,
+    /// Seconds its last build took, where that is known.
+    pub seconds: Option<f64>,
+    /// Whether it may turn out to need more.
+    pub open: bool,
+}
+
+/// Something that happened.
+///
+/// What comes of the end of a job (more jobs, a job closed) is to be told before the end itself: once
+/// nothing runs and nobody lists any more, open jobs count as forgotten.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EngineEvent {
+    /// Jobs are known, all of them at once. A job that is listed already stays as it was.
+    Listed(Vec<NewJob>),
+    /// An open job needs these as well.
+    Gained {
+        /// The open job.
+        job: JobId,
+        /// What else it needs, listed or not.
+        needs: Vec<JobId>,
+    },
+    /// Nothing more is to come for an open job.
+    Closed(JobId),
+    /// The walk that lists jobs has ended. From now on only open and finished jobs bring more.
+    WalkEnded,
+    /// A running job's tree is in the store.
+    Succeeded(JobId),
+    /// A running job's build failed.
+    Failed(JobId),
+    /// A running job ended, and needs these as well before it can be built.
+    Refined {
+        /// The job.
+        job: JobId,
+        /// What it needs beside what it had.
+        needs: Vec<JobId>,
+    },
+    /// A running job got lost with its host: it is to run again.
+    Lost(JobId),
+    /// Start nothing any more; what runs may end.
+    Stop,
+}
+
+/// Something the driver must do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Start this job; answer with `Succeeded`, `Failed`, `Refined` or `Lost`.
+    Start(JobId),
+    /// Tell the user that this job cannot be built because `cause` cannot.
+    Skip {
+        /// The job that will not be built.
+        job: JobId,
+        /// The failed or broken job it needs, directly or not.
+        cause: JobId,
+    },
+    /// Tell the user that this job cannot be built as it was listed. For a circle this is told once,
+    /// of the job that closed it. It may be told of a job that was skipped before.
+    Refuse {
+        /// The job.
+        job: JobId,
+        /// Why.
+        flaw: Flaw,
+    },
+}

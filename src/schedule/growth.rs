@@ -1,0 +1,137 @@
+//! How jobs get into a run, while it goes on.
+//!
+//! Whoever knows jobs holds a [`Feed`], on any thread, and lists them as it finds them, in any order:
+//! a need may name a job that comes later. When the last feed is dropped the walk has ended, also when
+//! its thread panicked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+
+use super::engine::JobId;
+use super::executor::{Desk, JobResult};
+
+/// Lines of output that may wait for the driver.
+const LINES: usize = 4096;
+
+/// A job as it is listed. `N` is what its lister calls jobs.
+#[derive(Clone, Debug)]
+pub struct Listing<N> {
+    /// Which job.
+    pub node: N,
+    /// The jobs that it needs, listed or not.
+    pub needs: Vec<N>,
+    /// Seconds its last build took, where that is known.
+    pub seconds: Option<f64>,
+    /// Whether it may turn out to need more. It does not start before it is closed.
+    pub open: bool,
+}
+
+/// More of the graph.
+#[derive(Clone, Debug)]
+pub enum Growth<N> {
+    /// Jobs that are known now, all of them at once.
+    Listed(Vec<Listing<N>>),
+    /// An open job needs these as well.
+    Gained {
+        /// The open job.
+        node: N,
+        /// What else it needs, listed or not.
+        needs: Vec<N>,
+    },
+    /// Nothing more is to come for an open job.
+    Closed(N),
+}
+
+/// The run is over, and takes nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the run is over")]
+pub struct RunOver;
+
+/// Brings growth into a run. Clones bring it into the same run.
+pub struct Feed<N>(Arc<Walk<N>>);
+
+impl<N> Clone for Feed<N> {
+    fn clone(&self) -> Self {
+        Feed(Arc::clone(&self.0))
+    }
+}
+
+impl<N> Feed<N> {
+    /// Brings something into the run. Fails once the run is over, which may be early.
+    pub fn send(&self, growth: Growth<N>) -> Result<(), RunOver> {
+        let sent = self.0.0.send(Message::Growth(growth));
+        sent.map_err(|_| RunOver)
+    }
+}
+
+/// What all feeds of a run share; its end is the end of the walk.
+struct Walk<N>(Sender<Message<N>>);
+
+impl<N> Drop for Walk<N> {
+    fn drop(&mut self) {
+        // Fails only when the run is over, and then nobody needs to know.
+        let _ = self.0.send(Message::WalkEnded);
+    }
+}
+
+/// Something that the driver is told.
+pub(super) enum Message<N> {
+    Growth(Growth<N>),
+    WalkEnded,
+    Output(JobId, String),
+    Ended(JobId, JobResult),
+}
+
+/// The driver's end of the feeds and of all reports.
+pub struct Intake<N> {
+    pub(super) receiver: Receiver<Message<N>>,
+    pub(super) office: Arc<Office<N>>,
+}
+
+/// Where reports are taken.
+pub(super) struct Office<N> {
+    sender: Sender<Message<N>>,
+    /// Lines that were sent and not yet received.
+    lines: AtomicUsize,
+}
+
+impl<N> Office<N> {
+    /// Takes in that the driver received a line.
+    pub fn line_received(&self) {
+        self.lines.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<N: Send> Desk for Office<N> {
+    fn line(&self, job: JobId, line: &str) {
+        // A watcher that is slower than the builds must neither hold them up nor cost memory.
+        if self.lines.fetch_add(1, Ordering::Relaxed) >= LINES
+            || self
+                .sender
+                .send(Message::Output(job, line.to_owned()))
+                .is_err()
+        {
+            self.lines.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn ended(&self, job: JobId, result: JobResult) {
+        // Fails only when the driver is gone, and then nobody is left to tell.
+        let _ = self.sender.send(Message::Ended(job, result));
+    }
+}
+
+/// The two ends of the way into a run.
+pub fn feed<N>() -> (Feed<N>, Intake<N>) {
+    let (sender, receiver) = mpsc::channel();
+    let office = Office {
+        sender: sender.clone(),
+        lines: AtomicUsize::new(0),
+    };
+    let intake = Intake {
+        receiver,
+        office: Arc::new(office),
+    };
+    (Feed(Arc::new(Walk(sender))), intake)
+}

@@ -1,0 +1,124 @@
+//! This machine as an executor: every job on a thread of its own, in a sandbox.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::{self, Scope};
+use std::time::Instant;
+
+use mstore_store::TreeHash;
+
+use super::engine::JobId;
+use super::error::ScheduleError;
+use super::executor::{Executor, Fault, Job, JobResult, Product, Report, Work};
+use crate::build::cancel::CancelToken;
+use crate::build::error::StepError;
+use crate::build::step::Builder;
+
+/// Tells whether a tree could be fetched from elsewhere and is here now.
+pub type Fetch<'a> = dyn Fn(TreeHash) -> bool + Sync + 'a;
+
+/// Builds on this machine. Its threads end before the scope that it was made with.
+pub struct Local<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    builder: &'env Builder<'env>,
+    fetch: &'env Fetch<'env>,
+    running: Arc<Running>,
+}
+
+impl<'scope, 'env> Local<'scope, 'env> {
+    /// Builds with `builder`, whose own token is not looked at: every job gets one.
+    pub fn new(
+        scope: &'scope Scope<'scope, 'env>,
+        builder: &'env Builder<'env>,
+        fetch: &'env Fetch<'env>,
+    ) -> Self {
+        Local {
+            scope,
+            builder,
+            fetch,
+            running: Arc::default(),
+        }
+    }
+}
+
+impl Executor for Local<'_, '_> {
+    fn start(&self, job: Job, report: Report) {
+        let (builder, fetch) = (self.builder, self.fetch);
+        let running = Arc::clone(&self.running);
+        // The thread gets its job only once it exists, so that the report is still here if not.
+        let (sender, receiver) = mpsc::sync_channel::<(Job, CancelToken, Report)>(1);
+        let spawned = thread::Builder::new().spawn_scoped(self.scope, move || {
+            let Ok((job, cancel, report)) = receiver.recv() else {
+                return;
+            };
+            let started = Instant::now();
+            let end = work(builder, fetch, &job, &cancel, &report);
+            running.lock().remove(&job.id);
+            let seconds = started.elapsed().as_secs_f64();
+            report.end(JobResult { seconds, end });
+        });
+        let cancel = spawned.and_then(|_| CancelToken::new());
+        match cancel {
+            Ok(cancel) => {
+                self.running.lock().insert(job.id, cancel.clone());
+                // Cannot fail: the thread waits for it.
+                let _ = sender.send((job, cancel, report));
+            }
+            Err(source) => {
+                let error = ScheduleError::NoWorker { source };
+                report.end(JobResult {
+                    seconds: 0.0,
+                    end: Err(Fault::Infrastructure(error)),
+                });
+            }
+        }
+    }
+
+    fn cancel(&self, job: JobId) {
+        if let Some(token) = self.running.lock().get(&job) {
+            token.cancel();
+        }
+    }
+}
+
+/// The tokens of the jobs that run.
+#[derive(Default)]
+struct Running(Mutex<HashMap<JobId, CancelToken>>);
+
+impl Running {
+    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, CancelToken>> {
+        // Only whole entries are put in.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn work(
+    builder: &Builder<'_>,
+    fetch: &Fetch<'_>,
+    job: &Job,
+    cancel: &CancelToken,
+    report: &Report,
+) -> Result<Product, Fault> {
+    let step = match &job.work {
+        Work::Fetch(tree) if fetch(*tree) => return Ok(Product::Fetched),
+        Work::Fetch(_) => return Ok(Product::NotFetched),
+        Work::Build(step) => step,
+    };
+    let builder = Builder {
+        store: builder.store,
+        facts: builder.facts,
+        sandbox: builder.sandbox.clone(),
+        cancel,
+        make_jobs: builder.make_jobs,
+        host: builder.host.clone(),
+    };
+    match builder.build(&job.name, step, &mut |line| report.line(line)) {
+        Ok(built) => Ok(Product::Built {
+            tree: built.tree,
+            changed: built.changed,
+        }),
+        Err(StepError::Failed(failure)) => Err(Fault::Build(failure)),
+        Err(StepError::Infrastructure(e)) => Err(Fault::Infrastructure(e.into())),
+        Err(StepError::Cancelled) => Err(Fault::Cancelled),
+    }
+}

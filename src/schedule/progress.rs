@@ -1,0 +1,92 @@
+//! What happens during a run, for whoever shows it.
+
+use super::engine::{Flaw, JobId};
+
+/// Something a watcher may want to show.
+#[derive(Clone, Copy, Debug)]
+pub enum RunEvent<'a> {
+    /// Jobs became known. Told again whenever there are more.
+    Planned {
+        /// How many there are by now.
+        jobs: usize,
+        /// Seconds that all of them together are likely to take, where earlier builds tell.
+        expected: Option<f64>,
+    },
+    /// A job's build starts.
+    Started {
+        /// Which job.
+        job: JobId,
+        /// Its name.
+        name: &'a str,
+        /// Seconds its last build took.
+        expected: Option<f64>,
+    },
+    /// A running build printed a line. Lines are left out while the watcher cannot keep up; the log
+    /// has them all.
+    Output {
+        /// Which job.
+        job: JobId,
+        /// What it printed, without the line break; not cleaned of control characters.
+        line: &'a str,
+    },
+    /// A job got lost with the machine that it ran on, and waits to run again.
+    Lost {
+        /// Which job.
+        job: JobId,
+        /// Its name.
+        name: &'a str,
+        /// What happened.
+        reason: &'a str,
+    },
+    /// A job is done with.
+    Ended {
+        /// Which job.
+        job: JobId,
+        /// How it ended.
+        end: JobEnd,
+    },
+    /// A job will not be built.
+    Skipped {
+        /// Its name.
+        name: &'a str,
+        /// The name of the job it needs, which failed or was refused.
+        cause: &'a str,
+    },
+    /// A job cannot be built as it was listed.
+    Refused {
+        /// Its name.
+        name: &'a str,
+        /// Why not.
+        flaw: &'a Flaw<String>,
+    },
+}
+
+/// How a job ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum JobEnd {
+    /// It was built.
+    Built {
+        /// Wall seconds.
+        seconds: f64,
+        /// Entries of the tree that the build added, changed or removed.
+        changed: u64,
+    },
+    /// The store had its tree.
+    Reused,
+    /// Its build failed, or was ended before it was done.
+    Failed {
+        /// Wall seconds.
+        seconds: f64,
+    },
+}
+
+/// Receives what happens as it happens. Called from the driver's own thread only.
+pub trait Observer {
+    /// Takes one event.
+    fn event(&mut self, event: RunEvent<'_>);
+}
+
+/// An observer that looks away.
+impl Observer for () {
+    fn event(&mut self, _: RunEvent<'_>) {}
+}

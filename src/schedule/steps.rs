@@ -1,0 +1,85 @@
+//! The steps of a plan as jobs.
+
+use mstore_store::TreeHash;
+
+use super::driver::{Decision, Planner, Verdict};
+use super::error::ScheduleError;
+use super::growth::Listing;
+use crate::drv::{Facts, Resolved};
+use crate::plan::{Graph, NodeId, Staleness, State};
+
+/// What the steps of a plan are, and what follows from their results.
+///
+/// Owned by the driver's thread: workers get resolved derivations and give back trees.
+pub struct Steps<'a, 'g> {
+    staleness: &'a mut Staleness<'g>,
+    facts: &'a dyn Facts,
+}
+
+impl<'a, 'g> Steps<'a, 'g> {
+    /// The steps of `staleness`, which takes in what comes of them.
+    pub fn new(staleness: &'a mut Staleness<'g>, facts: &'a dyn Facts) -> Self {
+        Steps { staleness, facts }
+    }
+
+    fn resolved(&self, node: NodeId) -> Result<Box<Resolved>, ScheduleError> {
+        let resolved = self.staleness.resolved(node);
+        resolved.map(Box::new).ok_or(ScheduleError::Inputs)
+    }
+}
+
+/// A step of the graph, ready to be listed. `is_job` tells which others are listed too: what a step
+/// needs beside those is there already.
+pub fn listing(
+    graph: &Graph,
+    node: NodeId,
+    seconds: Option<f64>,
+    is_job: impl Fn(NodeId) -> bool,
+) -> Listing<NodeId> {
+    // Twins wait for each other: what one builds the other finds.
+    let needs = graph.nodes()[node].run_after().into_iter();
+    Listing {
+        node,
+        needs: needs.filter(|need| is_job(*need)).collect(),
+        seconds,
+        open: false,
+    }
+}
+
+impl Planner for Steps<'_, '_> {
+    type Node = NodeId;
+
+    fn name(&self, node: &NodeId) -> String {
+        self.staleness.graph().nodes()[*node].name.to_string()
+    }
+
+    fn recorded_as(&self, node: &NodeId) -> String {
+        self.staleness.graph().nodes()[*node].full_name.to_string()
+    }
+
+    fn listed(&mut self, node: &NodeId) -> Result<(), ScheduleError> {
+        self.staleness.list(*node, self.facts, &mut ())?;
+        Ok(())
+    }
+
+    fn decide(&mut self, node: &NodeId) -> Result<Decision, ScheduleError> {
+        // What others turned out to be may have made this one known, or something that a cache has.
+        match *self.staleness.state(*node) {
+            State::Known {
+                tree,
+                present: true,
+                ..
+            } => Ok(Decision::Reuse(tree)),
+            State::Known { tree, .. } => Ok(Decision::Fetch {
+                tree,
+                or: self.resolved(*node)?,
+            }),
+            _ => Ok(Decision::Build(self.resolved(*node)?)),
+        }
+    }
+
+    fn usable(&mut self, node: &NodeId, tree: TreeHash) -> Result<Verdict<NodeId>, ScheduleError> {
+        self.staleness.built(*node, tree, self.facts, &mut ())?;
+        Ok(Verdict::default())
+    }
+}
