@@ -1,5 +1,6 @@
 //! Planning from spec text to a graph, over specs on disk and a store that is pretended.
 
+mod arrival;
 mod chain;
 mod differences;
 mod manual;

@@ -229,15 +229,7 @@ impl World {
                 break;
             };
             let step = staleness.resolved(node).expect("its inputs are known");
-            let name = &graph.nodes()[node].full_name;
-            let tree = self.run(&step);
-            self.realised.borrow_mut().insert(step.key(), tree);
-            self.last.borrow_mut().insert(name.clone(), step);
-            // With a tree its parts are there again.
-            let cut = crate::world::tree(&format!("{tree} /tmp/stage1root"));
-            self.collected
-                .borrow_mut()
-                .retain(|t| *t != tree && *t != cut);
+            let tree = self.build(graph.nodes()[node].full_name.as_str(), step);
             staleness
                 .built(node, tree, self, &mut ())
                 .expect("taken in");
@@ -248,6 +240,20 @@ impl World {
             assert!(tree.is_some(), "{} has no tree", target.name);
         }
         built
+    }
+
+    /// Pretends to build a step and records it, as an executor does.
+    pub fn build(&self, name: &str, step: Resolved) -> TreeHash {
+        let tree = self.run(&step);
+        self.realised.borrow_mut().insert(step.key(), tree);
+        let name = name.parse().expect("the name of a step");
+        self.last.borrow_mut().insert(name, step);
+        // With a tree its parts are there again.
+        let cut = crate::world::tree(&format!("{tree} /tmp/stage1root"));
+        self.collected
+            .borrow_mut()
+            .retain(|t| *t != tree && *t != cut);
+        tree
     }
 
     /// Pretends to run the scripts: comments have no effect on the outcome.
