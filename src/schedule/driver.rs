@@ -4,11 +4,10 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-use mstore_store::TreeHash;
+use mstore_store::{Cancel, TreeHash};
 
 use super::engine::{Command, Engine, EngineEvent, Flaw, JobId, JobState, NewJob};
 use super::error::ScheduleError;
@@ -91,8 +90,8 @@ pub struct Options<'a> {
     pub slots: usize,
     /// Whether to go on with what does not depend on a failed job.
     pub keep_going: bool,
-    /// Ends the run when it becomes true: nothing more starts, and what runs is cancelled.
-    pub cancelled: &'a AtomicBool,
+    /// Ends the run: nothing more starts, and what runs is cancelled.
+    pub cancel: &'a Cancel,
 }
 
 /// How a run ended.
@@ -208,7 +207,7 @@ impl<'a, P: Planner> Driver<'a, P> {
             if let Some(message) = message {
                 self.take_in(message);
             }
-            if self.options.cancelled.load(Ordering::Relaxed) {
+            if self.options.cancel.is_cancelled() {
                 self.cancel();
             }
         }

@@ -1,10 +1,9 @@
 //! Brings targets up to date on this machine: what is stale is built, the rest is looked up.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use mstore_store::TreeHash;
+use mstore_store::{Cancel, TreeHash};
 
 use super::driver::{self, Driver};
 use super::engine::Flaw;
@@ -63,8 +62,8 @@ pub struct Tools<'a> {
     pub fetch: &'a Fetch<'a>,
     /// Tells how many seconds the last build of a step of that name took.
     pub seconds: &'a dyn Fn(&StepName) -> Option<f64>,
-    /// Ends the run when it becomes true.
-    pub cancelled: &'a AtomicBool,
+    /// Ends the run.
+    pub cancel: &'a Cancel,
 }
 
 /// Builds what `todo` names.
@@ -90,7 +89,7 @@ pub fn realise(
     let options = driver::Options {
         slots: options.jobs,
         keep_going: options.keep_going,
-        cancelled: tools.cancelled,
+        cancel: tools.cancel,
     };
     let done = thread::scope(|scope| {
         let local = Local::new(scope, tools.builder, tools.fetch);

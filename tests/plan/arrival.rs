@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use mstore::plan::{Graph, NodeId, Staleness, State};
@@ -11,6 +10,8 @@ use mstore::schedule::driver::{Driver, Options};
 use mstore::schedule::executor::{Executor, Job, JobResult, Product, Report, Work};
 use mstore::schedule::growth::{Growth, Listing, feed};
 use mstore::schedule::steps::{Steps, listing};
+
+use mstore_store::Cancel;
 
 use crate::world::World;
 
@@ -63,11 +64,11 @@ fn realise(world: &World, graph: &Graph, seed: u64) -> (BTreeSet<String>, Vec<St
         world,
         built: RefCell::default(),
     };
-    let never = AtomicBool::new(false);
+    let never = Cancel::new();
     let options = Options {
         slots: 1 + seed as usize % 3,
         keep_going: false,
-        cancelled: &never,
+        cancel: &never,
     };
     let lister = thread::spawn(move || {
         for listing in late {

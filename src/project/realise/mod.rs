@@ -276,7 +276,7 @@ fn build(project: &Project, work: &mut Work<'_>, facts: &Substitute<'_>, run: &R
         facts: &facts,
         fetch: &fetch,
         seconds: &seconds,
-        cancelled: run.cancel.flag(),
+        cancel: run.cancel,
     };
     let options = Options {
         jobs: run.jobs,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Condvar, Mutex};
 use std::thread;
 
-use mstore_store::Hash;
+use mstore_store::{Cancel, Hash};
 
 use super::*;
 use crate::drv::derivation::{Env, Input, Network, Output, Policy, Role, SANDBOX_PROFILE, Source};
@@ -226,11 +226,11 @@ fn drive(
     grow: impl FnOnce(&Feed<&'static str>),
 ) -> Done {
     let mut watcher = Watcher::default();
-    let cancelled = AtomicBool::new(false);
+    let cancel = Cancel::new();
     let options = Options {
         slots: 1,
         keep_going,
-        cancelled: &cancelled,
+        cancel: &cancel,
     };
     let (feed, intake) = feed();
     grow(&feed);
@@ -332,11 +332,12 @@ fn a_lost_job_runs_again_but_not_for_ever() {
 fn nothing_starts_once_cancelled() {
     let (feed, intake) = feed();
     chain(&feed);
-    let (cancelled, script) = (AtomicBool::new(true), Script::default());
+    let (cancel, script) = (Cancel::new(), Script::default());
+    cancel.cancel();
     let options = Options {
         slots: 1,
         keep_going: true,
-        cancelled: &cancelled,
+        cancel: &cancel,
     };
     // The feed is still there: a run that was told to stop does not wait for the walk.
     let outcome = Driver::new(&mut Toy::default(), &script, &mut (), intake, options).run();
@@ -350,19 +351,19 @@ fn what_runs_is_cancelled_and_counts_neither_as_built_nor_as_failed() {
     let (feed, intake) = feed();
     chain(&feed);
     drop(feed);
-    let cancelled = AtomicBool::new(false);
+    let cancel = Cancel::new();
     let script = Script::new(&[("a", &[End::Hangs])]);
     let options = Options {
         slots: 2,
         keep_going: true,
-        cancelled: &cancelled,
+        cancel: &cancel,
     };
     let outcome = thread::scope(|scope| {
         scope.spawn(|| {
             while script.hanging.lock().unwrap().is_empty() {
                 thread::yield_now();
             }
-            cancelled.store(true, Ordering::Relaxed);
+            cancel.cancel();
         });
         Driver::new(&mut Toy::default(), &script, &mut (), intake, options).run()
     });
@@ -527,11 +528,11 @@ fn jobs_are_listed_and_built_while_others_run() {
         );
         feed.send(Growth::Listed(vec![job("late", &[])])).unwrap();
     });
-    let cancelled = AtomicBool::new(false);
+    let cancel = Cancel::new();
     let options = Options {
         slots: 2,
         keep_going: false,
-        cancelled: &cancelled,
+        cancel: &cancel,
     };
     let outcome = Driver::new(&mut Toy::default(), &executor, &mut (), intake, options).run();
     lister.join().unwrap();
@@ -547,11 +548,11 @@ fn a_lister_that_panics_leaves_an_error_and_no_hang() {
         feed.send(Growth::Listed(vec![job("a", &["b"])])).unwrap();
         panic!("on purpose");
     });
-    let cancelled = AtomicBool::new(false);
+    let cancel = Cancel::new();
     let options = Options {
         slots: 1,
         keep_going: true,
-        cancelled: &cancelled,
+        cancel: &cancel,
     };
     let script = Script::default();
     let outcome = Driver::new(&mut Toy::default(), &script, &mut (), intake, options).run();
@@ -574,4 +575,119 @@ fn lines_that_nobody_takes_are_left_out() {
         end: Ok(Product::Fetched),
     });
     assert_eq!(intake.receiver.try_iter().count(), 4096 + 1);
+}
+
+/// Random graphs, pieces, orders of listing and ends, through the driver.
+mod random {
+    use super::*;
+
+    /// splitmix64.
+    struct Rng(u64);
+
+    impl Rng {
+        fn below(&mut self, n: usize) -> usize {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.0;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((z ^ (z >> 31)) % n.max(1) as u64) as usize
+        }
+    }
+
+    const NAMES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+
+    /// Checks that every listed job came to one end, and to one that fits those of its needs.
+    fn check(seed: u64, needs: &BTreeMap<&str, Vec<&'static str>>, done: &Done) {
+        let outcome = &done.outcome;
+        assert!(outcome.infrastructure.is_none(), "seed {seed}: {outcome:?}");
+        let mut ends: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut end = |name: &'static str, how| {
+            assert_eq!(
+                ends.insert(name, how),
+                None,
+                "seed {seed}: {name} ended twice"
+            );
+        };
+        outcome.built.iter().for_each(|n| end(n, "well"));
+        outcome.reused.iter().for_each(|n| end(n, "well"));
+        outcome.failed.iter().for_each(|(n, _)| end(n, "failed"));
+        outcome.skipped.iter().for_each(|n| end(n, "skipped"));
+        let mut broken = BTreeSet::new();
+        for (name, flaw) in &outcome.refused {
+            match flaw {
+                Flaw::Circle(members) => broken.extend(members.iter().copied()),
+                _ => drop(broken.insert(*name)),
+            }
+        }
+        // One that was skipped before its circle closed is told of twice.
+        for name in broken {
+            ends.entry(name).or_insert("broken");
+        }
+        let listed: BTreeSet<&str> = needs.keys().copied().collect();
+        assert_eq!(
+            ends.keys().copied().collect::<BTreeSet<_>>(),
+            listed,
+            "seed {seed}"
+        );
+        for (name, needs) in needs {
+            let well = needs.iter().all(|need| ends.get(need) == Some(&"well"));
+            match ends[name] {
+                "well" | "failed" => assert!(well, "seed {seed}: {name}"),
+                _ => assert!(!well, "seed {seed}: {name}"),
+            }
+        }
+        let at = |name: &str| outcome.built.iter().position(|n| *n == name);
+        for (name, needs) in needs {
+            for need in needs.iter().filter(|_| at(name).is_some()) {
+                assert!(at(need) < at(name), "seed {seed}: {name} before {need}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_job_comes_to_an_end_that_fits_those_of_its_needs() {
+        for seed in 0..1500 {
+            let mut rng = Rng(seed);
+            let n = 1 + rng.below(NAMES.len());
+            let (mut needs, mut toy, mut ends) = (BTreeMap::new(), Toy::default(), Vec::new());
+            for (at, name) in NAMES[..n].iter().enumerate() {
+                // Mostly earlier ones; now and then any, or one that nobody lists.
+                let mut some = Vec::new();
+                for _ in 0..rng.below(3) {
+                    some.push(match rng.below(20) {
+                        0 => NAMES[rng.below(n)],
+                        1 => "nobody",
+                        _ if at > 0 => NAMES[rng.below(at)],
+                        _ => continue,
+                    });
+                }
+                needs.insert(*name, some);
+                match rng.below(12) {
+                    0 => drop(toy.found.insert(name)),
+                    1 => drop(toy.remote.insert(name)),
+                    2 => ends.push((*name, vec![End::Fails])),
+                    3 => ends.push((*name, vec![End::Lost, End::Lost])),
+                    4 => {
+                        toy.remote.insert(name);
+                        ends.push((*name, vec![End::NotFetched, End::Lost, End::Fails]));
+                    }
+                    _ => {}
+                }
+            }
+            let mut order: Vec<&str> = NAMES[..n].to_vec();
+            for i in (1..n).rev() {
+                order.swap(i, rng.below(i + 1));
+            }
+            let borrowed: Vec<(&str, &[End])> = ends.iter().map(|(n, e)| (*n, &e[..])).collect();
+            let script = Script::new(&borrowed);
+            let done = drive(toy, script, true, |feed| {
+                while !order.is_empty() {
+                    let some = order.split_off(order.len() - (1 + rng.below(3)).min(order.len()));
+                    let list = some.iter().map(|name| job(name, &needs[name])).collect();
+                    feed.send(Growth::Listed(list)).unwrap();
+                }
+            });
+            check(seed, &needs, &done);
+        }
+    }
 }
