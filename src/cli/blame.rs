@@ -15,6 +15,7 @@ use crate::drv::{FactsError, StepName};
 use crate::plan::git::GitError;
 use crate::plan::{How, LockError, PlanError, WalkError};
 use crate::project::find::{HashKind, Wants};
+use crate::project::repair::VitalFile;
 use crate::project::{FindError, ProjectError};
 use crate::schedule::ScheduleError;
 use crate::share::RemoteError;
@@ -247,7 +248,28 @@ impl From<ProjectError> for Failure {
             | ProjectError::CacheUrl { .. }
             | ProjectError::NoBuiltin { .. }
             | ProjectError::NoPin { .. }
-            | ProjectError::UnusedPin { .. } => Failure::new(Kind::Usage, error),
+            | ProjectError::UnusedPin { .. }
+            | ProjectError::Gone { .. }
+            | ProjectError::IsStore { .. }
+            | ProjectError::NoStoreYet { .. }
+            | ProjectError::SameStore { .. } => Failure::new(Kind::Usage, error),
+            ProjectError::ToWebServer => Failure::new(Kind::Usage, error)
+                .hint("copy to a folder that it serves, or to the machine: ssh://HOST"),
+            ProjectError::NoResult {
+                refused,
+                trusts_nobody,
+                ..
+            } => no_result(Failure::new(Kind::Machine, error), refused, trusts_nobody),
+            ProjectError::Unusable { file, .. } => {
+                Failure::new(Kind::Found, error).hint(match file {
+                    VitalFile::Format => {
+                        "`mstore store verify --repair` writes it anew if the database is sound"
+                    }
+                    VitalFile::Database => {
+                        "`mstore store verify --repair` writes it anew from what can still be read, and from the packs"
+                    }
+                })
+            }
             ProjectError::Unwritable { ref store, .. } => {
                 let path = store.display();
                 let own = format!(
@@ -275,9 +297,27 @@ impl From<ProjectError> for Failure {
                 error,
             } => step(name, &error),
             ProjectError::Interrupted => Failure::interrupted(),
-            ProjectError::Io { .. } => Failure::new(Kind::Machine, error),
+            ProjectError::NotOffered { .. }
+            | ProjectError::Untrusted(_)
+            | ProjectError::Token(_)
+            | ProjectError::Io { .. } => Failure::new(Kind::Machine, error),
         }
     }
+}
+
+/// Says why a peer may have no result that counts.
+fn no_result(mut failure: Failure, refused: bool, trusts_nobody: bool) -> Failure {
+    if !refused {
+        failure = failure.hint(
+            "both ends must have the same specifications and the same metro.lock; `mstore diff` compares",
+        );
+    }
+    if trusts_nobody {
+        failure = failure.hint(
+            "no key is trusted here: add the public key to trust/keys of the configuration file, or give --trust NAME:BASE64; for a folder or ssh host of your own there is --trust-unsigned",
+        );
+    }
+    failure
 }
 
 impl From<FindError> for Failure {

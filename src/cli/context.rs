@@ -7,10 +7,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use mstore_lang::Definition;
-use mstore_store::Store;
+use mstore_store::{Cancel, Store};
 
-use super::signals::Stop;
-use super::{Failure, GlobalArgs, args, definitions};
+use super::{Failure, GlobalArgs, args, definitions, signals};
 use crate::build::userns::{self, Choice, Entered, UsernsError};
 use crate::config::{self, Config};
 use crate::plan::Distribution;
@@ -23,7 +22,7 @@ pub struct Context {
     config_home: Option<PathBuf>,
     store: Result<PathBuf, NoStorePath>,
     definitions: Vec<Definition>,
-    stop: OnceLock<Stop>,
+    cancel: OnceLock<Cancel>,
 }
 
 /// Why there is no place for the store.
@@ -44,7 +43,7 @@ impl Context {
             config_home: config_home(),
             definitions: definitions::parse(&args.define)?,
             args,
-            stop: OnceLock::new(),
+            cancel: OnceLock::new(),
         })
     }
 
@@ -80,14 +79,17 @@ impl Context {
         })
     }
 
-    /// From now on the first signal does not end the process, but asks it to stop. For commands that
-    /// do stop then; the others end as they always did.
-    pub fn stop(&self) -> Result<&Stop, Failure> {
-        if let Some(stop) = self.stop.get() {
-            return Ok(stop);
+    /// The flag that the first signal cancels from now on, in place of ending the process. For commands
+    /// that stop then; the others end as they always did. To be called after [`Context::enter`]: it starts
+    /// a thread.
+    pub fn cancel(&self) -> Result<&Cancel, Failure> {
+        if let Some(cancel) = self.cancel.get() {
+            return Ok(cancel);
         }
-        let stop = Stop::install()?;
-        Ok(self.stop.get_or_init(|| stop))
+        let cancel = Cancel::new();
+        signals::watch(&cancel)
+            .map_err(|e| Failure::machine(format!("cannot handle signals: {e}")))?;
+        Ok(self.cancel.get_or_init(|| cancel))
     }
 
     /// Where users keep the configuration of their programs.

@@ -18,12 +18,10 @@ mod guess;
 mod imports;
 mod output;
 mod progress;
-mod refetch;
 mod repack;
 mod signals;
 mod spec;
 mod text;
-mod transfer;
 mod watch;
 mod whole_file;
 

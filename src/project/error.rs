@@ -5,9 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use mstore_store::transfer::TransferError;
-use mstore_store::{Hash, Realisation, StoreError};
+use mstore_store::{Hash, Realisation, StoreError, TreeHash};
 
 use super::find::{Found, Wants};
+use super::repair::VitalFile;
 use crate::build::error::Infrastructure;
 use crate::build::seed::SeedError;
 use crate::build::userns::UsernsError;
@@ -15,6 +16,7 @@ use crate::drv::{FactsError, StepName};
 use crate::plan::{LockError, NameError, Need, PlanError, WalkError};
 use crate::share::RemoteError;
 use crate::share::parcel::ParcelError;
+use crate::share::trust::Untrusted;
 
 /// Why something with a project could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -135,9 +137,70 @@ pub enum ProjectError {
         /// What failed.
         error: Box<Infrastructure>,
     },
+    /// The system gives no descriptor to wake waiting builds by.
+    #[error("cannot make what stops builds: {0}")]
+    Token(#[source] io::Error),
     /// Somebody asked to stop.
     #[error("interrupted")]
     Interrupted,
+    /// A fact that was pushed is not believed.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
+    /// A tree that was to be copied was collected meanwhile.
+    #[error("tree {tree} is not in the store any more")]
+    Gone {
+        /// The tree.
+        tree: TreeHash,
+    },
+    /// A cache was to be made in the folder of a store.
+    #[error("{} is a store", path.display())]
+    IsStore {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The store that something would be copied to was not made yet.
+    #[error("{}: there is no store yet; everything would be copied", path.display())]
+    NoStoreYet {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A store was to be copied to itself.
+    #[error("{} is the store itself", path.display())]
+    SameStore {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Something was to be copied to a web server.
+    #[error("a web server cannot be copied to")]
+    ToWebServer,
+    /// A peer does not have a tree.
+    #[error("{peer} has no tree {tree}")]
+    NotOffered {
+        /// Its name.
+        peer: String,
+        /// The tree.
+        tree: TreeHash,
+    },
+    /// A peer does not have the result of a target, or none that is believed.
+    #[error("{}", no_result(peer, target, *refused))]
+    NoResult {
+        /// The target.
+        target: String,
+        /// The name of the peer.
+        peer: String,
+        /// Whether something of the peer was refused.
+        refused: bool,
+        /// Whether no key is trusted.
+        trusts_nobody: bool,
+    },
+    /// A file of a store is damaged without which nothing else can be looked at.
+    #[error("{}: {detail}", file.name())]
+    Unusable {
+        /// The file.
+        file: VitalFile,
+        /// What is wrong with it.
+        detail: String,
+    },
     /// The file system failed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -179,6 +242,13 @@ impl From<ParcelError> for ProjectError {
             ParcelError::Store(error) => error.into(),
             ParcelError::Facts(error) => error.into(),
         }
+    }
+}
+
+fn no_result(peer: &str, target: &str, refused: bool) -> String {
+    match refused {
+        true => format!("{peer} has no result for {target} that a trusted key signed"),
+        false => format!("{peer} has not built {target} as it is specified here"),
     }
 }
 

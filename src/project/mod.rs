@@ -8,18 +8,24 @@
 //! - [`open`]: one opener of stores; [`Project`]: the three opened together;
 //! - [`provide`]: seeds and snapshots; [`realise`]: bringing targets up to date; [`Project::sign`]: vouching
 //!   for what was built; [`caches`], [`peers`]: whom results are taken from;
+//! - [`pack`], [`copy`], [`receive`]: results on their way to and from other places;
+//! - [`repair`]: verifying a store, and getting back what is damaged;
 //! - [`find`]: hashes, roots and names to trees and targets; [`step`]: one step by its hash or name;
 //! - [`retention`]: what gc keeps, and the lock files that count.
 
 pub mod caches;
 pub mod clock;
+pub mod copy;
 pub mod error;
 pub mod events;
 pub mod find;
 pub mod open;
+pub mod pack;
 pub mod peers;
 pub mod provide;
 pub mod realise;
+pub mod receive;
+pub mod repair;
 pub mod retention;
 mod sign;
 pub mod step;

@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mstore_store::codec;
-use mstore_store::transfer::{Fact, Object, Source, TransferError};
+use mstore_store::transfer::{Fact, Object, Progress, Source, TransferError};
 use mstore_store::{Hash, TreeHash};
 
 use super::peer::{Ask, LocalPeer, Offer, Peer};
@@ -68,8 +68,28 @@ pub struct Push {
     pub blind: bool,
 }
 
-/// What receiving came to, or how far it is: objects and those wanted, bytes, content and that wanted.
-pub type Counts = (u64, u64, u64, u64, u64);
+/// What receiving came to, or how far it is, as it travels: the fields of [`Progress`] in their order.
+type Counts = (u64, u64, u64, u64, u64);
+
+fn counts(p: Progress) -> Counts {
+    (
+        p.objects,
+        p.objects_wanted,
+        p.bytes,
+        p.content,
+        p.content_wanted,
+    )
+}
+
+fn progress_of((objects, objects_wanted, bytes, content, content_wanted): Counts) -> Progress {
+    Progress {
+        objects,
+        objects_wanted,
+        bytes,
+        content,
+        content_wanted,
+    }
+}
 
 /// One end of a connection.
 pub struct Wire {
@@ -77,7 +97,7 @@ pub struct Wire {
     read: Mutex<Box<dyn Read + Send>>,
     write: Mutex<Box<dyn Write + Send>>,
     broken: Mutex<Option<String>>,
-    progress: Mutex<Option<Counts>>,
+    progress: Mutex<Option<Progress>>,
 }
 
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -85,7 +105,7 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What is done with the facts of a push, whose objects come over the same wire.
-type Receive<'a> = dyn FnMut(&Wire, Vec<Fact>, Push) -> Result<Counts, String> + 'a;
+type Receive<'a> = dyn FnMut(&Wire, Vec<Fact>, Push) -> Result<Progress, String> + 'a;
 
 impl Wire {
     /// Greets the other end.
@@ -212,7 +232,7 @@ impl Wire {
     }
 
     /// Reads a frame that must come.
-    fn expect(&self) -> Result<(Tag, Vec<u8>), TransferError> {
+    fn next_frame(&self) -> Result<(Tag, Vec<u8>), TransferError> {
         match self.receive()? {
             Some((Tag::Error, text)) => Err(self.fail(clean(&text))),
             Some(frame) => Ok(frame),
@@ -230,8 +250,8 @@ impl Wire {
         from: &LocalPeer,
         facts: &mut dyn Iterator<Item = &Fact>,
         push: &Push,
-        progress: &mut dyn FnMut(Counts) -> bool,
-    ) -> Result<Counts, TransferError> {
+        progress: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<Progress, TransferError> {
         self.usable()?;
         for fact in facts {
             self.send(Tag::Fact, &fact.encode())?;
@@ -240,16 +260,17 @@ impl Wire {
         self.send(Tag::Push, &codec::encode(&body))?;
         self.flush()?;
         loop {
-            match self.expect()? {
+            match self.next_frame()? {
                 (Tag::Get, wanted) => self.answer_get(from, &wanted)?,
-                (Tag::Progress, counts) => {
-                    let counts = codec::decode(&counts, 100).map_err(|_| self.nonsense())?;
-                    if !progress(counts) {
+                (Tag::Progress, bytes) => {
+                    let counts = codec::decode(&bytes, 100).map_err(|_| self.nonsense())?;
+                    if !progress(progress_of(counts)) {
                         return Err(TransferError::Cancelled);
                     }
                 }
-                (Tag::Done, counts) => {
-                    return codec::decode(&counts, 100).map_err(|_| self.nonsense());
+                (Tag::Done, bytes) => {
+                    let counts = codec::decode(&bytes, 100).map_err(|_| self.nonsense())?;
+                    return Ok(progress_of(counts));
                 }
                 _ => return Err(self.nonsense()),
             }
@@ -322,7 +343,7 @@ impl Wire {
                     };
                     room = 0;
                     match receive(self, std::mem::take(&mut facts), push) {
-                        Ok(counts) => self.send(Tag::Done, &codec::encode(&counts))?,
+                        Ok(done) => self.send(Tag::Done, &codec::encode(&counts(done)))?,
                         Err(text) => {
                             self.send(Tag::Error, text.as_bytes())?;
                             self.flush()?;
@@ -350,8 +371,8 @@ impl Wire {
 
     /// Tells the other end how far receiving is, together with the next question: whatever is sent
     /// while nobody reads could end with both ends waiting for each other.
-    pub fn note_progress(&self, counts: Counts) {
-        *lock(&self.progress) = Some(counts);
+    pub fn note_progress(&self, progress: Progress) {
+        *lock(&self.progress) = Some(progress);
     }
 }
 
@@ -389,8 +410,8 @@ impl Source for Wire {
             while open < AHEAD
                 && let Some(batch) = batches.next()
             {
-                if let Some(counts) = lock(&self.progress).take() {
-                    self.send(Tag::Progress, &codec::encode(&counts))?;
+                if let Some(progress) = lock(&self.progress).take() {
+                    self.send(Tag::Progress, &codec::encode(&counts(progress)))?;
                 }
                 let hashes: Vec<u8> = batch.iter().flat_map(|h| *h.as_bytes()).collect();
                 self.send(Tag::Get, &hashes)?;
@@ -401,7 +422,7 @@ impl Source for Wire {
             }
             self.flush()?;
             loop {
-                match self.expect()? {
+                match self.next_frame()? {
                     (Tag::Object, record) => {
                         let object = Object::from_record(&record).ok_or_else(|| self.nonsense())?;
                         if let Err(error) = take(object) {
@@ -425,7 +446,7 @@ impl Peer for Wire {
         self.flush()?;
         let mut facts = Vec::new();
         loop {
-            match self.expect()? {
+            match self.next_frame()? {
                 (Tag::Fact, bytes) => {
                     if facts.len() > ask.keys.len() + ask.drvs.len() {
                         return Err(self.nonsense());
@@ -441,7 +462,7 @@ impl Peer for Wire {
     fn offer(&self, trees: &[TreeHash]) -> Result<Vec<Option<Offer>>, TransferError> {
         self.send(Tag::Offer, &codec::encode(&trees))?;
         self.flush()?;
-        let (Tag::Offered, bytes) = self.expect()? else {
+        let (Tag::Offered, bytes) = self.next_frame()? else {
             return Err(self.nonsense());
         };
         let offers: Vec<bool> = codec::decode(&bytes, MAX_FRAME).map_err(|_| self.nonsense())?;

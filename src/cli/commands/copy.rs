@@ -1,30 +1,22 @@
 //! `mstore copy`
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Instant;
 
-use mstore_store::transfer::{Progress, Received, TransferError};
-use mstore_store::{OpenOptions, RealisationKind, Store, TreeHash};
+use mstore_store::TreeHash;
+use mstore_store::transfer::Received;
 
 use crate::cli::Failure;
 use crate::cli::args::{self, ReachArgs, TrustArgs};
 use crate::cli::context::Context;
-use crate::cli::output;
-use crate::cli::output::plural;
-use crate::cli::progress::Bar;
-use crate::cli::transfer;
-use crate::drv::derivation::Source;
-use crate::plan::{Graph, Pins, Staleness};
-use crate::project::Access;
-use crate::project::Project;
-use crate::project::find;
-use crate::project::open::Folder;
-use crate::share::parcel::Recorder;
-use crate::share::wire::Push;
-use crate::share::{LocalPeer, Parcel, Peer, Remote, Substitute, Trust};
+use crate::cli::output::{self, plural};
+use crate::cli::watch::Watch;
+use crate::project::copy::{CopyOptions, Results, SendOptions, send, take};
+use crate::project::find::{self, is_prefix};
+use crate::project::pack::{Along, pack_all};
+use crate::project::{Access, Events};
+use crate::share::{Parcel, Remote, Trust};
 
 /// Copy targets and trees to or from another store or a cache
 #[derive(clap::Args)]
@@ -154,18 +146,40 @@ fn split(what: &[String]) -> (Vec<TreeHash>, Vec<String>) {
     (trees, names)
 }
 
+impl Args {
+    fn copy<'a>(
+        &'a self,
+        context: &'a Context,
+        events: &'a dyn Events,
+    ) -> Result<CopyOptions<'a>, Failure> {
+        Ok(CopyOptions {
+            root: self.root.as_deref(),
+            dry_run: self.dry_run,
+            cancel: context.cancel()?,
+            events,
+        })
+    }
+
+    fn watch(&self) -> Watch {
+        Watch::new(self.quiet || self.json)
+    }
+}
+
 fn copy_to(context: &Context, args: &Args, to: &Remote) -> Result<Done, Failure> {
     let config = context.config()?;
     let key = args::signing_key(&config, args.sign.as_deref())?;
     let what = args.what.iter().cloned();
-    let (beginnings, names): (Vec<String>, Vec<String>) =
-        what.partition(|name| find::is_prefix(name));
+    let (beginnings, names): (Vec<String>, Vec<String>) = what.partition(|name| is_prefix(name));
     let mut parcel = Parcel::default();
     let store = if names.is_empty() {
         context.store(Access::Read)?
     } else {
         let project = context.project(Access::ReadIfPresent)?;
-        pack_targets(&project, &names, args, &mut parcel)?;
+        let along = Along {
+            steps: args.steps,
+            inputs: args.inputs,
+        };
+        project.pack(&project.targets(&names)?, along, &mut parcel)?;
         project.store
     };
     for beginning in &beginnings {
@@ -180,191 +194,15 @@ fn copy_to(context: &Context, args: &Args, to: &Remote) -> Result<Done, Failure>
     {
         parcel.sign(&store, key)?;
     }
-    let stop = context.stop()?;
-    let bar = Bar::new(args.quiet || args.json);
-    let trees: Vec<TreeHash> = parcel.trees.iter().copied().collect();
-    let peer = LocalPeer::new(&store)?;
-    for (tree, offer) in trees.iter().zip(peer.offer(&trees)?) {
-        if offer.is_none() {
-            return Err(Failure::usage(format!(
-                "tree {tree} is not in the store any more"
-            )));
-        }
-    }
-    let sum = match to {
-        Remote::Folder(path) => match (Folder::of(path)?, args.cache) {
-            (Folder::Store | Folder::BegunStore, true) => {
-                return Err(Failure::usage(format!("{} is a store", path.display())));
-            }
-            (Folder::Cache | Folder::BegunCache, _) | (Folder::Empty, true) => {
-                let mut facts = parcel.facts.values();
-                let written =
-                    transfer::with_progress(&bar, "copying", &stop.cancel, args.dry_run, |o| {
-                        store.write_cache(path, &trees, &mut facts, o)
-                    });
-                bar.clear();
-                written?
-            }
-            (found @ (Folder::Store | Folder::BegunStore | Folder::Empty), _) => {
-                let options = OpenOptions {
-                    create: !args.dry_run,
-                    read_only: false,
-                };
-                if args.dry_run && !matches!(found, Folder::Store) {
-                    return Err(Failure::usage(format!(
-                        "{}: there is no store yet; everything would be copied",
-                        path.display()
-                    )));
-                }
-                let other = Store::open(path, &options)?;
-                same_store(&store, &other)?;
-                let received =
-                    transfer::with_progress(&bar, "copying", &stop.cancel, args.dry_run, |o| {
-                        other.receive(&peer, &trees, o)
-                    });
-                bar.clear();
-                let received = received?;
-                if !args.dry_run {
-                    settle(&other, &parcel, &trees, args.root.as_deref())?;
-                }
-                received
-            }
-        },
-        Remote::Ssh(remote) => {
-            let other = args.reach.reach(context).ssh(remote)?;
-            let push = Push {
-                trees: trees.clone(),
-                root: args.root.clone(),
-                dry_run: args.dry_run,
-                blind: args.trust_unsigned,
-            };
-            let pushed = other.wire()?.push(
-                &peer,
-                &mut parcel.facts.values(),
-                &push,
-                &mut |(objects, objects_wanted, bytes, content, content_wanted)| {
-                    let progress = Progress {
-                        objects,
-                        objects_wanted,
-                        bytes,
-                        content,
-                        content_wanted,
-                    };
-                    bar.update("copying", &progress);
-                    !stop.cancel.is_cancelled()
-                },
-            );
-            bar.clear();
-            if stop.cancel.is_cancelled() {
-                return Err(TransferError::Cancelled.into());
-            }
-            let (objects, _, bytes, content, _) = pushed?;
-            Received {
-                objects,
-                bytes,
-                content,
-            }
-        }
-        Remote::Http(_) => {
-            return Err(Failure::usage("a web server cannot be copied to")
-                .hint("copy to a folder that it serves, or to the machine: ssh://HOST"));
-        }
+    let options = SendOptions {
+        reach: &args.reach.reach(context),
+        cache: args.cache,
+        blind: args.trust_unsigned,
     };
+    let watch = args.watch();
+    let sum = send(&store, &parcel, to, &options, &args.copy(context, &watch)?)?;
+    let trees = parcel.trees.iter().copied().collect();
     Ok((sum, trees, parcel.facts.len()))
-}
-
-/// Copying a store to itself would wait for itself.
-fn same_store(one: &Store, other: &Store) -> Result<(), Failure> {
-    if one.path() == other.path() {
-        return Err(Failure::usage(format!(
-            "{} is the store itself",
-            other.path().display()
-        )));
-    }
-    Ok(())
-}
-
-/// Makes facts and roots visible, when the trees are there.
-pub fn settle(
-    store: &Store,
-    parcel: &Parcel,
-    trees: &[TreeHash],
-    root: Option<&str>,
-) -> Result<(), Failure> {
-    for fact in parcel.facts.values() {
-        store.take_fact(fact)?;
-    }
-    if let Some(name) = root {
-        for (at, tree) in trees.iter().enumerate() {
-            let numbered = match at {
-                0 => name.to_owned(),
-                n => format!("{name} {}", n + 1),
-            };
-            store.add_root(&numbered, *tree)?;
-        }
-    }
-    Ok(())
-}
-
-fn pack_targets(
-    project: &Project,
-    names: &[String],
-    args: &Args,
-    parcel: &mut Parcel,
-) -> Result<(), Failure> {
-    let recorder = Recorder::new(&project.facts);
-    let recipes = project.recipes(&project.targets(names)?)?;
-    let graph = Graph::build(&recipes, &project.lock, &recorder, Pins::Optional)?;
-    let staleness = Staleness::walk(&graph, &recorder, &mut ())?;
-    parcel.add_graph(&project.store, &staleness, &recorder)?;
-    for target in graph.requested() {
-        let Some(tree) = staleness.target_tree(target, &recorder)? else {
-            return Err(
-                Failure::usage(format!("{} is not built, or not up to date", target.name))
-                    .hint(format!("build it first: mstore realise {}", target.name)),
-            );
-        };
-        parcel.trees.insert(tree);
-    }
-    if args.inputs {
-        let inputs = graph.nodes().values().flat_map(|n| &n.derivation.inputs);
-        let pinned = inputs.filter_map(|input| match input.source {
-            Source::Tree(tree) => Some(tree),
-            _ => None,
-        });
-        let lock = project.lock.pins().map(|(_, _, pin)| pin.tree);
-        for tree in pinned.chain(lock) {
-            if project.store.has_tree(tree)? {
-                parcel.trees.insert(tree);
-            }
-        }
-    }
-    if args.steps {
-        for node in graph.nodes().ids() {
-            if let Some(tree) = staleness.state(node).tree()
-                && project.store.has_tree(tree)?
-            {
-                parcel.trees.insert(tree);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn pack_all(store: &Store, parcel: &mut Parcel) -> Result<(), Failure> {
-    for realisation in store.realisations(None)? {
-        let is_target = realisation.kind == RealisationKind::Target;
-        parcel.add_fact(store, realisation.key)?;
-        if is_target && store.has_tree(realisation.tree)? {
-            parcel.trees.insert(realisation.tree);
-        }
-    }
-    for root in store.roots()? {
-        if store.has_tree(root.tree)? {
-            parcel.trees.insert(root.tree);
-        }
-    }
-    Ok(())
 }
 
 fn copy_from(context: &Context, args: &Args, from: &Remote) -> Result<Done, Failure> {
@@ -378,121 +216,25 @@ fn copy_from(context: &Context, args: &Args, from: &Remote) -> Result<Done, Fail
     } else {
         args::trust(&config, &args.trust)?
     };
-    let (hashes, names) = split(&args.what);
-    let stop = context.stop()?;
-    let bar = Bar::new(args.quiet || args.json);
-    let mut trees = hashes;
-    let mut facts = 0;
-    let (store, project) = if names.is_empty() {
-        (context.store(Access::Change)?, None)
+    let (mut trees, names) = split(&args.what);
+    let reach = args.reach.reach(context);
+    let watch = args.watch();
+    let copy = args.copy(context, &watch)?;
+    let mut found = Results::default();
+    let (store, peer) = if names.is_empty() {
+        let store = context.store(Access::Change)?;
+        let peer = reach.open(from, &store)?;
+        (store, peer)
     } else {
         let project = context.project(Access::Change)?;
-        (project.store.clone(), Some(project))
+        let peer = reach.open(from, &project.store)?;
+        let targets = project.targets(&names)?;
+        found = project.results_of(&targets, peer.clone(), trust, args.steps, &copy)?;
+        (project.store, peer)
     };
-    let peer = args.reach.reach(context).open(from, &store)?;
-    if let Some(project) = &project {
-        let found = find_targets(project, &names, args, peer.clone(), trust, &bar)?;
-        facts = found.1;
-        trees.extend(found.0);
-    }
+    trees.extend(found.trees);
     trees.sort_unstable();
     trees.dedup();
-    let missing: Vec<TreeHash> = trees
-        .iter()
-        .zip(peer.offer(&trees)?)
-        .filter(|(_, offer)| offer.is_none())
-        .map(|(tree, _)| *tree)
-        .collect();
-    for tree in missing {
-        if !store.has_tree(tree)? {
-            return Err(Failure::machine(format!(
-                "{} has no tree {tree}",
-                peer.name()
-            )));
-        }
-    }
-    let wanted: Vec<TreeHash> = trees.clone();
-    let received = transfer::with_progress(&bar, "copying", &stop.cancel, args.dry_run, |o| {
-        store.receive(&*peer, &wanted, o)
-    });
-    bar.clear();
-    if stop.cancel.is_cancelled() {
-        return Err(TransferError::Cancelled.into());
-    }
-    let received = received?;
-    if !args.dry_run {
-        settle(&store, &Parcel::default(), &trees, args.root.as_deref())?;
-    }
-    Ok((received, trees, facts))
-}
-
-/// Takes over what the other end knows of some targets, and finds their trees.
-fn find_targets(
-    project: &Project,
-    names: &[String],
-    args: &Args,
-    peer: Arc<dyn Peer>,
-    trust: Trust,
-    bar: &Bar,
-) -> Result<(Vec<TreeHash>, usize), Failure> {
-    let name = peer.name();
-    let opener = move || Ok(peer.clone());
-    let empty = trust.is_empty();
-    let notices = std::sync::Mutex::new(Vec::new());
-    let facts = Substitute::new(
-        project.facts.clone(),
-        project.store.clone(),
-        vec![(name.clone(), Box::new(opener))],
-        trust,
-        args.dry_run,
-        |notice| {
-            let mut notices = notices.lock().unwrap_or_else(|e| e.into_inner());
-            notices.push(notice.to_string());
-        },
-    );
-    let recipes = project.recipes(&project.targets(names)?)?;
-    let graph = Graph::build(&recipes, &project.lock, &&facts, Pins::Optional)?;
-    facts.prepare(&graph)?;
-    let staleness = Staleness::walk(&graph, &&facts, &mut ())?;
-    let mut found = BTreeMap::new();
-    for target in graph.requested() {
-        let tree = staleness.tree_of(target, &&facts)?;
-        found.insert(target.name.clone(), tree);
-    }
-    let told = notices.lock().unwrap_or_else(|e| e.into_inner()).clone();
-    for notice in &told {
-        bar.say(notice);
-    }
-    for (target, tree) in &found {
-        if tree.is_some() {
-            continue;
-        }
-        let failure = if told.is_empty() {
-            Failure::machine(format!(
-                "{name} has not built {target} as it is specified here"
-            ))
-            .hint("both ends must have the same specifications and the same metro.lock; `mstore diff` compares")
-        } else {
-            Failure::machine(format!(
-                "nothing that can be believed about {target} at {name}"
-            ))
-        };
-        return Err(if empty {
-            failure.hint(
-                "no key is trusted here: add the public key to trust/keys of the configuration file, or give --trust NAME:BASE64; for a folder or ssh host of your own there is --trust-unsigned",
-            )
-        } else {
-            failure
-        });
-    }
-    let mut trees: Vec<TreeHash> = found.into_values().flatten().collect();
-    if args.steps {
-        for node in graph.nodes().ids() {
-            trees.extend(staleness.state(node).tree());
-        }
-    }
-    if !args.dry_run {
-        project.keep_pins()?;
-    }
-    Ok((trees, facts.taken().len()))
+    let received = take(&store, &*peer, &trees, &copy)?;
+    Ok((received, trees, found.facts))
 }

@@ -188,7 +188,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             .hint("write it to a file, and copy that"));
         };
         let options = ImageOptions {
-            cancel: context.stop()?.cancel.clone(),
+            cancel: context.cancel()?.clone(),
             ..ImageOptions::new(kind)
         };
         store
@@ -210,7 +210,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let options = OciOptions {
         compression: levelled(layer, args.level)?,
         tag: Some(args.tag),
-        cancel: context.stop()?.cancel.clone(),
+        cancel: context.cancel()?.clone(),
         ..OciOptions::for_machine(&machine)
     };
     let image = store
@@ -245,7 +245,7 @@ fn folder(context: &Context, what: &str, to: &Path, mode: Mode) -> Result<ExitCo
         Mode::Reflink => Placing::Reflink,
         Mode::Link => Placing::Link,
     };
-    let cancel = &context.stop()?.cancel;
+    let cancel = context.cancel()?;
     let placed = store
         .place_until(tree, to, how, cancel)
         .map_err(unfinished)?;
@@ -306,7 +306,7 @@ fn archive(
     // A file without a name goes with the process, so that a signal may end that at once.
     let cancel = match whole.is_nameless() {
         true => Cancel::new(),
-        false => context.stop()?.cancel.clone(),
+        false => context.cancel()?.clone(),
     };
     let mut out = BufWriter::new(Watched {
         inner: whole.file(),

@@ -64,9 +64,9 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         },
         false => context.store(Access::Read)?,
     };
-    let stop = context.stop()?;
+    let cancel = context.cancel()?;
     let retention = args.retention.retention();
-    let mut policy = retention.policy(&store, &config, &stop.cancel)?;
+    let mut policy = retention.policy(&store, &config, cancel)?;
     if let Some(here) = here {
         here.count_in(&mut policy);
     }
@@ -103,9 +103,9 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         );
     }
     if args.repack || (config.repack && !args.dry_run) {
-        let (done, text) = repack::repacked(&store, &stop.cancel)?;
+        let (done, text) = repack::repacked(&store, cancel)?;
         tell!("{text}");
-        return Ok(repack::status(&done, &stop.cancel));
+        return Ok(repack::status(&done, cancel));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -123,7 +123,7 @@ fn collect_cache(
                 .hint("give the folder that `mstore copy --to DIR --cache` made"),
         );
     }
-    let stop = context.stop()?;
+    let cancel = context.cancel()?;
     let retention = args.retention.retention();
     let inputs = |fact: &Fact| {
         let step = Resolved::decode(fact.record.as_deref()?).ok()?;
@@ -133,7 +133,7 @@ fn collect_cache(
         keep: retention.keep(config),
         keep_since: retention.keep_since(config),
         inputs: &inputs,
-        cancel: &stop.cancel,
+        cancel,
     };
     let done = cache::collect(folder, &policy, args.dry_run)?;
     for file in &done.damaged {

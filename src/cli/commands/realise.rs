@@ -85,7 +85,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         entered = Ok(entered?);
     }
     let targets = project.targets(&args.targets)?;
-    let stop = context.stop()?;
+    let cancel = context.cancel()?;
     let watch = Watch::with_bar(args.quiet, args.quiet || args.json);
     let run = Run {
         jobs: args.jobs.map_or_else(processors, |n| n.get().into()),
@@ -94,8 +94,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         caches: &caches,
         trust: &trust,
         sign: key.as_ref(),
-        cancel: &stop.cancel,
-        token: &stop.token,
+        cancel,
         events: &watch,
     };
     if args.dry_run {

@@ -2,16 +2,17 @@
 
 use std::process::ExitCode;
 
-use mstore_store::transfer::{Fact, Progress, ReceiveOptions, TransferError};
-use mstore_store::{Cancel, Store};
+use mstore_store::Store;
+use mstore_store::transfer::TransferError;
 
 use crate::cli::Failure;
 use crate::cli::args::{self, TrustArgs};
-use crate::cli::commands::copy;
 use crate::cli::context::Context;
-use crate::project::Access;
-use crate::share::wire::{Counts, Push, Wire};
-use crate::share::{LocalPeer, Parcel, Trust};
+use crate::project::open::is_store;
+use crate::project::receive::receive;
+use crate::project::{Access, ProjectError};
+use crate::share::LocalPeer;
+use crate::share::wire::Wire;
 
 /// Let others copy from this store
 #[derive(clap::Args)]
@@ -44,13 +45,23 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         Box::new(std::io::stdout()),
     )?;
     let served = wire.serve(&peer, &mut |wire, facts, push| {
-        receive(&store, wire, facts, &push, &trust).map_err(|e| e.to_string())
+        receive(&store, wire, facts, &push, &trust).map_err(refused)
     });
     match served {
         Ok(()) => Ok(ExitCode::SUCCESS),
         // It was told already, and is nobody's fault here.
         Err(TransferError::Peer { .. }) => Ok(ExitCode::from(crate::cli::failure::MACHINE)),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Tells the other end why its push was not taken.
+fn refused(error: ProjectError) -> String {
+    let untrusted = matches!(error, ProjectError::Untrusted(_));
+    let why = Failure::from(error);
+    match untrusted {
+        true => format!("{why}; it needs a key that is trusted there, or --trust-unsigned"),
+        false => why.to_string(),
     }
 }
 
@@ -69,7 +80,7 @@ fn web(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     use crate::cli::output;
 
     let store = context.store(Access::Read)?;
-    let stop = context.stop()?;
+    let cancel = context.cancel()?;
     let failed =
         |e: std::io::Error| Failure::machine(format!("cannot listen at {}: {e}", args.listen));
     let server = crate::serve::cache::WebServer::bind(&store, &args.listen).map_err(failed)?;
@@ -86,7 +97,7 @@ fn web(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
             store.path().display()
         );
     }
-    server.run(&stop.cancel).map_err(failed)?;
+    server.run(cancel).map_err(failed)?;
     let counters = server.counters();
     let get = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
     let (connections, requests, bytes) = (
@@ -109,49 +120,9 @@ fn web(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
 /// A store that may be written is, and is made if it is absent.
 fn open(context: &Context) -> Result<Store, Failure> {
     let path = context.store_path()?;
-    if path.join("format").exists() {
+    if is_store(&path) {
         context.store(Access::Read)
     } else {
         context.store(Access::Change)
     }
-}
-
-fn receive(
-    store: &Store,
-    wire: &Wire,
-    facts: Vec<Fact>,
-    push: &Push,
-    trust: &Trust,
-) -> Result<Counts, Failure> {
-    let blind = Trust::blind();
-    let trust = if push.blind { &blind } else { trust };
-    let mut parcel = Parcel::default();
-    for fact in facts {
-        trust.check(&fact).map_err(|why| {
-            Failure::machine(format!(
-                "{why}; it needs a key that is trusted there, or --trust-unsigned"
-            ))
-        })?;
-        parcel.facts.insert(fact.realisation.key, fact);
-    }
-    let progress = |p: &Progress| {
-        wire.note_progress((
-            p.objects,
-            p.objects_wanted,
-            p.bytes,
-            p.content,
-            p.content_wanted,
-        ));
-    };
-    let options = ReceiveOptions {
-        cancel: &Cancel::new(),
-        progress: &progress,
-        dry_run: push.dry_run,
-    };
-    let received = store.receive(wire, &push.trees, &options)?;
-    if !push.dry_run {
-        copy::settle(store, &parcel, &push.trees, push.root.as_deref())?;
-    }
-    let r = received;
-    Ok((r.objects, r.objects, r.bytes, r.content, r.content))
 }

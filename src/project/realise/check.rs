@@ -22,7 +22,8 @@ pub fn check(
     let facts = run.facts(project, true);
     let graph = plan(project, &project.recipes(targets)?, &facts, run)?;
     let staleness = Staleness::walk(&graph, &&facts, &mut ())?;
-    let builder = run.builder(project);
+    let token = run.token()?;
+    let builder = run.builder(project, &token);
     let mut differing = 0;
     for &node in graph.requested().flat_map(|target| &target.nodes) {
         let step = &graph.nodes()[node].name;

@@ -42,25 +42,28 @@ pub struct Run<'a> {
     pub sign: Option<&'a SecretKey>,
     /// Ends the run.
     pub cancel: &'a Cancel,
-    /// The same, as running builds wait for it.
-    pub token: &'a CancelToken,
     /// Is told what happens.
     pub events: &'a dyn Events,
 }
 
 impl Run<'_> {
-    fn builder<'b>(&'b self, project: &'b Project) -> Builder<'b> {
+    fn builder<'b>(&self, project: &'b Project, token: &'b CancelToken) -> Builder<'b> {
         Builder {
             store: &project.store,
             facts: &project.facts,
             sandbox: Sandbox::new(),
-            cancel: self.token,
+            cancel: token,
             make_jobs: self.make_jobs,
             host: rustix::system::uname()
                 .nodename()
                 .to_string_lossy()
                 .into_owned(),
         }
+    }
+
+    /// The cancel flag as running builds wait for it.
+    fn token(&self) -> Result<CancelToken, ProjectError> {
+        CancelToken::of(self.cancel).map_err(ProjectError::Token)
     }
 
     /// The facts of the store, and over them those of the caches. Nothing is written down of these with
@@ -166,7 +169,7 @@ pub fn realise(
     if !project.store.is_read_only() {
         project.keep_pins()?;
     }
-    let outcome = build(project, &mut work, &facts, run);
+    let outcome = build(project, &mut work, &facts, run)?;
     let report = remember(project, &work, &facts, outcome, started)?;
     if let Some(key) = run.sign
         && !report.outcome.built.is_empty()
@@ -253,10 +256,16 @@ fn fetch<'g>(
 }
 
 /// Builds what there is to be built.
-fn build(project: &Project, work: &mut Work<'_>, facts: &Substitute<'_>, run: &Run<'_>) -> Outcome {
+fn build(
+    project: &Project,
+    work: &mut Work<'_>,
+    facts: &Substitute<'_>,
+    run: &Run<'_>,
+) -> Result<Outcome, ProjectError> {
     if work.todo.is_empty() {
-        return Outcome::default();
+        return Ok(Outcome::default());
     }
+    let token = run.token()?;
     run.events.event(Event::BuildStarted(&work.todo));
     let seconds = |name: &StepName| {
         let all = project.store.realisations(Some(name.as_str())).ok()?;
@@ -272,7 +281,7 @@ fn build(project: &Project, work: &mut Work<'_>, facts: &Substitute<'_>, run: &R
         matches!(facts.fetch(tree, &options), Ok(Some(_)))
     };
     let tools = Tools {
-        builder: &run.builder(project),
+        builder: &run.builder(project, &token),
         facts: &facts,
         fetch: &fetch,
         seconds: &seconds,
@@ -285,7 +294,7 @@ fn build(project: &Project, work: &mut Work<'_>, facts: &Substitute<'_>, run: &R
     let Work { staleness, todo } = work;
     let outcome = run::realise(&tools, staleness, todo, options, &mut Steps(run.events));
     run.events.event(Event::BuildEnded);
-    outcome
+    Ok(outcome)
 }
 
 /// Records which trees the targets are now, and sums the run up.
