@@ -18,6 +18,10 @@ type Test = fn(&Env) -> Outcome;
 pub const ALL: &[(&str, Test)] = &[
     ("output_and_status", output_and_status),
     (
+        "steps_are_listed_while_others_build",
+        crate::schedule::steps_are_listed_while_others_build,
+    ),
+    (
         "changes_land_in_the_upper_layer",
         changes_land_in_the_upper_layer,
     ),

@@ -7,6 +7,7 @@
 
 mod cases;
 mod processes;
+mod schedule;
 mod support;
 
 use std::process::{Command, ExitCode};
