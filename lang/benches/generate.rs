@@ -140,7 +140,7 @@ pub fn targets() -> Vec<Vec<(&'static str, String)>> {
     all
 }
 
-/// One text of at least so many bytes: settings, comments, sections, conditions and blocks.
+/// One text of at least `bytes` bytes: settings, comments, sections, conditions and blocks.
 pub fn bulk(bytes: usize) -> String {
     let mut text = String::with_capacity(bytes + 4096);
     let mut number = 0;

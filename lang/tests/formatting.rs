@@ -12,7 +12,7 @@ struct Formatted;
 impl Files for Formatted {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let bytes = DiskFiles.read(path)?;
-        // What is read with `<<` is no specification, though it may look like one.
+        // What is read with `<<` is not a specification, though it may look like one.
         let Ok(text) = std::str::from_utf8(&bytes) else {
             return Ok(bytes);
         };

@@ -77,7 +77,7 @@ fuzz_target!(|bytes: &[u8]| {
     let memory = Memory::new(bytes);
     let counted = Counted::new(&memory.files);
     let before = memory.load_from(&counted);
-    // What is read as a value is no specification, unless it is both.
+    // What is read as a value is not a specification, unless it is both.
     let specs = match &before {
         Ok(spec) => spec.collected().to_vec(),
         Err(_) => vec![memory.entry()],
