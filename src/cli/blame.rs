@@ -19,7 +19,6 @@ use crate::project::repair::VitalFile;
 use crate::project::{FindError, ProjectError};
 use crate::schedule::ScheduleError;
 use crate::share::RemoteError;
-use crate::share::parcel::ParcelError;
 use crate::share::trust::KeyError;
 
 /// Candidates that an error names at most.
@@ -156,15 +155,6 @@ impl From<TransferError> for Failure {
                 Failure::interrupted().hint("what arrived is kept; run it again to go on")
             }
             error => Failure::new(Kind::Machine, error),
-        }
-    }
-}
-
-impl From<ParcelError> for Failure {
-    fn from(error: ParcelError) -> Self {
-        match error {
-            ParcelError::Store(error) => error.into(),
-            ParcelError::Facts(error) => error.into(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What planning asks of a store, as two small traits.
+//! The traits `Trees` and `Facts`: questions about what was realised and what trees hold.
 
 use mstore_store::TreeHash;
 
@@ -83,6 +83,89 @@ pub trait Facts: Trees {
 
     /// The step that was last built under `name` (a node's `full_name`), if it is remembered.
     fn last(&self, name: &StepName) -> Result<Option<Resolved>, FactsError>;
+}
+
+/// Facts over other facts: what a layer has no answer of its own for, it passes on to the one below.
+pub trait Layer {
+    /// The facts below.
+    fn inner(&self) -> &dyn Facts;
+
+    /// See [`Trees::subtree`].
+    fn subtree(&self, tree: TreeHash, path: &str) -> Result<Part, FactsError> {
+        self.inner().subtree(tree, path)
+    }
+
+    /// See [`Trees::pick`].
+    fn pick(&self, tree: TreeHash, paths: &[String]) -> Result<Part, FactsError> {
+        self.inner().pick(tree, paths)
+    }
+
+    /// See [`Trees::present`].
+    fn present(&self, tree: TreeHash) -> Result<bool, FactsError> {
+        self.inner().present(tree)
+    }
+
+    /// See [`Trees::fetchable`].
+    fn fetchable(&self, tree: TreeHash) -> Result<bool, FactsError> {
+        self.inner().fetchable(tree)
+    }
+
+    /// See [`Trees::changes`].
+    fn changes(
+        &self,
+        old: TreeHash,
+        new: TreeHash,
+        limit: usize,
+    ) -> Result<Option<TreeChanges>, FactsError> {
+        self.inner().changes(old, new, limit)
+    }
+
+    /// See [`Facts::realised`].
+    fn realised(&self, key: Key) -> Result<Option<Realised>, FactsError> {
+        self.inner().realised(key)
+    }
+
+    /// See [`Facts::last`].
+    fn last(&self, name: &StepName) -> Result<Option<Resolved>, FactsError> {
+        self.inner().last(name)
+    }
+}
+
+impl<L: Layer> Trees for L {
+    fn subtree(&self, tree: TreeHash, path: &str) -> Result<Part, FactsError> {
+        Layer::subtree(self, tree, path)
+    }
+
+    fn pick(&self, tree: TreeHash, paths: &[String]) -> Result<Part, FactsError> {
+        Layer::pick(self, tree, paths)
+    }
+
+    fn present(&self, tree: TreeHash) -> Result<bool, FactsError> {
+        Layer::present(self, tree)
+    }
+
+    fn fetchable(&self, tree: TreeHash) -> Result<bool, FactsError> {
+        Layer::fetchable(self, tree)
+    }
+
+    fn changes(
+        &self,
+        old: TreeHash,
+        new: TreeHash,
+        limit: usize,
+    ) -> Result<Option<TreeChanges>, FactsError> {
+        Layer::changes(self, old, new, limit)
+    }
+}
+
+impl<L: Layer> Facts for L {
+    fn realised(&self, key: Key) -> Result<Option<Realised>, FactsError> {
+        Layer::realised(self, key)
+    }
+
+    fn last(&self, name: &StepName) -> Result<Option<Resolved>, FactsError> {
+        Layer::last(self, name)
+    }
 }
 
 /// A past in which nothing was ever built, and in which no tree can be looked into.

@@ -18,7 +18,7 @@ pub mod store_facts;
 pub mod tree_diff;
 
 pub use derivation::{Derivation, DrvHash, Key, Resolved, Role, target_key};
-pub use facts::{Facts, FactsError, NoFacts, Trees};
+pub use facts::{Facts, FactsError, Layer, NoFacts, Trees};
 pub use step_name::{NodeName, NodeNameError, StepName, TargetName};
 pub use store_facts::{StoreFacts, part_key};
 pub use tree_diff::{Change, PathChange, TreeChanges, tree_changes};

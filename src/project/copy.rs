@@ -209,7 +209,7 @@ impl Project {
         );
         let recipes = self.recipes(targets)?;
         let graph = Graph::build(&recipes, &self.lock, &&facts, Pins::Optional)?;
-        facts.prepare(&graph)?;
+        facts.prepare(graph.nodes().values().map(|node| node.hash))?;
         let staleness = Staleness::walk(&graph, &&facts, &mut ())?;
         let mut found = BTreeMap::new();
         for target in graph.requested() {

@@ -15,7 +15,6 @@ use crate::build::userns::UsernsError;
 use crate::drv::{FactsError, StepName};
 use crate::plan::{LockError, NameError, Need, PlanError, WalkError};
 use crate::share::RemoteError;
-use crate::share::parcel::ParcelError;
 use crate::share::trust::Untrusted;
 
 /// Why something with a project could not be done.
@@ -233,15 +232,6 @@ impl From<FindError> for ProjectError {
 impl From<LockError> for ProjectError {
     fn from(error: LockError) -> Self {
         ProjectError::Plan(error.into())
-    }
-}
-
-impl From<ParcelError> for ProjectError {
-    fn from(error: ParcelError) -> Self {
-        match error {
-            ParcelError::Store(error) => error.into(),
-            ParcelError::Facts(error) => error.into(),
-        }
     }
 }
 

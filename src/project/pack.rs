@@ -1,10 +1,11 @@
-//! What travels together: the trees that somebody asked for, and the facts about them.
+//! Packing: the trees that somebody asked for, and the facts about them, to travel together.
 
-use mstore_store::{RealisationKind, Store};
+use mstore_store::{Hash, RealisationKind, Store};
 
 use super::{FindError, Project, ProjectError};
 use crate::drv::derivation::Source;
-use crate::plan::{Graph, Pins, Staleness, TargetId};
+use crate::drv::target_key;
+use crate::plan::{Graph, Pins, Staleness, TargetId, WalkError};
 use crate::share::Parcel;
 use crate::share::parcel::Recorder;
 
@@ -29,7 +30,7 @@ impl Project {
         let recipes = self.recipes(targets)?;
         let graph = Graph::build(&recipes, &self.lock, &recorder, Pins::Optional)?;
         let staleness = Staleness::walk(&graph, &recorder, &mut ())?;
-        parcel.add_graph(&self.store, &staleness, &recorder)?;
+        parcel.add_facts(&self.store, fact_keys(&staleness, &recorder)?)?;
         for target in graph.requested() {
             let tree = staleness.target_tree(target, &recorder)?;
             let not_built = || FindError::NotBuilt {
@@ -74,4 +75,30 @@ pub fn pack_all(store: &Store, parcel: &mut Parcel) -> Result<(), ProjectError> 
         }
     }
     Ok(())
+}
+
+/// Lists the keys of all facts about a plan: its steps, its targets, and the parts of trees that were asked
+/// for through `recorder`, which the plan has to be made and walked with.
+pub(super) fn fact_keys(
+    staleness: &Staleness<'_>,
+    recorder: &Recorder<'_>,
+) -> Result<Vec<Hash>, WalkError> {
+    let graph = staleness.graph();
+    let mut keys = Vec::new();
+    for node in graph.nodes().ids() {
+        let state = staleness.state(node);
+        keys.extend(
+            state
+                .key()
+                .filter(|_| state.tree().is_some())
+                .map(|key| key.0),
+        );
+    }
+    for target in graph.targets() {
+        if let Some(tree) = staleness.target_tree(target, recorder)? {
+            keys.push(target_key(&target.id.to_string(), tree));
+        }
+    }
+    keys.extend(recorder.parts());
+    Ok(keys)
 }

@@ -1,5 +1,6 @@
 //! Signing what the store knows of targets.
 
+use super::pack::fact_keys;
 use super::{Project, ProjectError};
 use crate::plan::{Graph, Pins, Recipes, Staleness};
 use crate::share::parcel::Recorder;
@@ -18,7 +19,7 @@ impl Project {
         let graph = Graph::build(recipes, &self.lock, &recorder, pins)?;
         let staleness = Staleness::walk(&graph, &recorder, &mut ())?;
         let mut parcel = Parcel::default();
-        parcel.add_graph(&self.store, &staleness, &recorder)?;
+        parcel.add_facts(&self.store, fact_keys(&staleness, &recorder)?)?;
         parcel.sign(&self.store, key)?;
         Ok(parcel.facts.len())
     }

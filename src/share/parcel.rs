@@ -1,4 +1,4 @@
-//! What travels for a target: the facts about all its steps, and its tree.
+//! Parcels: facts and trees that travel together, and a recorder of the parts of trees that a plan uses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,11 +7,8 @@ use mstore_store::transfer::Fact;
 use mstore_store::{Hash, Signature, Store, StoreError, TreeHash};
 
 use super::trust::SecretKey;
-use crate::drv::derivation::{Key, Resolved};
-use crate::drv::facts::{Part, Realised};
-use crate::drv::tree_diff::TreeChanges;
-use crate::drv::{Facts, FactsError, StepName, StoreFacts, Trees, part_key, target_key};
-use crate::plan::Staleness;
+use crate::drv::facts::{Layer, Part};
+use crate::drv::{Facts, FactsError, StoreFacts, Trees as _, part_key};
 
 /// Facts and trees that travel together.
 #[derive(Clone, Debug, Default)]
@@ -31,32 +28,14 @@ impl Parcel {
         Ok(())
     }
 
-    /// Adds the facts about all steps of a graph, about its targets and about the parts of trees that
-    /// they use.
-    pub fn add_graph(
+    /// Adds what is known of each of `keys`.
+    pub fn add_facts(
         &mut self,
         store: &Store,
-        staleness: &Staleness<'_>,
-        facts: &Recorder<'_>,
-    ) -> Result<(), ParcelError> {
-        let graph = staleness.graph();
-        for node in graph.nodes().ids() {
-            if let (Some(key), Some(_)) =
-                (staleness.state(node).key(), staleness.state(node).tree())
-            {
-                self.add_fact(store, key.0)?;
-            }
-        }
-        for target in graph.targets() {
-            let tree = staleness.target_tree(target, facts);
-            if let Some(tree) = tree.map_err(|e| FactsError::new("cannot find a tree", e))? {
-                self.add_fact(store, target_key(&target.id.to_string(), tree))?;
-            }
-        }
-        for part in facts.parts() {
-            self.add_fact(store, part)?;
-        }
-        Ok(())
+        keys: impl IntoIterator<Item = Hash>,
+    ) -> Result<(), StoreError> {
+        keys.into_iter()
+            .try_for_each(|key| self.add_fact(store, key))
     }
 
     /// Signs all facts, and keeps the signatures in `store` as well.
@@ -75,17 +54,6 @@ impl Parcel {
         }
         Ok(())
     }
-}
-
-/// Why a parcel could not be packed.
-#[derive(Debug, thiserror::Error)]
-pub enum ParcelError {
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The facts failed.
-    #[error(transparent)]
-    Facts(#[from] FactsError),
 }
 
 /// The facts of a store, which remembers the parts of trees that it was asked for.
@@ -114,7 +82,11 @@ impl<'a> Recorder<'a> {
     }
 }
 
-impl Trees for Recorder<'_> {
+impl Layer for Recorder<'_> {
+    fn inner(&self) -> &dyn Facts {
+        self.inner
+    }
+
     fn subtree(&self, tree: TreeHash, path: &str) -> Result<Part, FactsError> {
         if path != "/" {
             self.lock().insert(part_key(tree, &[path]));
@@ -126,28 +98,5 @@ impl Trees for Recorder<'_> {
         let names: Vec<&str> = paths.iter().map(String::as_str).collect();
         self.lock().insert(part_key(tree, &names));
         self.inner.pick(tree, paths)
-    }
-
-    fn present(&self, tree: TreeHash) -> Result<bool, FactsError> {
-        self.inner.present(tree)
-    }
-
-    fn changes(
-        &self,
-        old: TreeHash,
-        new: TreeHash,
-        limit: usize,
-    ) -> Result<Option<TreeChanges>, FactsError> {
-        self.inner.changes(old, new, limit)
-    }
-}
-
-impl Facts for Recorder<'_> {
-    fn realised(&self, key: Key) -> Result<Option<Realised>, FactsError> {
-        self.inner.realised(key)
-    }
-
-    fn last(&self, name: &StepName) -> Result<Option<Resolved>, FactsError> {
-        self.inner.last(name)
     }
 }

@@ -1,4 +1,5 @@
-//! Facts that others established, in the place of building: one layer over the facts of the store.
+//! Substitution: facts that others established in the place of building, as a layer over the facts of the
+//! store.
 //!
 //! Keys alone are enough for steps on the way: their facts are a few hundred bytes. A tree is fetched
 //! only when something is to be built on it, or when it is what was asked for.
@@ -13,11 +14,9 @@ use mstore_store::{Hash, RealisationKind, Store, TreeHash};
 
 use super::peer::{Ask, Offer, Peer};
 use super::trust::{Trust, Untrusted};
-use crate::drv::derivation::{Key, Resolved};
-use crate::drv::facts::{Part, Realised};
-use crate::drv::tree_diff::TreeChanges;
-use crate::drv::{Facts, FactsError, StepName, StoreFacts, Trees, part_key};
-use crate::plan::Graph;
+use crate::drv::derivation::{DrvHash, Key};
+use crate::drv::facts::{Layer, Part, Realised};
+use crate::drv::{Facts, FactsError, StoreFacts, Trees as _, part_key};
 
 /// Opens a peer when it is needed first.
 pub type Opener<'a> = Box<dyn Fn() -> Result<Arc<dyn Peer>, TransferError> + Send + Sync + 'a>;
@@ -199,19 +198,22 @@ impl<'a> Substitute<'a> {
         Ok(())
     }
 
-    /// Asks for everything about a graph that can be asked before anything is known, at once.
-    pub fn prepare(&'a self, graph: &Graph) -> Result<(), FactsError> {
+    /// Asks for all results of `derivations` at once: as much as can be asked before a key is known.
+    pub fn prepare(
+        &'a self,
+        derivations: impl IntoIterator<Item = DrvHash>,
+    ) -> Result<(), FactsError> {
         if self.slots.is_empty() {
             return Ok(());
         }
         let mut drvs = Vec::new();
-        for node in graph.nodes().values() {
+        for DrvHash(drv) in derivations {
             let here = self
                 .store
-                .fact_of_derivation(&node.hash.0)
+                .fact_of_derivation(&drv)
                 .map_err(|e| FactsError::new("cannot look up a derivation", e))?;
             if here.is_none() {
-                drvs.push(node.hash.0);
+                drvs.push(drv);
             }
         }
         self.ask(Ask {
@@ -287,7 +289,11 @@ impl<'a> Substitute<'a> {
     }
 }
 
-impl Trees for &Substitute<'_> {
+impl Layer for &Substitute<'_> {
+    fn inner(&self) -> &dyn Facts {
+        &self.inner
+    }
+
     fn subtree(&self, tree: TreeHash, path: &str) -> Result<Part, FactsError> {
         self.part(self.inner.subtree(tree, path)?, part_key(tree, &[path]))
     }
@@ -297,40 +303,10 @@ impl Trees for &Substitute<'_> {
         self.part(self.inner.pick(tree, paths)?, part_key(tree, &names))
     }
 
-    fn present(&self, tree: TreeHash) -> Result<bool, FactsError> {
-        self.inner.present(tree)
-    }
-
     fn fetchable(&self, tree: TreeHash) -> Result<bool, FactsError> {
         Ok(!self.offers(tree).is_empty())
     }
 
-    fn changes(
-        &self,
-        old: TreeHash,
-        new: TreeHash,
-        limit: usize,
-    ) -> Result<Option<TreeChanges>, FactsError> {
-        self.inner.changes(old, new, limit)
-    }
-}
-
-impl Substitute<'_> {
-    fn part(&self, here: Part, key: Hash) -> Result<Part, FactsError> {
-        if here != Part::Absent {
-            return Ok(here);
-        }
-        match self.look_up(key) {
-            Some(fact) if fact.realisation.kind == RealisationKind::Part => {
-                self.take(&fact)?;
-                Ok(Part::Tree(fact.realisation.tree))
-            }
-            _ => Ok(Part::Absent),
-        }
-    }
-}
-
-impl Facts for &Substitute<'_> {
     fn realised(&self, key: Key) -> Result<Option<Realised>, FactsError> {
         if let Some(known) = self.inner.realised(key)? {
             return Ok(Some(known));
@@ -347,8 +323,19 @@ impl Facts for &Substitute<'_> {
             _ => Ok(None),
         }
     }
+}
 
-    fn last(&self, name: &StepName) -> Result<Option<Resolved>, FactsError> {
-        self.inner.last(name)
+impl Substitute<'_> {
+    fn part(&self, here: Part, key: Hash) -> Result<Part, FactsError> {
+        if here != Part::Absent {
+            return Ok(here);
+        }
+        match self.look_up(key) {
+            Some(fact) if fact.realisation.kind == RealisationKind::Part => {
+                self.take(&fact)?;
+                Ok(Part::Tree(fact.realisation.tree))
+            }
+            _ => Ok(Part::Absent),
+        }
     }
 }

@@ -220,7 +220,7 @@ fn plan(
             other => break other?,
         }
     };
-    facts.prepare(&graph)?;
+    facts.prepare(graph.nodes().values().map(|node| node.hash))?;
     Ok(graph)
 }
 

@@ -59,7 +59,7 @@ pub fn preview(
         Ok(graph) => graph,
         Err(fetch) => return Ok(fetch),
     };
-    facts.prepare(&graph)?;
+    facts.prepare(graph.nodes().values().map(|node| node.hash))?;
     let Work { todo, .. } = Work::of(&graph, &facts)?;
     // The same walk again, with somebody who listens to the reasons.
     let mut explainer = Explainer::only(todo.build.iter().copied());
