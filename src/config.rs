@@ -51,19 +51,19 @@ pub struct Config {
 /// What the collector keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gc {
-    /// The newest so many trees of each target.
+    /// How many of the newest trees of each target stay.
     pub keep: usize,
-    /// What was built in the last so many days.
+    /// Days for which everything that was built stays as well.
     pub keep_days: Option<u32>,
     /// The size in bytes that the store shall not exceed.
     pub max_size: Option<u64>,
     /// Targets (full names, or patterns with `*` and `?`) and trees that always live.
     pub roots: Vec<String>,
-    /// Roots of failed steps go after so many days.
+    /// Days after which roots of failed steps go.
     pub failed_days: u32,
-    /// Logs go after so many days, those of results that are still here excepted.
+    /// Days after which logs go, but for those of results that are still here.
     pub log_days: u32,
-    /// Pins of lock files that are gone go after so many days.
+    /// Days after which the pins of lock files that are gone go.
     pub lock_days: u32,
     /// What stays and was compressed fast is compressed well afterwards.
     pub repack: bool,
@@ -133,7 +133,7 @@ impl Default for Config {
 /// Why a configuration file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// It cannot be read, or is no Metro text.
+    /// It cannot be read, or is not Metro text.
     #[error(transparent)]
     Load(#[from] LoadErrors),
     /// An element has no value.
@@ -328,7 +328,10 @@ impl Reader<'_> {
         let mut caches: Vec<Cache> = Vec::new();
         for name in &names {
             if name.contains('/') {
-                return Err(self.bad("caches", format!("`{name}` is no name: it has a /")));
+                return Err(self.bad(
+                    "caches",
+                    format!("`{name}` cannot name a cache: it has a /"),
+                ));
             }
             if caches.iter().any(|c| c.name == *name) {
                 return Err(self.bad("caches", format!("`{name}` is named twice")));
@@ -395,7 +398,7 @@ impl Reader<'_> {
 
 /// Reads a size: `500M`, `20G`, `1.5T`, in powers of 1024, or a number of bytes.
 pub fn size(text: &str) -> Result<u64, String> {
-    let bad = || format!("`{text}` is no size; sizes are like 500M, 20G or 1.5T");
+    let bad = || format!("`{text}` is not a size; sizes are like 500M, 20G or 1.5T");
     let text = text.trim();
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.');
     let (number, unit) = text.split_at(split.unwrap_or(text.len()));
@@ -555,7 +558,7 @@ mod tests {
             ),
             (
                 "gc/max-size: 20X\n",
-                "mstore.conf:1: gc/max-size: `20X` is no size; sizes are like 500M, 20G or 1.5T",
+                "mstore.conf:1: gc/max-size: `20X` is not a size; sizes are like 500M, 20G or 1.5T",
             ),
             (
                 "caches: a\n",

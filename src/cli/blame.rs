@@ -13,7 +13,7 @@ use crate::build::userns::UsernsError;
 use crate::config::ConfigError;
 use crate::drv::{FactsError, StepName};
 use crate::plan::git::GitError;
-use crate::plan::{How, LockError, PlanError, WalkError};
+use crate::plan::{LockError, NameError, PinKind, PinOrigin, PlanError, WalkError};
 use crate::project::find::{HashKind, Wants};
 use crate::project::repair::VitalFile;
 use crate::project::{FindError, ProjectError};
@@ -110,9 +110,67 @@ impl From<PlanError> for Failure {
         match e {
             PlanError::Spec(spec) => Failure::diagnostics(move |colour| spec.render(colour)),
             PlanError::Lock(lock) => lock.into(),
-            PlanError::Facts(_) | PlanError::AbsentPin { .. } => Failure::new(Kind::Machine, e),
-            _ => Failure::new(Kind::Usage, e),
+            PlanError::Facts(_) => Failure::new(Kind::Machine, e),
+            _ => {
+                let kind = match e {
+                    PlanError::AbsentPin { .. } => Kind::Machine,
+                    _ => Kind::Usage,
+                };
+                let hints: Vec<String> = e.help().map(str::to_owned).into_iter().collect();
+                let command = plan_hint(&e);
+                Failure::new(kind, e).hints(hints).hints(command)
+            }
         }
+    }
+}
+
+/// Says which command helps where there is no plan.
+fn plan_hint(error: &PlanError) -> Option<String> {
+    Some(match error {
+        PlanError::NoEntry { .. } => {
+            "write one, or leave out --file to use the standard specs".to_owned()
+        }
+        PlanError::Name(NameError::Unknown { nearest, .. }) if nearest.is_empty() => {
+            "`mstore list` shows what there is".to_owned()
+        }
+        PlanError::NotPinned {
+            kind, name, host, ..
+        } => pin_hint(*kind, name, *host),
+        PlanError::AbsentPin {
+            name, host: true, ..
+        } => format!("capture this machine again: `mstore lock --update {name}`"),
+        PlanError::AbsentPin { kind, name, .. } => {
+            format!("import it again: `{}`", import_command(*kind, name))
+        }
+        PlanError::NoSuchRead { snapshot, .. } => format!(
+            "correct the path, or import a snapshot that has it: `{}`",
+            import_command(PinKind::Snapshot, snapshot)
+        ),
+        _ => return None,
+    })
+}
+
+fn import_command(kind: PinKind, name: &str) -> String {
+    match kind {
+        PinKind::Seed => format!("mstore seed import FILE.tar.xz --name {name}"),
+        PinKind::Snapshot => format!("mstore snapshot import DIR --name {name}"),
+    }
+}
+
+/// Says how a seed or snapshot can be had. `host` tells that it may be captured from this machine.
+pub fn pin_hint(kind: PinKind, name: &str, host: bool) -> String {
+    let import = import_command(kind, name);
+    match (kind, host) {
+        (PinKind::Snapshot, _) => {
+            format!("import it with `{import}` (a directory, git repository or tarball)")
+        }
+        (PinKind::Seed, true) => format!(
+            "capture it from this machine with `mstore seed host --name {name}`, or import one with \
+             `{import}`"
+        ),
+        (PinKind::Seed, false) => format!(
+            "import one with `{import}`, or capture this machine with `mstore seed host --name {name}`"
+        ),
     }
 }
 
@@ -121,7 +179,10 @@ impl From<LockError> for Failure {
         match e {
             LockError::Load(spec) => Failure::diagnostics(move |colour| spec.render(colour)),
             LockError::Io { .. } => Failure::new(Kind::Machine, e),
-            _ => Failure::new(Kind::Usage, e),
+            _ => {
+                let help = e.help();
+                Failure::new(Kind::Usage, e).hints(help)
+            }
         }
     }
 }
@@ -195,7 +256,6 @@ macro_rules! blame {
 
 blame! {
     FactsError => Machine,
-    GitError => Usage,
     Infrastructure => Machine,
     RemoteError => Usage,
     StepLogError => Machine,
@@ -218,6 +278,13 @@ pub fn run(step: Option<&StepName>, error: &ScheduleError) -> Failure {
         (Some(name), ScheduleError::Build(error)) => self::step(name, error),
         (Some(name), error) => Failure::machine(format!("{name}: {error}")),
         (None, error) => Failure::machine(error),
+    }
+}
+
+impl From<GitError> for Failure {
+    fn from(error: GitError) -> Self {
+        let help = error.help();
+        Failure::new(Kind::Usage, error).hints(help)
     }
 }
 
@@ -272,14 +339,14 @@ impl From<ProjectError> for Failure {
             ProjectError::Namespace(error) => error.into(),
             ProjectError::Seed(error) => error.into(),
             ProjectError::Lacking { ref need, .. } | ProjectError::OnlyImport { ref need } => {
-                let hint = match &need.how {
-                    How::Import(hint) => Some(hint.clone()),
-                    How::Host | How::Builtin(_) => None,
+                let hint = match &need.from {
+                    PinOrigin::Import => Some(pin_hint(need.kind, &need.name, false)),
+                    PinOrigin::Host | PinOrigin::Builtin(_) => None,
                 };
                 Failure::new(Kind::Usage, error).hints(hint)
             }
             ProjectError::ForeignSeed { ref seed, .. } => {
-                let hint = format!("import one: mstore seed import FILE.tar.xz --name {seed}");
+                let hint = format!("import one: {}", import_command(PinKind::Seed, seed));
                 Failure::new(Kind::Machine, error).hint(hint)
             }
             ProjectError::Step {

@@ -129,22 +129,16 @@ impl Failure {
         self
     }
 
-    /// The message in one line, except for diagnostics, and the help that comes with it.
-    fn message(&self, colour: bool) -> (String, Option<String>) {
-        let (text, help) = match &self.cause {
-            Cause::Message(text) => (text.clone(), None),
-            Cause::Diagnostics(render) => (render(colour).trim_end().to_owned(), None),
-            Cause::Error(error) => {
-                let text = chain(&**error);
-                match text.split_once("\nhelp: ") {
-                    Some((message, help)) => (message.to_owned(), Some(help.to_owned())),
-                    None => (text, None),
-                }
-            }
+    /// The message in one line, except for diagnostics.
+    fn message(&self, colour: bool) -> String {
+        let text = match &self.cause {
+            Cause::Message(text) => text.clone(),
+            Cause::Diagnostics(render) => render(colour).trim_end().to_owned(),
+            Cause::Error(error) => chain(&**error),
         };
         match &self.about {
-            Some(path) => (format!("{path}: {text}"), help),
-            None => (text, help),
+            Some(path) => format!("{path}: {text}"),
+            None => text,
         }
     }
 
@@ -152,12 +146,12 @@ impl Failure {
     pub fn report(&self) -> ExitCode {
         if self.kind != Kind::BrokenPipe {
             let style = output::Style::stderr();
-            let (message, help) = self.message(output::stderr_colour());
+            let message = self.message(output::stderr_colour());
             match self.cause {
                 Cause::Diagnostics(_) => tell!("{message}"),
                 _ => tell!("{} {message}", style.error("error:")),
             }
-            for hint in help.iter().chain(&self.hints) {
+            for hint in &self.hints {
                 tell!("{} {hint}", style.note("hint:"));
             }
         }
@@ -174,7 +168,7 @@ impl fmt::Debug for Failure {
 
 impl Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message(false).0)
+        f.write_str(&self.message(false))
     }
 }
 

@@ -14,7 +14,6 @@ mod commands;
 mod context;
 mod definitions;
 mod failure;
-mod guess;
 mod imports;
 mod output;
 mod progress;

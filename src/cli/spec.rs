@@ -1,6 +1,5 @@
 //! The specification in effect, and its settings with definitions or for a target.
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use mstore_lang::{Diagnostic, DiskFiles, LoadErrors, Spec};
@@ -9,9 +8,7 @@ use serde::Serialize;
 use super::context::{Context, current_dir};
 use super::failure::USAGE;
 use super::{Failure, definitions, output};
-use crate::plan::distribution::ENTRY_NAME;
-use crate::plan::embedded::BUILTIN_ENTRY;
-use crate::plan::{Lock, SpecFiles};
+use crate::plan::{Entry, Lock};
 
 /// An error of the language as `--json` tells it.
 #[derive(Serialize)]
@@ -52,33 +49,12 @@ pub fn of_target<T>(
 
 /// Loads the specification in effect with definitions from the command line.
 pub fn load(context: &Context, words: &[String]) -> Result<Result<Spec, LoadErrors>, Failure> {
-    let (files, entry) = specification(context)?;
+    // That it is not there is an error of loading, which has a form of its own.
+    let entry = Entry::choose(context.entry(), &current_dir()?)?;
+    let files = entry.files(Box::new(DiskFiles));
     let mut all = context.definitions().to_vec();
     all.extend(definitions::parse(words)?);
-    Ok(Spec::load(&files, &entry, &all))
-}
-
-/// The files and the entry file in effect.
-fn specification(context: &Context) -> Result<(SpecFiles, PathBuf), Failure> {
-    let cwd = current_dir()?;
-    let entry = match context.entry() {
-        // As other commands take a folder.
-        Some(file) if cwd.join(file).join(ENTRY_NAME).is_file() => cwd.join(file).join(ENTRY_NAME),
-        Some(file) => cwd.join(file),
-        None => {
-            let here = cwd.join(ENTRY_NAME);
-            if here.exists() {
-                here
-            } else {
-                PathBuf::from(BUILTIN_ENTRY)
-            }
-        }
-    };
-    let shadow = entry
-        .parent()
-        .map(|dir| dir.join(crate::plan::distribution::SHADOW_NAME));
-    let shadow = shadow.filter(|_| entry != Path::new(BUILTIN_ENTRY));
-    Ok((SpecFiles::new(Box::new(DiskFiles), shadow), entry))
+    Ok(Spec::load(&files, entry.path(), &all))
 }
 
 /// Reports that nothing could be loaded.
@@ -89,7 +65,11 @@ pub fn load_failed(errors: LoadErrors, context: &Context, json: bool) -> Result<
         return Ok(ExitCode::from(USAGE));
     }
     let failure = Failure::diagnostics(move |colour| errors.render(colour));
-    if context.entry().is_some_and(|entry| !entry.exists()) {
+    let missing = |given| {
+        let chosen = Entry::choose(Some(given), &current_dir().ok()?).ok()?;
+        Some(!chosen.path().exists() && !chosen.is_builtin())
+    };
+    if context.entry().and_then(missing) == Some(true) {
         Err(failure.hint("write it, or leave out --file to use the standard specs"))
     } else {
         Err(failure)

@@ -355,7 +355,7 @@ impl Resolved {
 /// A record of a realised step that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// It is no such record.
+    /// It is not such a record.
     #[error(transparent)]
     Codec(#[from] CodecError),
     /// It comes from another version of mstore.

@@ -1,7 +1,7 @@
 //! Names of the nodes of a plan: a target, or one step of a target.
 //!
 //! A step's text form is `TARGET:STEP`. The target in it is written short in a derivation
-//! (`stage3-corei7:run`, which names no build) and in full where a realisation or a log is recorded
+//! (`stage3-corei7:run`, which leaves the build out) and in full where a realisation or a log is recorded
 //! (`funtoo-current/x86-64bit/corei7/stage3:run`). Text becomes a name here, at the door; nothing else
 //! looks for the colon. What a name in the store is of says the `kind` of the realisation beside it.
 //!
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 /// Stands between a target and a step.
 const SEPARATOR: char = ':';
 
-/// Text that names no node.
+/// Text that is not the name of a node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NodeNameError {
     /// A target's name that is empty or has a colon.

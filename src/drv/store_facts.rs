@@ -1,4 +1,4 @@
-//! The facts of a real store.
+//! `Facts` answered by a store.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

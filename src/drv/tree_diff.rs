@@ -1,4 +1,4 @@
-//! Which paths differ between two trees.
+//! Tree differences: the paths in which two trees differ.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What differs between two derivations, field by field.
+//! Reasons: the differences between two derivations, part by part.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -6,20 +6,14 @@ use std::path::{Path, PathBuf};
 use mstore_lang::{Definition, DiskFiles, Files, Session};
 use rayon::prelude::*;
 
-use super::elements::{Asked, Elements};
-use super::embedded::{BUILTIN_ENTRY, VIRTUAL_SPECS};
-use super::error::{PlanError, SpecError};
+use super::elements::{Asked, Elements, SpecError};
+use super::entry::Entry;
+use super::error::PlanError;
 use super::files::SpecFiles;
 use super::lock::{LOCK_NAME, Lock, PinKind};
 use super::name::{Arch, Index, TargetId};
 use super::recipe::{Recipe, Start};
 use super::recipes::Recipes;
-
-/// The name of an entry file that is looked for.
-pub const ENTRY_NAME: &str = "metro.conf";
-
-/// The folder beside an entry file whose files replace standard specs.
-pub const SHADOW_NAME: &str = "specs";
 
 /// `target/version` as long as there is no snapshot to take a date from.
 const NO_VERSION: &str = "1980-01-01";
@@ -31,7 +25,7 @@ const MAX_NAMES: usize = 10_000;
 #[derive(Debug)]
 pub struct Distribution {
     files: SpecFiles,
-    entry: PathBuf,
+    entry: Entry,
     definitions: Vec<Definition>,
     index: Index,
     /// The snapshot that targets most likely use; saves loading them twice.
@@ -43,56 +37,26 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// Opens `entry`; without one `metro.conf` in the folder `cwd`; without that the standard specs.
-    /// `definitions` replace those of the entry file, as on Metro's command line.
+    /// Opens the entry file that is given, or the one in effect in the folder `cwd`, by the rule of
+    /// [`Entry::find`]. `definitions` replace those of the entry file, as on Metro's command line.
     pub fn open(
         entry: Option<&Path>,
         cwd: &Path,
         definitions: Vec<Definition>,
     ) -> Result<Distribution, PlanError> {
-        let stat = |path: &Path| {
-            DiskFiles.is_file(path).map_err(|source| PlanError::Io {
-                path: path.to_owned(),
-                source,
-            })
-        };
-        let entry = match entry {
-            Some(path) if path.starts_with(VIRTUAL_SPECS) => path.to_owned(),
-            Some(path) => {
-                let mut path = cwd.join(path);
-                if path.is_dir() {
-                    path.push(ENTRY_NAME);
-                }
-                if !stat(&path)? {
-                    return Err(PlanError::NoEntry { path });
-                }
-                path
-            }
-            None => {
-                let here = cwd.join(ENTRY_NAME);
-                match stat(&here)? {
-                    true => here,
-                    false => BUILTIN_ENTRY.into(),
-                }
-            }
-        };
+        let entry = Entry::find(entry, cwd)?;
         Self::with_files(Box::new(DiskFiles), entry, definitions)
     }
 
-    /// Opens the entry file at the absolute path `entry` among `base`.
+    /// Opens an entry file among `base`.
     pub fn with_files(
         base: Box<dyn Files + Send>,
-        entry: PathBuf,
+        entry: Entry,
         definitions: Vec<Definition>,
     ) -> Result<Distribution, PlanError> {
-        let builtin = entry.starts_with(VIRTUAL_SPECS);
-        let shadow = match entry.parent() {
-            Some(folder) if !builtin => Some(folder.join(SHADOW_NAME)),
-            _ => None,
-        };
-        let files = SpecFiles::new(base, shadow);
-        let elements = Elements::load(&files, &entry, &definitions)?;
-        let index = read_index(&elements, &entry)?;
+        let files = entry.files(base);
+        let elements = Elements::load(&files, entry.path(), &definitions)?;
+        let index = read_index(&elements, entry.path())?;
         Ok(Distribution {
             likely_snapshot: elements.line(Recipe::SNAPSHOT).ok().flatten(),
             own_version: elements.is_defined("target/version"),
@@ -106,12 +70,12 @@ impl Distribution {
 
     /// The entry file.
     pub fn entry(&self) -> &Path {
-        &self.entry
+        self.entry.path()
     }
 
     /// Whether the standard specs are used as they are.
     pub fn is_builtin(&self) -> bool {
-        self.entry.starts_with(VIRTUAL_SPECS)
+        self.entry.is_builtin()
     }
 
     /// The files the specification is read from.
@@ -131,7 +95,7 @@ impl Distribution {
 
     /// Where the lock file lies: beside the user's entry file, or in the store's folder.
     pub fn lock_path(&self, store: &Path) -> PathBuf {
-        match self.entry.parent() {
+        match self.entry().parent() {
             Some(folder) if !self.is_builtin() => folder.join(LOCK_NAME),
             _ => store.join(LOCK_NAME),
         }
@@ -210,7 +174,7 @@ impl Distribution {
                 definitions.push(Definition::new(name, value));
             }
         }
-        Elements::load_in(session, &self.entry, &definitions)
+        Elements::load_in(session, self.entry.path(), &definitions)
     }
 
     /// The recipe of one target.
@@ -263,18 +227,18 @@ fn read_index(elements: &Elements, entry: &Path) -> Result<Index, PlanError> {
             return Err(PlanError::Value {
                 element: element.to_owned(),
                 target: entry.display().to_string(),
-                place: elements.place(element).map(Box::new),
+                location: elements.location(element).map(Box::new),
                 message: format!("{} names are more than {MAX_NAMES}", words.len()),
-                help: String::new(),
+                help: None,
             });
         }
         if let Some(bad) = words.iter().find(|w| w.contains(['/', ':', '*', '?'])) {
             return Err(PlanError::Value {
                 element: element.to_owned(),
                 target: entry.display().to_string(),
-                place: elements.place(element).map(Box::new),
+                location: elements.location(element).map(Box::new),
                 message: format!("`{bad}` cannot be a name: it has one of / : * ?"),
-                help: String::new(),
+                help: None,
             });
         }
         Ok(words)
@@ -303,9 +267,9 @@ fn read_index(elements: &Elements, entry: &Path) -> Result<Index, PlanError> {
         return Err(PlanError::Value {
             element: "default/build".to_owned(),
             target: entry.display().to_string(),
-            place: elements.place("default/build").map(Box::new),
+            location: elements.location("default/build").map(Box::new),
             message: format!("`{default_build}` is not among list/builds"),
-            help: format!("there is: {}", builds.join(" ")),
+            help: Some(format!("there is: {}", builds.join(" "))),
         });
     }
     Ok(Index {

@@ -1,12 +1,66 @@
 //! The settings of one evaluation, as plan asks for them.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use mstore_lang::{Definition, Files, Session, Spec, Value};
+use mstore_lang::{Definition, Diagnostic, Files, Session, Spec, Value};
 
-use super::error::{Place, SpecError};
+/// Where an element is defined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.line)
+    }
+}
+
+/// Writes `FILE:LINE: ` if there is a location.
+pub(super) fn at(location: &Option<impl fmt::Display>) -> String {
+    location
+        .as_ref()
+        .map_or(String::new(), |l| format!("{l}: "))
+}
+
+/// What the language says about a specification.
+#[derive(Debug, Clone)]
+pub struct SpecError {
+    /// The target that was being loaded, if one was.
+    pub target: Option<String>,
+    /// What is wrong, in order; at least one.
+    pub diagnostics: Vec<Diagnostic>,
+    /// How many further errors were only counted.
+    pub more: usize,
+}
+
+impl SpecError {
+    /// The text for people: source lines with carets, and helps.
+    pub fn render(&self, colour: bool) -> String {
+        let mut all: Vec<String> = self.diagnostics.iter().map(|d| d.render(colour)).collect();
+        if self.more > 0 {
+            all.push(format!("and {} more errors\n", self.more));
+        }
+        if let Some(target) = &self.target {
+            all.push(format!("while loading {target}\n"));
+        }
+        all.join("\n")
+    }
+}
+
+impl fmt::Display for SpecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.render(false).trim_end())
+    }
+}
+
+impl std::error::Error for SpecError {}
 
 /// A loaded specification.
 #[derive(Debug)]
@@ -109,10 +163,10 @@ impl Elements {
     }
 
     /// Where `name` is defined; with conditions, where it is first.
-    pub fn place(&self, name: &str) -> Option<Place> {
+    pub fn location(&self, name: &str) -> Option<Location> {
         let definitions = self.spec.definitions(name);
         let first = definitions.first()?;
-        Some(Place {
+        Some(Location {
             file: first.path().to_owned(),
             line: first.line(),
         })

@@ -1,5 +1,5 @@
-//! Where spec files come from: the embedded standard specs under one folder, a base (the disk, or a
-//! revision in git) for all else.
+//! Spec files: the embedded standard specs under one folder, a base (the disk, or a revision in git) for
+//! all else.
 
 use std::io;
 use std::path::{Path, PathBuf};

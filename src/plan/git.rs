@@ -15,16 +15,16 @@ use mstore_lang::{DiskFiles, Files};
 #[non_exhaustive]
 pub enum GitError {
     /// The program is missing or cannot be run.
-    #[error("cannot run git: {0}\nhelp: install git, or compare two entry files instead")]
+    #[error("cannot run git: {0}")]
     Run(#[source] io::Error),
-    /// The entry file is in no repository.
-    #[error("{} is in no git repository", .path.display())]
+    /// The entry file is not in a repository.
+    #[error("{} is not in a git repository", .path.display())]
     NoRepository {
         /// The folder that was looked at.
         path: PathBuf,
     },
-    /// There is no such revision.
-    #[error("git knows no revision `{0}`")]
+    /// The repository does not have the revision.
+    #[error("`{0}` is not a revision that git knows")]
     NoRevision(String),
     /// git said no.
     #[error("git {what} failed: {message}")]
@@ -34,6 +34,16 @@ pub enum GitError {
         /// What it said.
         message: String,
     },
+}
+
+impl GitError {
+    /// What the reader can do, where that is not plain from the message.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            GitError::Run(_) => Some("install git, or compare two entry files instead"),
+            _ => None,
+        }
+    }
 }
 
 /// Links followed before a ring is assumed.

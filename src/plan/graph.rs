@@ -7,7 +7,7 @@ use mstore_store::{Hash, TreeHash};
 use super::error::PlanError;
 use super::lock::{Lock, PinKind};
 use super::name::TargetId;
-use super::recipe::{Reads, Recipe, SnapshotUse, Start, Step};
+use super::recipe::{Reads, Recipe, SnapshotUse, Start, StepRecipe};
 use super::recipes::Recipes;
 use crate::dense::{self, DenseMap, Id};
 use crate::drv::derivation::{
@@ -16,9 +16,6 @@ use crate::drv::derivation::{
 };
 use crate::drv::facts::{Part, Trees};
 use crate::drv::step_name::StepName;
-
-/// The name of the step that tests a finished target.
-pub const TEST_STEP: &str = "test";
 
 dense::id! {
     /// A node of one [`Graph`]. Each comes after those it depends on, so the order of ids is one in which
@@ -102,7 +99,16 @@ pub struct Graph {
     by_id: BTreeMap<TargetId, usize>,
     pins: BTreeMap<(PinKind, String), TreeHash>,
     /// Where the trees of inputs come from: seeds, snapshots and parts of these.
-    origins: BTreeMap<TreeHash, (PinKind, String)>,
+    origins: BTreeMap<TreeHash, Origin>,
+}
+
+/// The name in the lock file that a tree comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Origin {
+    kind: PinKind,
+    name: String,
+    /// Whether it may be captured from this machine.
+    host: bool,
 }
 
 impl Graph {
@@ -199,25 +205,16 @@ impl Graph {
                 if trees.present(tree)? {
                     continue;
                 }
-                let (kind, name) = match self.origins.get(&tree) {
-                    Some((kind, name)) => (*kind, name.clone()),
-                    None => (PinKind::Seed, tree.to_string()),
-                };
+                let origin = self.origins.get(&tree).cloned();
+                let Origin { kind, name, host } = origin.unwrap_or_else(|| Origin {
+                    kind: PinKind::Seed,
+                    name: tree.to_string(),
+                    host: false,
+                });
                 return Err(PlanError::AbsentPin {
-                    hint: match kind {
-                        // The name under which this machine is captured.
-                        PinKind::Seed if name.starts_with("host/") => {
-                            format!("capture this machine again: `mstore lock --update {name}`")
-                        }
-                        PinKind::Seed => format!(
-                            "import it again: `mstore seed import FILE.tar.xz --name {name}`"
-                        ),
-                        PinKind::Snapshot => {
-                            format!("import it again: `mstore snapshot import DIR --name {name}`")
-                        }
-                    },
                     kind,
                     name,
+                    host,
                     tree,
                     target: Box::new(node.target.clone()),
                 });
@@ -346,20 +343,25 @@ impl Builder<'_> {
             }
             Start::Seed(seed) => match self.lock.get(PinKind::Seed, &seed.name) {
                 Some(pin) => {
+                    let origin = Origin {
+                        kind: PinKind::Seed,
+                        name: seed.name.clone(),
+                        host: seed.host,
+                    };
+                    self.graph.origins.insert(pin.tree, origin);
                     let name = (PinKind::Seed, seed.name.clone());
-                    self.graph.origins.insert(pin.tree, name.clone());
                     self.graph.pins.insert(name, pin.tree);
                     Ok((Source::Tree(pin.tree), None))
                 }
                 None if self.pins == Pins::Optional => {
                     Ok((Source::Unpinned(seed.name.clone()), None))
                 }
-                None => Err(PlanError::MissingPin {
+                None => Err(PlanError::NotPinned {
                     kind: PinKind::Seed,
                     name: seed.name.clone(),
+                    host: seed.host,
                     target: Box::new(recipe.id.clone()),
                     lock: self.lock.path().map(Into::into),
-                    hint: seed.hint(),
                 }),
             },
         }
@@ -368,7 +370,7 @@ impl Builder<'_> {
     fn node(
         &mut self,
         recipe: &Recipe,
-        step: &Step,
+        step: &StepRecipe,
         output: Output,
         (source, producer): (Source, Option<NodeId>),
     ) -> Result<NodeId, PlanError> {
@@ -446,7 +448,7 @@ impl Builder<'_> {
     fn snapshot(
         &mut self,
         recipe: &Recipe,
-        step: &Step,
+        step: &StepRecipe,
         snapshot: &SnapshotUse,
     ) -> Result<Option<(Source, i64)>, PlanError> {
         let paths = match &step.reads {
@@ -462,17 +464,22 @@ impl Builder<'_> {
                 };
                 return Ok(Some((Source::Unpinned(name), DEFAULT_EPOCH)));
             }
-            return Err(PlanError::MissingPin {
+            return Err(PlanError::NotPinned {
                 kind: PinKind::Snapshot,
                 name: snapshot.name.clone(),
+                host: false,
                 target: Box::new(recipe.id.clone()),
                 lock: self.lock.path().map(Into::into),
-                hint: snapshot.hint(),
             });
         };
         let (tree, epoch) = (pin.tree, pin.epoch.unwrap_or(DEFAULT_EPOCH));
-        let origin = (PinKind::Snapshot, snapshot.name.clone());
-        self.graph.pins.insert(origin.clone(), tree);
+        let origin = Origin {
+            kind: PinKind::Snapshot,
+            name: snapshot.name.clone(),
+            host: false,
+        };
+        let name = (PinKind::Snapshot, snapshot.name.clone());
+        self.graph.pins.insert(name, tree);
         self.graph.origins.insert(tree, origin.clone());
         let Some(paths) = paths else {
             return Ok(Some((Source::Tree(tree), epoch)));
@@ -491,7 +498,7 @@ impl Builder<'_> {
                 path: paths.get(which).cloned().unwrap_or_default(),
                 snapshot: snapshot.name.clone(),
                 element: step.reads_element.clone(),
-                place: step.reads_place.clone().map(Box::new),
+                location: step.reads_location.clone().map(Box::new),
             }),
             Part::Absent if self.pins == Pins::Optional => Ok(Some((
                 Source::Unpinned(format!("{tree}: {}", paths.join(" "))),
@@ -500,9 +507,9 @@ impl Builder<'_> {
             Part::Absent => Err(PlanError::AbsentPin {
                 kind: PinKind::Snapshot,
                 name: snapshot.name.clone(),
+                host: false,
                 tree,
                 target: Box::new(recipe.id.clone()),
-                hint: snapshot.hint(),
             }),
         }
     }

@@ -1,4 +1,4 @@
-//! Which lines differ between two texts.
+//! Line differences between two texts.
 
 use serde::Serialize;
 

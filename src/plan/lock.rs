@@ -13,8 +13,7 @@ use mstore_lang::Files;
 use mstore_store::TreeHash;
 use serde::{Deserialize, Serialize};
 
-use super::elements::Elements;
-use super::error::LockError;
+use super::elements::{Elements, Location, SpecError, at};
 
 /// The name of the lock file.
 pub const LOCK_NAME: &str = "metro.lock";
@@ -64,6 +63,85 @@ impl Pin {
             date,
             epoch: None,
             origin: None,
+        }
+    }
+}
+
+/// Why a lock file cannot be read, changed or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// It is not well-formed Metro text.
+    #[error(transparent)]
+    Load(Box<SpecError>),
+    /// It holds an element that means nothing here.
+    #[error("{}`{element}` means nothing in a lock file", at(.location))]
+    Unknown {
+        /// The element.
+        element: String,
+        /// Where it is defined.
+        location: Option<Location>,
+    },
+    /// A value is not what it has to be.
+    #[error("{}`{element}`: {message}", at(.location))]
+    Value {
+        /// The element.
+        element: String,
+        /// Where it is defined.
+        location: Option<Location>,
+        /// What is wrong.
+        message: String,
+    },
+    /// A name that cannot be an element.
+    #[error("`{name}` cannot name a seed or snapshot")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// Text that is not a date.
+    #[error("`{date}` is not a date of the form YYYY-MM-DD")]
+    Date {
+        /// The text.
+        date: String,
+    },
+    /// The file system failed.
+    #[error("cannot {action} {}: {source}", .path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl LockError {
+    /// What the reader can do, where that is not plain from the message.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            LockError::Unknown { .. } => Some(
+                "it holds sections seed/NAME and snapshot/NAME with tree, date, epoch and origin",
+            ),
+            LockError::Name { .. } => {
+                Some("names are letters, digits and -_.+@, with / between parts")
+            }
+            _ => None,
+        }
+    }
+
+    fn unknown(elements: &Elements, element: &str) -> Self {
+        LockError::Unknown {
+            element: element.to_owned(),
+            location: elements.location(element),
+        }
+    }
+
+    fn value(elements: &Elements, element: &str, message: String) -> Self {
+        LockError::Value {
+            element: element.to_owned(),
+            location: elements.location(element),
+            message,
         }
     }
 }
@@ -258,7 +336,7 @@ fn read_pin(elements: &Elements, kind: PinKind, pin: &str) -> Result<Pin, LockEr
         bad(
             "tree",
             format!(
-                "`{}` is no tree hash",
+                "`{}` is not the hash of a tree",
                 tree.chars().take(64).collect::<String>()
             ),
         )
@@ -269,7 +347,7 @@ fn read_pin(elements: &Elements, kind: PinKind, pin: &str) -> Result<Pin, LockEr
     {
         return Err(bad(
             "date",
-            format!("`{date}` is no date of the form YYYY-MM-DD"),
+            format!("`{date}` is not a date of the form YYYY-MM-DD"),
         ));
     }
     let epoch = match value("epoch")? {
@@ -278,7 +356,7 @@ fn read_pin(elements: &Elements, kind: PinKind, pin: &str) -> Result<Pin, LockEr
             text.parse::<i64>()
                 .ok()
                 .filter(|e| *e >= 0)
-                .ok_or_else(|| bad("epoch", format!("`{text}` is no number of seconds")))?,
+                .ok_or_else(|| bad("epoch", format!("`{text}` is not a number of seconds")))?,
         ),
     };
     Ok(Pin {
@@ -428,10 +506,9 @@ mod tests {
             );
         }
         insta::assert_snapshot!(said.join("\n"), @r"
-        DIR/metro.lock:3: `seed/host/tree`: `nonsense` is no tree hash
+        DIR/metro.lock:3: `seed/host/tree`: `nonsense` is not the hash of a tree
         DIR/metro.lock:2: `seed/host/date`: seed `host` has no tree
         DIR/metro.lock:2: `sed/host/tree` means nothing in a lock file
-        help: it holds sections seed/NAME and snapshot/NAME with tree, date, epoch and origin
         error[undefined]: `nothing` is not defined
          --> DIR/metro.lock:2:7
           |
@@ -439,8 +516,8 @@ mod tests {
           |       ^^^^^^^^^^ undefined here
           |
           = help: if it may be undefined, write `$[nothing:zap]` to remove the line, or `$[nothing:lax]` for an empty text
-        DIR/metro.lock:3: `seed/host/date`: `2026-13-01` is no date of the form YYYY-MM-DD
-        DIR/metro.lock:3: `seed/host/epoch`: `-1` is no number of seconds
+        DIR/metro.lock:3: `seed/host/date`: `2026-13-01` is not a date of the form YYYY-MM-DD
+        DIR/metro.lock:3: `seed/host/epoch`: `-1` is not a number of seconds
         error[bad-line]: neither element nor annotation
          --> DIR/metro.lock:1:1
           |

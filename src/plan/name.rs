@@ -1,4 +1,4 @@
-//! Names of targets: what people type, and the four parts it stands for.
+//! Names of targets: the forms that people type, and the four parts that they stand for.
 
 use std::fmt;
 
@@ -31,7 +31,7 @@ impl fmt::Display for TargetId {
 }
 
 impl TargetId {
-    /// The short form `TARGET-SUBARCH`, which names no build.
+    /// The short form `TARGET-SUBARCH`, without the build.
     pub fn short(&self) -> String {
         format!("{}-{}", self.target, self.subarch)
     }
@@ -59,7 +59,7 @@ pub struct Arch {
     pub subarches: Vec<String>,
 }
 
-/// Why a name stands for no target.
+/// Why a name does not stand for a target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Nothing of that name is known.
@@ -73,7 +73,7 @@ pub enum NameError {
         nearest: Vec<String>,
     },
     /// A target class without a subarch.
-    #[error("`{name}` names no subarch; say one of: {}", .candidates.join(" "))]
+    #[error("`{name}` does not name a subarch; say one of: {}", .candidates.join(" "))]
     NoSubarch {
         /// The name given.
         name: String,
@@ -90,7 +90,7 @@ pub enum NameError {
     },
     /// A name of no known form.
     #[error(
-        "`{0}` is no target name; forms are TARGET-SUBARCH, BUILD/TARGET-SUBARCH, \
+        "`{0}` is not the name of a target; forms are TARGET-SUBARCH, BUILD/TARGET-SUBARCH, \
          BUILD/ARCH/TARGET-SUBARCH and BUILD/ARCH/SUBARCH/TARGET"
     )]
     Malformed(String),
@@ -100,10 +100,9 @@ pub enum NameError {
 }
 
 fn nearest_words(nearest: &[String]) -> String {
-    if nearest.is_empty() {
-        "; `mstore list` shows what there is".to_owned()
-    } else {
-        format!("; nearest: {}", nearest.join(" "))
+    match nearest {
+        [] => String::new(),
+        some => format!("; nearest: {}", some.join(" ")),
     }
 }
 
@@ -446,16 +445,16 @@ mod tests {
             @r"
         error: no subarch is called `corei8`; nearest: stage3-corei7
         error: no target is called `stagge3-corei7`; nearest: stage3-corei7 stage1-corei7
-        error: `stage3` names no subarch; say one of: stage3-generic_64 stage3-corei7 stage3-amd64-k8 stage3-twin stage3-amd64-k8-pure64
-        error: no target is called `nonsense`; `mstore list` shows what there is
+        error: `stage3` does not name a subarch; say one of: stage3-generic_64 stage3-corei7 stage3-amd64-k8 stage3-twin stage3-amd64-k8-pure64
+        error: no target is called `nonsense`
         error: `stage3-twin` is ambiguous; say one of: seedling/x86-64bit/twin/stage3 seedling/pure64/twin/stage3
         error: no build is called `funtoo-curent`; nearest: funtoo-current
-        error: no arch is called `x86`; `mstore list` shows what there is
+        error: no arch is called `x86`
         error: no subarch is called `corei9`; nearest: corei7
         error: no target is called `stage`; nearest: stage1 stage3
-        error: `a/b/c/d/e` is no target name; forms are TARGET-SUBARCH, BUILD/TARGET-SUBARCH, BUILD/ARCH/TARGET-SUBARCH and BUILD/ARCH/SUBARCH/TARGET
-        error: `/stage3-corei7` is no target name; forms are TARGET-SUBARCH, BUILD/TARGET-SUBARCH, BUILD/ARCH/TARGET-SUBARCH and BUILD/ARCH/SUBARCH/TARGET
-        error: `` is no target name; forms are TARGET-SUBARCH, BUILD/TARGET-SUBARCH, BUILD/ARCH/TARGET-SUBARCH and BUILD/ARCH/SUBARCH/TARGET
+        error: `a/b/c/d/e` is not the name of a target; forms are TARGET-SUBARCH, BUILD/TARGET-SUBARCH, BUILD/ARCH/TARGET-SUBARCH and BUILD/ARCH/SUBARCH/TARGET
+        error: `/stage3-corei7` is not the name of a target; forms are TARGET-SUBARCH, BUILD/TARGET-SUBARCH, BUILD/ARCH/TARGET-SUBARCH and BUILD/ARCH/SUBARCH/TARGET
+        error: `` is not the name of a target; forms are TARGET-SUBARCH, BUILD/TARGET-SUBARCH, BUILD/ARCH/TARGET-SUBARCH and BUILD/ARCH/SUBARCH/TARGET
         "
         );
     }

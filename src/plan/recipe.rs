@@ -1,15 +1,17 @@
-//! One target as its specification describes it: what plan reads of the settings, checked.
+//! Recipes: one target as its specification describes it, read from the settings and checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::elements::Elements;
+use super::elements::{Elements, Location, SpecError};
 use super::embedded;
-use super::error::{Place, PlanError};
-use super::graph::TEST_STEP;
+use super::error::PlanError;
 use super::lock;
 use super::name::{Index, TargetId, suggestions};
+
+/// The name of the step that tests a finished target.
+pub const TEST_STEP: &str = "test";
 
 /// Steps that a target has when `steps/chroot` does not name any.
 const USUAL_STEPS: [&str; 4] = ["prerun", "run", "postrun", "clean"];
@@ -35,9 +37,9 @@ pub struct Recipe {
     /// `portage/ROOT`, the directory that is captured.
     pub root: String,
     /// The steps, in order; at least one.
-    pub steps: Vec<Step>,
+    pub steps: Vec<StepRecipe>,
     /// The test.
-    pub test: Option<Step>,
+    pub test: Option<StepRecipe>,
     /// The environment of every step.
     pub env: BTreeMap<String, String>,
     /// Seconds that a step may take.
@@ -63,25 +65,6 @@ pub struct Seed {
     pub host: bool,
 }
 
-impl Seed {
-    /// What to do when it is not there.
-    pub fn hint(&self) -> String {
-        if self.host {
-            format!(
-                "capture it from this machine with `mstore seed host --name {0}`, or import one with \
-                 `mstore seed import FILE.tar.xz --name {0}`",
-                self.name
-            )
-        } else {
-            format!(
-                "import one with `mstore seed import FILE.tar.xz --name {0}`, or capture this machine \
-                 with `mstore seed host --name {0}`",
-                self.name
-            )
-        }
-    }
-}
-
 /// The snapshot that a target reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SnapshotUse {
@@ -93,20 +76,9 @@ pub struct SnapshotUse {
     pub builtin: Option<String>,
 }
 
-impl SnapshotUse {
-    /// What to do when it is not there.
-    pub fn hint(&self) -> String {
-        format!(
-            "import it with `mstore snapshot import DIR --name {0}` (a directory, git repository or \
-             tarball)",
-            self.name
-        )
-    }
-}
-
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Step {
+pub struct StepRecipe {
     /// Its name.
     pub name: String,
     /// Its script.
@@ -118,7 +90,7 @@ pub struct Step {
     pub reads_element: String,
     /// Where that is defined.
     #[serde(skip)]
-    pub reads_place: Option<Place>,
+    pub reads_location: Option<Location>,
 }
 
 /// What a step reads of the snapshot.
@@ -183,18 +155,19 @@ impl Reader<'_> {
         Ok(value.map(|v| v.trim().to_owned()).filter(|v| !v.is_empty()))
     }
 
-    fn of_target(&self, mut error: super::error::SpecError) -> PlanError {
+    fn of_target(&self, mut error: SpecError) -> PlanError {
         error.target = Some(self.id.to_string());
         error.into()
     }
 
     fn bad(&self, element: &str, message: impl Into<String>, help: impl Into<String>) -> PlanError {
+        let help = help.into();
         PlanError::Value {
             element: element.to_owned(),
             target: self.id.to_string(),
-            place: self.elements.place(element).map(Box::new),
+            location: self.elements.location(element).map(Box::new),
             message: message.into(),
-            help: help.into(),
+            help: (!help.is_empty()).then_some(help),
         }
     }
 
@@ -204,8 +177,7 @@ impl Reader<'_> {
                 element: "target/platform".to_owned(),
                 target: self.id.to_string(),
                 help: "say which machine (as `uname -m` prints it) runs the build, for example \
-                       `target/platform: x86_64`"
-                    .to_owned(),
+                       `target/platform: x86_64`",
             });
         };
         if !platform
@@ -214,7 +186,7 @@ impl Reader<'_> {
         {
             return Err(self.bad(
                 "target/platform",
-                format!("`{platform}` is no machine name"),
+                format!("`{platform}` is not a machine name"),
                 "use what `uname -m` prints, for example x86_64",
             ));
         }
@@ -228,13 +200,14 @@ impl Reader<'_> {
             Some(other) => {
                 return Err(self.bad(
                     "seed/kind",
-                    format!("`{other}` is no kind of seed"),
+                    format!("`{other}` is not a kind of seed"),
                     "`host` is the only one; leave it out for seeds that are imported",
                 ));
             }
         };
         let seed = |element: &str, name: String| -> Result<Start, PlanError> {
-            lock::check_name(&name).map_err(|e| self.bad(element, e.to_string(), ""))?;
+            lock::check_name(&name)
+                .map_err(|e| self.bad(element, e.to_string(), e.help().unwrap_or_default()))?;
             Ok(Start::Seed(Seed { name, host }))
         };
         if let Some(name) = self.text("source/seed")? {
@@ -265,7 +238,13 @@ impl Reader<'_> {
         let Some(name) = self.text(Recipe::SNAPSHOT)? else {
             return Ok(None);
         };
-        lock::check_name(&name).map_err(|e| self.bad(Recipe::SNAPSHOT, e.to_string(), ""))?;
+        lock::check_name(&name).map_err(|e| {
+            self.bad(
+                Recipe::SNAPSHOT,
+                e.to_string(),
+                e.help().unwrap_or_default(),
+            )
+        })?;
         let builtin = match self.text("snapshot/kind")?.as_deref() {
             None => None,
             Some("builtin") => {
@@ -274,7 +253,7 @@ impl Reader<'_> {
                     let known: Vec<&str> = embedded::builtin_snapshot_names().collect();
                     return Err(self.bad(
                         "snapshot/builtin",
-                        format!("`{name}` is no built-in snapshot"),
+                        format!("`{name}` is not a built-in snapshot"),
                         format!("there is: {}", known.join(" ")),
                     ));
                 }
@@ -283,7 +262,7 @@ impl Reader<'_> {
             Some(other) => {
                 return Err(self.bad(
                     "snapshot/kind",
-                    format!("`{other}` is no kind of snapshot"),
+                    format!("`{other}` is not a kind of snapshot"),
                     "`builtin` is the only one; leave it out for snapshots that are imported",
                 ));
             }
@@ -294,7 +273,7 @@ impl Reader<'_> {
         let at = absolute(&at).filter(|p| p != "/").ok_or_else(|| {
             self.bad(
                 "snapshot/path",
-                format!("`{at}` is no absolute path below /"),
+                format!("`{at}` is not an absolute path below /"),
                 "the default is /mstore/snapshot",
             )
         })?;
@@ -308,7 +287,7 @@ impl Reader<'_> {
         absolute(&root).ok_or_else(|| {
             self.bad(
                 "portage/ROOT",
-                format!("`{root}` is no absolute path"),
+                format!("`{root}` is not an absolute path"),
                 "name the directory of the build that is captured; the default is /",
             )
         })
@@ -332,7 +311,7 @@ impl Reader<'_> {
             Ok(seconds) if seconds > 0 => Ok(Some(seconds)),
             _ => Err(self.bad(
                 "policy/timeout",
-                format!("`{text}` is no number of seconds above 0"),
+                format!("`{text}` is not a number of seconds above 0"),
                 "leave it out for no limit",
             )),
         }
@@ -355,7 +334,7 @@ impl Reader<'_> {
                 return Err(self.bad(
                     element,
                     format!("mstore sets {name} itself when it runs a step"),
-                    "remove it; the number of jobs is an option of `mstore realise`",
+                    "remove it; the number of jobs is an option of the run",
                 ));
             }
             let value = self
@@ -372,7 +351,7 @@ impl Reader<'_> {
         Ok(env)
     }
 
-    fn steps(&self) -> Result<Vec<Step>, PlanError> {
+    fn steps(&self) -> Result<Vec<StepRecipe>, PlanError> {
         const LIST: &str = "steps/chroot";
         self.elements.asks_below("steps/chroot/");
         self.elements.asks_below("reads/");
@@ -380,7 +359,7 @@ impl Reader<'_> {
             true => Some(self.words(LIST)?),
             false => None,
         };
-        let mut steps: Vec<Step> = Vec::new();
+        let mut steps: Vec<StepRecipe> = Vec::new();
         for name in listed
             .clone()
             .unwrap_or_else(|| USUAL_STEPS.map(str::to_owned).into())
@@ -388,7 +367,7 @@ impl Reader<'_> {
             if name == TEST_STEP {
                 return Err(self.bad(
                     LIST,
-                    "`test` is no step among others",
+                    "`test` cannot be one of the steps",
                     "remove it: steps/chroot/test runs by itself when all steps have",
                 ));
             }
@@ -440,7 +419,7 @@ impl Reader<'_> {
         Ok(Some(script))
     }
 
-    fn step(&self, name: &str, script: String) -> Result<Step, PlanError> {
+    fn step(&self, name: &str, script: String) -> Result<StepRecipe, PlanError> {
         let own = format!("reads/{name}");
         let element = match self.elements.is_defined(&own) {
             true => own,
@@ -450,11 +429,11 @@ impl Reader<'_> {
             true => Reads::Paths(self.paths(&element)?),
             false => Reads::All,
         };
-        Ok(Step {
+        Ok(StepRecipe {
             name: name.to_owned(),
             script,
             reads,
-            reads_place: self.elements.place(&element),
+            reads_location: self.elements.location(&element),
             reads_element: element,
         })
     }
@@ -473,7 +452,7 @@ impl Reader<'_> {
                 None => {
                     return Err(self.bad(
                         element,
-                        format!("`{word}` is no path within the snapshot"),
+                        format!("`{word}` is not a path within the snapshot"),
                         "paths are relative to the snapshot's root and have no `..`",
                     ));
                 }

@@ -1,4 +1,5 @@
-//! The recipes of all targets that were asked for, and of all that these start from.
+//! Recipes of the targets that were asked for and of all that these start from, and the seeds and
+//! snapshots that they lack.
 
 use std::collections::BTreeMap;
 
@@ -19,29 +20,29 @@ pub struct Recipes {
 
 /// A seed or snapshot that has to be made or imported before anything can be built.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Need {
+pub struct MissingPin {
     /// Seed or snapshot.
     pub kind: PinKind,
     /// The name that the lock file lacks.
     pub name: String,
-    /// How to get it.
-    pub how: How,
+    /// Where it can come from.
+    pub from: PinOrigin,
     /// Whether the lock file has it, but made from another edition of what is built in.
     pub outdated: bool,
     /// The targets that need it, sorted.
     pub wanted_by: Vec<TargetId>,
 }
 
-/// How a seed or snapshot can be had.
+/// Where a seed or snapshot can come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum How {
+pub enum PinOrigin {
     /// It may be captured from this machine.
     Host,
     /// It comes with mstore, under this name.
     Builtin(String),
-    /// Only people can give it; the text says how.
-    Import(String),
+    /// Only people can give it.
+    Import,
 }
 
 impl Recipes {
@@ -71,13 +72,13 @@ impl Recipes {
     }
 
     /// What `lock` lacks, sorted by kind and name.
-    pub fn needs(&self, lock: &Lock) -> Vec<Need> {
-        let mut needs: BTreeMap<(PinKind, String), Need> = BTreeMap::new();
-        let mut want = |kind, name: &str, how: How, outdated, id: &TargetId| {
-            let need = needs.entry((kind, name.to_owned())).or_insert(Need {
+    pub fn needs(&self, lock: &Lock) -> Vec<MissingPin> {
+        let mut needs: BTreeMap<(PinKind, String), MissingPin> = BTreeMap::new();
+        let mut want = |kind, name: &str, from: PinOrigin, outdated, id: &TargetId| {
+            let need = needs.entry((kind, name.to_owned())).or_insert(MissingPin {
                 kind,
                 name: name.to_owned(),
-                how,
+                from,
                 outdated,
                 wanted_by: Vec::new(),
             });
@@ -87,12 +88,12 @@ impl Recipes {
             if let Start::Seed(seed) = &recipe.start
                 && lock.get(PinKind::Seed, &seed.name).is_none()
             {
-                let how = if seed.host {
-                    How::Host
+                let from = if seed.host {
+                    PinOrigin::Host
                 } else {
-                    How::Import(seed.hint())
+                    PinOrigin::Import
                 };
-                want(PinKind::Seed, &seed.name, how, false, &recipe.id);
+                want(PinKind::Seed, &seed.name, from, false, &recipe.id);
             }
             let Some(snapshot) = &recipe.snapshot else {
                 continue;
@@ -102,12 +103,12 @@ impl Recipes {
                 .builtin
                 .as_deref()
                 .and_then(embedded::builtin_snapshot);
-            let how = match builtin {
-                Some(b) => How::Builtin(b.name().to_owned()),
-                None => How::Import(snapshot.hint()),
+            let from = match builtin {
+                Some(b) => PinOrigin::Builtin(b.name().to_owned()),
+                None => PinOrigin::Import,
             };
             match pin {
-                None => want(PinKind::Snapshot, &snapshot.name, how, false, &recipe.id),
+                None => want(PinKind::Snapshot, &snapshot.name, from, false, &recipe.id),
                 Some(pin) => {
                     // A tree that the user imported under this name stays; one that an older mstore
                     // brought along would not fit the specs of this one.
@@ -115,7 +116,7 @@ impl Recipes {
                     let other = builtin
                         .is_some_and(|b| origin.starts_with("builtin/") && origin != b.origin());
                     if other {
-                        want(PinKind::Snapshot, &snapshot.name, how, true, &recipe.id);
+                        want(PinKind::Snapshot, &snapshot.name, from, true, &recipe.id);
                     }
                 }
             }

@@ -1,4 +1,5 @@
-//! What has to be built: one walk over the graph, from what it starts from to what was asked for.
+//! Staleness: what has to be built, found by one walk over the graph from what it starts from to what was
+//! asked for.
 //!
 //! The nodes of the graph may also be listed one by one, in any order and between builds: a node is
 //! decided as soon as all its inputs are known.

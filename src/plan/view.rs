@@ -1,4 +1,4 @@
-//! Derivations and graphs in the form that people and other programs read: hashes as text, nodes by
+//! Views: derivations and graphs in the form that people and other programs read: hashes as text, nodes by
 //! name.
 
 use std::collections::BTreeMap;

@@ -13,7 +13,7 @@ use crate::build::error::Infrastructure;
 use crate::build::seed::SeedError;
 use crate::build::userns::UsernsError;
 use crate::drv::{FactsError, StepName};
-use crate::plan::{LockError, NameError, Need, PlanError, WalkError};
+use crate::plan::{LockError, MissingPin, NameError, PlanError, WalkError};
 use crate::share::RemoteError;
 use crate::share::trust::Untrusted;
 
@@ -88,7 +88,7 @@ pub enum ProjectError {
         /// The lock file.
         lock: PathBuf,
         /// What is lacking.
-        need: Box<Need>,
+        need: Box<MissingPin>,
     },
     /// The seed that targets start from would have to be of another machine.
     #[error(
@@ -126,7 +126,7 @@ pub enum ProjectError {
     #[error("mstore cannot get `{}` by itself", need.name)]
     OnlyImport {
         /// What is wanted.
-        need: Box<Need>,
+        need: Box<MissingPin>,
     },
     /// The machine or the store failed while a step was built.
     #[error("{step}: {error}")]

@@ -10,7 +10,7 @@ use super::events::{Event, Events};
 use super::{Project, ProjectError, clock};
 use crate::build::host;
 use crate::build::seed::{self, HostSeed, SeedEvent, SurveyOptions};
-use crate::plan::{How, Lock, Need, Pin, PinKind, Recipes, embedded};
+use crate::plan::{Lock, MissingPin, Pin, PinKind, PinOrigin, Recipes, embedded};
 
 /// Lists what a seed of this machine consists of.
 pub fn survey(events: &dyn Events) -> Result<HostSeed, ProjectError> {
@@ -28,15 +28,15 @@ impl Project {
     pub fn provide(
         &mut self,
         recipes: &Recipes,
-        needs: &[Need],
+        needs: &[MissingPin],
         events: &dyn Events,
     ) -> Result<(), ProjectError> {
         self.can_provide(recipes, needs)?;
         for need in needs {
-            let pin = match &need.how {
-                How::Host => self.capture_host(events)?,
-                How::Builtin(name) => self.store_builtin(name)?,
-                How::Import(_) => continue,
+            let pin = match &need.from {
+                PinOrigin::Host => self.capture_host(events)?,
+                PinOrigin::Builtin(name) => self.store_builtin(name)?,
+                PinOrigin::Import => continue,
             };
             events.event(Event::Provided {
                 kind: need.kind,
@@ -48,9 +48,9 @@ impl Project {
         Ok(())
     }
 
-    fn can_provide(&self, recipes: &Recipes, needs: &[Need]) -> Result<(), ProjectError> {
+    fn can_provide(&self, recipes: &Recipes, needs: &[MissingPin]) -> Result<(), ProjectError> {
         for need in needs {
-            if let How::Import(_) = &need.how {
+            if need.from == PinOrigin::Import {
                 return Err(ProjectError::Lacking {
                     lock: self.lock_path(),
                     need: Box::new(need.clone()),
@@ -58,7 +58,7 @@ impl Project {
             }
         }
         let machine = host::machine();
-        for need in needs.iter().filter(|n| n.how == How::Host) {
+        for need in needs.iter().filter(|n| n.from == PinOrigin::Host) {
             let mut wanted_by = need.wanted_by.iter().filter_map(|id| recipes.get(id));
             if let Some(recipe) = wanted_by.find(|r| r.platform != machine) {
                 return Err(ProjectError::ForeignSeed {
@@ -153,7 +153,7 @@ impl Project {
             None => Err(ProjectError::UnusedPin {
                 name: name.to_owned(),
             }),
-            Some(need) if matches!(need.how, How::Import(_)) => Err(ProjectError::OnlyImport {
+            Some(need) if need.from == PinOrigin::Import => Err(ProjectError::OnlyImport {
                 need: Box::new(need.clone()),
             }),
             Some(_) => self.provide(&recipes, &needs, events),

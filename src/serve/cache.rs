@@ -1,4 +1,4 @@
-//! A store, served as a cache over HTTP: read-only, one thread a connection, everything bounded.
+//! Cache over HTTP: a store served read-only, one thread a connection, everything bounded.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -172,7 +172,7 @@ struct Request {
     keep_alive: bool,
 }
 
-/// Why there is no request.
+/// The end of a connection that did not bring a request to answer.
 enum Refused {
     /// The connection is to be closed without a word.
     Gone,
@@ -296,7 +296,7 @@ fn range(value: &str) -> Option<(u64, Option<u64>)> {
     }
 }
 
-/// Where the bytes asked for of a file begin and end; `None` when there are none.
+/// Begin and end of the bytes of a file that are asked for; `None` when the file does not have them.
 fn stretch(range: Option<(u64, Option<u64>)>, len: u64) -> Option<(u64, u64)> {
     match range {
         None => Some((0, len)),

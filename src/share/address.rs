@@ -1,4 +1,4 @@
-//! Where another store or a cache is, as users write it.
+//! Addresses of other stores and caches, as users write them.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -27,7 +27,7 @@ pub struct SshAddress {
     pub store: Option<String>,
 }
 
-/// Text that names no place.
+/// Text that is not the address of a place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}`: {detail}")]
 pub struct RemoteError {
@@ -55,7 +55,7 @@ impl FromStr for Remote {
         if lower.starts_with("http://") || lower.starts_with("https://") {
             let rest = text.split_once("://").map_or("", |(_, rest)| rest);
             if rest.is_empty() || rest.starts_with('/') {
-                return Err(refuse("it names no host"));
+                return Err(refuse("it does not name a host"));
             }
             if text.contains(['?', '#'])
                 || text.chars().any(|c| c.is_whitespace() || c.is_control())
@@ -96,7 +96,7 @@ fn ssh(rest: &str) -> Result<SshAddress, &'static str> {
     };
     let port = match port {
         None => None,
-        Some(port) => Some(port.parse().map_err(|_| "its port is no number")?),
+        Some(port) => Some(port.parse().map_err(|_| "its port is not a number")?),
     };
     // What begins with a dash would be an option of ssh.
     let plain = |text: &str| {
@@ -107,7 +107,7 @@ fn ssh(rest: &str) -> Result<SshAddress, &'static str> {
                 .all(|b| b.is_ascii_alphanumeric() || b"._-:%@+".contains(&b))
     };
     if !plain(host) || user.is_some_and(|user| !plain(user)) {
-        return Err("it names no host, or one that cannot be");
+        return Err("it does not name a host that can be");
     }
     if path.is_some_and(|path| path.chars().any(char::is_control)) {
         return Err("its path has control characters");

@@ -1,4 +1,4 @@
-//! A binary cache as a peer.
+//! Binary caches as peers.
 
 use mstore_store::transfer::cache::CacheReader;
 use mstore_store::transfer::{Fact, Object, Source, TransferError};

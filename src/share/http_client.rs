@@ -1,4 +1,4 @@
-//! Caches on web servers: the client's side.
+//! HTTP client: caches on web servers.
 
 use std::io::{self, Read};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Somebody else's results, wherever they are.
+//! Peers: stores and caches that results are copied from.
 
 use mstore_store::transfer::{Fact, LocalSource, Object, Source, TransferError};
 use mstore_store::{ErrorKind, Hash, Store, StoreError, TreeHash};

@@ -1,4 +1,4 @@
-//! The same program at the other end of an ssh connection.
+//! Ssh connections with the same program at the other end.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;

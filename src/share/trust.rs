@@ -1,4 +1,4 @@
-//! Who signs facts, and whose signatures count.
+//! Trust: the keys that sign facts, and those whose signatures count.
 
 use std::fmt;
 use std::fs;
@@ -21,9 +21,11 @@ const MAX_NAME: usize = 100;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// A name that keys cannot have.
-    #[error("`{0}` is no name of a key: letters, digits, and any of . _ - @ +, at most {MAX_NAME}")]
+    #[error(
+        "`{0}` cannot name a key, which takes letters, digits, and any of . _ - @ +, at most {MAX_NAME}"
+    )]
     Name(String),
-    /// Text that is no public key.
+    /// Text that is not a public key.
     #[error("not a public key (NAME:BASE64 is expected): {0}")]
     Public(String),
     /// A file that holds no secret key.
@@ -437,7 +439,7 @@ mod tests {
         assert_eq!(back.public(), key.public());
         let text = key.public().to_string();
         assert_eq!(text.parse::<PublicKey>().unwrap(), key.public());
-        // A public key is no secret one.
+        // A public key is not a secret one.
         fs::write(&path, &text).unwrap();
         assert!(SecretKey::read(&path).is_err());
         for bad in ["", "a", "a:", ":AAAA", "a b:AAAA", &text[..text.len() - 4]] {

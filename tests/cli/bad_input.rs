@@ -267,10 +267,9 @@ fn one_element_defined_twice() {
 fn a_folder_in_place_of_a_specification() {
     let env = Environment::new();
     fs::create_dir(env.work().join("folder")).unwrap();
-    assert_snapshot!(env.run(&["--file", "folder", "eval"]).fails(2), @"
-    error[cannot-open]: cannot read the main file $TEST/work/folder: is a directory
-    --> $TEST/work/folder
-     = help: name a file in it
+    assert_snapshot!(env.run(&["--file", "folder", "eval"]).fails(2), @r"
+    error[cannot-open]: cannot read the main file $TEST/work/folder/metro.conf: no such file
+    --> $TEST/work/folder/metro.conf
     ");
     env.write("metro.conf", "[collect folder]\n");
     assert_snapshot!(env.run(&["realise", "stage3-corei7"]).fails(2), @"

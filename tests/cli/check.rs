@@ -440,8 +440,8 @@ true
     );
     let ran = env.run(&["check"]);
     assert_eq!(ran.status, Some(1), "{}", ran.all());
-    assert_snapshot!(ran.stdout, @"
-    error[unusable-value]: `target/platform`: `x86 64` is no machine name
+    assert_snapshot!(ran.stdout, @r"
+    error[unusable-value]: `target/platform`: `x86 64` is not a machine name
      --> $TEST/work/metro.conf:7:1
       |
     7 | platform: x86 64

@@ -272,7 +272,8 @@ fn what_is_ambiguous_or_nothing_is_told() {
         );
     }
     insta::assert_snapshot!(env.run(&["log", "zzzzz"]).fails(2), @r"
-    error: no target is called `zzzzz`; `mstore list` shows what there is
+    error: no target is called `zzzzz`
+    hint: `mstore list` shows what there is
     hint: nor does the hash of a derivation, key or tree begin with zzzzz
     ");
 }

@@ -262,7 +262,7 @@ fn the_configuration_file_says_what_gc_keeps() {
         "{error}"
     );
     let error = env.run(&["gc", "--max-size", "much"]).fails(2);
-    assert!(error.contains("is no size"), "{error}");
+    assert!(error.contains("is not a size"), "{error}");
     let small = env.run(&["gc", "--keep", "2", "--max-size", "1k", "--dry-run"]);
     assert!(small.ok().contains(&format!(
         "would remove tree {two} (seedling/x86-64bit/corei7/stage1) for the size"

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use mstore::plan::{Distribution, GitFiles, Graph, Lock, Pairing, Pins, PlanDiff, diff};
+use mstore::plan::{Distribution, Entry, GitFiles, Graph, Lock, Pairing, Pins, PlanDiff, diff};
 
 use crate::world::World;
 
@@ -167,8 +167,8 @@ fn revisions_are_compared_without_a_checkout() {
     let graph = |revision: &str| -> Graph {
         let files = GitFiles::open(dir, revision).expect("opened");
         let entry = files.top().join("metro.conf");
-        let distribution =
-            Distribution::with_files(Box::new(files), entry, Vec::new()).expect("loaded");
+        let distribution = Distribution::with_files(Box::new(files), Entry::at(entry), Vec::new())
+            .expect("loaded");
         let ids = distribution.expand(&["stage*"]).expect("known");
         let lock = Lock::read(distribution.files(), &distribution.lock_path(dir)).expect("read");
         assert_eq!(lock.pins().count(), 2, "the lock file of the revision");

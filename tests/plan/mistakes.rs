@@ -1,8 +1,8 @@
 //! Mistakes in specs and names: one clear message each, with the place and what to do.
 
-use mstore::plan::{Distribution, How, Lock, PinKind, Pins};
+use mstore::plan::{Distribution, Lock, PinKind, PinOrigin, Pins};
 
-use crate::world::{METRO_CONF, STAGE1, STAGE3, World, tree};
+use crate::world::{METRO_CONF, STAGE1, STAGE3, World, tree, with_help};
 
 /// The message for the chain with one edit made to it.
 fn after(path: &str, from: &str, to: &str) -> String {
@@ -28,15 +28,11 @@ fn missing_seeds_and_snapshots_name_the_commands() {
     world.pin(PinKind::Snapshot, "ports", tree("not in the store"));
     said.push(world.error("stage1-corei7"));
     insta::assert_snapshot!(said.join("\n"), @r"
-        the lock file has no seed `debian`, which demo/x86-64bit/corei7/stage1 needs
-        help: import one with `mstore seed import FILE.tar.xz --name debian`, or capture this machine with `mstore seed host --name debian`
-        the lock file has no seed `debian`, which demo/x86-64bit/corei7/stage1 needs
-        help: capture it from this machine with `mstore seed host --name debian`, or import one with `mstore seed import FILE.tar.xz --name debian`
-        the lock file has no snapshot `ports`, which demo/x86-64bit/corei7/stage1 needs
-        help: import it with `mstore snapshot import DIR --name ports` (a directory, git repository or tarball)
-        the snapshot `ports` of demo/x86-64bit/corei7/stage1 is not in the store: hu77bdo6pijymvzypztlil7ww3r5qcuggcqjjbpu6in7a5ahpl3a
-        help: import it with `mstore snapshot import DIR --name ports` (a directory, git repository or tarball)
-        ");
+    the lock file has no seed `debian`, which demo/x86-64bit/corei7/stage1 needs
+    the lock file has no seed `debian`, which demo/x86-64bit/corei7/stage1 needs
+    the lock file has no snapshot `ports`, which demo/x86-64bit/corei7/stage1 needs
+    the snapshot `ports` of demo/x86-64bit/corei7/stage1 is not in the store: hu77bdo6pijymvzypztlil7ww3r5qcuggcqjjbpu6in7a5ahpl3a
+    ");
 }
 
 #[test]
@@ -60,7 +56,7 @@ fn what_is_needed_is_listed_beforehand() {
             (PinKind::Snapshot, "ports", 6)
         ]
     );
-    assert!(needs.iter().all(|n| matches!(n.how, How::Import(_))));
+    assert!(needs.iter().all(|n| n.from == PinOrigin::Import));
     // To be looked at, a plan needs no pins.
     let graph = world
         .try_graph(&["stage3-corei7"], Pins::Optional)
@@ -126,52 +122,51 @@ fn values_that_cannot_be_used_are_named_with_their_place() {
         after("metro.conf", "targets: ", "tragets: "),
     ];
     insta::assert_snapshot!(said.join("\n"), @r"
-        DIR/targets/stage3.conf:12: `steps/chroot` of demo/x86-64bit/corei7/stage3: there is no steps/chroot/finnish
-        help: there is: finish
-        DIR/targets/stage3.conf:12: `steps/chroot` of demo/x86-64bit/corei7/stage3: `build` is listed twice
-        DIR/targets/stage3.conf:12: `steps/chroot` of demo/x86-64bit/corei7/stage3: `test` is no step among others
-        help: remove it: steps/chroot/test runs by itself when all steps have
-        DIR/targets/stage3.conf:5: `env/MAKEOPTS` of demo/x86-64bit/corei7/stage3: mstore sets MAKEOPTS itself when it runs a step
-        help: remove it; the number of jobs is an option of `mstore realise`
-        DIR/targets/stage3.conf:5: `env/C-FLAGS` of demo/x86-64bit/corei7/stage3: `C-FLAGS` cannot name an environment variable
-        help: use letters, digits and _
-        DIR/targets/stage3.conf:8: `reads/finish` of demo/x86-64bit/corei7/stage3: `../world` is no path within the snapshot
-        help: paths are relative to the snapshot's root and have no `..`
-        DIR/targets/stage3.conf:8: `reads/finish`: the snapshot `ports` has no `world/none`
-        help: correct the path, or import a snapshot that has it: mstore snapshot import DIR --name ports
-        error[undefined]: `target/subark` is not defined
-          --> DIR/targets/stage3.conf:20:6
-           |
-        20 | echo $[target/subark] > /etc/name
-           |      ^^^^^^^^^^^^^^^^ undefined here
-           |
-          ::: <command line>:4:1
-           |
-         4 | target/subarch: corei7
-           | -------------- a similar name is defined here
-           |
-           = help: did you mean `target/subarch`?
+    DIR/targets/stage3.conf:12: `steps/chroot` of demo/x86-64bit/corei7/stage3: there is no steps/chroot/finnish
+    help: there is: finish
+    DIR/targets/stage3.conf:12: `steps/chroot` of demo/x86-64bit/corei7/stage3: `build` is listed twice
+    DIR/targets/stage3.conf:12: `steps/chroot` of demo/x86-64bit/corei7/stage3: `test` cannot be one of the steps
+    help: remove it: steps/chroot/test runs by itself when all steps have
+    DIR/targets/stage3.conf:5: `env/MAKEOPTS` of demo/x86-64bit/corei7/stage3: mstore sets MAKEOPTS itself when it runs a step
+    help: remove it; the number of jobs is an option of the run
+    DIR/targets/stage3.conf:5: `env/C-FLAGS` of demo/x86-64bit/corei7/stage3: `C-FLAGS` cannot name an environment variable
+    help: use letters, digits and _
+    DIR/targets/stage3.conf:8: `reads/finish` of demo/x86-64bit/corei7/stage3: `../world` is not a path within the snapshot
+    help: paths are relative to the snapshot's root and have no `..`
+    DIR/targets/stage3.conf:8: `reads/finish`: the snapshot `ports` has no `world/none`
+    error[undefined]: `target/subark` is not defined
+      --> DIR/targets/stage3.conf:20:6
+       |
+    20 | echo $[target/subark] > /etc/name
+       |      ^^^^^^^^^^^^^^^^ undefined here
+       |
+      ::: <command line>:4:1
+       |
+     4 | target/subarch: corei7
+       | -------------- a similar name is defined here
+       |
+       = help: did you mean `target/subarch`?
 
-        while loading demo/x86-64bit/corei7/stage3
-        DIR/targets/stage1.conf:6: `portage/ROOT` of demo/x86-64bit/corei7/stage1: `tmp/../x` is no absolute path
-        help: name the directory of the build that is captured; the default is /
-        DIR/targets/stage1.conf:3: `source/seed` of demo/x86-64bit/corei7/stage1: `debian?` cannot name a seed or snapshot
-        help: names are letters, digits and -_.+@, with / between parts
-        DIR/targets/stage1.conf:6: `policy/timeout` of demo/x86-64bit/corei7/stage1: `soon` is no number of seconds above 0
-        help: leave it out for no limit
-        DIR/targets/stage1.conf:6: `policy/network` of demo/x86-64bit/corei7/stage1: `yes` is not possible
-        help: steps have no network: put what they need into the snapshot, and say `none`
-        demo/x86-64bit/corei7/stage3 has no `target/platform`
-        help: say which machine (as `uname -m` prints it) runs the build, for example `target/platform: x86_64`
-        DIR/metro.conf:16: `snapshot/builtin` of demo/x86-64bit/corei7/stage3: `nonesuch` is no built-in snapshot
-        help: there is: seedling
-        DIR/metro.conf:15: `snapshot/path` of demo/x86-64bit/corei7/stage3: `/` is no absolute path below /
-        help: the default is /mstore/snapshot
-        DIR/metro.conf:8: `default/build` of DIR/metro.conf: `demmo` is not among list/builds
-        help: there is: demo other
-        DIR/metro.conf: the specification has no `list/targets`
-        help: add the line `[collect /usr/share/mstore/specs/metro.conf]` to use the standard specs, or define it
-        ");
+    while loading demo/x86-64bit/corei7/stage3
+    DIR/targets/stage1.conf:6: `portage/ROOT` of demo/x86-64bit/corei7/stage1: `tmp/../x` is not an absolute path
+    help: name the directory of the build that is captured; the default is /
+    DIR/targets/stage1.conf:3: `source/seed` of demo/x86-64bit/corei7/stage1: `debian?` cannot name a seed or snapshot
+    help: names are letters, digits and -_.+@, with / between parts
+    DIR/targets/stage1.conf:6: `policy/timeout` of demo/x86-64bit/corei7/stage1: `soon` is not a number of seconds above 0
+    help: leave it out for no limit
+    DIR/targets/stage1.conf:6: `policy/network` of demo/x86-64bit/corei7/stage1: `yes` is not possible
+    help: steps have no network: put what they need into the snapshot, and say `none`
+    demo/x86-64bit/corei7/stage3 has no `target/platform`
+    help: say which machine (as `uname -m` prints it) runs the build, for example `target/platform: x86_64`
+    DIR/metro.conf:16: `snapshot/builtin` of demo/x86-64bit/corei7/stage3: `nonesuch` is not a built-in snapshot
+    help: there is: seedling
+    DIR/metro.conf:15: `snapshot/path` of demo/x86-64bit/corei7/stage3: `/` is not an absolute path below /
+    help: the default is /mstore/snapshot
+    DIR/metro.conf:8: `default/build` of DIR/metro.conf: `demmo` is not among list/builds
+    help: there is: demo other
+    DIR/metro.conf: the specification has no `list/targets`
+    help: add the line `[collect /usr/share/mstore/specs/metro.conf]` to use the standard specs, or define it
+    ");
 }
 
 #[test]
@@ -185,11 +180,11 @@ fn circles_and_empty_targets_are_named() {
     );
     said.push(world.error("stage1-corei7"));
     insta::assert_snapshot!(said.join("\n"), @r"
-        targets start from each other: stage2-corei7 -> stage1-corei7 -> stage3-corei7 -> stage2-corei7
-        help: give one of them a seed: define `source/seed`, or `source/version` of an earlier build
-        demo/x86-64bit/corei7/stage1 has no steps
-        help: define `steps/chroot/run`, or name its steps in `steps/chroot`
-        ");
+    targets start from each other: stage2-corei7 -> stage1-corei7 -> stage3-corei7 -> stage2-corei7
+    help: give one of them a seed: define `source/seed`, or `source/version` of an earlier build
+    demo/x86-64bit/corei7/stage1 has no steps
+    help: define `steps/chroot/run`, or name its steps in `steps/chroot`
+    ");
 }
 
 #[test]
@@ -201,10 +196,7 @@ fn an_earlier_version_is_a_seed() {
         ": seed\nseed: debian",
         ": stage3\nversion: 2026-01-01",
     );
-    insta::assert_snapshot!(world.error("stage3-corei7"), @r"
-        the lock file has no seed `demo/x86-64bit/corei7/stage3`, which demo/x86-64bit/corei7/stage1 needs
-        help: import one with `mstore seed import FILE.tar.xz --name demo/x86-64bit/corei7/stage3`, or capture this machine with `mstore seed host --name demo/x86-64bit/corei7/stage3`
-        ");
+    insta::assert_snapshot!(world.error("stage3-corei7"), @"the lock file has no seed `demo/x86-64bit/corei7/stage3`, which demo/x86-64bit/corei7/stage1 needs");
     world.pin(
         PinKind::Seed,
         "demo/x86-64bit/corei7/stage3",
@@ -229,9 +221,9 @@ fn entry_files_are_found_or_missed_clearly() {
         Distribution::open(entry.map(|e| e.as_ref()), world.path(), Vec::new())
     };
     let missing = open(Some("none.conf")).expect_err("not there");
-    let mut said = vec![world.clean(&missing.to_string())];
+    let mut said = vec![world.clean(&with_help(&missing))];
     world.write("metro.conf", "user/CFLAGS: -O3\n");
-    said.push(world.clean(&open(None).expect_err("no targets").to_string()));
+    said.push(world.clean(&with_help(&open(None).expect_err("no targets"))));
     world.write("metro.conf", METRO_CONF);
     assert!(open(None).is_ok());
     let named = open(Some("metro.conf")).expect("opened");
@@ -241,15 +233,15 @@ fn entry_files_are_found_or_missed_clearly() {
     );
     assert!(!named.is_builtin());
     std::fs::create_dir(world.path().join("folder")).expect("made");
-    said.push(world.clean(&open(Some("folder")).expect_err("nothing in it").to_string()));
+    said.push(world.clean(&with_help(
+        &open(Some("folder")).expect_err("nothing in it"),
+    )));
     insta::assert_snapshot!(said.join("\n"), @r"
-        no such entry file: DIR/none.conf
-        help: write one, or leave out --file to use the standard specs
-        DIR/metro.conf: the specification has no `list/targets`
-        help: add the line `[collect /usr/share/mstore/specs/metro.conf]` to use the standard specs, or define it
-        no such entry file: DIR/folder/metro.conf
-        help: write one, or leave out --file to use the standard specs
-        ");
+    no such entry file: DIR/none.conf
+    DIR/metro.conf: the specification has no `list/targets`
+    help: add the line `[collect /usr/share/mstore/specs/metro.conf]` to use the standard specs, or define it
+    no such entry file: DIR/folder/metro.conf
+    ");
 }
 
 #[test]

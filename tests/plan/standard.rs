@@ -2,7 +2,7 @@
 
 use mstore::drv::NoFacts;
 use mstore::plan::embedded::{builtin_snapshot, standard_specs};
-use mstore::plan::{Distribution, Graph, How, Lock, Pins};
+use mstore::plan::{Distribution, Graph, Lock, PinOrigin, Pins};
 
 fn standard() -> Distribution {
     assert!(!standard_specs().is_empty());
@@ -33,13 +33,13 @@ fn the_default_build_needs_nothing_but_this_machine() {
     let lock = Lock::in_memory();
     let recipes = specs.recipes(&ids, &lock).expect("loaded");
     for need in recipes.needs(&lock) {
-        match need.how {
-            How::Host => {}
-            How::Builtin(name) => {
+        match need.from {
+            PinOrigin::Host => {}
+            PinOrigin::Builtin(name) => {
                 let snapshot = builtin_snapshot(&name).expect("built in");
                 assert!(snapshot.files().count() > 0, "{name} is empty");
             }
-            How::Import(how) => panic!("{}: {how}", need.name),
+            PinOrigin::Import => panic!("{} has to be imported", need.name),
         }
     }
 }

@@ -209,7 +209,7 @@ impl World {
     pub fn error(&self, name: &str) -> String {
         match self.try_graph(&[name], Pins::Required) {
             Ok(_) => "no error".to_owned(),
-            Err(error) => self.clean(&error.to_string()),
+            Err(error) => self.clean(&with_help(&error)),
         }
     }
 
@@ -350,5 +350,13 @@ impl Facts for World {
 
     fn last(&self, name: &StepName) -> Result<Option<Resolved>, FactsError> {
         Ok(self.last.borrow().get(name).cloned())
+    }
+}
+
+/// An error with the help that comes with it.
+pub fn with_help(error: &PlanError) -> String {
+    match error.help() {
+        Some(help) => format!("{error}\nhelp: {help}"),
+        None => error.to_string(),
     }
 }

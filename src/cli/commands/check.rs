@@ -10,10 +10,11 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::cli::context::{Context, current_dir};
-use crate::cli::{Failure, definitions, failure, guess, output};
-use crate::plan::distribution::{ENTRY_NAME, SHADOW_NAME};
-use crate::plan::embedded::{BUILTIN_ENTRY, VIRTUAL_SPECS};
-use crate::plan::{Asked, Distribution, Elements, Lock, PlanError, Recipe, SpecFiles, TargetId};
+use crate::cli::{Failure, definitions, failure, output};
+use crate::plan::embedded::VIRTUAL_SPECS;
+use crate::plan::{
+    Asked, Distribution, Elements, Entry, Lock, PlanError, Recipe, TargetId, targets,
+};
 
 /// Check specifications: errors in any target, and what is probably not meant
 ///
@@ -62,24 +63,11 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         Ok(distribution) => matrix(&distribution, &args)?,
         // Without lists, or if they cannot be read, the entry file is all there is to look at.
         Err(PlanError::NoIndex { .. } | PlanError::Spec(_)) if args.target.is_empty() => {
-            guessed(&entry(context, &cwd), &given)
+            guessed(&Entry::choose(context.entry(), &cwd)?, &given)
         }
         Err(error) => return Err(error.into()),
     };
     report.print(&args)
-}
-
-/// The entry file in effect, absolute.
-fn entry(context: &Context, cwd: &Path) -> PathBuf {
-    let here = match context.entry() {
-        Some(file) => cwd.join(file),
-        None => cwd.join(ENTRY_NAME),
-    };
-    match context.entry() {
-        Some(_) if here.is_dir() => here.join(ENTRY_NAME),
-        None if !here.exists() => BUILTIN_ENTRY.into(),
-        _ => here,
-    }
 }
 
 /// Looks at every target.
@@ -150,14 +138,14 @@ fn look(
             distribution.entry(),
             &element,
             format!("there is no `{element}`"),
-            help,
+            Some(help.to_owned()),
         )),
         Err(PlanError::NoSteps { .. }) => sighting.unusable(unusable(
             &elements,
             distribution.entry(),
             "steps/chroot",
             "there are no steps".to_owned(),
-            "define `steps/chroot/run`, or name the steps in `steps/chroot`".to_owned(),
+            Some("define `steps/chroot/run`, or name the steps in `steps/chroot`".to_owned()),
         )),
         // The specification's own errors have been noted already, the others are none of it.
         Err(_) => sighting.set_incomplete(),
@@ -171,7 +159,7 @@ fn unusable(
     entry: &Path,
     element: &str,
     message: String,
-    help: String,
+    help: Option<String>,
 ) -> Diagnostic {
     // The class is that of the language's errors, and not shown.
     let found = Diagnostic::new(Class::Undefined, message);
@@ -179,18 +167,17 @@ fn unusable(
         Some(context) => found.primary(context),
         None => found.at_path(entry),
     };
-    match help.is_empty() {
-        true => found,
-        false => found.help(help),
+    match help {
+        Some(help) => found.help(help),
+        None => found,
     }
 }
 
 /// Looks at what the entry file could be loaded for, by the files that its collects could name.
-fn guessed(entry: &Path, given: &[Definition]) -> Report {
-    let builtin = entry.starts_with(VIRTUAL_SPECS);
-    let shadow = entry.parent().map(|folder| folder.join(SHADOW_NAME));
-    let files = SpecFiles::new(Box::new(DiskFiles), shadow.filter(|_| !builtin));
-    let (found, cut) = guess::each_target(&files, entry, given, MOST_GUESSED, &Sighting::new);
+fn guessed(entry: &Entry, given: &[Definition]) -> Report {
+    let files = entry.files(Box::new(DiskFiles));
+    let entry = entry.path();
+    let (found, cut) = targets::each_target(&files, entry, given, MOST_GUESSED, &Sighting::new);
     let alone = matches!(found.as_slice(), [one] if one.definitions.is_empty());
     let mut survey = match alone {
         true => Survey::new(None),
@@ -236,8 +223,8 @@ struct Report {
     failed: usize,
     /// Whether the targets are those of a distribution.
     matrix: bool,
-    /// The folder whose `specs` shadow the standard ones; none for the standard ones themselves.
-    folder: Option<PathBuf>,
+    /// The folder whose files replace the standard specs; `None` for the standard ones themselves.
+    shadow: Option<PathBuf>,
     /// The values that elements were given to make targets where none are listed.
     assumed: BTreeMap<String, BTreeSet<String>>,
     /// Whether there would have been more of these targets.
@@ -266,13 +253,12 @@ struct JsonTargets<'a> {
 
 impl Report {
     fn new(survey: Survey<'_>, entry: &Path, matrix: bool) -> Self {
-        let builtin = entry.starts_with(VIRTUAL_SPECS);
         Report {
             targets: survey.targets(),
             failed: survey.failed(),
             findings: survey.findings(),
             matrix,
-            folder: entry.parent().filter(|_| !builtin).map(Path::to_owned),
+            shadow: Entry::at(entry).shadow(),
             assumed: BTreeMap::new(),
             cut: false,
         }
@@ -280,16 +266,13 @@ impl Report {
 
     /// Whether a finding is about a standard specification that is not the user's.
     fn is_foreign(&self, finding: &Finding) -> bool {
-        let Some(folder) = &self.folder else {
+        let Some(shadow) = &self.shadow else {
             return false;
         };
         let standard = finding
             .path()
             .and_then(|p| p.strip_prefix(VIRTUAL_SPECS).ok());
-        standard.is_some_and(|path| {
-            let own = folder.join(SHADOW_NAME).join(path);
-            !DiskFiles.is_file(&own).unwrap_or(false)
-        })
+        standard.is_some_and(|path| !DiskFiles.is_file(&shadow.join(path)).unwrap_or(false))
     }
 
     fn print(self, args: &Args) -> Result<ExitCode, Failure> {

@@ -14,7 +14,7 @@ use replace::Original;
 
 use crate::cli::context::Context;
 use crate::cli::{Failure, failure, output};
-use crate::plan::distribution::ENTRY_NAME;
+use crate::plan::entry::ENTRY_NAME;
 
 /// Put specification files into canonical layout
 ///

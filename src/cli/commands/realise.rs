@@ -7,12 +7,13 @@ use serde::Serialize;
 use crate::cli::Failure;
 use crate::cli::args::{self, TrustArgs};
 use crate::cli::blame;
+use crate::cli::blame::pin_hint;
 use crate::cli::context::Context;
 use crate::cli::failure::FOUND;
 use crate::cli::output::{self, Style, plural};
 use crate::cli::watch::Watch;
 use crate::drv::StepName;
-use crate::plan::{How, Need};
+use crate::plan::{MissingPin, PinOrigin};
 use crate::project::realise::{
     Preview, Report, Run, StepsPreview, TargetReport, check, preview, realise,
 };
@@ -260,12 +261,12 @@ fn show_preview(preview: &Preview, json: bool) -> Result<(), Failure> {
 }
 
 /// Says what a real run would get first.
-fn show_needs(needs: &[Need]) {
+fn show_needs(needs: &[MissingPin]) {
     for need in needs {
-        let how = match &need.how {
-            How::Host => "captured from this machine".to_owned(),
-            How::Builtin(name) => format!("taken from this program ({name})"),
-            How::Import(hint) => format!("needed: {hint}"),
+        let how = match &need.from {
+            PinOrigin::Host => "captured from this machine".to_owned(),
+            PinOrigin::Builtin(name) => format!("taken from this program ({name})"),
+            PinOrigin::Import => format!("needed: {}", pin_hint(need.kind, &need.name, false)),
         };
         tell!("{} {} would be {how}", need.kind, need.name);
     }

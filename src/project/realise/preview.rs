@@ -5,7 +5,8 @@ use mstore_store::TreeHash;
 use super::{Run, Work};
 use crate::drv::{StepName, Trees as _};
 use crate::plan::{
-    Explainer, Graph, Need, NodeId, PinKind, Pins, PlanError, Reason, Recipes, Staleness, TargetId,
+    Explainer, Graph, MissingPin, NodeId, PinKind, Pins, PlanError, Reason, Recipes, Staleness,
+    TargetId,
 };
 use crate::project::{Project, ProjectError};
 use crate::share::Substitute;
@@ -14,7 +15,7 @@ use crate::share::Substitute;
 #[derive(Debug)]
 pub enum Preview {
     /// Seeds and snapshots would be provided first.
-    Provide(Vec<Need>),
+    Provide(Vec<MissingPin>),
     /// A pinned tree would be fetched first, since it must be looked into.
     Fetch {
         /// Seed or snapshot.

@@ -14,7 +14,7 @@ use crate::cli::context::{Context, current_dir};
 use crate::cli::{Failure, output};
 use crate::drv::tree_changes;
 use crate::plan::{
-    Distribution, GitFiles, Graph, Lock, OneStep, Pairing, Pins, TargetId, diff, diff_steps,
+    Distribution, Entry, GitFiles, Graph, Lock, OneStep, Pairing, Pins, TargetId, diff, diff_steps,
 };
 use crate::project::Access;
 use crate::project::Project;
@@ -203,8 +203,11 @@ fn revision(
     } else {
         project.lock.clone()
     };
-    let distribution =
-        Distribution::with_files(Box::new(files), entry, context.definitions().to_vec())?;
+    let distribution = Distribution::with_files(
+        Box::new(files),
+        Entry::at(entry),
+        context.definitions().to_vec(),
+    )?;
     let recipes = distribution.recipes(&chosen(&distribution, names)?, &lock)?;
     Ok(Graph::build(
         &recipes,

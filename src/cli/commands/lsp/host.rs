@@ -8,10 +8,9 @@ use mstore_lang::ide::Host;
 use mstore_lang::{Definition, DiskFiles, Files, Spec};
 use mstore_store::Hash;
 
-use crate::cli::guess;
-use crate::plan::distribution::{ENTRY_NAME, SHADOW_NAME};
 use crate::plan::embedded::{self, VIRTUAL_SPECS};
-use crate::plan::{Distribution, SpecFiles};
+use crate::plan::entry::{ENTRY_NAME, Entry};
+use crate::plan::{Distribution, targets};
 
 /// Files listed in one folder tree.
 const MOST_FILES: usize = 10_000;
@@ -71,7 +70,7 @@ impl Host for Disk {
     }
 
     fn files(&self, entry: &Path, base: Box<dyn Files + Send>) -> Box<dyn Files + Send> {
-        Box::new(SpecFiles::new(base, shadow(entry)))
+        Box::new(Entry::at(entry).files(base))
     }
 
     fn entry_name(&self) -> &str {
@@ -82,7 +81,7 @@ impl Host for Disk {
         let plain = vec![Vec::new()];
         let base: Arc<dyn Files + Send> = Arc::from(base);
         let shared = || Box::new(Shared(Arc::clone(&base)));
-        let Ok(distribution) = Distribution::with_files(shared(), entry.to_owned(), Vec::new())
+        let Ok(distribution) = Distribution::with_files(shared(), Entry::at(entry), Vec::new())
         else {
             return guessed(&*self.files(entry, shared()), entry).unwrap_or(plain);
         };
@@ -148,7 +147,7 @@ impl Host for Disk {
         let Ok(inner) = path.strip_prefix(VIRTUAL_SPECS) else {
             return Some(path.to_owned());
         };
-        let own = shadow(entry)?.join(inner);
+        let own = Entry::at(entry).shadow()?.join(inner);
         own.is_file().then_some(own)
     }
 
@@ -169,7 +168,7 @@ impl Host for Disk {
 
 /// What the entry could be loaded for, by the files that its collects could name.
 fn guessed(files: &dyn Files, entry: &Path) -> Option<Vec<Vec<Definition>>> {
-    let (found, _) = guess::each_target(files, entry, &[], MOST_GUESSED, &|_| ());
+    let (found, _) = targets::each_target(files, entry, &[], MOST_GUESSED, &|_| ());
     let sets: Vec<Vec<Definition>> = found
         .into_iter()
         .filter(|one| !one.definitions.is_empty())
@@ -201,10 +200,4 @@ impl Files for Shared {
     fn absolute(&self, path: &Path) -> std::io::Result<PathBuf> {
         self.0.absolute(path)
     }
-}
-
-/// The folder whose files replace standard specifications.
-fn shadow(entry: &Path) -> Option<PathBuf> {
-    let folder = entry.parent()?;
-    (!entry.starts_with(VIRTUAL_SPECS)).then(|| folder.join(SHADOW_NAME))
 }

@@ -1,4 +1,4 @@
-//! The targets of specifications that list none: what collects could name, by the files that are there.
+//! Targets of specifications that do not list them: what collects could name, by the files that are there.
 //!
 //! Specifications written for Metro take the target from the command line: `[collect
 //! builds/$[target/build].conf]`. A folder with eight such files then says that there are eight builds. So for an

@@ -1,0 +1,146 @@
+//! Entry files: the file that a specification is read from, and the folder whose files replace standard
+//! specs. One rule, for every command and the language server:
+//!
+//! - a path that was given is taken relative to the current folder; where it is a folder, its `metro.conf`
+//!   is meant;
+//! - without one it is the `metro.conf` of the current folder, if that is a file, and the built-in entry
+//!   otherwise;
+//! - a file `specs/PATH` beside the entry file stands for the standard spec PATH, unless the entry file is
+//!   itself one of the standard specs.
+
+use std::path::{Path, PathBuf};
+
+use mstore_lang::{DiskFiles, Files};
+
+use super::embedded::{BUILTIN_ENTRY, VIRTUAL_SPECS};
+use super::error::PlanError;
+use super::files::SpecFiles;
+
+/// The name of an entry file that is looked for.
+pub const ENTRY_NAME: &str = "metro.conf";
+
+/// The folder beside an entry file whose files replace standard specs.
+const SHADOW_NAME: &str = "specs";
+
+/// The entry file of a specification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    path: PathBuf,
+}
+
+impl Entry {
+    /// The entry file at an absolute path, whether it is there or not.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Entry { path: path.into() }
+    }
+
+    /// Chooses the entry file. One that was given need not be there.
+    pub fn choose(given: Option<&Path>, cwd: &Path) -> Result<Self, PlanError> {
+        Ok(Self::at(match given {
+            Some(path) if path.starts_with(VIRTUAL_SPECS) => path.to_owned(),
+            Some(path) => {
+                let path = cwd.join(path);
+                match path.is_dir() {
+                    true => path.join(ENTRY_NAME),
+                    false => path,
+                }
+            }
+            None => {
+                let here = cwd.join(ENTRY_NAME);
+                match is_file(&here)? {
+                    true => here,
+                    false => BUILTIN_ENTRY.into(),
+                }
+            }
+        }))
+    }
+
+    /// Chooses the entry file. One that was given and is not there is an error.
+    pub fn find(given: Option<&Path>, cwd: &Path) -> Result<Self, PlanError> {
+        let entry = Self::choose(given, cwd)?;
+        if !entry.is_builtin() && !is_file(&entry.path)? {
+            return Err(PlanError::NoEntry { path: entry.path });
+        }
+        Ok(entry)
+    }
+
+    /// The path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it is one of the standard specs.
+    pub fn is_builtin(&self) -> bool {
+        self.path.starts_with(VIRTUAL_SPECS)
+    }
+
+    /// The folder whose files replace standard specs, be it there or not.
+    pub fn shadow(&self) -> Option<PathBuf> {
+        let folder = self.path.parent().filter(|_| !self.is_builtin())?;
+        Some(folder.join(SHADOW_NAME))
+    }
+
+    /// The files that the specification is read from: those of `base`, and the standard specs with what
+    /// replaces them.
+    pub fn files(&self, base: Box<dyn Files + Send>) -> SpecFiles {
+        SpecFiles::new(base, self.shadow())
+    }
+}
+
+fn is_file(path: &Path) -> Result<bool, PlanError> {
+    DiskFiles.is_file(path).map_err(|source| PlanError::Io {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn one_rule_chooses_the_entry_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let cwd = dir.path();
+        let choose = |given: Option<&str>| Entry::choose(given.map(Path::new), cwd).unwrap();
+        let find = |given: Option<&str>| Entry::find(given.map(Path::new), cwd);
+
+        // Nothing here, or a folder of that name: the built-in one.
+        assert_eq!(choose(None).path(), Path::new(BUILTIN_ENTRY));
+        fs::create_dir(cwd.join(ENTRY_NAME)).unwrap();
+        assert_eq!(choose(None).path(), Path::new(BUILTIN_ENTRY));
+        fs::remove_dir(cwd.join(ENTRY_NAME)).unwrap();
+        fs::write(cwd.join(ENTRY_NAME), "").unwrap();
+        assert_eq!(choose(None).path(), cwd.join(ENTRY_NAME));
+        assert_eq!(find(None).unwrap(), choose(None));
+
+        // A folder stands for the file in it, whether that is there or not.
+        fs::create_dir(cwd.join("sub")).unwrap();
+        let inside = cwd.join("sub").join(ENTRY_NAME);
+        assert_eq!(choose(Some("sub")).path(), inside);
+        assert!(matches!(find(Some("sub")), Err(PlanError::NoEntry { path }) if path == inside));
+        fs::write(&inside, "").unwrap();
+        assert_eq!(find(Some("sub")).unwrap().path(), inside);
+
+        let absent = cwd.join("absent.conf");
+        assert_eq!(choose(Some("absent.conf")).path(), absent);
+        assert!(
+            matches!(find(Some("absent.conf")), Err(PlanError::NoEntry { path }) if path == absent)
+        );
+        assert_eq!(
+            find(Some(BUILTIN_ENTRY)).unwrap().path(),
+            Path::new(BUILTIN_ENTRY)
+        );
+    }
+
+    #[test]
+    fn standard_specs_are_replaced_from_beside_the_users_entry_file_alone() {
+        assert_eq!(Entry::at("/a/x.conf").shadow(), Some("/a/specs".into()));
+        let inside = Path::new(VIRTUAL_SPECS).join("target/stage3.conf");
+        for builtin in [Path::new(BUILTIN_ENTRY), &inside] {
+            assert!(Entry::at(builtin).is_builtin());
+            assert_eq!(Entry::at(builtin).shadow(), None);
+        }
+    }
+}
