@@ -95,7 +95,7 @@ pub fn words(command: &str) -> Vec<String> {
 /// Options of trust.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct TrustArgs {
-    /// Believe facts that this public key signed, besides those of the configuration file
+    /// Believe facts that this public signing key signed, besides those of the configuration file
     #[arg(long = "trust", value_name = "NAME:BASE64")]
     pub trust: Vec<String>,
 }

@@ -371,7 +371,7 @@ fn no_result(mut failure: Failure, refused: bool, trusts_nobody: bool) -> Failur
     }
     if trusts_nobody {
         failure = failure.hint(
-            "no key is trusted here: add the public key to trust/keys of the configuration file, or give --trust NAME:BASE64; for a folder or ssh host of your own there is --trust-unsigned",
+            "no signing key is trusted here: add the public key to trust/keys of the configuration file, or give --trust NAME:BASE64; for a folder or ssh host of your own there is --trust-unsigned",
         );
     }
     failure
@@ -398,7 +398,7 @@ impl From<FindError> for Failure {
 fn where_from(wants: Wants) -> &'static str {
     match wants {
         Wants::Tree | Wants::Object => {
-            "`mstore list` names targets, `mstore store root list` roots, and `mstore show TARGET` tells the hashes of a target"
+            "`mstore list` names targets, `mstore store root list` gc roots, and `mstore show TARGET` tells the hashes of a target"
         }
         Wants::Step | Wants::Derivation | Wants::Anything => {
             "`mstore show TARGET` tells the hashes of a target as it is specified now, `mstore log TARGET --attempts --json` those of earlier ones"

@@ -1,4 +1,4 @@
-//! What ends a command: who is to blame, the error with its causes, and advice. It becomes text, and
+//! Failures that end a command: who is to blame, the error with its causes, and advice. It becomes text, and
 //! an exit status, only when it is reported.
 
 use std::error::Error;

@@ -57,6 +57,7 @@ pub struct Cli {
 
 /// Options that every command takes.
 #[derive(clap::Args, Clone)]
+#[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
     /// Store to use [default: $MSTORE_STORE, else /var/lib/mstore for root and
     /// $XDG_DATA_HOME/mstore for others]
@@ -106,7 +107,7 @@ enum Command {
     Why(why::Args),
     /// Print the build logs of a target
     Log(log::Args),
-    /// Open a shell in the root of a target, or in the root that its last build left behind
+    /// Open a shell in the root file system of a target, or in the one that its last build left
     Shell(shell::Args),
     /// Remove what nothing needs any more from the store
     Gc(gc::Args),
@@ -120,7 +121,7 @@ enum Command {
     Copy(copy::Args),
     /// Let others copy from this store
     Serve(serve::Args),
-    /// Make keys, and sign what was built with them
+    /// Make signing keys, and sign results with them
     Key(key::Args),
     /// Write a target or tree to an archive
     Export(export::Args),

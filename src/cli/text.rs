@@ -7,7 +7,7 @@ use crate::project::clock;
 /// A reason to live, for people.
 pub fn reason(why: &Why) -> String {
     match why {
-        Why::Root(name) => format!("root {name}"),
+        Why::Root(name) => format!("gc root {name}"),
         Why::Lock {
             path,
             kind,

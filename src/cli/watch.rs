@@ -79,7 +79,7 @@ impl Events for Watch {
     fn event(&self, event: Event<'_>) {
         match event {
             Event::CachesUntrusted => tell!(
-                "caches are not used: no key is trusted here (trust/keys of the configuration file)"
+                "caches are not used: no signing key is trusted here (trust/keys of the configuration file)"
             ),
             Event::Cache(notice) => self.bar.say(&notice.to_string()),
             Event::Progress(transfer, progress) => {

@@ -1,4 +1,4 @@
-//! What happens on the way, for whoever shows it to people.
+//! Events: the things that happen on the way, for whoever shows them to people.
 
 use mstore_store::TreeHash;
 use mstore_store::transfer::Progress;

@@ -1,4 +1,4 @@
-//! What a word names: a hash or the beginning of one, a root, a target.
+//! Finding: from words to hashes, trees and targets; a word is a hash or its beginning, a gc root or a name.
 
 use std::fmt::{self, Display};
 

@@ -1,4 +1,4 @@
-//! What gc keeps: the policy over the store's own rules, and the lock files whose pins count.
+//! Retention: the policy of gc over the store's own rules, and the lock files whose pins count.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;

@@ -310,7 +310,7 @@ fn a_repair_tells_which_roots_seeds_and_snapshots_it_lost() {
     let told = ran.all();
     assert_eq!(ran.status, Some(1), "{told}");
     for expected in [
-        "forgot root kept".to_owned(),
+        "forgot gc root kept".to_owned(),
         format!("lost seed mine of $TEST/store/metro.lock: {seed}"),
         format!("lost snapshot ours of $TEST/store/metro.lock: {snapshot}"),
         "mstore seed import FILE --name mine".into(),

@@ -247,7 +247,7 @@ fn what_is_no_file_is_refused() {
     error: cannot read pipe: is a FIFO, not a regular file
     ");
     assert_snapshot!(env.run(&["fmt"]).fails(2), @"
-    error: no metro.conf here to tell what to format
+    error: there is no metro.conf here that names the files to format
     hint: name the files or folders: mstore fmt PATH...
     ");
 }

@@ -3,8 +3,8 @@
 use std::fs;
 
 use mstore::dense::Id;
-use mstore::drv::StoreFacts;
-use mstore::plan::{Distribution, Graph, Lock, PinKind, Pins, Staleness};
+use mstore::plan::{Distribution, PinKind, Pins, Staleness};
+use mstore::project::{Access, Project};
 use mstore_store::{ImportOptions, OpenOptions, Realisation, RealisationKind, Store};
 
 use crate::environment::Environment;
@@ -42,15 +42,15 @@ pub fn world() -> World {
         &format!("base={}", &seed.to_string()[..8]),
     ]);
     assert!(pin.ok().contains(&seed.to_string()));
-    let facts = StoreFacts::new(store.clone());
     let distribution = Distribution::open(None, &env.work(), Vec::new()).unwrap();
-    let lock = Lock::read(distribution.files(), &distribution.lock_path(store.path())).unwrap();
-    assert_eq!(lock.get(PinKind::Seed, "base").unwrap().tree, seed);
-    let ids = distribution.expand(&["stage1-one"]).unwrap();
-    let recipes = distribution.recipes(&ids, &lock).unwrap();
-    let graph = Graph::build(&recipes, &lock, &facts, Pins::Required).unwrap();
+    let project = Project::open(&env.store(), Access::Change, distribution).unwrap();
+    assert_eq!(project.lock.get(PinKind::Seed, "base").unwrap().tree, seed);
+    let graph = project
+        .graph(&["stage1-one".to_owned()], Pins::Required)
+        .unwrap();
+    let facts = &project.facts;
     let mut steps = Vec::new();
-    let mut walk = Staleness::walk(&graph, &facts, &mut ()).unwrap();
+    let mut walk = Staleness::walk(&graph, facts, &mut ()).unwrap();
     for (at, node) in graph.nodes().iter() {
         let step = walk.resolved(at).unwrap();
         let tree = import(node.name.as_str());
@@ -73,7 +73,7 @@ pub fn world() -> World {
             log: Some(log),
         };
         store.record(&fact).unwrap();
-        walk.built(at, tree, &facts, &mut ()).unwrap();
+        walk.built(at, tree, facts, &mut ()).unwrap();
         steps.push((
             node.hash.to_string(),
             step.key().to_string(),

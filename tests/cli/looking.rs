@@ -196,7 +196,7 @@ fn roots_keep_and_why_alive_tells() {
         format!("mine {first}\n")
     );
     let why = env.run(&["why", "alive", "mine"]).ok();
-    assert!(why.contains("kept as root mine"), "{why}");
+    assert!(why.contains("kept as gc root mine"), "{why}");
     let name = Hash::of(b"one\n").to_string();
     let why = env.run(&["why", "alive", &name, "--keep", "1"]).ok();
     assert!(

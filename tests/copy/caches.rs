@@ -660,6 +660,6 @@ fn a_repair_that_is_killed_while_it_fetches_keeps_the_roots() {
     }
     config(&env.work().join("empty").display().to_string());
     let ran = env.run(&repair);
-    assert!(ran.stdout.contains("forgot root kept"), "{}", ran.all());
+    assert!(ran.stdout.contains("forgot gc root kept"), "{}", ran.all());
     verify(&env);
 }

@@ -143,7 +143,10 @@ fn what_a_cache_has_is_not_built() {
     };
     seeds(&env, "six");
     let refused = copy(&[]).fails(3);
-    assert!(refused.contains("no key is trusted here"), "{refused}");
+    assert!(
+        refused.contains("no signing key is trusted here"),
+        "{refused}"
+    );
     let strange = format!("release:{}", other.split_once(':').unwrap().1);
     let wrong = copy(&["--trust", &strange]).fails(3);
     assert!(wrong.contains("wrong signature of release"), "{wrong}");

@@ -25,6 +25,10 @@ pub const ALL: &[(&str, Test)] = &[
         "changes_land_in_the_upper_layer",
         changes_land_in_the_upper_layer,
     ),
+    (
+        "a_target_is_realised_without_the_command_line",
+        crate::library::a_target_is_realised_without_the_command_line,
+    ),
     ("other_owners", other_owners),
     ("file_capabilities", file_capabilities),
     ("only_loopback", only_loopback),

@@ -6,6 +6,7 @@
 //! subordinate ids and with a single id, and compares what builds produced.
 
 mod cases;
+mod library;
 mod processes;
 mod schedule;
 mod support;

@@ -312,7 +312,7 @@ impl Report {
             );
         }
         if self.cut {
-            tell!("there are more, which were not looked at: give some definitions to have others");
+            tell!("stopped after 20,000 targets; narrow the search with NAME=VALUE");
         }
         Ok(status)
     }

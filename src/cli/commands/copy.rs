@@ -39,7 +39,7 @@ pub struct Args {
     /// Copy from this place
     #[arg(long, value_name = "PLACE")]
     from: Option<String>,
-    /// With --to: copy everything that the store remembers, and all its roots
+    /// With --to: copy everything that the store remembers, and all its gc roots
     #[arg(long, conflicts_with_all = ["from", "what"])]
     all: bool,
     /// Copy the trees of all steps too, not only those of targets
@@ -48,13 +48,13 @@ pub struct Args {
     /// With --to: copy the seeds and snapshots too that the targets are built from
     #[arg(long, requires = "to")]
     inputs: bool,
-    /// Keep the trees at the place that they are copied to, under this name
+    /// Make a gc root of this name at the place that the trees are copied to
     #[arg(long, value_name = "NAME")]
     root: Option<String>,
     /// With --to: make a binary cache if the folder is empty
     #[arg(long, requires = "to")]
     cache: bool,
-    /// With --to: sign what is copied with this key [default: sign/key of the configuration file]
+    /// With --to: sign what is copied with this signing key [default: sign/key of the configuration file]
     #[arg(long, value_name = "FILE", requires = "to")]
     sign: Option<PathBuf>,
     /// Believe what a folder or an ssh host says of targets, signed or not

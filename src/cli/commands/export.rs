@@ -16,11 +16,12 @@ use crate::cli::context::Context;
 use crate::cli::whole_file::{Destination, WholeFile};
 use crate::cli::{Failure, output};
 use crate::project::Access;
+use crate::project::find::NamedTree;
 
 /// Write a target or tree to an archive, an image or a folder
 #[derive(clap::Args)]
 pub struct Args {
-    /// A target that is built, a root, or the hash of a tree or its beginning
+    /// A target that is built, a gc root, or the hash of a tree or its beginning
     #[arg(value_name = "TARGET|TREE")]
     what: String,
     /// File to write; its name tells the form: .tar, .tar.gz, .tar.xz, .tar.zst, .squashfs, .erofs, or
@@ -140,21 +141,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         return folder(context, &args.what, to, args.mode);
     }
     let named = args.output.clone().or_else(|| args.archive.clone());
-    let format = match (args.format, &named) {
-        (Some(format), _) => format,
-        (None, None) => Format::TarXz,
-        (None, Some(file)) => {
-            let name = file.to_string_lossy();
-            Format::of_name(&name).ok_or_else(|| {
-                Failure::usage(format!(
-                    "{name}: cannot tell the form of archive from this name"
-                ))
-                .hint(
-                    "use .tar, .tar.gz, .tar.xz, .tar.zst, .oci, .squashfs or .erofs, or --format",
-                )
-            })?
-        }
-    };
+    let format = args.format_of(named.as_deref())?;
     let image = match format {
         Format::Squashfs => Some(ImageKind::Squashfs),
         Format::Erofs => Some(ImageKind::Erofs),
@@ -174,34 +161,76 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         let compression = levelled(compression, args.level)?;
         return archive(context, &store, found.tree, &file, compression);
     }
-    if let Some(kind) = image {
-        if args.level.is_some() {
-            return Err(Failure::usage("--level: images have none"));
-        }
-        let failed =
-            |e: std::io::Error| Failure::machine(format!("cannot write {}: {e}", file.display()));
-        let Destination::Whole(place) = Destination::of(&file).map_err(failed)? else {
-            return Err(Failure::usage(format!(
-                "{}: an image cannot be written to a device or pipe",
-                file.display()
-            ))
-            .hint("write it to a file, and copy that"));
-        };
-        let options = ImageOptions {
-            cancel: context.cancel()?.clone(),
-            ..ImageOptions::new(kind)
-        };
-        store
-            .export_image(found.tree, &place, &options)
-            .map_err(unfinished)?;
-        let size = fs::metadata(&file).map_or(0, |m| m.len());
-        tell!("{}: {}", file.display(), output::size(size));
-        return Ok(ExitCode::SUCCESS);
+    match image {
+        Some(kind) => image_file(context, &store, found.tree, &file, kind, &args)?,
+        None => oci(context, &store, &found, &file, args)?,
     }
-    let machine = args
-        .machine
-        .or(found.platform)
-        .unwrap_or_else(host::machine);
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Args {
+    /// The form, from `--format` or from the name of the file.
+    fn format_of(&self, file: Option<&Path>) -> Result<Format, Failure> {
+        match (self.format, file) {
+            (Some(format), _) => Ok(format),
+            (None, None) => Ok(Format::TarXz),
+            (None, Some(file)) => {
+                let name = file.to_string_lossy();
+                Format::of_name(&name).ok_or_else(|| {
+                    Failure::usage(format!(
+                        "{name}: cannot tell the form of archive from this name"
+                    ))
+                    .hint(
+                        "use .tar, .tar.gz, .tar.xz, .tar.zst, .oci, .squashfs or .erofs, or --format",
+                    )
+                })
+            }
+        }
+    }
+}
+
+/// Writes a squashfs or erofs image.
+fn image_file(
+    context: &Context,
+    store: &Store,
+    tree: TreeHash,
+    file: &Path,
+    kind: ImageKind,
+    args: &Args,
+) -> Result<(), Failure> {
+    if args.level.is_some() {
+        return Err(Failure::usage("--level: images have none"));
+    }
+    let failed =
+        |e: std::io::Error| Failure::machine(format!("cannot write {}: {e}", file.display()));
+    let Destination::Whole(place) = Destination::of(file).map_err(failed)? else {
+        return Err(Failure::usage(format!(
+            "{}: an image cannot be written to a device or pipe",
+            file.display()
+        ))
+        .hint("write it to a file, and copy that"));
+    };
+    let options = ImageOptions {
+        cancel: context.cancel()?.clone(),
+        ..ImageOptions::new(kind)
+    };
+    store
+        .export_image(tree, &place, &options)
+        .map_err(unfinished)?;
+    let size = fs::metadata(file).map_or(0, |m| m.len());
+    tell!("{}: {}", file.display(), output::size(size));
+    Ok(())
+}
+
+/// Writes a folder in the OCI image layout, and prints the digest of the image.
+fn oci(
+    context: &Context,
+    store: &Store,
+    found: &NamedTree,
+    file: &Path,
+    args: Args,
+) -> Result<(), Failure> {
+    let machine = args.machine.or_else(|| found.platform.clone());
     let layer = match args.layer {
         Layer::Gz => Compression::Gzip(Compression::GZIP),
         Layer::Zst => Compression::Zstd(Compression::ZSTD),
@@ -211,10 +240,10 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         compression: levelled(layer, args.level)?,
         tag: Some(args.tag),
         cancel: context.cancel()?.clone(),
-        ..OciOptions::for_machine(&machine)
+        ..OciOptions::for_machine(&machine.unwrap_or_else(host::machine))
     };
     let image = store
-        .export_oci(found.tree, &file, &options)
+        .export_oci(found.tree, file, &options)
         .map_err(unfinished)?;
     // What it is pinned by is data.
     output::line(&image.digest)?;
@@ -224,7 +253,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         output::size(image.layer_bytes),
         options.architecture
     );
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// What an export could not finish is gone.

@@ -47,8 +47,10 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         [] => match &default {
             [Some(folder)] => std::slice::from_ref(folder),
             [None] => {
-                return Err(Failure::usage("no metro.conf here to tell what to format")
-                    .hint("name the files or folders: mstore fmt PATH..."));
+                return Err(Failure::usage(
+                    "there is no metro.conf here that names the files to format",
+                )
+                .hint("name the files or folders: mstore fmt PATH..."));
             }
         },
         paths => paths,

@@ -309,7 +309,7 @@ fn what(gone: &Gone) -> String {
             format!("{what} {tree}, {size}{}", for_size(yes))
         }
         Gone::Leftover { name, .. } => format!("{name}, {size}"),
-        Gone::Failed { name, .. } => format!("failed root {name}, {size}"),
+        Gone::Failed { name, .. } => format!("root file system of a failed step, {name}, {size}"),
         Gone::Log { name, .. } => format!("log {name}, {size}"),
         Gone::Cache { name, .. } => format!("unused {name}, {size}"),
         Gone::Lock { path } => format!("pins of {path}, which is gone"),

@@ -12,7 +12,7 @@ use crate::plan::Pins;
 use crate::project::Access;
 use crate::share::SecretKey;
 
-/// Make keys, and sign what was built with them
+/// Make signing keys, and sign results with them
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -21,7 +21,7 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Make a key, and print its public half
+    /// Make a signing key, and print its public half
     Generate {
         /// Its name, such as release-2026
         name: String,
@@ -29,7 +29,7 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    /// Print the public half of a key
+    /// Print the public half of a signing key
     Public {
         /// File with the secret half, or the name of a key in the default place
         #[arg(value_name = "FILE|NAME")]

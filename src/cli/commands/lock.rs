@@ -74,7 +74,7 @@ fn parse<'a>(project: &Project, pin: &'a str) -> Result<(&'a str, TreeHash), Fai
         Ok(tree) => Err(Failure::usage(format!(
             "the store does not have the tree {tree}"
         ))),
-        Err(e) => Err(Failure::usage(format!("`{tree}` is no tree: {e}"))),
+        Err(e) => Err(Failure::usage(format!("`{tree}` is not a tree: {e}"))),
     }
 }
 

@@ -214,7 +214,7 @@ fn show_failed(outcome: &Outcome) {
         }
         let target = failed.name.target();
         tell!(
-            "{} `mstore log {target}` shows the whole log, `mstore shell {target}` enters the root as the step left it",
+            "{} `mstore log {target}` shows the whole log, `mstore shell {target}` enters the root file system as the step left it",
             style.note("hint:")
         );
     }

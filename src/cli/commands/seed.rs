@@ -35,7 +35,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Capture a minimal root with a C compiler from this machine
+    /// Capture a minimal root file system with a C compiler from this machine
     Host {
         /// Name in the lock file [default: host/ and the machine, such as host/x86_64]
         #[arg(long)]

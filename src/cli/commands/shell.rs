@@ -17,13 +17,13 @@ use crate::plan::{Pins, Staleness};
 use crate::project::Access;
 use crate::project::find;
 
-/// Open a shell in a root
+/// Open a shell in a root file system
 #[derive(clap::Args)]
 pub struct Args {
     /// A target, one of its steps as TARGET:STEP, or the hash of a tree or its beginning
     #[arg(value_name = "TARGET")]
     target: String,
-    /// Enter the finished root even if the last build failed
+    /// Enter the finished root file system even if the last build failed
     #[arg(long)]
     finished: bool,
     /// Command to run in place of a shell
@@ -76,7 +76,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             continue;
         };
         tell!(
-            "this is the root of {} as its failed build left it; changes are not kept",
+            "this is the root file system of {} as its failed build left it; changes are not kept",
             node.name
         );
         let prepared = Prepared::new(&project.store, node.full_name.as_str(), &failed.step)?;

@@ -1,4 +1,4 @@
-//! What a run would do, and why, without doing any of it.
+//! Previews: the things that a run would do, and why, without doing any of them.
 
 use mstore_store::TreeHash;
 

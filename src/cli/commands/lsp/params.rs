@@ -1,4 +1,4 @@
-//! What the server says it can do, and the settings that editors may send.
+//! Parameters: what the server can do, and the settings that editors may send.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

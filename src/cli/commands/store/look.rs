@@ -19,7 +19,7 @@ use crate::project::find::Wants;
 /// A place in a tree.
 #[derive(clap::Args)]
 pub struct Where {
-    /// A target, a root, or the hash of a tree or its beginning, and a path in it
+    /// A target, a gc root, or the hash of a tree or its beginning, and a path in it
     #[arg(value_name = "TREE[:PATH]")]
     place: String,
     /// Print JSON
@@ -227,13 +227,13 @@ pub struct Find {
     /// The hash of a directory or of a file's content, its beginning, or a pattern of file names
     #[arg(value_name = "HASH|PATTERN")]
     what: String,
-    /// Look in this tree only: a target, a root, or the hash of a tree or its beginning
+    /// Look in this tree only: a target, a gc root, or the hash of a tree or its beginning
     #[arg(long = "in", value_name = "TREE")]
     within: Vec<String>,
     /// Take WHAT as a pattern of file names though it looks like a hash
     #[arg(long)]
     name: bool,
-    /// Stop after so many
+    /// Stop after N places
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Print JSON
@@ -371,10 +371,10 @@ pub fn info(context: &Context, as_json: bool) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Named roots.
+/// Gc roots: names that keep trees.
 #[derive(clap::Subcommand)]
 pub enum Roots {
-    /// List them
+    /// List gc roots
     List {
         /// Print JSON
         #[arg(long)]
@@ -384,18 +384,18 @@ pub enum Roots {
     Add {
         /// The name
         name: String,
-        /// A target, a root, or the hash of a tree or its beginning
+        /// A target, a gc root, or the hash of a tree or its beginning
         #[arg(value_name = "TREE")]
         tree: String,
     },
-    /// Take a name away
+    /// Remove a gc root; its tree goes with the next gc unless something else keeps it
     Remove {
         /// The name
         name: String,
     },
 }
 
-/// Lists, adds and removes named roots.
+/// Lists, adds and removes gc roots.
 pub fn roots(context: &Context, command: &Roots) -> Result<ExitCode, Failure> {
     match command {
         Roots::List { json: as_json } => {
@@ -419,7 +419,7 @@ pub fn roots(context: &Context, command: &Roots) -> Result<ExitCode, Failure> {
         }
         Roots::Remove { name } => {
             if !context.store(Access::Read)?.remove_root(name)? {
-                return Err(Failure::usage(format!("there is no root {name}"))
+                return Err(Failure::usage(format!("the store has no gc root {name}"))
                     .hint("`mstore store root list` shows what there is"));
             }
         }

@@ -33,7 +33,7 @@ enum Command {
     },
     /// Write a file of a tree to standard output
     Cat {
-        /// A target, a root, or the hash of a tree or its beginning, and a path in it
+        /// A target, a gc root, or the hash of a tree or its beginning, and a path in it
         #[arg(value_name = "TREE:PATH")]
         at: String,
     },
@@ -51,7 +51,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Look after named roots, which gc keeps
+    /// Look after gc roots, the names that keep trees
     #[command(subcommand)]
     Root(Roots),
     /// Read everything again and compare it with its name

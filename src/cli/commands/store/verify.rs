@@ -103,7 +103,7 @@ fn show(verified: &Verified) -> Result<(), Failure> {
         ))?;
     }
     for name in &report.forgotten_roots {
-        output::line(format!("forgot root {name}"))?;
+        output::line(format!("forgot gc root {name}"))?;
     }
     for pin in &report.lost_pins {
         let (kind, name, path) = (&pin.kind, &pin.name, &pin.path);
@@ -131,7 +131,7 @@ fn advise(report: &VerifyReport, repaired: bool) {
     }
     if !report.forgotten_roots.is_empty() {
         tell!(
-            "hint: where another store or a cache has the tree, `mstore copy --from PLACE HASH --root NAME` brings a root back; else build or import it again, then `mstore store root add NAME TREE`"
+            "hint: where another store or a cache has the tree, `mstore copy --from PLACE HASH --root NAME` brings a gc root back; else build or import it again, then `mstore store root add NAME TREE`"
         );
     }
     for hint in ways_back(&report.lost_pins) {

@@ -27,7 +27,7 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Question {
-    /// Why a target has to be built again
+    /// Explain why a target has to be built again
     Rebuild {
         /// Targets, or hashes of derivations or their beginnings
         #[arg(required = true, value_name = "TARGET")]
@@ -36,9 +36,9 @@ enum Question {
         #[arg(long)]
         json: bool,
     },
-    /// Why something in the store is kept by gc
+    /// Explain why gc keeps something in the store
     Alive {
-        /// The hash of a tree, a directory, a content, a derivation or a key, its beginning, a root or a target
+        /// The hash of a tree, a directory, a content, a derivation or a key, its beginning, a gc root or a target
         #[arg(value_name = "HASH|NAME")]
         what: String,
         #[command(flatten)]
@@ -47,10 +47,10 @@ enum Question {
         #[arg(long)]
         json: bool,
     },
-    /// Where the value of an element comes from
+    /// Show where the value of an element comes from
     Value {
         /// The element
-        #[arg(value_name = "KEY")]
+        #[arg(value_name = "ELEMENT")]
         key: String,
         /// Definitions that replace those of the entry file: NAME=VALUE or 'NAME: VALUE'
         #[arg(value_name = "NAME: VALUE", conflicts_with = "target")]
@@ -179,7 +179,7 @@ fn alive(
         let mut line = String::from("  is ");
         if keeper.tree.0 != hash {
             line.push_str(&match keeper.path.as_str() {
-                "" => "the root of ".to_owned(),
+                "" => "the top folder of ".to_owned(),
                 path => format!("{} in ", crate::cli::output::escaped(path)),
             });
         }
