@@ -8,10 +8,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 
 use mstore_store::codec::{self, CodecError};
-use mstore_store::{Hash, ParseHashError, TreeHash};
+use mstore_store::{Hash, TreeHash, named_hash};
 use serde::{Deserialize, Serialize};
 
 use super::parts::Parts;
@@ -35,37 +34,11 @@ pub const SANDBOX_PROFILE: &str = "chroot/1";
 /// `SOURCE_DATE_EPOCH` of a step that reads nothing that says otherwise.
 pub const DEFAULT_EPOCH: i64 = 315_532_800;
 
-macro_rules! named {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(transparent)]
-        pub struct $name(pub Hash);
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(&self.0, f)
-            }
-        }
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(&self.0, f)
-            }
-        }
-        impl FromStr for $name {
-            type Err = ParseHashError;
-            fn from_str(text: &str) -> Result<Self, ParseHashError> {
-                text.parse().map($name)
-            }
-        }
-    };
-}
-
-named! {
+named_hash! {
     /// Names a derivation before it is built.
     DrvHash
 }
-named! {
+named_hash! {
     /// Names what a derivation builds, given the trees its inputs really are.
     Key
 }

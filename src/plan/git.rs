@@ -9,6 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 
 use mstore_lang::{DiskFiles, Files};
+use mstore_store::git::look_up;
 
 /// Why a revision cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -89,9 +90,7 @@ impl Drop for CatFile {
 }
 
 fn git(folder: &Path) -> Command {
-    let mut git = Command::new("git");
-    git.arg("-C").arg(folder).stdin(Stdio::null());
-    git
+    look_up(Path::new("git"), folder)
 }
 
 fn run(command: &mut Command, what: &'static str) -> Result<Vec<u8>, GitError> {

@@ -63,7 +63,7 @@ fn may_write(path: &Path) -> bool {
 
 /// Tells whether the folder `path` holds a store that is complete enough to be opened.
 pub fn is_store(path: &Path) -> bool {
-    path.join("format").is_file()
+    Store::is_in(path)
 }
 
 /// What a folder holds, as far as results are copied to or from it.

@@ -29,7 +29,7 @@ impl VitalFile {
     pub fn name(self) -> &'static str {
         match self {
             VitalFile::Format => "format",
-            VitalFile::Database => "db/mstore.sqlite",
+            VitalFile::Database => Store::DATABASE,
         }
     }
 

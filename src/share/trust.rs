@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use mstore_store::transfer::{Fact, Vouch};
 
@@ -52,24 +53,6 @@ fn check_name(name: &str) -> Result<(), KeyError> {
         return Err(KeyError::Name(name.chars().take(200).collect()));
     }
     Ok(())
-}
-
-/// Encodes as [`config::base64`] decodes.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for three in bytes.chunks(3) {
-        let bits = three.iter().fold(0u32, |bits, b| bits << 8 | u32::from(*b));
-        let bits = bits << (8 * (3 - three.len()));
-        for at in 0..4 {
-            out.push(if at <= three.len() {
-                char::from(DIGITS[(bits >> (18 - 6 * at) & 63) as usize])
-            } else {
-                '='
-            });
-        }
-    }
-    out
 }
 
 /// A key that signs.
@@ -158,7 +141,7 @@ impl SecretKey {
                 std::io::ErrorKind::AlreadyExists => KeyError::Exists(path.to_owned()),
                 _ => io("create")(error),
             })?;
-        let bytes = base64(&self.key.to_bytes());
+        let bytes = BASE64_STANDARD.encode(self.key.to_bytes());
         file.write_all(format!("{SECRET_HEAD}\n{}:{bytes}\n", self.name).as_bytes())
             .and_then(|()| file.sync_all())
             .map_err(io("write"))
@@ -195,7 +178,12 @@ pub struct PublicKey {
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.name, base64(self.key.as_bytes()))
+        write!(
+            f,
+            "{}:{}",
+            self.name,
+            BASE64_STANDARD.encode(self.key.as_bytes())
+        )
     }
 }
 

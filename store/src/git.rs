@@ -223,41 +223,50 @@ fn check_revision(rev: &str) -> Result<(), GitError> {
     }
 }
 
+/// A git command with a plain environment, so that no setting of the user or the system has a say.
+fn closed(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        )
+        .env("HOME", "/nonexistent")
+        .env("LC_ALL", "C")
+        .env("TZ", "UTC")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_ATTR_NOSYSTEM", "1")
+        .env("GIT_NO_REPLACE_OBJECTS", "1")
+        .env("GIT_NO_LAZY_FETCH", "1")
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// A git command in a repository itself, for looking things up only: names, lists, objects as they are.
+///
+/// Nothing of the caller's environment and configuration has a say in it, `GIT_DIR` of a hook included.
+/// git refuses repositories of other users because of what their configuration could make it run.
+/// Looking something up runs nothing, so that this refusal is lifted here. Input is closed, output piped.
+pub fn look_up(program: &Path, repo: &Path) -> Command {
+    let mut command = closed(program);
+    command
+        .args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C"])
+        .arg(repo);
+    command
+}
+
 struct Git<'a> {
     program: &'a Path,
     repo: &'a Path,
 }
 
 impl Git<'_> {
-    /// A command with a plain environment, so that no setting of the user or the system has a say.
-    fn command(&self) -> Command {
-        let mut command = Command::new(self.program);
-        command
-            .env_clear()
-            .env(
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            )
-            .env("HOME", "/nonexistent")
-            .env("LC_ALL", "C")
-            .env("TZ", "UTC")
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .env("GIT_ATTR_NOSYSTEM", "1")
-            .env("GIT_NO_REPLACE_OBJECTS", "1")
-            .env("GIT_NO_LAZY_FETCH", "1")
-            .env("GIT_OPTIONAL_LOCKS", "0")
-            .env("GIT_TERMINAL_PROMPT", "0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
-    }
-
-    /// A command in the repository itself, for looking things up only.
-    ///
-    /// git refuses repositories of other users because of what their configuration could make it
-    /// run. Looking up a name runs nothing, so that refusal is lifted here and needed nowhere else.
     fn lookup(&self, step: &'static str, arguments: &[&str]) -> Result<String, GitError> {
         let (status, out, errors) = self.look(step, arguments)?;
         if status.success() {
@@ -272,12 +281,8 @@ impl Git<'_> {
         step: &'static str,
         arguments: &[&str],
     ) -> Result<(ExitStatus, String, Vec<u8>), GitError> {
-        let mut command = self.command();
-        command
-            .args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C"])
-            .arg(self.repo)
-            .arg(step)
-            .args(arguments);
+        let mut command = look_up(self.program, self.repo);
+        command.arg(step).args(arguments);
         self.finish(step, command)
     }
 
@@ -309,7 +314,7 @@ impl Git<'_> {
 
     /// Makes an empty repository that borrows all objects of the real one.
     fn borrow(&self, plain: &Path, format: &str, objects: &str) -> Result<(), StoreError> {
-        let mut command = self.command();
+        let mut command = closed(self.program);
         command
             .args(["init", "--quiet", "--bare", "--template="])
             .arg(format!("--object-format={format}"))
@@ -331,7 +336,7 @@ impl Git<'_> {
     }
 
     fn within(&self, plain: &Path) -> Command {
-        let mut command = self.command();
+        let mut command = closed(self.program);
         command
             .env("GIT_DIR", plain)
             // The store's folder may belong to somebody else; nothing in this repository is foreign.

@@ -177,32 +177,38 @@ impl<'de> Deserialize<'de> for Hash {
     }
 }
 
+/// Makes a type that names one kind of thing by its hash: a [`Hash`] that cannot be taken for another's.
+///
+/// It has the text form and the encoding of the hash alone. The crate that uses this needs `serde`.
+#[macro_export]
 macro_rules! named_hash {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(
+            Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ::serde::Serialize, ::serde::Deserialize,
+        )]
         #[serde(transparent)]
-        pub struct $name(pub Hash);
+        pub struct $name(pub $crate::hash::Hash);
 
         impl $name {
             /// The hash without its kind.
-            pub const fn hash(&self) -> Hash {
+            pub const fn hash(&self) -> $crate::hash::Hash {
                 self.0
             }
         }
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(&self.0, f)
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                ::std::fmt::Display::fmt(&self.0, f)
             }
         }
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(&self.0, f)
+        impl ::std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                ::std::fmt::Display::fmt(&self.0, f)
             }
         }
-        impl FromStr for $name {
-            type Err = ParseHashError;
-            fn from_str(text: &str) -> Result<Self, ParseHashError> {
+        impl ::std::str::FromStr for $name {
+            type Err = $crate::hash::ParseHashError;
+            fn from_str(text: &str) -> ::std::result::Result<Self, Self::Err> {
                 text.parse().map($name)
             }
         }

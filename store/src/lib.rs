@@ -48,6 +48,7 @@ pub mod fuzzing;
 mod gc;
 mod ingest;
 mod inspect;
+mod layout;
 mod lock;
 mod map;
 mod mark;

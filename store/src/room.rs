@@ -32,7 +32,7 @@ impl Room {
         let device = |path: &Path| path.metadata().map(|meta| meta.dev()).ok();
         let here = device(&folder);
         let mount = folder.ancestors().take_while(|at| device(at) == here);
-        let is_store = |at: &&Path| at.join("format").is_file() && at.join("packs").is_dir();
+        let is_store = |at: &&Path| crate::Store::is_in(at) && at.join("packs").is_dir();
         Some(Room {
             mount: mount.last().unwrap_or(&folder).to_path_buf(),
             free: stat.f_bavail.saturating_mul(stat.f_frsize),

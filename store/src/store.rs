@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use crate::db::{Database, Durable, add_pack, records, rescue};
 use crate::disk::{Disk, RealDisk};
+use crate::layout::{DATABASE, FORMAT_FILE};
 use crate::lock::StoreLock;
 use crate::pack::{EXTENSION, PackKind, PackSet, SealedPack};
 use crate::reserve;
@@ -23,7 +24,6 @@ const FORMAT_TEXT: &str = "mstore store\nformat 1\n\
 /// A `format` file never comes near this.
 const FORMAT_MOST: u64 = 64 << 10;
 const LOCKS: [&str; 2] = ["lock", "gc.lock"];
-const DATABASE: &str = "db/mstore.sqlite";
 /// So many of the folders, the first ones, hold what nothing can make again.
 const NEEDED: usize = 2;
 const FOLDERS: [&str; 9] = [
@@ -131,7 +131,7 @@ impl Store {
             other => return other.map(|()| None),
         };
         Database::open(&root.join(DATABASE), true, None)?;
-        let format = root.join("format");
+        let format = root.join(FORMAT_FILE);
         RealDisk
             .remove_tree(&format)
             .and_then(|()| write_format(root, &RealDisk))
@@ -172,7 +172,7 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return true,
             Err(error) => Err(error),
         };
-        let whole = root.join("format").exists() || root.join(DATABASE).exists();
+        let whole = root.join(FORMAT_FILE).exists() || root.join(DATABASE).exists();
         names.is_ok_and(|names| !whole && names.iter().all(|name| is_ours(name)))
     }
 
@@ -350,7 +350,7 @@ impl Drop for Inner {
 /// Makes a store in an empty or missing folder. The `format` file comes last: without it, a folder
 /// that holds nothing but our own folders is a store whose creation was interrupted.
 fn create(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
-    let format = root.join("format");
+    let format = root.join(FORMAT_FILE);
     if fs::symlink_metadata(&format).is_ok() {
         return Ok(());
     }
@@ -386,7 +386,7 @@ fn write_format(root: &Path, disk: &dyn Disk) -> io::Result<()> {
     let file = disk.create(&new)?;
     file.write_at(FORMAT_TEXT.as_bytes(), 0)?;
     file.sync()?;
-    disk.rename(&new, &root.join("format"))?;
+    disk.rename(&new, &root.join(FORMAT_FILE))?;
     disk.sync_dir(root)
 }
 
@@ -457,7 +457,7 @@ fn check_format(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
             },
         }
     };
-    let bytes = match disk.read(&root.join("format"), FORMAT_MOST) {
+    let bytes = match disk.read(&root.join(FORMAT_FILE), FORMAT_MOST) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if root.is_dir() {
@@ -471,7 +471,7 @@ fn check_format(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             return Err(refuse(error.to_string()));
         }
-        Err(error) => return Err(StoreError::io("read", root.join("format"), error)),
+        Err(error) => return Err(StoreError::io("read", root.join(FORMAT_FILE), error)),
     };
     let text = String::from_utf8_lossy(&bytes);
     let mut lines = text.lines();

@@ -277,3 +277,31 @@ fn what_is_ambiguous_or_nothing_is_told() {
     hint: nor does the hash of a derivation, key or tree begin with zzzzz
     ");
 }
+
+/// Under a hook of git, the environment names another repository; the user's configuration may be broken.
+#[test]
+fn revisions_are_read_whatever_gits_environment_says() {
+    let env = world().env;
+    for args in [
+        &["init", "-q"][..],
+        &["add", "-A"],
+        &["commit", "-q", "-m", "one"],
+    ] {
+        let done = std::process::Command::new("git")
+            .args(["-c", "user.name=t", "-c", "user.email=t@example.org"])
+            .args(args)
+            .current_dir(env.work())
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+    let mut command = env.command(&["diff", "--from", "HEAD", "stage1-one"]);
+    command
+        .env("GIT_DIR", "/nonexistent/repository")
+        .env("GIT_OBJECT_DIRECTORY", "/nonexistent/objects")
+        .env("GIT_CONFIG_COUNT", "1")
+        .env("GIT_CONFIG_KEY_0", "core.bare")
+        .env("GIT_CONFIG_VALUE_0", "neither");
+    let ran = env.finish(command.output().unwrap());
+    assert_eq!(ran.status, Some(0), "{}", ran.all());
+}

@@ -16,7 +16,7 @@ use crate::{Store, StoreError, session};
 const PASSING: [&str; 4] = ["lease", "lease_tree", "lease_pack", "layer"];
 
 /// The damaged database, and where it stays.
-const OLD: &str = "db/mstore.sqlite";
+const OLD: &str = crate::layout::DATABASE;
 const KEPT: &str = "db/mstore.sqlite.damaged";
 /// What SQLite puts beside a database.
 const SIDES: [&str; 3] = ["-wal", "-shm", "-journal"];

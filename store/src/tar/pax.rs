@@ -2,6 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
+use base64::prelude::Engine as _;
+
 use super::acl;
 use super::error::{EntryFault, show};
 use super::sparse::SparseKeys;
@@ -239,34 +243,17 @@ fn percent(name: &[u8], full: bool) -> Vec<u8> {
     out
 }
 
+/// Base 64 as other programs write it into archives: bits that belong to no byte may be anything.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    NO_PAD.with_decode_allow_trailing_bits(true),
+);
+
 /// Reads base 64 with or without its padding.
 fn base64(text: &[u8]) -> Option<Vec<u8>> {
     let text = text.strip_suffix(b"=").unwrap_or(text);
     let text = text.strip_suffix(b"=").unwrap_or(text);
-    let mut out = Vec::with_capacity(text.len() / 4 * 3 + 2);
-    for group in text.chunks(4) {
-        let mut bits = 0u32;
-        for &c in group {
-            let value = match c {
-                b'A'..=b'Z' => c - b'A',
-                b'a'..=b'z' => c - b'a' + 26,
-                b'0'..=b'9' => c - b'0' + 52,
-                b'+' => 62,
-                b'/' => 63,
-                _ => return None,
-            };
-            bits = bits << 6 | u32::from(value);
-        }
-        bits <<= 6 * (4 - group.len());
-        let bytes = bits.to_be_bytes();
-        out.extend(match group.len() {
-            4 => &bytes[1..4],
-            3 => &bytes[1..3],
-            2 => &bytes[1..2],
-            _ => return None,
-        });
-    }
-    Some(out)
+    BASE64.decode(text).ok()
 }
 
 fn name(value: &[u8], what: &'static str) -> Result<Vec<u8>, EntryFault> {
@@ -447,6 +434,10 @@ mod tests {
         assert_eq!(base64(b"TWE="), Some(b"Ma".to_vec()));
         assert_eq!(base64(b"TWFu"), Some(b"Man".to_vec()));
         assert_eq!(base64(b"TWE"), Some(b"Ma".to_vec()));
+        assert_eq!(base64(b"TWE=="), Some(b"Ma".to_vec()));
+        assert_eq!(base64(b"TWF="), Some(b"Ma".to_vec()), "spare bits");
+        assert_eq!(base64(b"TQ==="), None);
+        assert_eq!(base64(b"T Q="), None);
         assert_eq!(base64(b"T"), None);
         assert_eq!(base64(b"T*=="), None);
     }
