@@ -270,6 +270,7 @@ fn a_folder_in_place_of_a_specification() {
     assert_snapshot!(env.run(&["--file", "folder", "eval"]).fails(2), @r"
     error[cannot-open]: cannot read the main file $TEST/work/folder/metro.conf: no such file
     --> $TEST/work/folder/metro.conf
+    hint: write it, or leave out --file to use the standard specs
     ");
     env.write("metro.conf", "[collect folder]\n");
     assert_snapshot!(env.run(&["realise", "stage3-corei7"]).fails(2), @"
