@@ -5,9 +5,8 @@ use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use mstore_store::transfer::Progress;
-
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mstore_store::transfer::Progress;
 
 use super::output::{self, Style};
 use crate::schedule::{JobEnd, JobId, Observer, RunEvent};

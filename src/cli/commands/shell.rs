@@ -1,8 +1,9 @@
 //! `mstore shell`
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use mstore_store::{Store, TreeHash};
+use mstore_store::{ScratchDir, Store, TreeHash};
 
 use crate::build::cancel::CancelToken;
 use crate::build::failed::FailedRoot;
@@ -12,10 +13,11 @@ use crate::build::{environment, host};
 use crate::cli::Failure;
 use crate::cli::args::node_name;
 use crate::cli::context::Context;
+use crate::cli::failure::INTERRUPTED;
 use crate::drv::derivation::DEFAULT_EPOCH;
-use crate::plan::{Pins, Staleness};
-use crate::project::Access;
-use crate::project::find;
+use crate::plan::{Node, Pins, Staleness};
+use crate::project::step::no_such_step;
+use crate::project::{Access, FindError, find};
 
 /// Open a shell in a root file system
 #[derive(clap::Args)]
@@ -44,45 +46,27 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let (name, step) = (name.target(), name.step());
     let graph = project.graph(&[name.to_owned()], Pins::Optional)?;
     let staleness = Staleness::walk(&graph, &project.facts, &mut ())?;
-    let Some(target) = graph.requested().next() else {
-        return Err(Failure::usage(format!("`{name}` names no target")));
+    let no_target = || FindError::NoTarget {
+        name: name.to_owned(),
     };
+    let target = graph.requested().next().ok_or_else(no_target)?;
     if let Some(step) = step
         && graph.step_of(target, step).is_none()
     {
-        let all: Vec<&str> = graph.steps_of(target).collect();
-        return Err(Failure::usage(format!("{name} has no step `{step}`"))
-            .hint(format!("its steps are: {}", all.join(" "))));
+        return Err(no_such_step(&graph, target, step).into());
     }
-    let scratch = project.store.scratch("shell")?;
-    let work = scratch.path().join("work");
-    std::fs::create_dir(&work)
-        .map_err(|e| Failure::machine(format!("cannot make {}: {e}", work.display())))?;
-    let sandbox = Sandbox::new();
-    let cancel = CancelToken::new()
-        .map_err(|e| Failure::machine(format!("cannot make a cancel token: {e}")))?;
-
     // A failed root first: that is what one wants to look at.
-    for &node in target.nodes.iter().filter(|_| !args.finished) {
-        // Once the step is built, or found to be built, its failure is history.
-        if staleness.state(node).tree().is_some() {
-            continue;
+    if !args.finished {
+        for &node in &target.nodes {
+            let wanted = step.is_none_or(|s| s == graph.nodes()[node].name.step());
+            // Once the step is built, or found to be built, its failure is history.
+            if !wanted || staleness.state(node).tree().is_some() {
+                continue;
+            }
+            if let Some(code) = enter_failed(&project.store, &graph.nodes()[node], &args.command)? {
+                return Ok(code);
+            }
         }
-        let node = &graph.nodes()[node];
-        if step.is_some_and(|s| s != node.name.step()) {
-            continue;
-        }
-        let Some(failed) = FailedRoot::find(&project.store, node.full_name.as_str())? else {
-            continue;
-        };
-        tell!(
-            "this is the root file system of {} as its failed build left it; changes are not kept",
-            node.name
-        );
-        let prepared = Prepared::new(&project.store, node.full_name.as_str(), &failed.step)?;
-        let mut job = prepared.job(&failed.step, None, &work, 1);
-        job.layers.insert(0, failed.upper);
-        return enter(&sandbox, &job, &args.command, &cancel);
     }
     let tree: Option<TreeHash> = match step {
         None => staleness.target_tree(target, &project.facts)?,
@@ -98,6 +82,36 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     enter_tree(&project.store, tree, &target.platform, &args.command)
 }
 
+/// A folder for the changes that are thrown away.
+fn work_folder(store: &Store) -> Result<(ScratchDir, PathBuf), Failure> {
+    let scratch = store.scratch("shell")?;
+    let work = scratch.path().join("work");
+    std::fs::create_dir(&work)
+        .map_err(|e| Failure::machine(format!("cannot make {}: {e}", work.display())))?;
+    Ok((scratch, work))
+}
+
+/// Enters the root file system that the failed build of a step left behind; `None` where there is none.
+fn enter_failed(
+    store: &Store,
+    node: &Node,
+    command: &[String],
+) -> Result<Option<ExitCode>, Failure> {
+    let name = node.full_name.as_str();
+    let Some(failed) = FailedRoot::find(store, name)? else {
+        return Ok(None);
+    };
+    tell!(
+        "this is the root file system of {} as its failed build left it; changes are not kept",
+        node.name
+    );
+    let (_scratch, work) = work_folder(store)?;
+    let prepared = Prepared::new(store, name, &failed.step)?;
+    let mut job = prepared.job(&failed.step, None, &work, 1);
+    job.layers.insert(0, failed.upper);
+    enter(&job, command).map(Some)
+}
+
 /// Enters a tree as it is.
 fn enter_tree(
     store: &Store,
@@ -105,10 +119,7 @@ fn enter_tree(
     platform: &str,
     command: &[String],
 ) -> Result<ExitCode, Failure> {
-    let scratch = store.scratch("shell")?;
-    let work = scratch.path().join("work");
-    std::fs::create_dir(&work)
-        .map_err(|e| Failure::machine(format!("cannot make {}: {e}", work.display())))?;
+    let (_scratch, work) = work_folder(store)?;
     let checkout = store.checkout(tree)?;
     let job = Job {
         layers: checkout.layers().to_vec(),
@@ -121,23 +132,19 @@ fn enter_tree(
         tmp_on_root: false,
         timeout: None,
     };
-    let cancel = CancelToken::new()
-        .map_err(|e| Failure::machine(format!("cannot make a cancel token: {e}")))?;
-    enter(&Sandbox::new(), &job, command, &cancel)
+    enter(&job, command)
 }
 
-fn enter(
-    sandbox: &Sandbox,
-    job: &Job,
-    command: &[String],
-    cancel: &CancelToken,
-) -> Result<ExitCode, Failure> {
-    let finished = sandbox
-        .shell(job, command, cancel)
+fn enter(job: &Job, command: &[String]) -> Result<ExitCode, Failure> {
+    // Ctrl-C is the shell's.
+    let cancel = CancelToken::new()
+        .map_err(|e| Failure::machine(format!("cannot make a cancel token: {e}")))?;
+    let finished = Sandbox::new()
+        .shell(job, command, &cancel)
         .map_err(Failure::machine)?;
     Ok(match finished.status {
         Status::Exited(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         Status::Signalled(signal) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(1)),
-        Status::TimedOut | Status::Cancelled => ExitCode::from(crate::cli::failure::INTERRUPTED),
+        Status::TimedOut | Status::Cancelled => ExitCode::from(INTERRUPTED),
     })
 }

@@ -9,6 +9,7 @@ use crate::plan::view::{DerivationView, TargetView};
 use crate::plan::{Pins, Staleness};
 use crate::project::Access;
 use crate::project::find::Wants;
+use crate::project::step::no_such_step;
 
 /// Show the derivations of a target
 #[derive(clap::Args)]
@@ -48,11 +49,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         if let Some(step) = step {
             view.steps.retain(|s| s.name.step() == step);
             if view.steps.is_empty() {
-                let all: Vec<&str> = graph.steps_of(target).collect();
-                return Err(
-                    Failure::usage(format!("{} has no step `{step}`", target.name))
-                        .hint(format!("its steps are: {}", all.join(" "))),
-                );
+                return Err(no_such_step(&graph, target, step).into());
             }
         }
         if args.json {

@@ -5,7 +5,6 @@ mod verify;
 
 use std::process::ExitCode;
 
-use look::{Find, Roots, Where};
 use mstore_store::VerifyOptions;
 
 use crate::cli::Failure;
@@ -13,6 +12,7 @@ use crate::cli::context::Context;
 use crate::cli::output;
 use crate::cli::repack::{repacked, status};
 use crate::project::Access;
+use look::{Find, Roots, Where};
 
 /// Look after the store
 #[derive(clap::Args)]
