@@ -100,14 +100,16 @@ pub struct TrustArgs {
     pub trust: Vec<String>,
 }
 
-/// Whose signatures count.
+/// The keys whose signatures count: those of the configuration file, and those given besides.
 pub fn trust(config: &Config, args: &TrustArgs) -> Result<Trust, Failure> {
     let more: Vec<PublicKey> = args
         .trust
         .iter()
         .map(|text| text.parse())
         .collect::<Result<_, KeyError>>()?;
-    Ok(Trust::new(&config.trust, &more))
+    let listed = config.trust.keys.iter();
+    let listed = listed.filter_map(|key| PublicKey::new(&key.name, &key.bytes));
+    Ok(Trust::new(listed.chain(more), config.trust.need))
 }
 
 /// The key to sign with: the one given, else the one that the configuration file names.

@@ -11,8 +11,6 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use mstore_store::transfer::{Fact, Vouch};
 
-use crate::config;
-
 /// First line of a file with a secret key.
 const SECRET_HEAD: &str = "mstore secret key";
 /// Longest name of a key.
@@ -112,7 +110,7 @@ impl SecretKey {
             .and_then(|line| line.split_once(':'))
             .ok_or_else(refuse)?;
         check_name(name)?;
-        let bytes = config::base64(bytes).ok_or_else(refuse)?;
+        let bytes = BASE64_STANDARD.decode(bytes.trim()).map_err(|_| refuse())?;
         let seed = <[u8; 32]>::try_from(bytes).map_err(|_| refuse())?;
         Ok(SecretKey {
             name: name.to_owned(),
@@ -188,7 +186,8 @@ impl fmt::Display for PublicKey {
 }
 
 impl PublicKey {
-    fn new(name: &str, bytes: &[u8; 32]) -> Option<PublicKey> {
+    /// The key called `name`; `None` if the bytes are not a public key.
+    pub fn new(name: &str, bytes: &[u8; 32]) -> Option<PublicKey> {
         Some(PublicKey {
             name: name.to_owned(),
             key: VerifyingKey::from_bytes(bytes).ok()?,
@@ -203,18 +202,18 @@ impl FromStr for PublicKey {
         let refuse = || KeyError::Public(text.chars().take(200).collect());
         let (name, bytes) = text.trim().split_once(':').ok_or_else(refuse)?;
         check_name(name)?;
-        let bytes = config::base64(bytes).ok_or_else(refuse)?;
+        let bytes = BASE64_STANDARD.decode(bytes.trim()).map_err(|_| refuse())?;
         let bytes = <[u8; 32]>::try_from(bytes).map_err(|_| refuse())?;
         PublicKey::new(name, &bytes).ok_or_else(refuse)
     }
 }
 
-/// Whose signatures count, and how many of them a fact needs.
+/// The keys whose signatures count, and how many of them a fact needs.
 #[derive(Clone, Debug)]
 pub struct Trust {
     /// The keys.
     keys: Vec<PublicKey>,
-    /// So many different ones must have signed.
+    /// How many different ones must have signed.
     need: usize,
     /// Believes everything: the caller says so.
     blind: bool,
@@ -233,14 +232,10 @@ pub struct Untrusted {
 }
 
 impl Trust {
-    /// What the configuration file says, and keys besides.
-    pub fn new(config: &config::Trust, more: &[PublicKey]) -> Trust {
-        let listed = config
-            .keys
-            .iter()
-            .filter_map(|k| PublicKey::new(&k.name, &k.bytes));
+    /// Believes what `need` of the keys signed, at least one.
+    pub fn new(all: impl IntoIterator<Item = PublicKey>, need: usize) -> Trust {
         let mut keys: Vec<PublicKey> = Vec::new();
-        for key in listed.chain(more.iter().cloned()) {
+        for key in all {
             // The same key under two names is one.
             if !keys.iter().any(|k| k.key == key.key) {
                 keys.push(key);
@@ -248,7 +243,7 @@ impl Trust {
         }
         Trust {
             keys,
-            need: config.need.max(1),
+            need: need.max(1),
             blind: false,
         }
     }
@@ -347,12 +342,22 @@ mod tests {
     }
 
     fn trust(need: usize, keys: &[&SecretKey]) -> Trust {
-        let config = config::Trust {
-            keys: Vec::new(),
-            need,
-        };
-        let keys: Vec<PublicKey> = keys.iter().map(|k| k.public()).collect();
-        Trust::new(&config, &keys)
+        Trust::new(keys.iter().map(|k| k.public()), need)
+    }
+
+    #[test]
+    fn a_public_key_has_one_spelling() {
+        let key = SecretKey::generate("a").unwrap().public();
+        let text = key.to_string();
+        assert_eq!(text.parse::<PublicKey>().unwrap(), key);
+        let bare = text.trim_end_matches('=');
+        let (head, last) = bare.split_at(bare.len() - 1);
+        // The bits that belong to no byte are 0, so the digit after the last one has them set.
+        let next = char::from(last.as_bytes()[0] + 1);
+        let split = format!("{} {}", &text[..10], &text[10..]);
+        for other in [bare.to_owned(), format!("{head}{next}="), split] {
+            assert!(other.parse::<PublicKey>().is_err(), "{other}");
+        }
     }
 
     #[test]
@@ -378,16 +383,12 @@ mod tests {
             a.public(),
             PublicKey::new("z", a.public().key.as_bytes()).unwrap(),
         ];
-        let config = config::Trust {
-            keys: Vec::new(),
-            need: 2,
-        };
         let mut other_name = one.clone();
         other_name.signatures.push(Vouch {
             signer: "z".into(),
             ..one.signatures[0].clone()
         });
-        assert!(Trust::new(&config, &twice).check(&other_name).is_err());
+        assert!(Trust::new(twice, 2).check(&other_name).is_err());
         b.sign(&mut one);
         assert_eq!(trust(2, &all).check(&one), Ok(()));
         assert!(trust(3, &all).check(&one).is_err());
