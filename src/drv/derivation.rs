@@ -117,7 +117,7 @@ pub struct Input {
     /// What it is for.
     pub role: Role,
     /// Which tree.
-    pub source: Source,
+    pub source: InputSource,
 }
 
 /// What an input is for.
@@ -142,7 +142,7 @@ impl fmt::Display for Role {
 /// Where the tree of an input comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Source {
+pub enum InputSource {
     /// The output of another derivation, or the directory `path` in it (`/` for all).
     #[serde(rename_all = "kebab-case")]
     Derivation {
@@ -247,7 +247,9 @@ impl Derivation {
     pub(crate) fn shape(&self, node: impl Fn(usize) -> Option<usize>) -> Hash {
         let sources = self.inputs.iter().enumerate();
         let body = self.encode_body(sources.map(|(at, input)| match (&input.source, node(at)) {
-            (Source::Derivation { path, .. }, Some(node)) => Shape::Node(node as u64, path.clone()),
+            (InputSource::Derivation { path, .. }, Some(node)) => {
+                Shape::Node(node as u64, path.clone())
+            }
             (source, _) => Shape::Other(source.clone()),
         }));
         Hash::of(&body)
@@ -267,7 +269,7 @@ impl Derivation {
 #[derive(Serialize)]
 enum Shape {
     Node(u64, String),
-    Other(Source),
+    Other(InputSource),
 }
 
 /// A derivation whose inputs are at hand: what a builder gets.
@@ -359,7 +361,7 @@ pub(crate) mod tests {
                 Input {
                     at: "/".into(),
                     role: Role::Root,
-                    source: Source::Derivation {
+                    source: InputSource::Derivation {
                         hash: DrvHash(Hash::of(b"stage2")),
                         path: "/".into(),
                     },
@@ -367,7 +369,7 @@ pub(crate) mod tests {
                 Input {
                     at: "/mstore/snapshot".into(),
                     role: Role::Snapshot,
-                    source: Source::Tree(TreeHash(Hash::of(b"ports"))),
+                    source: InputSource::Tree(TreeHash(Hash::of(b"ports"))),
                 },
             ],
             output: Output::Captured,
@@ -493,12 +495,12 @@ pub(crate) mod tests {
     fn arb() -> impl Strategy<Value = Derivation> {
         let word = "[ab]{0,2}";
         let source = prop_oneof![
-            (any::<bool>(), "[/ab]{1,2}").prop_map(|(b, path)| Source::Derivation {
+            (any::<bool>(), "[/ab]{1,2}").prop_map(|(b, path)| InputSource::Derivation {
                 hash: DrvHash(Hash::of(&[u8::from(b)])),
                 path
             }),
-            any::<bool>().prop_map(|b| Source::Tree(TreeHash(Hash::of(&[u8::from(b)])))),
-            "[ab]".prop_map(Source::Unpinned),
+            any::<bool>().prop_map(|b| InputSource::Tree(TreeHash(Hash::of(&[u8::from(b)])))),
+            "[ab]".prop_map(InputSource::Unpinned),
         ];
         let input = ("[/a]{1,2}", any::<bool>(), source).prop_map(|(at, root, source)| Input {
             at,

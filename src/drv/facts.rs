@@ -32,7 +32,7 @@ impl FactsError {
 
 /// A path that a tree does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum TreePart {
     /// The tree of the part.
     Tree(TreeHash),
     /// The tree is here and has no such path; the index of the path among those asked for.
@@ -44,10 +44,10 @@ pub enum Part {
 /// Questions about the content of trees.
 pub trait Trees {
     /// The directory `path` of `tree` as a tree of its own.
-    fn subtree(&self, tree: TreeHash, path: &str) -> Result<Part, FactsError>;
+    fn subtree(&self, tree: TreeHash, path: &str) -> Result<TreePart, FactsError>;
 
     /// `tree` reduced to `paths`.
-    fn pick(&self, tree: TreeHash, paths: &[String]) -> Result<Part, FactsError>;
+    fn pick(&self, tree: TreeHash, paths: &[String]) -> Result<TreePart, FactsError>;
 
     /// Whether the content of `tree` is here.
     fn present(&self, tree: TreeHash) -> Result<bool, FactsError>;
@@ -91,12 +91,12 @@ pub trait Layer {
     fn inner(&self) -> &dyn Facts;
 
     /// See [`Trees::subtree`].
-    fn subtree(&self, tree: TreeHash, path: &str) -> Result<Part, FactsError> {
+    fn subtree(&self, tree: TreeHash, path: &str) -> Result<TreePart, FactsError> {
         self.inner().subtree(tree, path)
     }
 
     /// See [`Trees::pick`].
-    fn pick(&self, tree: TreeHash, paths: &[String]) -> Result<Part, FactsError> {
+    fn pick(&self, tree: TreeHash, paths: &[String]) -> Result<TreePart, FactsError> {
         self.inner().pick(tree, paths)
     }
 
@@ -132,11 +132,11 @@ pub trait Layer {
 }
 
 impl<L: Layer> Trees for L {
-    fn subtree(&self, tree: TreeHash, path: &str) -> Result<Part, FactsError> {
+    fn subtree(&self, tree: TreeHash, path: &str) -> Result<TreePart, FactsError> {
         Layer::subtree(self, tree, path)
     }
 
-    fn pick(&self, tree: TreeHash, paths: &[String]) -> Result<Part, FactsError> {
+    fn pick(&self, tree: TreeHash, paths: &[String]) -> Result<TreePart, FactsError> {
         Layer::pick(self, tree, paths)
     }
 
@@ -173,16 +173,16 @@ impl<L: Layer> Facts for L {
 pub struct NoFacts;
 
 impl Trees for NoFacts {
-    fn subtree(&self, tree: TreeHash, path: &str) -> Result<Part, FactsError> {
+    fn subtree(&self, tree: TreeHash, path: &str) -> Result<TreePart, FactsError> {
         Ok(if path == "/" {
-            Part::Tree(tree)
+            TreePart::Tree(tree)
         } else {
-            Part::Absent
+            TreePart::Absent
         })
     }
 
-    fn pick(&self, _: TreeHash, _: &[String]) -> Result<Part, FactsError> {
-        Ok(Part::Absent)
+    fn pick(&self, _: TreeHash, _: &[String]) -> Result<TreePart, FactsError> {
+        Ok(TreePart::Absent)
     }
 
     fn present(&self, _: TreeHash) -> Result<bool, FactsError> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use mstore_store::{ErrorKind, Hash, Store, StoreError, TreeHash};
 
 use super::derivation::{Key, Resolved};
-use super::facts::{Facts, FactsError, Part, Realised, Trees};
+use super::facts::{Facts, FactsError, Realised, TreePart, Trees};
 use super::step_name::StepName;
 use super::tree_diff::{TreeChanges, tree_changes};
 
@@ -88,7 +88,7 @@ impl StoreFacts {
         tree: TreeHash,
         paths: &[&str],
         make: impl FnOnce() -> Result<TreeHash, StoreError>,
-    ) -> Result<Part, FactsError> {
+    ) -> Result<TreePart, FactsError> {
         let key = part_key(tree, paths);
         let known = self
             .store
@@ -97,7 +97,7 @@ impl StoreFacts {
         if let Some(part) = known {
             // Still there, or not to be had again anyway.
             if self.present(part)? || !self.present(tree)? {
-                return Ok(Part::Tree(part));
+                return Ok(TreePart::Tree(part));
             }
         }
         match make() {
@@ -108,7 +108,7 @@ impl StoreFacts {
                     Ok(()) | Err(StoreError::ReadOnly { .. }) => {}
                     Err(e) => return Err(failed("cannot remember a part of a tree")(e)),
                 }
-                Ok(Part::Tree(part))
+                Ok(TreePart::Tree(part))
             }
             Err(StoreError::NoSuchPath { path, .. }) => {
                 // The store names the first directory or entry that is missing.
@@ -117,10 +117,10 @@ impl StoreFacts {
                     .iter()
                     .position(|p| *p == missing)
                     .or_else(|| paths.iter().position(|p| p.starts_with(missing)));
-                Ok(Part::NoSuchPath(at.unwrap_or(0)))
+                Ok(TreePart::NoSuchPath(at.unwrap_or(0)))
             }
-            Err(StoreError::ReadOnly { .. }) => Ok(Part::Absent),
-            Err(error) if error.kind() == ErrorKind::Missing => Ok(Part::Absent),
+            Err(StoreError::ReadOnly { .. }) => Ok(TreePart::Absent),
+            Err(error) if error.kind() == ErrorKind::Missing => Ok(TreePart::Absent),
             Err(error) => Err(FactsError::new(
                 format!("cannot take {} out of {tree}", paths.join(" ")),
                 error,
@@ -130,16 +130,16 @@ impl StoreFacts {
 }
 
 impl Trees for StoreFacts {
-    fn subtree(&self, tree: TreeHash, path: &str) -> Result<Part, FactsError> {
+    fn subtree(&self, tree: TreeHash, path: &str) -> Result<TreePart, FactsError> {
         if path == "/" {
-            return Ok(Part::Tree(tree));
+            return Ok(TreePart::Tree(tree));
         }
         let inside = path.trim_start_matches('/');
         // With its slash in front a cut is told from a pick of the same path.
         self.part(tree, &[path], || self.store.subtree(tree, inside))
     }
 
-    fn pick(&self, tree: TreeHash, paths: &[String]) -> Result<Part, FactsError> {
+    fn pick(&self, tree: TreeHash, paths: &[String]) -> Result<TreePart, FactsError> {
         let names: Vec<&str> = paths.iter().map(String::as_str).collect();
         self.part(tree, &names, || self.store.pick(tree, &names))
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::compare::{Compared, InputPair, Reason, compare};
 use super::graph::{Graph, Node, NodeId, NodeMap};
 use crate::drv::StepName;
-use crate::drv::derivation::{Derivation, DrvHash, Output, Source};
+use crate::drv::derivation::{Derivation, DrvHash, InputSource, Output};
 use crate::drv::facts::{FactsError, Trees};
 
 /// How many changed paths of an input a difference lists.
@@ -202,12 +202,12 @@ fn other_tree(
     }))
 }
 
-fn source_text(source: &Source) -> String {
+fn source_text(source: &InputSource) -> String {
     match source {
-        Source::Tree(tree) => format!("tree {tree}"),
-        Source::Unpinned(name) => name.clone(),
-        Source::Derivation { hash, path } if path == "/" => format!("derivation {hash}"),
-        Source::Derivation { hash, path } => format!("derivation {hash}, {path} of it"),
+        InputSource::Tree(tree) => format!("tree {tree}"),
+        InputSource::Unpinned(name) => name.clone(),
+        InputSource::Derivation { hash, path } if path == "/" => format!("derivation {hash}"),
+        InputSource::Derivation { hash, path } => format!("derivation {hash}, {path} of it"),
     }
 }
 
@@ -317,11 +317,11 @@ impl<'a> Side<'a> {
         }
     }
 
-    fn source(&self, source: &Source) -> String {
+    fn source(&self, source: &InputSource) -> String {
         match source {
-            Source::Tree(tree) => format!("the tree {tree:.12}"),
-            Source::Unpinned(name) => format!("`{name}`, which is not pinned"),
-            Source::Derivation { hash, .. } => {
+            InputSource::Tree(tree) => format!("the tree {tree:.12}"),
+            InputSource::Unpinned(name) => format!("`{name}`, which is not pinned"),
+            InputSource::Derivation { hash, .. } => {
                 let mut nodes = self.graph.nodes().values();
                 nodes
                     .find(|n| n.hash == *hash)
@@ -394,10 +394,10 @@ impl Comparison<'_> {
         reasons: &mut Vec<Reason>,
     ) -> Result<(), FactsError> {
         match (&pair.old.source, &pair.new.source) {
-            (Source::Tree(x), Source::Tree(y)) => {
+            (InputSource::Tree(x), InputSource::Tree(y)) => {
                 reasons.extend(other_tree(pair, *x, *y, self.trees)?);
             }
-            (Source::Derivation { path: x, .. }, Source::Derivation { path: y, .. }) => {
+            (InputSource::Derivation { path: x, .. }, InputSource::Derivation { path: y, .. }) => {
                 if x != y {
                     reasons.push(Reason::Field {
                         field: "portage/ROOT of what it starts from",

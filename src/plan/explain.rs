@@ -6,8 +6,8 @@ use mstore_store::TreeHash;
 
 use super::compare::{Reason, compare};
 use super::graph::{Graph, NodeId};
-use super::staleness::{State, Visitor};
-use crate::drv::derivation::{Derivation, Resolved, Source};
+use super::staleness::{NodeState, Visitor};
+use crate::drv::derivation::{Derivation, InputSource, Resolved};
 use crate::drv::facts::{Facts, FactsError};
 
 /// How many changed paths of an input a reason lists.
@@ -50,7 +50,7 @@ impl Visitor for Explainer {
         &mut self,
         graph: &Graph,
         node: NodeId,
-        state: &State,
+        state: &NodeState,
         facts: &dyn Facts,
     ) -> Result<(), FactsError> {
         if self.only.as_ref().is_some_and(|only| !only.contains(&node)) {
@@ -58,12 +58,12 @@ impl Visitor for Explainer {
         }
         let this = &graph.nodes()[node];
         let reasons = match state {
-            State::Known { present: true, .. } => {
+            NodeState::Known { present: true, .. } => {
                 self.reasons.remove(&node);
                 return Ok(());
             }
-            State::Known { .. } => vec![Reason::Collected],
-            State::Stale { trees, .. } => match facts.last(&this.full_name)? {
+            NodeState::Known { .. } => vec![Reason::Collected],
+            NodeState::Stale { trees, .. } => match facts.last(&this.full_name)? {
                 None => vec![Reason::NeverBuilt],
                 Some(last) => {
                     let mut reasons =
@@ -74,10 +74,10 @@ impl Visitor for Explainer {
                     reasons
                 }
             },
-            State::Unknown => {
+            NodeState::Unknown => {
                 let mut reasons = Vec::new();
                 for (input, producer) in this.derivation.inputs.iter().zip(&this.producers) {
-                    if let Source::Unpinned(name) = &input.source {
+                    if let InputSource::Unpinned(name) = &input.source {
                         reasons.push(Reason::Unpinned {
                             role: input.role,
                             name: name.clone(),
@@ -91,7 +91,7 @@ impl Visitor for Explainer {
                 }
                 if let Some(last) = facts.last(&this.full_name)? {
                     let pinned = |at: usize| match this.derivation.inputs.get(at)?.source {
-                        Source::Tree(tree) => Some(tree),
+                        InputSource::Tree(tree) => Some(tree),
                         _ => None,
                     };
                     reasons.extend(against(&last, &this.derivation, facts, pinned)?);

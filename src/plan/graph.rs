@@ -11,10 +11,10 @@ use super::recipe::{Reads, Recipe, SnapshotUse, Start, StepRecipe};
 use super::recipes::Recipes;
 use crate::dense::{self, DenseMap, Id};
 use crate::drv::derivation::{
-    DEFAULT_EPOCH, Derivation, DrvHash, Env, Input, Network, Output, Phase, Policy, Role,
-    SANDBOX_PROFILE, Source,
+    DEFAULT_EPOCH, Derivation, DrvHash, Env, Input, InputSource, Network, Output, Phase, Policy,
+    Role, SANDBOX_PROFILE,
 };
-use crate::drv::facts::{Part, Trees};
+use crate::drv::facts::{TreePart, Trees};
 use crate::drv::step_name::StepName;
 
 dense::id! {
@@ -199,7 +199,7 @@ impl Graph {
         for node in nodes {
             let node = &self.nodes[node];
             for input in &node.derivation.inputs {
-                let Source::Tree(tree) = input.source else {
+                let InputSource::Tree(tree) = input.source else {
                     continue;
                 };
                 if trees.present(tree)? {
@@ -288,7 +288,7 @@ impl Builder<'_> {
         for step in &recipe.steps {
             let at = self.node(recipe, step, Output::Captured, (source, producer))?;
             nodes.push(at);
-            source = Source::Derivation {
+            source = InputSource::Derivation {
                 hash: self.graph.nodes[at].hash,
                 path: "/".to_owned(),
             };
@@ -297,7 +297,7 @@ impl Builder<'_> {
         let mut root = recipe.root.clone();
         if let Some(test) = &recipe.test {
             // The test runs in the finished tree, and hands it on.
-            if let Source::Derivation { path, .. } = &mut source {
+            if let InputSource::Derivation { path, .. } = &mut source {
                 path.clone_from(&root);
             }
             let at = self.node(recipe, test, Output::Input, (source, producer))?;
@@ -327,7 +327,7 @@ impl Builder<'_> {
     }
 
     /// The root input of a target's first step.
-    fn start(&mut self, recipe: &Recipe) -> Result<(Source, Option<NodeId>), PlanError> {
+    fn start(&mut self, recipe: &Recipe) -> Result<(InputSource, Option<NodeId>), PlanError> {
         match &recipe.start {
             Start::Target(from) => {
                 let Some((last, root)) = self.outputs.get(from) else {
@@ -335,7 +335,7 @@ impl Builder<'_> {
                         target: Box::new(from.clone()),
                     });
                 };
-                let source = Source::Derivation {
+                let source = InputSource::Derivation {
                     hash: self.graph.nodes[*last].hash,
                     path: root.clone(),
                 };
@@ -351,10 +351,10 @@ impl Builder<'_> {
                     self.graph.origins.insert(pin.tree, origin);
                     let name = (PinKind::Seed, seed.name.clone());
                     self.graph.pins.insert(name, pin.tree);
-                    Ok((Source::Tree(pin.tree), None))
+                    Ok((InputSource::Tree(pin.tree), None))
                 }
                 None if self.pins == Pins::Optional => {
-                    Ok((Source::Unpinned(seed.name.clone()), None))
+                    Ok((InputSource::Unpinned(seed.name.clone()), None))
                 }
                 None => Err(PlanError::NotPinned {
                     kind: PinKind::Seed,
@@ -372,7 +372,7 @@ impl Builder<'_> {
         recipe: &Recipe,
         step: &StepRecipe,
         output: Output,
-        (source, producer): (Source, Option<NodeId>),
+        (source, producer): (InputSource, Option<NodeId>),
     ) -> Result<NodeId, PlanError> {
         let mut inputs = vec![Input {
             at: "/".to_owned(),
@@ -450,7 +450,7 @@ impl Builder<'_> {
         recipe: &Recipe,
         step: &StepRecipe,
         snapshot: &SnapshotUse,
-    ) -> Result<Option<(Source, i64)>, PlanError> {
+    ) -> Result<Option<(InputSource, i64)>, PlanError> {
         let paths = match &step.reads {
             Reads::Paths(paths) if paths.is_empty() => return Ok(None),
             Reads::Paths(paths) => Some(paths),
@@ -462,7 +462,7 @@ impl Builder<'_> {
                     Some(paths) => format!("{}: {}", snapshot.name, paths.join(" ")),
                     None => snapshot.name.clone(),
                 };
-                return Ok(Some((Source::Unpinned(name), DEFAULT_EPOCH)));
+                return Ok(Some((InputSource::Unpinned(name), DEFAULT_EPOCH)));
             }
             return Err(PlanError::NotPinned {
                 kind: PinKind::Snapshot,
@@ -482,29 +482,29 @@ impl Builder<'_> {
         self.graph.pins.insert(name, tree);
         self.graph.origins.insert(tree, origin.clone());
         let Some(paths) = paths else {
-            return Ok(Some((Source::Tree(tree), epoch)));
+            return Ok(Some((InputSource::Tree(tree), epoch)));
         };
         let key = (tree, paths.clone());
         if let Some(part) = self.picked.get(&key) {
-            return Ok(Some((Source::Tree(*part), epoch)));
+            return Ok(Some((InputSource::Tree(*part), epoch)));
         }
         match self.trees.pick(tree, paths)? {
-            Part::Tree(part) => {
+            TreePart::Tree(part) => {
                 self.picked.insert(key, part);
                 self.graph.origins.insert(part, origin);
-                Ok(Some((Source::Tree(part), epoch)))
+                Ok(Some((InputSource::Tree(part), epoch)))
             }
-            Part::NoSuchPath(which) => Err(PlanError::NoSuchRead {
+            TreePart::NoSuchPath(which) => Err(PlanError::NoSuchRead {
                 path: paths.get(which).cloned().unwrap_or_default(),
                 snapshot: snapshot.name.clone(),
                 element: step.reads_element.clone(),
                 location: step.reads_location.clone().map(Box::new),
             }),
-            Part::Absent if self.pins == Pins::Optional => Ok(Some((
-                Source::Unpinned(format!("{tree}: {}", paths.join(" "))),
+            TreePart::Absent if self.pins == Pins::Optional => Ok(Some((
+                InputSource::Unpinned(format!("{tree}: {}", paths.join(" "))),
                 epoch,
             ))),
-            Part::Absent => Err(PlanError::AbsentPin {
+            TreePart::Absent => Err(PlanError::AbsentPin {
                 kind: PinKind::Snapshot,
                 name: snapshot.name.clone(),
                 host: false,

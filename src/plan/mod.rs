@@ -41,4 +41,4 @@ pub use lock::{Lock, LockError, Pin, PinKind};
 pub use name::{Index, NameError, TargetId};
 pub use recipe::{Reads, Recipe, Seed, SnapshotUse, Start, StepRecipe};
 pub use recipes::{MissingPin, PinOrigin, Recipes};
-pub use staleness::{Staleness, State, Todo, Visitor, WalkError};
+pub use staleness::{NodeState, Staleness, Todo, Visitor, WalkError};

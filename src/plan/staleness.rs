@@ -20,12 +20,12 @@ use std::collections::BTreeSet;
 use mstore_store::TreeHash;
 
 use super::graph::{Graph, NodeId, NodeMap, Target};
-use crate::drv::derivation::{Key, Resolved, Source};
-use crate::drv::facts::{Facts, FactsError, Part};
+use crate::drv::derivation::{InputSource, Key, Resolved};
+use crate::drv::facts::{Facts, FactsError, TreePart};
 
 /// Where a node stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
+pub enum NodeState {
     /// Its key is not known: an input has to be built first, or is not pinned.
     Unknown,
     /// Its key is known and nothing was built for it.
@@ -48,27 +48,27 @@ pub enum State {
     },
 }
 
-impl State {
+impl NodeState {
     /// The key, once it is known.
     pub fn key(&self) -> Option<Key> {
         match self {
-            State::Unknown => None,
-            State::Stale { key, .. } | State::Known { key, .. } => Some(*key),
+            NodeState::Unknown => None,
+            NodeState::Stale { key, .. } | NodeState::Known { key, .. } => Some(*key),
         }
     }
 
     /// The trees of the inputs, once they are known.
     pub fn trees(&self) -> Option<&[TreeHash]> {
         match self {
-            State::Unknown => None,
-            State::Stale { trees, .. } | State::Known { trees, .. } => Some(trees),
+            NodeState::Unknown => None,
+            NodeState::Stale { trees, .. } | NodeState::Known { trees, .. } => Some(trees),
         }
     }
 
     /// The result, if there is one.
     pub fn tree(&self) -> Option<TreeHash> {
         match self {
-            State::Known { tree, .. } => Some(*tree),
+            NodeState::Known { tree, .. } => Some(*tree),
             _ => None,
         }
     }
@@ -81,14 +81,20 @@ pub trait Visitor {
         &mut self,
         graph: &Graph,
         node: NodeId,
-        state: &State,
+        state: &NodeState,
         facts: &dyn Facts,
     ) -> Result<(), FactsError>;
 }
 
 /// A visitor that looks away.
 impl Visitor for () {
-    fn node(&mut self, _: &Graph, _: NodeId, _: &State, _: &dyn Facts) -> Result<(), FactsError> {
+    fn node(
+        &mut self,
+        _: &Graph,
+        _: NodeId,
+        _: &NodeState,
+        _: &dyn Facts,
+    ) -> Result<(), FactsError> {
         Ok(())
     }
 }
@@ -138,7 +144,7 @@ impl Todo {
 #[derive(Debug, Clone)]
 pub struct Staleness<'g> {
     graph: &'g Graph,
-    states: NodeMap<State>,
+    states: NodeMap<NodeState>,
     listed: NodeMap<bool>,
     /// Of each node those that are listed and should run after it.
     dependents: NodeMap<Vec<NodeId>>,
@@ -168,7 +174,7 @@ impl<'g> Staleness<'g> {
     pub fn new(graph: &'g Graph) -> Self {
         Staleness {
             graph,
-            states: NodeMap::like(graph.nodes(), State::Unknown),
+            states: NodeMap::like(graph.nodes(), NodeState::Unknown),
             listed: NodeMap::like(graph.nodes(), false),
             dependents: NodeMap::like(graph.nodes(), Vec::new()),
         }
@@ -206,7 +212,7 @@ impl<'g> Staleness<'g> {
     }
 
     /// The state of a node.
-    pub fn state(&self, node: NodeId) -> &State {
+    pub fn state(&self, node: NodeId) -> &NodeState {
         &self.states[node]
     }
 
@@ -226,8 +232,10 @@ impl<'g> Staleness<'g> {
         facts: &dyn Facts,
         visitor: &mut dyn Visitor,
     ) -> Result<Vec<NodeId>, WalkError> {
-        if let State::Stale { key, trees } | State::Known { key, trees, .. } = &self.states[node] {
-            self.states[node] = State::Known {
+        if let NodeState::Stale { key, trees } | NodeState::Known { key, trees, .. } =
+            &self.states[node]
+        {
+            self.states[node] = NodeState::Known {
                 key: *key,
                 trees: trees.clone(),
                 tree,
@@ -294,18 +302,18 @@ impl<'g> Staleness<'g> {
                 !self.obtainable(target.last, &target.root, facts, &mut todo.fetch)?;
         }
         for at in nodes.ids().rev() {
-            let serves = matches!(self.states[at], State::Known { present: true, .. });
+            let serves = matches!(self.states[at], NodeState::Known { present: true, .. });
             build[at] = needed[at] && !serves;
             if !build[at] {
                 continue;
             }
             for (input, producer) in nodes[at].derivation.inputs.iter().zip(&nodes[at].producers) {
                 match (producer, &input.source) {
-                    (Some(producer), Source::Derivation { path, .. }) => {
+                    (Some(producer), InputSource::Derivation { path, .. }) => {
                         needed[*producer] |=
                             !self.obtainable(*producer, path, facts, &mut todo.fetch)?;
                     }
-                    (_, Source::Tree(tree))
+                    (_, InputSource::Tree(tree))
                         if !facts.present(*tree)? && facts.fetchable(*tree)? =>
                     {
                         todo.fetch.insert(*tree);
@@ -316,12 +324,12 @@ impl<'g> Staleness<'g> {
         }
         for (at, state) in self.states.iter() {
             match state {
-                State::Unknown if build[at] => todo.maybe.push(at),
+                NodeState::Unknown if build[at] => todo.maybe.push(at),
                 _ if build[at] => match nodes[at].same_as {
                     Some(first) if build[first] => todo.maybe.push(at),
                     _ => todo.build.push(at),
                 },
-                State::Known { .. } => todo.reuse.push(at),
+                NodeState::Known { .. } => todo.reuse.push(at),
                 _ => {}
             }
         }
@@ -351,11 +359,11 @@ impl<'g> Staleness<'g> {
 
     fn decide(&mut self, node: NodeId, facts: &dyn Facts) -> Result<(), WalkError> {
         let Inputs::Known(trees) = self.inputs(node, facts)? else {
-            self.states[node] = State::Unknown;
+            self.states[node] = NodeState::Unknown;
             return Ok(());
         };
         let same = self.states[node].trees() == Some(trees.as_slice());
-        if same && matches!(self.states[node], State::Known { present: true, .. }) {
+        if same && matches!(self.states[node], NodeState::Known { present: true, .. }) {
             return Ok(());
         }
         let Ok(resolved) = self.graph.nodes()[node].derivation.resolve(trees.clone()) else {
@@ -364,13 +372,13 @@ impl<'g> Staleness<'g> {
         };
         let key = resolved.key();
         self.states[node] = match facts.realised(key)? {
-            Some(fact) => State::Known {
+            Some(fact) => NodeState::Known {
                 key,
                 trees,
                 tree: fact.tree,
                 present: fact.present,
             },
-            None => State::Stale { key, trees },
+            None => NodeState::Stale { key, trees },
         };
         Ok(())
     }
@@ -380,9 +388,11 @@ impl<'g> Staleness<'g> {
         let mut trees = Vec::with_capacity(node.derivation.inputs.len());
         for (input, producer) in node.derivation.inputs.iter().zip(&node.producers) {
             let tree = match (&input.source, producer) {
-                (Source::Tree(tree), _) => Some(*tree),
-                (Source::Derivation { path, .. }, Some(from)) => self.output(*from, path, facts)?,
-                (Source::Derivation { .. } | Source::Unpinned(_), _) => None,
+                (InputSource::Tree(tree), _) => Some(*tree),
+                (InputSource::Derivation { path, .. }, Some(from)) => {
+                    self.output(*from, path, facts)?
+                }
+                (InputSource::Derivation { .. } | InputSource::Unpinned(_), _) => None,
             };
             match tree {
                 Some(tree) => trees.push(tree),
@@ -406,9 +416,9 @@ impl<'g> Staleness<'g> {
             return Ok(Some(tree));
         }
         match facts.subtree(tree, path)? {
-            Part::Tree(part) => Ok(Some(part)),
-            Part::Absent => Ok(None),
-            Part::NoSuchPath(_) => Err(WalkError::NoRoot {
+            TreePart::Tree(part) => Ok(Some(part)),
+            TreePart::Absent => Ok(None),
+            TreePart::NoSuchPath(_) => Err(WalkError::NoRoot {
                 node: self.graph.nodes()[node].name.to_string(),
                 target: self.graph.nodes()[node].target.short(),
                 path: path.to_owned(),
@@ -424,7 +434,7 @@ impl<'g> Staleness<'g> {
         tree: TreeHash,
         facts: &dyn Facts,
     ) -> Result<bool, WalkError> {
-        if matches!(self.states[node], State::Known { present: true, .. }) {
+        if matches!(self.states[node], NodeState::Known { present: true, .. }) {
             return Ok(true);
         }
         Ok(path != "/" && facts.present(tree)?)

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::graph::{Graph, Node, NodeId, Target};
 use super::name::Index;
-use super::staleness::{Staleness, State};
+use super::staleness::{NodeState, Staleness};
 use crate::drv::StepName;
-use crate::drv::derivation::{Derivation, Network, Output, Source};
+use crate::drv::derivation::{Derivation, InputSource, Network, Output};
 
 /// One derivation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -160,14 +160,14 @@ impl From<&Index> for ListView {
 
 impl DerivationView {
     /// Shows a step of `graph`, with what `state` knows.
-    pub fn new(graph: &Graph, node: &Node, state: Option<&State>) -> Self {
-        let trees = state.and_then(State::trees);
+    pub fn new(graph: &Graph, node: &Node, state: Option<&NodeState>) -> Self {
+        let trees = state.and_then(NodeState::trees);
         let trees: Vec<_> = (0..node.derivation.inputs.len())
             .map(|at| trees.and_then(|t| t.get(at)).copied())
             .collect();
         let mut view = Self::alone(&node.derivation, &trees);
-        view.key = state.and_then(State::key).map(|k| k.to_string());
-        view.tree = state.and_then(State::tree).map(|t| t.to_string());
+        view.key = state.and_then(NodeState::key).map(|k| k.to_string());
+        view.tree = state.and_then(NodeState::tree).map(|t| t.to_string());
         for (input, producer) in view.inputs.iter_mut().zip(&node.producers) {
             input.from = producer.map(|p| graph.nodes()[p].name.to_string());
         }
@@ -193,20 +193,20 @@ impl DerivationView {
                     role: input.role.to_string(),
                     at: input.at.clone(),
                     drv: match &input.source {
-                        Source::Derivation { hash, .. } => Some(hash.to_string()),
+                        InputSource::Derivation { hash, .. } => Some(hash.to_string()),
                         _ => None,
                     },
                     path: match &input.source {
-                        Source::Derivation { path, .. } if path != "/" => Some(path.clone()),
+                        InputSource::Derivation { path, .. } if path != "/" => Some(path.clone()),
                         _ => None,
                     },
                     from: None,
                     tree: match &input.source {
-                        Source::Tree(tree) => Some(tree.to_string()),
+                        InputSource::Tree(tree) => Some(tree.to_string()),
                         _ => trees.get(i).copied().flatten().map(|t| t.to_string()),
                     },
                     unpinned: match &input.source {
-                        Source::Unpinned(name) => Some(name.clone()),
+                        InputSource::Unpinned(name) => Some(name.clone()),
                         _ => None,
                     },
                 })
@@ -260,10 +260,10 @@ impl GraphView {
     /// Shows a graph, with what `staleness` knows.
     pub fn new(graph: &Graph, staleness: Option<&Staleness<'_>>) -> Self {
         let name = |id: NodeId| graph.nodes()[id].name.to_string();
-        let word = |state: &State| match state {
-            State::Known { .. } => "up-to-date",
-            State::Stale { .. } => "stale",
-            State::Unknown => "unknown",
+        let word = |state: &NodeState| match state {
+            NodeState::Known { .. } => "up-to-date",
+            NodeState::Stale { .. } => "stale",
+            NodeState::Unknown => "unknown",
         };
         GraphView {
             nodes: graph

@@ -3,7 +3,7 @@
 use mstore_store::{Hash, RealisationKind, Store};
 
 use super::{FindError, Project, ProjectError};
-use crate::drv::derivation::Source;
+use crate::drv::derivation::InputSource;
 use crate::drv::target_key;
 use crate::plan::{Graph, Pins, Staleness, TargetId, WalkError};
 use crate::share::Parcel;
@@ -42,7 +42,7 @@ impl Project {
         if along.inputs {
             let inputs = graph.nodes().values().flat_map(|n| &n.derivation.inputs);
             more.extend(inputs.filter_map(|input| match input.source {
-                Source::Tree(tree) => Some(tree),
+                InputSource::Tree(tree) => Some(tree),
                 _ => None,
             }));
             more.extend(self.lock.pins().map(|(_, _, pin)| pin.tree));

@@ -5,7 +5,7 @@ use mstore_store::{Hash, Realisation, RealisationKind, TreeHash};
 use super::find::{Found, HashKind};
 use super::{FindError, Project, ProjectError};
 use crate::drv::{Key, Resolved};
-use crate::plan::{Graph, Node, OneStep, Pins, Staleness, State, Target};
+use crate::plan::{Graph, Node, NodeState, OneStep, Pins, Staleness, Target};
 
 /// A step, and what became of it.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ impl KnownStep {
     }
 
     /// A step of a plan.
-    fn planned(node: &Node, state: &State) -> Self {
+    fn planned(node: &Node, state: &NodeState) -> Self {
         let trees = state.trees().unwrap_or_default();
         KnownStep {
             key: state.key(),

@@ -6,7 +6,7 @@ use super::driver::{Decision, Planner, Verdict};
 use super::error::ScheduleError;
 use super::growth::Listing;
 use crate::drv::{Facts, Resolved};
-use crate::plan::{Graph, NodeId, Staleness, State};
+use crate::plan::{Graph, NodeId, NodeState, Staleness};
 
 /// What the steps of a plan are, and what follows from their results.
 ///
@@ -65,12 +65,12 @@ impl Planner for Steps<'_, '_> {
     fn decide(&mut self, node: &NodeId) -> Result<Decision, ScheduleError> {
         // What others turned out to be may have made this one known, or something that a cache has.
         match *self.staleness.state(*node) {
-            State::Known {
+            NodeState::Known {
                 tree,
                 present: true,
                 ..
             } => Ok(Decision::Reuse(tree)),
-            State::Known { tree, .. } => Ok(Decision::Fetch {
+            NodeState::Known { tree, .. } => Ok(Decision::Fetch {
                 tree,
                 or: self.resolved(*node)?,
             }),

@@ -7,7 +7,7 @@ use mstore_store::transfer::Fact;
 use mstore_store::{Hash, Signature, Store, StoreError, TreeHash};
 
 use super::trust::SecretKey;
-use crate::drv::facts::{Layer, Part};
+use crate::drv::facts::{Layer, TreePart};
 use crate::drv::{Facts, FactsError, StoreFacts, Trees as _, part_key};
 
 /// Facts and trees that travel together.
@@ -87,14 +87,14 @@ impl Layer for Recorder<'_> {
         self.inner
     }
 
-    fn subtree(&self, tree: TreeHash, path: &str) -> Result<Part, FactsError> {
+    fn subtree(&self, tree: TreeHash, path: &str) -> Result<TreePart, FactsError> {
         if path != "/" {
             self.lock().insert(part_key(tree, &[path]));
         }
         self.inner.subtree(tree, path)
     }
 
-    fn pick(&self, tree: TreeHash, paths: &[String]) -> Result<Part, FactsError> {
+    fn pick(&self, tree: TreeHash, paths: &[String]) -> Result<TreePart, FactsError> {
         let names: Vec<&str> = paths.iter().map(String::as_str).collect();
         self.lock().insert(part_key(tree, &names));
         self.inner.pick(tree, paths)

@@ -15,7 +15,7 @@ use mstore_store::{Hash, RealisationKind, Store, TreeHash};
 use super::peer::{Ask, Offer, Peer};
 use super::trust::{Trust, Untrusted};
 use crate::drv::derivation::{DrvHash, Key};
-use crate::drv::facts::{Layer, Part, Realised};
+use crate::drv::facts::{Layer, Realised, TreePart};
 use crate::drv::{Facts, FactsError, StoreFacts, Trees as _, part_key};
 
 /// Opens a peer when it is needed first.
@@ -294,11 +294,11 @@ impl Layer for &Substitute<'_> {
         &self.inner
     }
 
-    fn subtree(&self, tree: TreeHash, path: &str) -> Result<Part, FactsError> {
+    fn subtree(&self, tree: TreeHash, path: &str) -> Result<TreePart, FactsError> {
         self.part(self.inner.subtree(tree, path)?, part_key(tree, &[path]))
     }
 
-    fn pick(&self, tree: TreeHash, paths: &[String]) -> Result<Part, FactsError> {
+    fn pick(&self, tree: TreeHash, paths: &[String]) -> Result<TreePart, FactsError> {
         let names: Vec<&str> = paths.iter().map(String::as_str).collect();
         self.part(self.inner.pick(tree, paths)?, part_key(tree, &names))
     }
@@ -326,16 +326,16 @@ impl Layer for &Substitute<'_> {
 }
 
 impl Substitute<'_> {
-    fn part(&self, here: Part, key: Hash) -> Result<Part, FactsError> {
-        if here != Part::Absent {
+    fn part(&self, here: TreePart, key: Hash) -> Result<TreePart, FactsError> {
+        if here != TreePart::Absent {
             return Ok(here);
         }
         match self.look_up(key) {
             Some(fact) if fact.realisation.kind == RealisationKind::Part => {
                 self.take(&fact)?;
-                Ok(Part::Tree(fact.realisation.tree))
+                Ok(TreePart::Tree(fact.realisation.tree))
             }
-            _ => Ok(Part::Absent),
+            _ => Ok(TreePart::Absent),
         }
     }
 }

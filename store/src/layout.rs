@@ -1,4 +1,4 @@
-//! Layout: names of files within a store, as far as others need them.
+//! Where a store has its files, as far as others need to know.
 
 use std::path::Path;
 

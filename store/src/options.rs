@@ -1,4 +1,4 @@
-//! Options of callers, and results for them.
+//! What callers may choose, and what they get back.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Free room of a full file system, and how much more was wanted of it: for messages.
+//! What a full file system has, and how much more was wanted of it: for messages.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
@@ -59,7 +59,7 @@ impl fmt::Display for Room {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Need {
-    /// About as many bytes as a tree takes that is written out.
+    /// A tree written out takes about so many bytes.
     Tree(u64),
     /// The content of a tree that goes to an archive or image.
     Archive(u64),

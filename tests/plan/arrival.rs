@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::thread;
 
-use mstore::plan::{Graph, NodeId, Staleness, State};
+use mstore::plan::{Graph, NodeId, NodeState, Staleness};
 use mstore::schedule::JobId;
 use mstore::schedule::driver::{Driver, Options};
 use mstore::schedule::executor::{Executor, Job, JobResult, Product, Report, Work};
@@ -49,7 +49,7 @@ fn shuffle<T>(list: &mut [T], seed: u64) {
 
 /// Lists every step of `graph` in an order of its own, some before the run and some beside it; gives
 /// the names of what was built, and the state of each node.
-fn realise(world: &World, graph: &Graph, seed: u64) -> (BTreeSet<String>, Vec<State>) {
+fn realise(world: &World, graph: &Graph, seed: u64) -> (BTreeSet<String>, Vec<NodeState>) {
     let mut list: Vec<Listing<NodeId>> = graph
         .nodes()
         .ids()
@@ -118,7 +118,7 @@ fn the_order_in_which_steps_are_listed_changes_nothing() {
         let built = world.realise(&TARGETS);
         let graph = world.graph(&TARGETS);
         let walk = Staleness::walk(&graph, &world, &mut ()).expect("walked");
-        let states: Vec<State> = graph
+        let states: Vec<NodeState> = graph
             .nodes()
             .ids()
             .map(|at| walk.state(at).clone())

@@ -216,7 +216,7 @@ fn collected_trees_are_made_again_only_when_they_are_needed() {
     // What was cut out of stage1 is collected as well.
     let root = walk.state(NodeId::at(1)).tree().expect("built");
     let cut = match world.subtree(root, "/tmp/stage1root").expect("cut") {
-        mstore::drv::facts::Part::Tree(tree) => tree,
+        mstore::drv::facts::TreePart::Tree(tree) => tree,
         other => panic!("{other:?}"),
     };
     world.collected.borrow_mut().insert(cut);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use mstore::dense::Id;
-use mstore::drv::facts::Part;
+use mstore::drv::facts::TreePart;
 use mstore::drv::{Facts, StoreFacts, Trees};
 use mstore::plan::{Explainer, Graph, NodeId, PinKind, Pins, Staleness, WalkError};
 use mstore_store::{
@@ -97,14 +97,17 @@ fn parts_depend_on_their_content_alone() {
     };
     assert_eq!(pick(a, &["libc", "shell"]), pick(b, &["libc", "shell"]));
     assert_ne!(pick(a, &["tools"]), pick(b, &["tools"]));
-    assert_eq!(pick(a, &["libc", "nothing/x"]), Part::NoSuchPath(1));
-    assert_eq!(pick(TreeHash(Hash::of(b"absent")), &["libc"]), Part::Absent);
+    assert_eq!(pick(a, &["libc", "nothing/x"]), TreePart::NoSuchPath(1));
+    assert_eq!(
+        pick(TreeHash(Hash::of(b"absent")), &["libc"]),
+        TreePart::Absent
+    );
     let cut = facts.subtree(a, "/libc").expect("asked");
     assert_ne!(cut, pick(a, &["libc"]), "one keeps the way, one does not");
     assert_eq!(facts.subtree(b, "/libc").expect("asked"), cut);
     assert_eq!(
         facts.subtree(a, "/none").expect("asked"),
-        Part::NoSuchPath(0)
+        TreePart::NoSuchPath(0)
     );
 
     let changes = facts.changes(a, b, 10).expect("asked").expect("both here");

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mstore::drv::derivation::Output;
-use mstore::drv::facts::{Part, Realised};
+use mstore::drv::facts::{Realised, TreePart};
 use mstore::drv::{Facts, FactsError, Key, Resolved, StepName, TreeChanges, Trees};
 use mstore::plan::{
     Distribution, Explainer, Graph, Lock, Pin, PinKind, Pins, PlanError, Staleness,
@@ -297,17 +297,17 @@ impl World {
 }
 
 impl Trees for World {
-    fn subtree(&self, from: TreeHash, path: &str) -> Result<Part, FactsError> {
+    fn subtree(&self, from: TreeHash, path: &str) -> Result<TreePart, FactsError> {
         Ok(match path {
-            "/" => Part::Tree(from),
-            _ => Part::Tree(tree(&format!("{from} {path}"))),
+            "/" => TreePart::Tree(from),
+            _ => TreePart::Tree(tree(&format!("{from} {path}"))),
         })
     }
 
-    fn pick(&self, from: TreeHash, paths: &[String]) -> Result<Part, FactsError> {
+    fn pick(&self, from: TreeHash, paths: &[String]) -> Result<TreePart, FactsError> {
         let snapshots = self.snapshots.borrow();
         let Some(files) = snapshots.get(&from) else {
-            return Ok(Part::Absent);
+            return Ok(TreePart::Absent);
         };
         let mut picked = BTreeMap::new();
         for (at, path) in paths.iter().enumerate() {
@@ -317,11 +317,11 @@ impl Trees for World {
                 .filter(|(p, _)| *p == path || p.starts_with(&below))
                 .collect();
             if found.is_empty() {
-                return Ok(Part::NoSuchPath(at));
+                return Ok(TreePart::NoSuchPath(at));
             }
             picked.extend(found);
         }
-        Ok(Part::Tree(tree(&format!("{picked:?}"))))
+        Ok(TreePart::Tree(tree(&format!("{picked:?}"))))
     }
 
     fn present(&self, tree: TreeHash) -> Result<bool, FactsError> {

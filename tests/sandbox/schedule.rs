@@ -9,7 +9,7 @@ use mstore::build::host;
 use mstore::build::sandbox::Sandbox;
 use mstore::build::step::Builder;
 use mstore::drv::derivation::{
-    Env as Variables, Input, Network, Output, Phase, Policy, SANDBOX_PROFILE, Source,
+    Env as Variables, Input, InputSource, Network, Output, Phase, Policy, SANDBOX_PROFILE,
 };
 use mstore::drv::{Derivation, Role, StepName, StoreFacts};
 use mstore::schedule::driver::{Decision, Driver, Options, Planner, Verdict};
@@ -55,7 +55,7 @@ impl Planner for Steps {
             inputs: vec![Input {
                 at: "/".into(),
                 role: Role::Root,
-                source: Source::Tree(root),
+                source: InputSource::Tree(root),
             }],
             output: Output::Captured,
             phases: vec![Phase {

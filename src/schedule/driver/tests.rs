@@ -7,7 +7,9 @@ use std::thread;
 use mstore_store::{Cancel, Hash};
 
 use super::*;
-use crate::drv::derivation::{Env, Input, Network, Output, Policy, Role, SANDBOX_PROFILE, Source};
+use crate::drv::derivation::{
+    Env, Input, InputSource, Network, Output, Policy, Role, SANDBOX_PROFILE,
+};
 use crate::drv::{Derivation, StepName};
 use crate::schedule::growth::{Feed, feed};
 
@@ -26,7 +28,7 @@ fn step(name: &str) -> Box<Resolved> {
         inputs: vec![Input {
             at: "/".into(),
             role: Role::Root,
-            source: Source::Tree(tree("seed")),
+            source: InputSource::Tree(tree("seed")),
         }],
         output: Output::Captured,
         phases: Vec::new(),

@@ -1,4 +1,4 @@
-//! The script: everything that a store does in its life, on small trees.
+//! What a store does in its life, on small trees.
 
 use super::*;
 

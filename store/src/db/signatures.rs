@@ -1,4 +1,4 @@
-//! Signatures: names of those who vouch for a realisation, with their proof.
+//! Who vouches for which realisation.
 
 use rusqlite::{Transaction, params};
 

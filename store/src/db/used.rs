@@ -1,4 +1,4 @@
-//! Last use of trees, to the day: when the store is too large, the least recent go first.
+//! When trees were last used, to the day: what is collected first when the store is too large.
 
 use std::collections::BTreeMap;
 

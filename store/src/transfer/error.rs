@@ -1,4 +1,4 @@
-//! Errors of transfers.
+//! How a transfer can fail.
 
 use crate::{Hash, Need, StoreError};
 

@@ -1,4 +1,4 @@
-//! Dialects: archives of honest tools are understood.
+//! What honest tools write, in every dialect, must be understood.
 
 use super::memory::{Memory, What};
 use super::{Archive, gnu, pax};

@@ -14,7 +14,6 @@
 //! has the same files, made when they are asked for.
 
 mod collect;
-mod files;
 mod index;
 mod listing;
 mod read;
@@ -40,7 +39,7 @@ pub fn check_cache_text(text: &[u8]) -> Result<(), String> {
     let text = String::from_utf8_lossy(text);
     let mut lines = text.lines();
     if lines.next() != Some("mstore cache") {
-        return Err("it is not a cache of mstore".into());
+        return Err("it is no cache of mstore".into());
     }
     match lines.next().and_then(|line| line.strip_prefix("format ")) {
         Some("1") => Ok(()),
@@ -48,7 +47,7 @@ pub fn check_cache_text(text: &[u8]) -> Result<(), String> {
             "it is of format {}, and this release knows up to 1",
             other.chars().take(20).collect::<String>()
         )),
-        None => Err("it is not a cache of mstore".into()),
+        None => Err("it is no cache of mstore".into()),
     }
 }
 
