@@ -180,7 +180,7 @@ pub enum StoreError {
         path: String,
     },
     /// A hard link whose target is not a file given before or after.
-    #[error("hard link to what is no file: {path} -> {target}")]
+    #[error("hard link to what is not a file: {path} -> {target}")]
     BadLink {
         /// The link.
         path: String,

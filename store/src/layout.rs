@@ -1,4 +1,4 @@
-//! Where a store has its files, as far as others need to know.
+//! Layout: names of files within a store, as far as others need them.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What a tree is made of: metadata, entries, manifests (one directory each) and tree objects.
+//! Parts of a tree: metadata, entries, manifests (one directory each) and tree objects.
 
 use serde::{Deserialize, Serialize};
 

@@ -354,7 +354,7 @@ impl Partial {
                 return Err(bad("the folder is not empty"));
             }
         } else if fs::symlink_metadata(target).is_ok() {
-            return Err(bad("it exists and is no folder"));
+            return Err(bad("it exists and is not a folder"));
         }
         let mut partial = std::ffi::OsString::from(".");
         partial.push(name);

@@ -1,4 +1,4 @@
-//! What callers may choose, and what they get back.
+//! Options of callers, and results for them.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What a full file system has, and how much more was wanted of it: for messages.
+//! Free room of a full file system, and how much more was wanted of it: for messages.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
@@ -59,7 +59,7 @@ impl fmt::Display for Room {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Need {
-    /// A tree written out takes about so many bytes.
+    /// About as many bytes as a tree takes that is written out.
     Tree(u64),
     /// The content of a tree that goes to an archive or image.
     Archive(u64),

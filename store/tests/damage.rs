@@ -534,7 +534,7 @@ fn a_pipe_in_place_of_a_pack_is_a_fault_and_waits_for_nobody() {
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     let store = sample.open();
     let faults = verify(&store, false).faults;
-    assert!(faults[0].detail.contains("no file"), "{faults:?}");
+    assert!(faults[0].detail.contains("not a file"), "{faults:?}");
     assert_eq!(verify(&store, true).forgotten.len(), 1);
     assert_eq!(verify(&store, false).faults, []);
 }

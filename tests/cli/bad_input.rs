@@ -136,7 +136,7 @@ fn a_truncated_compressed_archive() {
 #[test]
 fn something_that_is_no_archive() {
     assert_snapshot!(refused("page.tar", &b"<html>404 not found</html>\n".repeat(40)), @"
-    error: page.tar: this is not a tar archive: its first block is no valid header (plain, gzip, bzip2, xz and zstd archives can be read)
+    error: page.tar: this is not a tar archive: its first block is not a valid header (plain, gzip, bzip2, xz and zstd archives can be read)
     hint: nothing was imported; get the archive anew and compare its checksum with the publisher's
     ");
 }

@@ -185,7 +185,7 @@ fn a_file_named_format_that_cannot_be_used_is_told_and_written_anew() {
             &|| fs::File::create(&format).unwrap().set_len(1 << 40).unwrap(),
             "larger than 65536 bytes",
         ),
-        (&|| fs::create_dir(&format).unwrap(), "it is no file"),
+        (&|| fs::create_dir(&format).unwrap(), "it is not a file"),
         (&|| (), "there is none"),
     ];
     for (damage, expected) in cases {

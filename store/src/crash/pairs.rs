@@ -81,7 +81,7 @@ fn repair(_: &Bench, store: &Store, _: &mut Model) -> Result<(), StoreError> {
     for _ in 0..4 {
         let report = store.verify(&options, &mut |_| ())?;
         // Of somebody who died before the pack counted.
-        let garbage = |f: &crate::Fault| f.object.is_none() && f.detail.contains("no pack of");
+        let garbage = |f: &crate::Fault| f.object.is_none() && f.detail.contains("not a pack of");
         assert!(report.faults.iter().all(garbage), "{:?}", report.faults);
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What a store does in its life, on small trees.
+//! The script: everything that a store does in its life, on small trees.
 
 use super::*;
 

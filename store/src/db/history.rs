@@ -1,4 +1,4 @@
-//! What was tried: every attempt to build something, also those that failed.
+//! History: every attempt to build something, also those that failed.
 
 use rusqlite::{Row, params};
 
@@ -74,7 +74,7 @@ pub struct HistoryFilter<'a> {
     pub key: Option<&'a Hash>,
     /// Those alone of which this is the key, the derivation or the tree.
     pub of: Option<&'a Hash>,
-    /// The newest so many.
+    /// The newest N.
     pub limit: Option<u32>,
 }
 

@@ -1,4 +1,4 @@
-//! Who vouches for which realisation.
+//! Signatures: names of those who vouch for a realisation, with their proof.
 
 use rusqlite::{Transaction, params};
 

@@ -1,4 +1,4 @@
-//! When trees were last used, to the day: what is collected first when the store is too large.
+//! Last use of trees, to the day: when the store is too large, the least recent go first.
 
 use std::collections::BTreeMap;
 

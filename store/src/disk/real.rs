@@ -72,7 +72,7 @@ impl Disk for RealDisk {
         let refuse = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
         // To open a pipe would wait for ever.
         if !fs::metadata(path)?.is_file() {
-            return Err(refuse("it is no file".into()));
+            return Err(refuse("it is not a file".into()));
         }
         let mut bytes = Vec::new();
         File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
@@ -89,7 +89,7 @@ impl Disk for RealDisk {
         if !kind.is_file() {
             let what = match kind.is_symlink() {
                 true => "it is a symbolic link; put the file itself there",
-                false => "it is no file",
+                false => "it is not a file",
             };
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }

@@ -1,4 +1,4 @@
-//! Why an object lives: the walk of the collector, with a second reader.
+//! Reasons for an object to live: the walk of the collector, with a second reader.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 

@@ -43,7 +43,7 @@ pub type LocksNow<'a> =
 
 /// What is to be kept.
 pub struct GcPolicy<'a> {
-    /// The newest so many realisations of each group live.
+    /// How many realisations of each group live, the newest first.
     pub keep: usize,
     /// The group of a realisation. By default its name.
     pub group: Box<GroupOf<'a>>,
@@ -256,7 +256,7 @@ pub struct GcReport {
     pub objects_alive: u64,
     /// Objects that go.
     pub objects_gone: u64,
-    /// By so many bytes that must stay the store exceeds the size that was wished.
+    /// Bytes by which what must stay exceeds the size that was wished.
     pub over: u64,
     /// Packs that could not be written anew, because the disk is full or because something in them
     /// became needed; the next run tries again. Always empty in a dry run.

@@ -1,4 +1,4 @@
-//! What a collection will do, as data: a dry run prints it, a real one carries it out.
+//! Plan of a collection, as data: a dry run prints it, a real one carries it out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

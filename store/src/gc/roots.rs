@@ -1,7 +1,9 @@
-//! What makes trees live.
+//! GC roots: which trees are live, and why.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+use rusqlite::Connection;
 
 use super::{GcPolicy, Survivor, Why, whole};
 use crate::db::pins::pins_of;
@@ -10,7 +12,7 @@ use crate::db::rows::hash_at;
 use crate::db::used::last_used;
 use crate::mark::Marks;
 use crate::session;
-use crate::{Store, StoreError, TreeHash};
+use crate::{Realisation, RegisteredPin, Store, StoreError, TreeHash};
 
 /// Trees that go because the store is too large, with when they were last used.
 pub(super) type Dropped = BTreeMap<TreeHash, i64>;
@@ -113,154 +115,43 @@ impl Store {
         dropped: &Dropped,
     ) -> Result<Roots, StoreError> {
         let mut living = session::living(self.disk(), self.path())?;
-        let (realisations, named, leased, locks, pins, used, packs) =
-            self.database().read_together("gather roots", |c| {
-                let realisations = c
-                    .prepare(&format!(
-                        "SELECT {COLUMNS} FROM realisation ORDER BY started DESC, key"
-                    ))?
-                    .query_map([], realisation_at)?
-                    .collect::<rusqlite::Result<Vec<_>>>()?;
-                let named = c
-                    .prepare("SELECT tree, name FROM root ORDER BY name")?
-                    .query_map([], |row| {
-                        Ok((TreeHash(hash_at(row, 0)?), row.get::<_, String>(1)?))
-                    })?
-                    .collect::<rusqlite::Result<Vec<_>>>()?;
-                let leased = c
-                    .prepare(
-                        "SELECT lease_tree.tree, lease.session, lease.pid, lease.purpose \
-                         FROM lease_tree JOIN lease ON lease.id = lease_tree.lease",
-                    )?
-                    .query_map([], |row| {
-                        Ok((
-                            TreeHash(hash_at(row, 0)?),
-                            row.get::<_, String>(1)?,
-                            row.get::<_, u32>(2)?,
-                            row.get::<_, String>(3)?,
-                        ))
-                    })?
-                    .collect::<rusqlite::Result<Vec<_>>>()?;
-                let locks = c
-                    .prepare("SELECT path, missing FROM lock_file ORDER BY path")?
-                    .query_map([], |row| {
-                        Ok((row.get::<_, String>(0)?, row.get::<_, Option<i64>>(1)?))
-                    })?
-                    .collect::<rusqlite::Result<Vec<_>>>()?;
-                let pins = pins_of(c, None)?;
-                let packs = c
-                    .prepare(
-                        "SELECT lease_pack.pack, lease.session \
-                         FROM lease_pack JOIN lease ON lease.id = lease_pack.lease",
-                    )?
-                    .query_map([], |row| {
-                        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-                    })?
-                    .collect::<rusqlite::Result<Vec<_>>>()?;
-                let used = last_used(c)?;
-                Ok((realisations, named, leased, locks, pins, used, packs))
-            })?;
-        let leases = leased.iter().map(|(_, session, ..)| session.as_str());
-        let leases = leases.chain(packs.iter().map(|(_, session)| session.as_str()));
+        let noted = self.database().read_together("gather roots", Noted::read)?;
+        let leases = noted.leased.iter().map(|lease| lease.session.as_str());
+        let leases = leases.chain(noted.packs.iter().map(|(_, session)| session.as_str()));
         session::add_newer(self.disk(), self.path(), &mut living, leases)?;
+        let lives = |session: &String| living.binary_search(session).is_ok();
         let mut roots = Roots {
-            used,
-            packs: packs
+            used: noted.used,
+            packs: noted
+                .packs
                 .into_iter()
-                .filter(|(_, session)| living.binary_search(session).is_ok())
+                .filter(|(_, session)| lives(session))
                 .map(|(pack, _)| pack)
                 .collect(),
             ..Roots::default()
         };
-        roots.logs = realisations
+        roots.logs = noted
+            .realisations
             .iter()
             .filter_map(|r| Some((r.log.clone()?, r.tree)))
             .collect();
-        let mut add = |tree: TreeHash, why: Why| roots.why.entry(tree).or_default().push(why);
-        for (tree, name) in named {
-            add(tree, Why::Root(name));
+        for (tree, name) in noted.named {
+            roots.add(tree, Why::Root(name));
         }
-        for (tree, session, pid, purpose) in leased {
-            if living.binary_search(&session).is_ok() {
-                add(tree, Why::Lease { pid, purpose });
+        for lease in noted.leased {
+            if lives(&lease.session) {
+                let (pid, purpose) = (lease.pid, lease.purpose);
+                roots.add(lease.tree, Why::Lease { pid, purpose });
             }
         }
         // Asked after the leases: who imports leases first, then pins, then lets go of the lease.
         let now_pinned = (policy.locks)(self)?;
-        // What the caller knows of lock files that were not registered yet counts as well.
-        let known: Vec<&String> = locks.iter().map(|(path, _)| path).collect();
-        let unknown: Vec<(String, Option<i64>)> = (now_pinned.iter())
-            .filter(|(path, _)| !known.contains(&path))
-            .map(|(path, _)| (path.clone(), None))
-            .collect();
-        for (path, noted) in locks.into_iter().chain(unknown) {
-            let now = now_pinned.iter().find(|(p, _)| *p == path);
-            let missing = match now {
-                Some(_) => None,
-                None if is_missing(&path) => Some(noted),
-                None => None,
-            };
-            if let Some(noted) = missing {
-                let old = |since: i64| policy.locks_before.is_some_and(|before| since < before);
-                if noted.is_some_and(old) {
-                    roots.dead_locks.push(path);
-                    continue;
-                }
-                roots.missing_locks.push((path.clone(), noted.is_none()));
-            }
-            let pins = match now {
-                Some((_, pins)) => pins,
-                None => &pins,
-            };
-            for pin in pins.iter().filter(|pin| pin.path == path) {
-                add(
-                    pin.tree,
-                    Why::Lock {
-                        path: path.clone(),
-                        kind: pin.kind.clone(),
-                        name: pin.name.clone(),
-                        missing: missing.flatten(),
-                    },
-                );
-            }
-        }
+        roots.add_pins(policy, noted.locks, &noted.pins, &now_pinned);
         for (name, tree) in &policy.pins {
-            add(*tree, Why::Pin(name.clone()));
+            roots.add(*tree, Why::Pin(name.clone()));
         }
-        // The newest of each group, counting trees that are still here, each once.
-        let mut groups: BTreeMap<String, Vec<TreeHash>> = BTreeMap::new();
-        let mut always: BTreeSet<&str> = BTreeSet::new();
-        for r in &realisations {
-            let names = roots.names.entry(r.tree).or_default();
-            if !names.contains(&r.name) {
-                names.push(r.name.clone());
-            }
-            if policy.keep_since.is_some_and(|since| r.started >= since) {
-                add(
-                    r.tree,
-                    Why::Recent {
-                        name: r.name.clone(),
-                    },
-                );
-            }
-            if let Some(why) = (policy.always)(r)
-                && !always.contains(&*r.name)
-                && self.has_tree(r.tree)?
-            {
-                always.insert(&r.name);
-                add(r.tree, Why::Pin(why));
-            }
-            let Some(group) = (policy.group)(r) else {
-                continue;
-            };
-            let kept = groups.entry(group.clone()).or_default();
-            if kept.len() < policy.keep && !kept.contains(&r.tree) && self.has_tree(r.tree)? {
-                kept.push(r.tree);
-                let place = kept.len();
-                add(r.tree, Why::Newest { group, place });
-            }
-        }
-        // Trees that are named but not here are no roots.
+        self.add_realisations(policy, &noted.realisations, &mut roots)?;
+        // Trees that are named but not here are not roots.
         let mut here = BTreeMap::new();
         for (tree, mut why) in std::mem::take(&mut roots.why) {
             // One that was used meanwhile is not the one that was judged.
@@ -276,5 +167,160 @@ impl Store {
         }
         roots.why = here;
         Ok(roots)
+    }
+
+    /// Adds what the policy keeps of all realisations, which come newest first: those of each group,
+    /// counting trees that are still here, each once; recent ones; those that are always kept.
+    fn add_realisations(
+        &self,
+        policy: &GcPolicy<'_>,
+        realisations: &[Realisation],
+        roots: &mut Roots,
+    ) -> Result<(), StoreError> {
+        let mut groups: BTreeMap<String, Vec<TreeHash>> = BTreeMap::new();
+        let mut always: BTreeSet<&str> = BTreeSet::new();
+        for r in realisations {
+            let names = roots.names.entry(r.tree).or_default();
+            if !names.contains(&r.name) {
+                names.push(r.name.clone());
+            }
+            if policy.keep_since.is_some_and(|since| r.started >= since) {
+                let name = r.name.clone();
+                roots.add(r.tree, Why::Recent { name });
+            }
+            if let Some(why) = (policy.always)(r)
+                && !always.contains(&*r.name)
+                && self.has_tree(r.tree)?
+            {
+                always.insert(&r.name);
+                roots.add(r.tree, Why::Pin(why));
+            }
+            let Some(group) = (policy.group)(r) else {
+                continue;
+            };
+            let kept = groups.entry(group.clone()).or_default();
+            if kept.len() < policy.keep && !kept.contains(&r.tree) && self.has_tree(r.tree)? {
+                kept.push(r.tree);
+                let place = kept.len();
+                roots.add(r.tree, Why::Newest { group, place });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Roots {
+    fn add(&mut self, tree: TreeHash, why: Why) {
+        self.why.entry(tree).or_default().push(why);
+    }
+
+    /// Adds the pins of lock files: those that were registered, as they are now where they can be read,
+    /// and what the caller knows of lock files that were not registered yet.
+    fn add_pins(
+        &mut self,
+        policy: &GcPolicy<'_>,
+        locks: Vec<(String, Option<i64>)>,
+        pins: &[RegisteredPin],
+        now_pinned: &[(String, Vec<RegisteredPin>)],
+    ) {
+        let known: Vec<&String> = locks.iter().map(|(path, _)| path).collect();
+        let unknown: Vec<(String, Option<i64>)> = (now_pinned.iter())
+            .filter(|(path, _)| !known.contains(&path))
+            .map(|(path, _)| (path.clone(), None))
+            .collect();
+        for (path, noted) in locks.into_iter().chain(unknown) {
+            let now = now_pinned.iter().find(|(p, _)| *p == path);
+            let missing = match now {
+                Some(_) => None,
+                None if is_missing(&path) => Some(noted),
+                None => None,
+            };
+            if let Some(noted) = missing {
+                let old = |since: i64| policy.locks_before.is_some_and(|before| since < before);
+                if noted.is_some_and(old) {
+                    self.dead_locks.push(path);
+                    continue;
+                }
+                self.missing_locks.push((path.clone(), noted.is_none()));
+            }
+            let pins = now.map_or(pins, |(_, pins)| pins);
+            for pin in pins.iter().filter(|pin| pin.path == path) {
+                self.add(
+                    pin.tree,
+                    Why::Lock {
+                        path: path.clone(),
+                        kind: pin.kind.clone(),
+                        name: pin.name.clone(),
+                        missing: missing.flatten(),
+                    },
+                );
+            }
+        }
+    }
+}
+
+/// A tree that a process leased.
+struct LeasedTree {
+    tree: TreeHash,
+    session: String,
+    pid: u32,
+    purpose: String,
+}
+
+/// One state of what the database knows that makes trees live.
+struct Noted {
+    /// Newest first.
+    realisations: Vec<Realisation>,
+    named: Vec<(TreeHash, String)>,
+    leased: Vec<LeasedTree>,
+    /// Lock files, and since when each is known to be missing.
+    locks: Vec<(String, Option<i64>)>,
+    pins: Vec<RegisteredPin>,
+    used: BTreeMap<TreeHash, i64>,
+    /// Packs that are leased by themselves, and the session of each lease.
+    packs: Vec<(String, String)>,
+}
+
+impl Noted {
+    fn read(c: &Connection) -> rusqlite::Result<Noted> {
+        Ok(Noted {
+            realisations: c
+                .prepare(&format!(
+                    "SELECT {COLUMNS} FROM realisation ORDER BY started DESC, key"
+                ))?
+                .query_map([], realisation_at)?
+                .collect::<rusqlite::Result<_>>()?,
+            named: c
+                .prepare("SELECT tree, name FROM root ORDER BY name")?
+                .query_map([], |row| Ok((TreeHash(hash_at(row, 0)?), row.get(1)?)))?
+                .collect::<rusqlite::Result<_>>()?,
+            leased: c
+                .prepare(
+                    "SELECT lease_tree.tree, lease.session, lease.pid, lease.purpose \
+                     FROM lease_tree JOIN lease ON lease.id = lease_tree.lease",
+                )?
+                .query_map([], |row| {
+                    Ok(LeasedTree {
+                        tree: TreeHash(hash_at(row, 0)?),
+                        session: row.get(1)?,
+                        pid: row.get(2)?,
+                        purpose: row.get(3)?,
+                    })
+                })?
+                .collect::<rusqlite::Result<_>>()?,
+            locks: c
+                .prepare("SELECT path, missing FROM lock_file ORDER BY path")?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<rusqlite::Result<_>>()?,
+            pins: pins_of(c, None)?,
+            packs: c
+                .prepare(
+                    "SELECT lease_pack.pack, lease.session \
+                     FROM lease_pack JOIN lease ON lease.id = lease_pack.lease",
+                )?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<rusqlite::Result<_>>()?,
+            used: last_used(c)?,
+        })
     }
 }

@@ -110,7 +110,7 @@ pub(crate) struct Taken {
 /// Judges the binary form as the kernel does, which takes entries in one order only.
 pub(crate) fn taken(value: &[u8], is_default: bool) -> Result<Taken, EntryFault> {
     let fault = |why: &str| EntryFault::Acl { why: why.into() };
-    let damaged = || fault("its bytes are no list");
+    let damaged = || fault("its bytes are not a list");
     let (head, body) = value.split_first_chunk::<4>().ok_or_else(damaged)?;
     if u32::from_le_bytes(*head) != VERSION || body.len() % 8 != 0 {
         return Err(damaged());

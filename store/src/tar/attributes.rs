@@ -56,7 +56,7 @@ pub(crate) fn fitting(member: &Member) -> Result<Attributes, EntryFault> {
             return fault("cannot be on anything but a file or a directory");
         }
         if stored == CAPABILITY && !is_capability(value) {
-            return fault("is no set of capabilities");
+            return fault("is not a set of capabilities");
         }
         fitting.list.push((stored, value.clone()));
     }

@@ -1,4 +1,4 @@
-//! What can be wrong with an archive, each fault a type of its own that names the entry.
+//! Errors of archives: each fault is a type of its own that names the entry.
 
 use std::fmt;
 use std::io;
@@ -26,7 +26,7 @@ pub enum TarError {
     Empty,
     /// The first block is no tar header.
     #[error(
-        "this is not a tar archive: its first block is no valid header (plain, gzip, bzip2, xz and zstd archives can be read)"
+        "this is not a tar archive: its first block is not a valid header (plain, gzip, bzip2, xz and zstd archives can be read)"
     )]
     NotTar,
     /// It is an archive of another kind.
@@ -107,8 +107,8 @@ pub enum EntryFault {
         "it is part of an incremental dump (tar --listed-incremental), which lacks what did not change; import a full archive without that option, or the restored folder"
     )]
     Incremental,
-    /// A numeric field is no number.
-    #[error("the {field} field is no number: \"{text}\"")]
+    /// A numeric field is not a number.
+    #[error("the {field} field is not a number: \"{text}\"")]
     BadNumber {
         /// Which field.
         field: &'static str,

@@ -23,6 +23,7 @@ mod error;
 pub(crate) mod export;
 mod header;
 mod import;
+mod number;
 mod path;
 mod pax;
 mod pump;

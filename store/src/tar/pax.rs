@@ -8,6 +8,7 @@ use base64::prelude::Engine as _;
 
 use super::acl;
 use super::error::{EntryFault, show};
+use super::number::{bad, decimal, digits};
 use super::sparse::SparseKeys;
 
 /// How many bytes of attributes Linux takes at most in one value.
@@ -175,7 +176,7 @@ fn record(data: &[u8]) -> Result<Record<'_>, EntryFault> {
         .filter(|_| space > 0)
         .ok_or_else(|| {
             syntax(format!(
-                "\"{}\" is no length of a record",
+                "\"{}\" is not the length of a record",
                 show(&data[..space])
             ))
         })?;
@@ -269,30 +270,6 @@ fn name(value: &[u8], what: &'static str) -> Result<Vec<u8>, EntryFault> {
     Ok(value.to_vec())
 }
 
-/// A decimal number without a sign, below 2^63.
-pub(crate) fn decimal(key: &[u8], value: &[u8]) -> Result<u64, EntryFault> {
-    if value.first() == Some(&b'-') {
-        let field = match key {
-            b"size" => "size",
-            b"uid" => "owner",
-            b"gid" => "group",
-            _ => "number in its PAX header",
-        };
-        return Err(EntryFault::NegativeNumber { field });
-    }
-    digits(value)
-        .filter(|n| *n <= i64::MAX as u64)
-        .ok_or_else(|| bad(key, value))
-}
-
-/// Decimal digits and nothing else.
-pub(crate) fn digits(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(value).ok()?.parse().ok()
-}
-
 /// Seconds with an optional fraction, kept to the nanosecond towards the past, as file systems do.
 fn time(key: &[u8], value: &[u8]) -> Result<(i64, u32), EntryFault> {
     let parsed = || {
@@ -338,13 +315,6 @@ pub(crate) fn time_text(seconds: i64, nanos: u32) -> String {
     };
     let fraction = format!("{nanos:09}");
     format!("{sign}{whole}.{}", fraction.trim_end_matches('0'))
-}
-
-pub(crate) fn bad(key: &[u8], value: &[u8]) -> EntryFault {
-    EntryFault::PaxValue {
-        key: show(key),
-        value: show(&value[..value.len().min(60)]),
-    }
 }
 
 fn syntax(why: String) -> EntryFault {

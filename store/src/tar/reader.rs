@@ -678,7 +678,7 @@ fn name_or(name: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The name in a block that is no valid header, as a hint for the message.
+/// The name in a block that is not a valid header, as a hint for the message.
 fn raw_name(block: &[u8; BLOCK]) -> Vec<u8> {
     let end = block[..100].iter().position(|&b| b == 0).unwrap_or(100);
     name_or(&block[..end])

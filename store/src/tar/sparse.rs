@@ -1,7 +1,7 @@
 //! Maps of sparse files: where in the expanded file the stored bytes belong.
 
 use super::error::EntryFault;
-use super::pax::{bad, decimal, digits};
+use super::number::{bad, decimal, digits};
 
 /// The stored runs of a sparse file, in order, and the size with holes.
 #[derive(Debug, Clone, PartialEq, Eq)]

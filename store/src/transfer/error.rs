@@ -1,4 +1,4 @@
-//! How a transfer can fail.
+//! Errors of transfers.
 
 use crate::{Hash, Need, StoreError};
 

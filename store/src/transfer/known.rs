@@ -1,4 +1,4 @@
-//! What a store knows, as facts to pass on, and facts of others as something that it knows.
+//! Facts of a store, to pass on, and facts of others that a store takes over.
 
 use rusqlite::OptionalExtension;
 

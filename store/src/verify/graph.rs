@@ -1,4 +1,4 @@
-//! Who names whom: read only when something is wrong.
+//! Graph of references between objects: read only when something is wrong.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

@@ -8,6 +8,7 @@
 //! those trees.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::db::{Durable, add_pack};
 use crate::pack::{PackEntry, PackKind, PackSet, PackWriter, Packed, RecordKind};
@@ -215,10 +216,9 @@ impl Store {
         }
         // A repair must not meet additions that rely on what it removes; a plain verification only
         // keeps the collector away.
-        let lock = if options.repair {
-            self.lock_exclusive()?
-        } else {
-            self.lock_shared()?
+        let lock = match options.repair {
+            true => self.lock_exclusive()?,
+            false => self.lock_shared()?,
         };
         let mut packs = self.refresh()?;
         // A repair forgets what cannot be read: not for a reason that may be gone in a minute.
@@ -228,44 +228,21 @@ impl Store {
             return Err(pack.error());
         }
         let mut report = VerifyReport::default();
-        let mut files: Vec<Fault> = self
-            .check_database(options.quick)
-            .into_iter()
-            .map(|detail| Fault::of_file("db/mstore.sqlite", detail))
-            .collect();
-        let before_packs = files.len();
-        for (name, reason) in &packs.broken {
-            files.push(Fault::of_file(format!("packs/{name}.pack"), reason));
-        }
-        for pack in &packs.packs {
-            if let Err(error) = pack.check_index() {
-                let detail = match error {
-                    StoreError::DamagedFile { detail, .. } => detail,
-                    other => other.to_string(),
-                };
-                files.push(Fault::of_file(format!("packs/{}.pack", pack.name), detail));
-            }
-            report.objects += pack.count() as u64;
-        }
-        let broken = files.len() > before_packs;
-        for folder in missing_folders(self.path()) {
-            files.push(Fault::of_file(folder, "this folder is missing"));
-        }
-        let mut strange = self.strange_files(&packs, options.repair)?;
+        let (mut files, broken) = self.file_faults(&packs, options.quick, &mut report);
+        let strange = self.strange_files(&packs, options.repair)?;
         for name in &strange {
             files.push(Fault::of_file(
                 format!("packs/{name}"),
-                "it is no pack of this store",
+                "it is not a pack of this store",
             ));
         }
         if options.repair && broken {
             report.rebuilt = self.salvage(&packs)?;
             packs = self.refresh()?;
         }
-        let folders = if options.checkouts {
-            self.check_checkouts(!options.quick)?
-        } else {
-            Vec::new()
+        let folders = match options.checkouts {
+            true => self.check_checkouts(!options.quick)?,
+            false => Vec::new(),
         };
         files.extend(
             folders
@@ -294,14 +271,74 @@ impl Store {
         if !options.repair {
             return Ok(report);
         }
+        self.bring_back(
+            options,
+            &users,
+            strange,
+            refetch,
+            (&mut packs, &mut judged),
+            &mut report,
+        )?;
+        if broken || judged.is_bad() {
+            self.forget_bad(options, &packs, &judged, &users, &mut report)?;
+        }
+        drop(lock);
+        Ok(report)
+    }
+
+    /// Faults of the database, of packs as files, and of the store's folders. Tells as well whether a
+    /// pack is among them.
+    fn file_faults(
+        &self,
+        packs: &PackSet,
+        quick: bool,
+        report: &mut VerifyReport,
+    ) -> (Vec<Fault>, bool) {
+        let mut files: Vec<Fault> = self
+            .check_database(quick)
+            .into_iter()
+            .map(|detail| Fault::of_file("db/mstore.sqlite", detail))
+            .collect();
+        let before_packs = files.len();
+        for (name, reason) in &packs.broken {
+            files.push(Fault::of_file(format!("packs/{name}.pack"), reason));
+        }
+        for pack in &packs.packs {
+            if let Err(error) = pack.check_index() {
+                let detail = match error {
+                    StoreError::DamagedFile { detail, .. } => detail,
+                    other => other.to_string(),
+                };
+                files.push(Fault::of_file(format!("packs/{}.pack", pack.name), detail));
+            }
+            report.objects += pack.count() as u64;
+        }
+        let broken = files.len() > before_packs;
+        for folder in missing_folders(self.path()) {
+            files.push(Fault::of_file(folder, "this folder is missing"));
+        }
+        (files, broken)
+    }
+
+    /// Looks for what is damaged or missing: in packs that are not the store's own, which go afterwards,
+    /// and at whoever `refetch` asks. What came may name more that is missing.
+    fn bring_back(
+        &self,
+        options: &VerifyOptions,
+        users: &Users,
+        mut strange: Vec<String>,
+        refetch: &mut Refetch<'_>,
+        (packs, judged): (&mut Arc<PackSet>, &mut Judged),
+        report: &mut VerifyReport,
+    ) -> Result<(), StoreError> {
         loop {
             let mut adopted = self.adopt(&mut strange, &judged.wanted)?;
             if adopted.is_empty() {
                 break;
             }
             report.adopted.append(&mut adopted);
-            packs = self.refresh()?;
-            judged = judge(&packs, read::read_all(&packs, options.quick)?, &users);
+            *packs = self.refresh()?;
+            *judged = judge(packs, read::read_all(packs, options.quick)?, users);
         }
         for name in &strange {
             let path = self.packs_dir().join(name);
@@ -322,39 +359,47 @@ impl Store {
             }
             report.refetched.append(&mut came);
             // What came may name more that is missing.
-            packs = self.refresh()?;
-            judged = judge(&packs, read::read_all(&packs, options.quick)?, &users);
+            *packs = self.refresh()?;
+            *judged = judge(packs, read::read_all(packs, options.quick)?, users);
         }
-        if broken || judged.is_bad() {
-            let bad = |tree: &TreeHash| {
-                judged.bad_trees.contains_key(tree) || judged.damage.contains_key(&tree.0)
-            };
-            let all = users.realisations.iter();
-            report.forgotten = all.filter(|r| bad(&r.tree)).map(|r| r.key).collect();
-            // A realisation whose tree was collected is in order; a root must be here.
-            report.forgotten_roots = users
-                .roots
-                .iter()
-                .filter(|r| bad(&r.tree) || !judged.graph.trees.contains_key(&r.tree))
-                .map(|r| r.name.clone())
-                .collect();
-            report.lost_pins = users
-                .pins
-                .iter()
-                .filter(|p| bad(&p.tree) || !judged.graph.trees.contains_key(&p.tree))
-                .cloned()
-                .collect();
-            let mut gone = judged.graph.needing(&judged.damage);
-            gone.extend(judged.damage.keys());
-            gone.extend(judged.bad_trees.keys().map(|tree| tree.0));
-            let (keys, roots) = match options.keep_names {
-                true => (&[][..], &[][..]),
-                false => (&report.forgotten[..], &report.forgotten_roots[..]),
-            };
-            self.rewrite_without(&packs, &gone, &judged.spoiled, keys, roots)?;
-        }
-        drop(lock);
-        Ok(report)
+        Ok(())
+    }
+
+    /// Removes what is beyond repair, and forgets the names of what needs it if `options` say so.
+    fn forget_bad(
+        &self,
+        options: &VerifyOptions,
+        packs: &PackSet,
+        judged: &Judged,
+        users: &Users,
+        report: &mut VerifyReport,
+    ) -> Result<(), StoreError> {
+        let bad = |tree: &TreeHash| {
+            judged.bad_trees.contains_key(tree) || judged.damage.contains_key(&tree.0)
+        };
+        let all = users.realisations.iter();
+        report.forgotten = all.filter(|r| bad(&r.tree)).map(|r| r.key).collect();
+        // A realisation whose tree was collected is in order; a root must be here.
+        report.forgotten_roots = users
+            .roots
+            .iter()
+            .filter(|r| bad(&r.tree) || !judged.graph.trees.contains_key(&r.tree))
+            .map(|r| r.name.clone())
+            .collect();
+        report.lost_pins = users
+            .pins
+            .iter()
+            .filter(|p| bad(&p.tree) || !judged.graph.trees.contains_key(&p.tree))
+            .cloned()
+            .collect();
+        let mut gone = judged.graph.needing(&judged.damage);
+        gone.extend(judged.damage.keys());
+        gone.extend(judged.bad_trees.keys().map(|tree| tree.0));
+        let (keys, roots) = match options.keep_names {
+            true => (&[][..], &[][..]),
+            false => (&report.forgotten[..], &report.forgotten_roots[..]),
+        };
+        self.rewrite_without(packs, &gone, &judged.spoiled, keys, roots)
     }
 
     /// Forgets realisations and roots whose trees a repair removed. Names that were given to other trees

@@ -1,4 +1,4 @@
-//! What honest tools write, in every dialect, must be understood.
+//! Dialects: archives of honest tools are understood.
 
 use super::memory::{Memory, What};
 use super::{Archive, gnu, pax};

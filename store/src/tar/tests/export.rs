@@ -1,4 +1,4 @@
-//! What is written: the same for the same tree, and read back as it was.
+//! Export: equal trees give equal archives, and those are read back as they were.
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;

@@ -188,9 +188,9 @@ fn attributes_that_no_file_system_takes() {
     let default = attribute(b'0', "SCHILY.acl.default", list);
     assert_snapshot!(default, @r#"archive entry "file" (header at byte 0): its extended attribute "system.posix_acl_default" cannot be on anything but a directory"#);
     let nonsense = attribute(b'0', raw, b"nonsense");
-    assert_snapshot!(nonsense, @r#"archive entry "file" (header at byte 0): its access control list is not usable: its bytes are no list"#);
+    assert_snapshot!(nonsense, @r#"archive entry "file" (header at byte 0): its access control list is not usable: its bytes are not a list"#);
     let capability = attribute(b'0', "SCHILY.xattr.security.capability", b"nonsense");
-    assert_snapshot!(capability, @r#"archive entry "file" (header at byte 0): its extended attribute "security.capability" is no set of capabilities"#);
+    assert_snapshot!(capability, @r#"archive entry "file" (header at byte 0): its extended attribute "security.capability" is not a set of capabilities"#);
 }
 
 #[test]
@@ -332,8 +332,8 @@ fn a_wrong_checksum() {
 #[test]
 fn something_that_is_no_archive() {
     assert_snapshot!(refusal(b""), @"the archive is empty: a tar archive has at least its end marker of 1024 zero bytes");
-    assert_snapshot!(refusal(b"#!/bin/sh\necho hello\n"), @"this is not a tar archive: its first block is no valid header (plain, gzip, bzip2, xz and zstd archives can be read)");
-    assert_snapshot!(refusal(&[0x7f; 5000]), @"this is not a tar archive: its first block is no valid header (plain, gzip, bzip2, xz and zstd archives can be read)");
+    assert_snapshot!(refusal(b"#!/bin/sh\necho hello\n"), @"this is not a tar archive: its first block is not a valid header (plain, gzip, bzip2, xz and zstd archives can be read)");
+    assert_snapshot!(refusal(&[0x7f; 5000]), @"this is not a tar archive: its first block is not a valid header (plain, gzip, bzip2, xz and zstd archives can be read)");
 }
 
 #[test]
@@ -515,7 +515,7 @@ fn a_number_that_is_none() {
             b[124..136].copy_from_slice(b"0x10\0\0\0\0\0\0\0\0")
         })
         .end();
-    assert_snapshot!(refusal(&archive), @r#"archive entry "a" (header at byte 0): the size field is no number: "0x10\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}""#);
+    assert_snapshot!(refusal(&archive), @r#"archive entry "a" (header at byte 0): the size field is not a number: "0x10\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}""#);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What an archive may cost to refuse or to read: little, whatever it says.
+//! Resources: an archive costs little to refuse or to read, whatever it says.
 
 use std::io::{self, Read};
 use std::time::{Duration, Instant};

@@ -8,26 +8,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
 use super::super::{Fact, TransferError};
+use super::files::{LEAVING, leaving, put, read_file};
 use super::listing::{Listing, MAX_LISTING};
-use super::write::put;
 use super::{CACHE_FILE, check_cache_text};
 use crate::disk::RealDisk;
 use crate::lock::StoreLock;
 use crate::pack::EXTENSION;
 use crate::{Cancel, Hash, Realisation, RealisationKind, StoreError, TreeHash};
 
-/// The trees that an interrupted collection was about to remove, a line each.
-pub(super) const LEAVING: &str = ".leaving";
 /// Largest fact that is read.
 const MAX_FACT: u64 = 64 << 20;
 
 /// What to keep of a cache.
 pub struct CachePolicy<'a> {
-    /// The newest so many facts of each name.
+    /// How many facts of each name stay, the newest first.
     pub keep: usize,
     /// And those of what was built since then, in seconds since 1970.
     pub keep_since: Option<i64>,
@@ -312,26 +310,6 @@ fn carry_out(folder: &Path, plan: &CacheCollected, cancel: &Cancel) -> Result<()
 fn sync(folder: &Path) -> Result<(), StoreError> {
     let synced = File::open(folder).and_then(|dir| dir.sync_all());
     synced.map_err(|e| StoreError::io("sync", folder, e))
-}
-
-/// The trees that an interrupted collection was about to remove.
-pub(super) fn leaving(folder: &Path) -> Result<Vec<TreeHash>, StoreError> {
-    let path = folder.join(LEAVING);
-    if !path.is_file() {
-        return Ok(Vec::new());
-    }
-    let bytes = read_file(&path, MAX_LISTING as u64)?;
-    let text = String::from_utf8_lossy(&bytes);
-    Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
-}
-
-fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, StoreError> {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        File::open(path)?.take(limit).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    read().map_err(|e| StoreError::io("read", path, e))
 }
 
 fn read_fact(path: &Path) -> Result<Option<Fact>, StoreError> {

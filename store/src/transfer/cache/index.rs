@@ -11,7 +11,7 @@ pub(crate) struct RemoteIndex {
 }
 
 impl RemoteIndex {
-    /// Bytes that an index of so many objects has.
+    /// Bytes of an index of N objects.
     pub fn len_of(count: u64) -> Option<u64> {
         count
             .checked_mul(ENTRY_LEN as u64)?
@@ -85,7 +85,7 @@ impl RemoteIndex {
     }
 }
 
-/// For the fuzz targets: reads an index of so many objects, which finds all of them or is refused.
+/// For the fuzz targets: reads an index of N objects, which finds all of them or is refused.
 #[cfg(feature = "fuzzing")]
 pub fn index(bytes: Vec<u8>, index_at: u64, count: u64) {
     let Ok(index) = RemoteIndex::parse(bytes, index_at, count) else {

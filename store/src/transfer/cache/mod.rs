@@ -14,6 +14,7 @@
 //! has the same files, made when they are asked for.
 
 mod collect;
+mod files;
 mod index;
 mod listing;
 mod read;
@@ -39,7 +40,7 @@ pub fn check_cache_text(text: &[u8]) -> Result<(), String> {
     let text = String::from_utf8_lossy(text);
     let mut lines = text.lines();
     if lines.next() != Some("mstore cache") {
-        return Err("it is no cache of mstore".into());
+        return Err("it is not a cache of mstore".into());
     }
     match lines.next().and_then(|line| line.strip_prefix("format ")) {
         Some("1") => Ok(()),
@@ -47,7 +48,7 @@ pub fn check_cache_text(text: &[u8]) -> Result<(), String> {
             "it is of format {}, and this release knows up to 1",
             other.chars().take(20).collect::<String>()
         )),
-        None => Err("it is no cache of mstore".into()),
+        None => Err("it is not a cache of mstore".into()),
     }
 }
 

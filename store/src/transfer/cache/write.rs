@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::{Fact, Object, Progress, ReceiveOptions, Received, TransferError};
-use super::collect::{LEAVING, leaving};
+use super::files::{LEAVING, UNFINISHED, leaving, put};
 use super::listing::Listing;
 use super::read::MAX_FACT;
 use super::{CACHE_FILE, CACHE_TEXT, check_cache_text};
@@ -27,8 +27,6 @@ use crate::{Hash, Need, RealisationKind, Store, StoreError, TreeHash};
 /// server without ranges fetches for nothing.
 const PART: u64 = 64 << 20;
 const FOLDERS: [&str; 4] = ["packs", "trees", "realisations", "derivations"];
-/// How files begin that are not complete yet.
-const UNFINISHED: &str = ".new-";
 
 /// Tells whether a cache can be made in `folder`: it is absent, empty, or holds nothing but what is there
 /// when making one was interrupted.
@@ -89,28 +87,6 @@ struct Folder<'a> {
     packs: Arc<PackSet>,
     /// Two processes must not add the same at once.
     _lock: Option<StoreLock>,
-}
-
-/// Writes a file whole. Its name is durable when its folder was synced.
-pub(super) fn put(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    if disk
-        .read(path, bytes.len() as u64)
-        .is_ok_and(|old| old == bytes)
-    {
-        return Ok(());
-    }
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let new = folder.join(format!("{UNFINISHED}{}", random_name()?));
-    let write = || {
-        let file = disk.create(&new)?;
-        file.write_at(bytes, 0)?;
-        file.sync()?;
-        disk.rename(&new, path)
-    };
-    write().map_err(|e| {
-        let _ = disk.remove(&new);
-        StoreError::io("write", path, e)
-    })
 }
 
 impl<'a> Folder<'a> {
