@@ -7,6 +7,7 @@ use super::Failure;
 use super::context::Context;
 use crate::config::{self, Config};
 use crate::drv::NodeName;
+use crate::project::peers::ssh_command;
 use crate::project::{Reach, Retention};
 use crate::share::trust::KeyError;
 use crate::share::{PublicKey, SecretKey, Trust};
@@ -71,7 +72,7 @@ impl ReachArgs {
     pub fn reach(&self, context: &Context) -> Reach {
         let mut reach = context.reach();
         if let Some(ssh) = &self.ssh {
-            reach.ssh = words(ssh);
+            reach.ssh = ssh_command(ssh);
         }
         Reach {
             jobs: self.jobs.into(),
@@ -80,15 +81,6 @@ impl ReachArgs {
             timeout: Duration::from_secs(self.timeout.into()),
             ..reach
         }
-    }
-}
-
-/// The words of a command; `ssh` where there are none.
-pub fn words(command: &str) -> Vec<String> {
-    let words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
-    match words.is_empty() {
-        true => vec!["ssh".to_owned()],
-        false => words,
     }
 }
 

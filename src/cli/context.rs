@@ -9,11 +9,12 @@ use std::time::Duration;
 use mstore_lang::Definition;
 use mstore_store::{Cancel, Store};
 
-use super::{Failure, GlobalArgs, args, definitions, signals};
+use super::{Failure, GlobalArgs, definitions, signals};
 use crate::build::userns::{self, Choice, Entered, UsernsError};
 use crate::config::{self, Config};
 use crate::plan::Distribution;
 use crate::project::find::{self, NamedTree};
+use crate::project::peers::ssh_command;
 use crate::project::{Access, Project, Reach, open_store};
 
 /// The answers to the options that every command takes.
@@ -101,7 +102,7 @@ impl Context {
     pub fn reach(&self) -> Reach {
         Reach {
             jobs: 4,
-            ssh: args::words(&env::var("MSTORE_SSH").unwrap_or_default()),
+            ssh: ssh_command(&env::var("MSTORE_SSH").unwrap_or_default()),
             remote_program: "mstore".to_owned(),
             ca_file: None,
             timeout: Duration::from_secs(30),

@@ -17,6 +17,15 @@ use crate::share::http_client::{HttpFetch, HttpOptions};
 use crate::share::ssh::{self, SshOptions, SshPeer};
 use crate::share::{LocalPeer, Peer, Remote};
 
+/// Splits the command that is run as ssh into its words; blank text means `ssh`.
+pub fn ssh_command(text: &str) -> Vec<String> {
+    let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    match words.is_empty() {
+        true => vec!["ssh".to_owned()],
+        false => words,
+    }
+}
+
 /// How other places are reached.
 #[derive(Clone, Debug)]
 pub struct Reach {
