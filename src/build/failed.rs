@@ -8,7 +8,7 @@ use mstore_store::{Hash, Store};
 use super::clean;
 use super::error::{Infrastructure, failed_to};
 use crate::drv::Resolved;
-use crate::drv::derivation::RecordError;
+use crate::drv::resolved::RecordError;
 
 /// Largest record that is read back, in bytes.
 const RECORD_LIMIT: u64 = 64 << 20;

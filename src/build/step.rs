@@ -14,8 +14,8 @@ use super::failed::{self, FailedRoot};
 use super::host;
 use super::sandbox::{Bind, Finished, Job, Sandbox, Status};
 use super::step_log::StepLog;
-use crate::drv::derivation::{Output, Resolved};
-use crate::drv::{Key, Role, StoreFacts};
+use crate::drv::derivation::Output;
+use crate::drv::{Key, Resolved, Role, StoreFacts};
 
 /// Builds steps in a store.
 pub struct Builder<'a> {

@@ -2,7 +2,7 @@
 
 use mstore_store::TreeHash;
 
-use super::derivation::{Key, Resolved};
+use super::resolved::{Key, Resolved};
 use super::step_name::StepName;
 use super::tree_diff::TreeChanges;
 

@@ -1,8 +1,8 @@
 //! The contract between planning and building: one build step as data, its two hashes, and the
 //! facts that are remembered about steps.
 //!
-//! - [`derivation`]: derivations, the [`DrvHash`] that names one before it is built, and the [`Key`]
-//!   that its realisation is stored under;
+//! - [`derivation`]: derivations, and the [`DrvHash`] that names one before it is built; [`resolved`]: the
+//!   same with its inputs at hand, and the [`Key`] that its realisation is stored under;
 //! - [`parts`]: the parts of a derivation that decide its key, which comparisons walk as well;
 //! - [`step_name`]: the names of targets and steps;
 //! - [`facts`]: the traits through which a plan asks what was realised and what trees hold;
@@ -13,12 +13,14 @@
 pub mod derivation;
 pub mod facts;
 pub mod parts;
+pub mod resolved;
 pub mod step_name;
 pub mod store_facts;
 pub mod tree_diff;
 
-pub use derivation::{Derivation, DrvHash, Key, Resolved, Role, target_key};
+pub use derivation::{Derivation, DrvHash, Role};
 pub use facts::{Facts, FactsError, Layer, NoFacts, Trees};
+pub use resolved::{Key, Resolved, target_key};
 pub use step_name::{NodeName, NodeNameError, StepName, TargetName};
 pub use store_facts::{StoreFacts, part_key};
 pub use tree_diff::{Change, PathChange, TreeChanges, tree_changes};

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mstore_store::{ErrorKind, Hash, Store, StoreError, TreeHash};
 
-use super::derivation::{Key, Resolved};
 use super::facts::{Facts, FactsError, Realised, TreePart, Trees};
+use super::resolved::{Key, Resolved};
 use super::step_name::StepName;
 use super::tree_diff::{TreeChanges, tree_changes};
 

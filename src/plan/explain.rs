@@ -7,7 +7,8 @@ use mstore_store::TreeHash;
 use super::compare::{Reason, compare};
 use super::graph::{Graph, NodeId};
 use super::staleness::{NodeState, Visitor};
-use crate::drv::derivation::{Derivation, InputSource, Resolved};
+use crate::drv::Resolved;
+use crate::drv::derivation::{Derivation, InputSource};
 use crate::drv::facts::{Facts, FactsError};
 
 /// How many changed paths of an input a reason lists.

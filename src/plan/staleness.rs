@@ -20,8 +20,9 @@ use std::collections::BTreeSet;
 use mstore_store::TreeHash;
 
 use super::graph::{Graph, NodeId, NodeMap, Target};
-use crate::drv::derivation::{InputSource, Key, Resolved};
+use crate::drv::derivation::InputSource;
 use crate::drv::facts::{Facts, FactsError, TreePart};
+use crate::drv::{Key, Resolved};
 
 /// Where a node stands.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -339,15 +340,11 @@ fn answer(site: &Site, stream: &mut TcpStream, request: &Request) -> io::Result<
         },
     };
     let Some((from, to)) = stretch(request.range, len) else {
-        let connection = if request.keep_alive {
-            "keep-alive"
-        } else {
-            "close"
-        };
         return write!(
             stream,
             "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */{len}\r\n\
-             Content-Length: 0\r\nConnection: {connection}\r\n\r\n"
+             Content-Length: 0\r\nConnection: {}\r\n\r\n",
+            connection(request)
         );
     };
     let (status, content_range) = match request.range {
@@ -362,15 +359,11 @@ fn answer(site: &Site, stream: &mut TcpStream, request: &Request) -> io::Result<
     } else {
         "no-cache"
     };
-    let connection = if request.keep_alive {
-        "keep-alive"
-    } else {
-        "close"
-    };
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n\
-         {content_range}Accept-Ranges: bytes\r\nCache-Control: {lasting}\r\nConnection: {connection}\r\n\r\n",
-        to - from
+         {content_range}Accept-Ranges: bytes\r\nCache-Control: {lasting}\r\nConnection: {}\r\n\r\n",
+        to - from,
+        connection(request)
     );
     stream.write_all(head.as_bytes())?;
     if request.head_only {
@@ -384,23 +377,42 @@ fn answer(site: &Site, stream: &mut TcpStream, request: &Request) -> io::Result<
             sent.fetch_add(part.len() as u64, Ordering::Relaxed);
         }
         (CacheFile::File { .. }, Some(file)) => {
-            let mut buffer = vec![0; 128 << 10];
-            let (mut at, end) = (start + from, start + to);
-            while at < end {
-                let room = buffer.len().min((end - at) as usize);
-                let n = file.read_at(&mut buffer[..room], at)?;
-                if n == 0 {
-                    // Its length was promised: only closing tells that it is not kept.
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                stream.write_all(&buffer[..n])?;
-                sent.fetch_add(n as u64, Ordering::Relaxed);
-                at += n as u64;
-            }
+            send_part(stream, &file, start + from..start + to, sent)?;
         }
         (CacheFile::File { .. }, None) => {}
     }
     stream.flush()
+}
+
+/// The word for what becomes of the connection after the answer.
+fn connection(request: &Request) -> &'static str {
+    match request.keep_alive {
+        true => "keep-alive",
+        false => "close",
+    }
+}
+
+/// Sends some bytes of a file, and adds to `sent` as they go.
+fn send_part(
+    stream: &mut TcpStream,
+    file: &File,
+    bytes: Range<u64>,
+    sent: &AtomicU64,
+) -> io::Result<()> {
+    let mut buffer = vec![0; 128 << 10];
+    let mut at = bytes.start;
+    while at < bytes.end {
+        let room = buffer.len().min((bytes.end - at) as usize);
+        let n = file.read_at(&mut buffer[..room], at)?;
+        if n == 0 {
+            // Its length was promised: only closing tells that it is not kept.
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        stream.write_all(&buffer[..n])?;
+        sent.fetch_add(n as u64, Ordering::Relaxed);
+        at += n as u64;
+    }
+    Ok(())
 }
 
 /// For the fuzz targets: reads the head of a request, and finds what it asks for in a file of `len` bytes.

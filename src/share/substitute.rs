@@ -14,8 +14,8 @@ use mstore_store::{Hash, RealisationKind, Store, TreeHash};
 
 use super::peer::{Ask, Offer, Peer};
 use super::trust::{Trust, Untrusted};
-use crate::drv::derivation::{DrvHash, Key};
 use crate::drv::facts::{Layer, Realised, TreePart};
+use crate::drv::{DrvHash, Key};
 use crate::drv::{Facts, FactsError, StoreFacts, Trees as _, part_key};
 
 /// Opens a peer when it is needed first.
