@@ -12,7 +12,7 @@ pub enum LineChange {
     Removed(String),
     /// Only the new text has it.
     Added(String),
-    /// So many equal lines are left out here.
+    /// Number of equal lines left out here.
     Skipped(usize),
 }
 

@@ -1,4 +1,4 @@
-//! Why something with a project could not be done: the objects concerned, without advice.
+//! Errors of a project: the objects concerned, without advice.
 
 use std::fmt;
 use std::io;

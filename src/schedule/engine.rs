@@ -1,4 +1,4 @@
-//! What to start next: a pure state machine over a graph that grows while it is worked off.
+//! The engine: a pure state machine that says what to start next, over a graph that grows while it is worked off.
 //!
 //! Events go in, commands come out; there is no thread, clock, file or socket in here, so every policy
 //! can be tested by simulation. The driver (`schedule::driver`) turns what happens into events and

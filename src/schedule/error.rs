@@ -1,4 +1,4 @@
-//! What can stop a run that is not a failed build.
+//! Errors that stop a run and are not a failed build.
 
 use crate::build::error::Infrastructure;
 use crate::drv::FactsError;

@@ -1,4 +1,4 @@
-//! How jobs get into a run, while it goes on.
+//! Growth of a run: how jobs get into it while it goes on.
 //!
 //! Whoever knows jobs holds a [`Feed`], on any thread, and lists them as it finds them, in any order:
 //! a need may name a job that comes later. When the last feed is dropped the walk has ended, also when

@@ -1,4 +1,4 @@
-//! What happens during a run, for whoever shows it.
+//! Progress of a run, for a front end that shows it.
 
 use super::engine::{Flaw, JobId};
 

@@ -18,9 +18,9 @@ pub const VERSION: u32 = 1;
 const MAGIC: &str = "mstore wire";
 /// Largest frame that is not an object.
 const MAX_FRAME: usize = 64 << 20;
-/// So many objects are asked for in one frame.
+/// Number of objects that one frame asks for.
 const BATCH: usize = 512;
-/// So many such frames may be unanswered. Together they fit into the buffer of a pipe, so that
+/// Number of such frames that may be unanswered. Together they fit into the buffer of a pipe, so that
 /// writing one never waits for the other side to read.
 const AHEAD: usize = 3;
 /// Room for a frame of objects to be asked for, in hashes.

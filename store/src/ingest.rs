@@ -30,7 +30,7 @@ pub(crate) const PACK_LIMIT: u64 = 1 << 30;
 const SHARDS: usize = 16;
 /// Buffers kept for the next chunk.
 const SPARE: usize = 8;
-/// So many bytes of an addition are compressed well at once.
+/// Bytes of an addition that are compressed well at once.
 const WELL: u64 = 8 << 20;
 
 /// An addition under way. Shared by threads.

@@ -24,7 +24,7 @@ const FORMAT_TEXT: &str = "mstore store\nformat 1\n\
 /// A `format` file never comes near this.
 const FORMAT_MOST: u64 = 64 << 10;
 const LOCKS: [&str; 2] = ["lock", "gc.lock"];
-/// So many of the folders, the first ones, hold what nothing can make again.
+/// Number of the folders, the first ones, that hold what nothing can make again.
 const NEEDED: usize = 2;
 const FOLDERS: [&str; 9] = [
     "packs",

@@ -1,4 +1,4 @@
-//! What the collector keeps, and that it can be stopped, and that it tells why.
+//! Retention: what the collector keeps, that it can be stopped, and that it tells why.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! What `mstore check` finds, and what it does not complain of.
+//! `mstore check`: what it finds, and what it does not complain of.
 
 use insta::assert_snapshot;
 use serde_json::Value;

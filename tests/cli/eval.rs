@@ -1,4 +1,4 @@
-//! What `mstore eval` prints.
+//! `mstore eval`: what it prints.
 
 use insta::assert_snapshot;
 

@@ -1,4 +1,4 @@
-//! What `mstore fmt` does to files, and what it leaves alone.
+//! `mstore fmt`: what it does to files, and what it leaves alone.
 
 use std::fs;
 use std::io::Write;

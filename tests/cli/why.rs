@@ -1,4 +1,4 @@
-//! What `mstore why value` tells.
+//! `mstore why value`.
 
 use insta::assert_snapshot;
 use serde_json::Value;

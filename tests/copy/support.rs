@@ -1,4 +1,4 @@
-//! What tests of copies share: a small distribution, servers, counters.
+//! Shared parts of the tests of copies: a small distribution, servers, counters.
 
 use std::fs;
 use std::path::{Path, PathBuf};

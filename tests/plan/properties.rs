@@ -1,4 +1,4 @@
-//! What never changes a hash: order, other targets' files, comments outside scripts, paths of the
+//! Things that never change a hash: order, other targets' files, comments outside scripts, paths of the
 //! machine. And what always does.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What the engine speaks of: the states of a job, events that go in and commands that come out.
+//! The engine's words: the states of a job, events that go in and commands that come out.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! How long it takes from the start of a job to the end of all that need it: the longest remaining
+//! The longest remaining path: the time from the start of a job to the end of all that need it: the longest remaining
 //! path, by which the engine orders what can start.
 //!
 //! A job that is listed above others makes them more urgent, all the way down. To follow every such

@@ -1,4 +1,4 @@
-//! What the fuzz targets share: damage, and things to be damaged.
+//! Shared parts of the fuzz targets: damage, and things to be damaged.
 
 use std::path::{Path, PathBuf};
 

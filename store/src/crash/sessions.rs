@@ -116,7 +116,7 @@ impl Stage {
     }
 }
 
-/// Plays all schedules of some works, with at most so many switches.
+/// Plays all schedules of some works, with at most N switches.
 fn all<const N: usize>(switches: usize, works: [fn(&Stage); N], check: fn(&Stage)) {
     let count = explore(switches, Stage::new, &works, check);
     println!("{count} schedules");

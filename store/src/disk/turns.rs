@@ -2,7 +2,7 @@
 //!
 //! Each process is a thread that stops before every call of the disk and of the database. When all have
 //! stopped, one is let go on until its next call. Which one is the schedule; [`explore`] goes through
-//! all schedules, or through all that take a process off its turn at most so many times. Who waits for
+//! all schedules, or through all that take a process off its turn at most N times. Who waits for
 //! a lock that another holds gets no turn.
 
 use std::cell::RefCell;

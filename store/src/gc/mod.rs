@@ -265,7 +265,7 @@ pub struct GcReport {
     pub missing_locks: Vec<String>,
 }
 
-/// So many bytes are copied at a time, about.
+/// Bytes that are copied at a time, about.
 const ROUND: u64 = 1 << 30;
 
 impl Store {

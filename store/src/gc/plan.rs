@@ -18,7 +18,7 @@ use crate::{Store, StoreError, TreeHash};
 
 /// Packs smaller than this are merged when there are many.
 const SMALL: u64 = 4 << 20;
-/// So many small packs are left alone.
+/// Number of small packs that are left alone.
 const SMALL_MANY: usize = 32;
 
 /// What will be done.

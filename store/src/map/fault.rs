@@ -1,4 +1,4 @@
-//! What happens when the file beneath a map cannot be read: a bad block, or a file cut short.
+//! Faults of a map whose file cannot be read: a bad block, or a file cut short.
 //!
 //! The kernel tells it by SIGBUS at the instruction that touched the page, which ends the process
 //! unless a handler makes the page readable. Ours, installed with the first map, looks whether the

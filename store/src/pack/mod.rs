@@ -109,7 +109,7 @@ impl PackEntry {
         PackEntry::record_len_of(self.stored)
     }
 
-    /// Bytes that a record with so many stored bytes takes. Does not overflow: such a record is none.
+    /// Bytes that a record with that number of stored bytes takes. Does not overflow: such a record is none.
     pub fn record_len_of(stored: u64) -> u64 {
         stored.saturating_add(RECORD_HEAD as u64)
     }

@@ -19,7 +19,7 @@ thread_local! {
     static UNZIP: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// So many bytes of a pack are in our memory at most, about: more would not make anything faster.
+/// Bytes of a pack that are in our memory at most, about: more would not make anything faster.
 const RESIDENT: u64 = 8 << 20;
 /// What the system brings to memory at a touch.
 const AROUND: u64 = 64 << 10;

@@ -15,7 +15,7 @@ const BATCH: usize = 1 << 20;
 /// No record is larger than this when decompressed: larger files are cut into chunks, and larger
 /// manifests are refused.
 pub(crate) const MAX_RAW: u64 = 1 << 30;
-/// So many bytes are written before the disk is made to take them, while we go on: the sync at the
+/// Bytes that are written before the disk is made to take them, while we go on: the sync at the
 /// end then finds little to do.
 const BEHIND: u64 = 16 << 20;
 

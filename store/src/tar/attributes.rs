@@ -1,4 +1,4 @@
-//! Which extended attributes an entry can have, so that what is imported can be checked out again.
+//! Extended attributes that an entry can have, so that what is imported can be checked out again.
 //!
 //! An archive can claim what no file system holds. Taken as it is, it would make a tree whose
 //! checkout fails, or never equals the tree.

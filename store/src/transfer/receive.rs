@@ -13,7 +13,7 @@ use crate::session::{self, random_name};
 use crate::workers::{Batch, sole_owner};
 use crate::{Cancel, Hash, Lease, Need, Store, StoreError, TreeHash};
 
-/// So many bytes of contents become visible together: what an interruption can cost.
+/// Bytes of contents that become visible together: what an interruption can cost.
 const PART: u64 = 64 << 20;
 /// How often everything is looked at again because the collector removed what was relied on.
 const ATTEMPTS: usize = 5;

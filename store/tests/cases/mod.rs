@@ -1,4 +1,4 @@
-//! How many cases a property is tried with.
+//! The number of cases that a property is tried with.
 
 use proptest::prelude::ProptestConfig;
 

@@ -1,4 +1,4 @@
-//! What growing costs, counted in edges followed: the same on every machine.
+//! The cost of growing, counted in edges followed: the same on every machine.
 
 use super::super::*;
 use super::play::Rng;

@@ -342,7 +342,7 @@ unsafe extern "C" fn write(
         Err(_) => return ffi::SQLITE_IOERR_WRITE,
     };
     if let Some(inode) = facts.inode {
-        // SAFETY: SQLite gives at least so many bytes, which nobody changes meanwhile.
+        // SAFETY: SQLite gives at least that number of bytes, which nobody changes meanwhile.
         let bytes = unsafe { std::slice::from_raw_parts(data.cast::<u8>(), len as usize) };
         state.changed(inode, Change::Write(at.unsigned_abs(), bytes.to_vec()));
     }
