@@ -1,15 +1,19 @@
 //! The command line, tested by reading it: every test runs the real binary in a home of its own.
 
-mod bad_input;
 mod check;
-mod damage;
+mod copy;
+mod diff;
 mod environment;
 mod eval;
+mod export;
 mod fmt;
-mod full;
+mod gc;
 mod hashes;
-mod hostile;
-mod lock;
-mod looking;
+mod log;
 mod read_only;
+mod realise;
+mod samples;
+mod seed;
+mod snapshot;
+mod store;
 mod why;

@@ -1,4 +1,4 @@
-//! Commands that only ask: none makes no store, and needs none that can be written.
+//! Commands that only ask: none makes a store, or needs none that can be written.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,5 +1,7 @@
 //! `mstore eval`: what it prints.
 
+mod hostile;
+
 use insta::assert_snapshot;
 
 use crate::environment::Environment;

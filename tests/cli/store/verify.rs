@@ -1,45 +1,16 @@
-//! `mstore store verify --repair` through the binary.
+//! `mstore store verify`: damage is told, forgotten or mended.
 
 use std::fs;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
 
-use mstore_store::{
-    CaptureOptions, Hash, ImportOptions, OpenOptions, Realisation, RealisationKind, Store, TreeHash,
-};
+use mstore_store::{OpenOptions, Store};
 
 use crate::environment::Environment;
-
-fn sample(env: &Environment) -> TreeHash {
-    let store = Store::open(&env.store(), &OpenOptions::create()).unwrap();
-    env.write(
-        "tree/file",
-        "content that nobody compresses, it is too short for that\n",
-    );
-    let tree = store
-        .import_dir(&env.work().join("tree"), &ImportOptions::snapshot())
-        .unwrap()
-        .tree;
-    store
-        .record(&Realisation {
-            kind: RealisationKind::Target,
-            key: Hash::of(b"key"),
-            drv: Hash::of(b"drv"),
-            name: "seedling/x86-64bit/corei7/stage1".into(),
-            tree,
-            started: 1,
-            seconds: 1.0,
-            host: "host".into(),
-            log: None,
-        })
-        .unwrap();
-    tree
-}
+use crate::samples::{layered, small_tree};
 
 #[test]
 fn a_damaged_content_is_told_forgotten_and_gone() {
     let env = Environment::new();
-    sample(&env);
+    small_tree(&env);
     assert!(env.run(&["store", "verify"]).ok().ends_with("no fault\n"));
     for entry in fs::read_dir(env.store().join("packs")).unwrap() {
         let path = entry.unwrap().path();
@@ -66,27 +37,11 @@ fn a_damaged_content_is_told_forgotten_and_gone() {
     let _ = env.run(&["store", "verify"]).ok();
 }
 
-/// A tree with a layer that a build left over `base`, and a root.
-fn layered(store: &Store, base: TreeHash) -> TreeHash {
-    let _below = store.checkout(base).unwrap();
-    let upper = store.path().join("tmp/upper");
-    store.prepare_upper(base, &upper).unwrap();
-    fs::write(upper.join("more"), "of a build\n").unwrap();
-    let options = CaptureOptions {
-        epoch: 1_000_000_000,
-    };
-    let tree = store.capture(base, &upper, &options).unwrap().tree;
-    store.add_root("built", tree).unwrap();
-    store.keep_layer(base, tree, upper).unwrap();
-    assert_eq!(store.checkout(tree).unwrap().layers().len(), 2);
-    tree
-}
-
 /// A folder that a build left is a layer over another tree: the two together are compared.
 #[test]
 fn a_damaged_layer_is_told_and_dropped() {
     let env = Environment::new();
-    let base = sample(&env);
+    let base = small_tree(&env);
     let store = Store::open(&env.store(), &OpenOptions::create()).unwrap();
     let tree = layered(&store, base);
     drop(store);
@@ -109,31 +64,9 @@ fn a_damaged_layer_is_told_and_dropped() {
 }
 
 #[test]
-fn a_damaged_manifest_stops_gc_with_advice() {
-    let env = Environment::new();
-    let tree = sample(&env);
-    for entry in fs::read_dir(env.store().join("packs")).unwrap() {
-        let path = entry.unwrap().path();
-        let mut bytes = fs::read(&path).unwrap();
-        let named = |w: &[u8]| w[..4] == *b"mobj" && w[24..56] == tree.0.as_bytes()[..];
-        if let Some(at) = bytes.windows(56).position(named) {
-            bytes[at + 60] ^= 1;
-            fs::write(path, bytes).unwrap();
-        }
-    }
-    for arguments in [&["gc"][..], &["gc", "--dry-run"]] {
-        let told = env.run(arguments).fails(3);
-        assert!(told.contains("mstore store verify"), "{told}");
-        assert!(told.contains("--repair"), "{told}");
-    }
-    let _ = env.run(&["store", "verify", "--repair"]).fails(1);
-    let _ = env.run(&["gc"]).ok();
-}
-
-#[test]
 fn a_damaged_database_is_written_anew() {
     let env = Environment::new();
-    let tree = sample(&env);
+    let tree = small_tree(&env);
     for end in ["", "-wal", "-shm"] {
         let path = env.store().join(format!("db/mstore.sqlite{end}"));
         if path.exists() {
@@ -155,7 +88,7 @@ fn a_damaged_database_is_written_anew() {
 #[test]
 fn a_lost_database_is_told_and_loses_no_tree() {
     let env = Environment::new();
-    let tree = sample(&env);
+    let tree = small_tree(&env);
     fs::remove_file(env.store().join("db/mstore.sqlite")).unwrap();
     let told = env.run(&["gc"]).fails(3);
     assert!(told.contains("verify"), "{told}");
@@ -171,7 +104,7 @@ fn a_lost_database_is_told_and_loses_no_tree() {
 #[test]
 fn a_file_named_format_that_cannot_be_used_is_told_and_written_anew() {
     let env = Environment::new();
-    let tree = sample(&env).to_string();
+    let tree = small_tree(&env).to_string();
     let format = env.store().join("format");
     let sound = fs::read(&format).unwrap();
     let cases: [(&dyn Fn(), &str); 5] = [
@@ -220,7 +153,7 @@ fn a_file_named_format_that_cannot_be_used_is_told_and_written_anew() {
 #[test]
 fn a_database_that_cannot_be_opened_is_told_as_json() {
     let env = Environment::new();
-    sample(&env);
+    small_tree(&env);
     let fields = |text: &str| -> Vec<String> {
         let value: serde_json::Value = serde_json::from_str(text).unwrap();
         value.as_object().unwrap().keys().cloned().collect()
@@ -242,7 +175,7 @@ fn a_database_that_cannot_be_opened_is_told_as_json() {
 #[test]
 fn a_link_in_place_of_a_pack_is_not_taken_and_nothing_is_forgotten_for_it() {
     let env = Environment::new();
-    let tree = sample(&env).to_string();
+    let tree = small_tree(&env).to_string();
     let _ = env.run(&["store", "root", "add", "kept", &tree]).ok();
     let aside = env.work().join("aside");
     fs::create_dir(&aside).unwrap();
@@ -322,73 +255,4 @@ fn a_repair_tells_which_roots_seeds_and_snapshots_it_lost() {
     // Done so, they are here again.
     let _ = env.run(&["seed", "import", "seed", "--name", "mine"]).ok();
     let _ = env.run(&["store", "ls", seed]).ok();
-}
-
-/// One tree may be there as a whole and as a layer: what goes is told apart.
-#[test]
-fn gc_tells_layers_from_checkouts() {
-    let env = Environment::new();
-    let base = sample(&env);
-    let store = Store::open(&env.store(), &OpenOptions::create()).unwrap();
-    let tree = layered(&store, base);
-    store.remove_root("built").unwrap();
-    assert!(store.forget(&Hash::of(b"key")).unwrap());
-    drop(store);
-    let told = env.run(&["gc"]).ok();
-    assert!(told.contains(&format!("removed layer {tree}, ")), "{told}");
-    assert!(
-        told.contains(&format!("removed checkout {base}, ")),
-        "{told}"
-    );
-}
-
-/// Ctrl-C in the middle: the old packs stay, and whoever waits for it learns that it is not done.
-#[test]
-fn a_repack_that_is_interrupted_says_so_and_loses_nothing() {
-    let env = Environment::new();
-    let mut words = String::new();
-    let mut state = 1u64;
-    while words.len() < 24 << 20 {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        words.push_str(&format!("{:x} of some words\n", state >> 40));
-    }
-    env.write("tree/words", words);
-    let store = Store::open(&env.store(), &OpenOptions::create()).unwrap();
-    let imported = store.import_dir(&env.work().join("tree"), &ImportOptions::snapshot());
-    store.add_root("words", imported.unwrap().tree).unwrap();
-    drop(store);
-    let mut command = env.command(&["store", "repack"]);
-    let child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // Its new pack is begun.
-    let begun = || {
-        let sessions = fs::read_dir(env.store().join("tmp")).unwrap();
-        let mut files = sessions.filter_map(|session| fs::read_dir(session.ok()?.path()).ok());
-        files.any(|mut files| files.next().is_some())
-    };
-    let start = Instant::now();
-    while !begun() && start.elapsed() < Duration::from_secs(10) {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    let ran = env.finish(child.wait_with_output().unwrap());
-    assert_eq!(ran.status, Some(130), "{}", ran.all());
-    assert!(ran.stdout.contains("the next one goes on"), "{}", ran.all());
-    assert!(env.run(&["store", "verify"]).ok().contains("no fault"));
-    // The configuration may ask for it after each collection.
-    fs::write(env.store().join("mstore.conf"), "gc/repack: yes\n").unwrap();
-    let again = env.run(&["gc"]);
-    assert_eq!(again.status, Some(0), "{}", again.all());
-    let said = again.all();
-    assert!(
-        said.contains("repacked ") && !said.contains("repacked 0"),
-        "{said}"
-    );
-    assert!(env.run(&["store", "verify"]).ok().contains("no fault"));
 }

@@ -1,4 +1,4 @@
-//! Input made to hurt: an answer or a clear error, in bounded time and memory.
+//! `mstore eval` on hostile specifications: bounded time and memory.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,6 +9,7 @@ use crate::environment::{Environment, Ran};
 
 /// Address space that a command gets.
 const MEMORY: u64 = 1 << 30;
+
 /// What no command may take, on a slow machine with other work.
 const TIME: Duration = Duration::from_secs(30);
 

@@ -1,0 +1,5 @@
+//! `mstore store`: a file a subcommand.
+
+mod look;
+mod repack;
+mod verify;
