@@ -369,8 +369,20 @@ fn answer(site: &Site, stream: &mut TcpStream, request: &Request) -> io::Result<
     if request.head_only {
         return Ok(());
     }
+    send(site, stream, (&found, file), (from, to), start)?;
+    stream.flush()
+}
+
+/// Sends the bytes `from..to` of what was found, which begins at `start` of its file.
+fn send(
+    site: &Site,
+    stream: &mut TcpStream,
+    (found, file): (&CacheFile, Option<File>),
+    (from, to): (u64, u64),
+    start: u64,
+) -> io::Result<()> {
     let sent = &site.counters.bytes;
-    match (&found, file) {
+    match (found, file) {
         (CacheFile::Bytes(bytes), _) => {
             let part = bytes.get(from as usize..to as usize).unwrap_or_default();
             stream.write_all(part)?;
@@ -381,7 +393,7 @@ fn answer(site: &Site, stream: &mut TcpStream, request: &Request) -> io::Result<
         }
         (CacheFile::File { .. }, None) => {}
     }
-    stream.flush()
+    Ok(())
 }
 
 /// The word for what becomes of the connection after the answer.

@@ -173,17 +173,7 @@ impl Store {
         options: &OciOptions,
     ) -> Result<OciImage, StoreError> {
         let _lease = self.reading(tree)?;
-        let media_type = match options.compression {
-            Compression::None => "application/vnd.oci.image.layer.v1.tar",
-            Compression::Gzip(_) => "application/vnd.oci.image.layer.v1.tar+gzip",
-            Compression::Zstd(_) => "application/vnd.oci.image.layer.v1.tar+zstd",
-            Compression::Xz(_) => {
-                return Err(StoreError::BadEntry {
-                    path: folder.display().to_string(),
-                    reason: "layers of images cannot be compressed with xz".into(),
-                });
-            }
-        };
+        let media_type = media_type(options.compression, folder)?;
         let object = self.tree(tree)?;
         let work = Partial::begin(folder)?;
         let blobs = work.path.join("blobs/sha256");
@@ -214,59 +204,14 @@ impl Store {
         let layer_digest = hex(out.hash);
         let named = blobs.join(&layer_digest);
         fs::rename(&partial, &named).map_err(|e| StoreError::io("rename", &named, e))?;
-
-        let platform = || Platform {
-            architecture: options.architecture.clone(),
-            os: "linux",
-            variant: options.variant.clone(),
-        };
-        let config = Config {
-            platform: platform(),
-            config: Run {
-                env: &options.environment,
-                cmd: &options.command,
-                working_dir: "/",
-                labels: &options.labels,
-            },
-            rootfs: Rootfs {
-                r#type: "layers",
-                diff_ids: [format!("sha256:{}", hex(plain))],
-            },
-            history: [History {
-                created_by: format!("mstore tree {tree}, {}", options.compression),
-            }],
-        };
-        let manifest = Manifest {
-            schema_version: 2,
-            media_type: MANIFEST,
-            config: put(&blobs, CONFIG, &config)?,
-            layers: vec![Descriptor {
-                media_type,
-                digest: format!("sha256:{layer_digest}"),
-                size: layer_bytes,
-                annotations: None,
-                platform: None,
-            }],
-        };
-        let mut manifest = put(&blobs, MANIFEST, &manifest)?;
-        let digest = manifest.digest.clone();
-        manifest.platform = Some(platform());
-        manifest.annotations = options
-            .tag
-            .iter()
-            .map(|tag| Some([("org.opencontainers.image.ref.name", tag.clone())].into()))
-            .next()
-            .flatten();
-        let index = Index {
-            schema_version: 2,
-            media_type: INDEX,
-            manifests: vec![manifest],
-        };
-        write(&work.path.join("index.json"), &json(&index)?)?;
-        write(
-            &work.path.join("oci-layout"),
-            br#"{"imageLayoutVersion":"1.0.0"}"#,
-        )?;
+        let layers = vec![Descriptor {
+            media_type,
+            digest: format!("sha256:{layer_digest}"),
+            size: layer_bytes,
+            annotations: None,
+            platform: None,
+        }];
+        let digest = describe(&work.path, tree, options, layers, hex(plain))?;
         if options.cancel.is_cancelled() {
             return Err(StoreError::Interrupted);
         }
@@ -277,6 +222,80 @@ impl Store {
             layer_bytes,
         })
     }
+}
+
+/// The media type of a layer of this compression; `folder` is for the message where there is none.
+fn media_type(compression: Compression, folder: &Path) -> Result<&'static str, StoreError> {
+    Ok(match compression {
+        Compression::None => "application/vnd.oci.image.layer.v1.tar",
+        Compression::Gzip(_) => "application/vnd.oci.image.layer.v1.tar+gzip",
+        Compression::Zstd(_) => "application/vnd.oci.image.layer.v1.tar+zstd",
+        Compression::Xz(_) => {
+            return Err(StoreError::BadEntry {
+                path: folder.display().to_string(),
+                reason: "layers of images cannot be compressed with xz".into(),
+            });
+        }
+    })
+}
+
+/// Writes configuration, manifest and index of an image; returns the digest of its manifest.
+/// `diff_id` is the hash of the layer before compression.
+fn describe(
+    folder: &Path,
+    tree: TreeHash,
+    options: &OciOptions,
+    layers: Vec<Descriptor>,
+    diff_id: String,
+) -> Result<String, StoreError> {
+    let blobs = folder.join("blobs/sha256");
+    let platform = || Platform {
+        architecture: options.architecture.clone(),
+        os: "linux",
+        variant: options.variant.clone(),
+    };
+    let config = Config {
+        platform: platform(),
+        config: Run {
+            env: &options.environment,
+            cmd: &options.command,
+            working_dir: "/",
+            labels: &options.labels,
+        },
+        rootfs: Rootfs {
+            r#type: "layers",
+            diff_ids: [format!("sha256:{diff_id}")],
+        },
+        history: [History {
+            created_by: format!("mstore tree {tree}, {}", options.compression),
+        }],
+    };
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: MANIFEST,
+        config: put(&blobs, CONFIG, &config)?,
+        layers,
+    };
+    let mut manifest = put(&blobs, MANIFEST, &manifest)?;
+    let digest = manifest.digest.clone();
+    manifest.platform = Some(platform());
+    manifest.annotations = options
+        .tag
+        .iter()
+        .map(|tag| Some([("org.opencontainers.image.ref.name", tag.clone())].into()))
+        .next()
+        .flatten();
+    let index = Index {
+        schema_version: 2,
+        media_type: INDEX,
+        manifests: vec![manifest],
+    };
+    write(&folder.join("index.json"), &json(&index)?)?;
+    write(
+        &folder.join("oci-layout"),
+        br#"{"imageLayoutVersion":"1.0.0"}"#,
+    )?;
+    Ok(digest)
 }
 
 /// Writes an object under its digest.

@@ -53,6 +53,9 @@ pub(super) struct Victim {
     pub bytes: u64,
 }
 
+/// Rows of the table of layers by tree: the layer below, and the boot that it was made in.
+type LayerRows = BTreeMap<TreeHash, (Option<TreeHash>, String)>;
+
 impl Store {
     /// Makes the plan from marks that are complete. The caller holds the store's lock.
     pub(super) fn plan(
@@ -113,7 +116,6 @@ impl Store {
         mut room: Option<u64>,
         report: &mut GcReport,
     ) -> Result<Vec<(Option<TreeHash>, PathBuf)>, StoreError> {
-        let boot = self.disk().boot();
         let limited = room.is_some();
         let rows = self.database().read("list layers", |c| {
             c.prepare("SELECT tree, base, boot FROM layer ORDER BY tree")?
@@ -127,9 +129,52 @@ impl Store {
                 })?
                 .collect::<rusqlite::Result<BTreeMap<_, _>>>()
         })?;
+        let kept = self.kept_layers(roots, &rows, &mut room);
+        let mut gone = self.judge_links(roots, room, limited, report)?;
+        for (folder, whole) in [("checkouts", true), ("layers", false)] {
+            for (name, path) in list(self.disk(), &self.path().join(folder))? {
+                let tree: Option<TreeHash> = name.parse().ok();
+                let stays = tree.is_some_and(|tree| {
+                    kept.contains(&tree)
+                        && rows
+                            .get(&tree)
+                            .is_some_and(|(base, _)| base.is_none() == whole)
+                });
+                if stays {
+                    continue;
+                }
+                let bytes = disk_use(&path);
+                report.gone.push(match tree {
+                    Some(tree) => Gone::Checkout {
+                        tree,
+                        folder,
+                        bytes,
+                        // Else a newer form took its place, or it was made before the last boot.
+                        for_size: limited && roots.why.contains_key(&tree),
+                    },
+                    None => Gone::Leftover {
+                        name: format!("{folder}/{name}"),
+                        bytes,
+                    },
+                });
+                gone.push((tree, path));
+            }
+        }
+        Ok(gone)
+    }
+
+    /// The trees whose checkouts and layers stay: those of living trees, newest first, as long as there is
+    /// `room`, which what stays makes smaller.
+    fn kept_layers(
+        &self,
+        roots: &Roots,
+        rows: &LayerRows,
+        room: &mut Option<u64>,
+    ) -> BTreeSet<TreeHash> {
+        let boot = self.disk().boot();
         let mut kept = BTreeSet::new();
         for top in roots.newest_first() {
-            if let Some(room) = &mut room {
+            if let Some(room) = room {
                 let leased = roots.why[&top]
                     .iter()
                     .any(|why| matches!(why, Why::Lease { .. }));
@@ -162,6 +207,18 @@ impl Store {
                 };
             }
         }
+        kept
+    }
+
+    /// Finds folders of links that no living tree uses.
+    fn judge_links(
+        &self,
+        roots: &Roots,
+        mut room: Option<u64>,
+        limited: bool,
+        report: &mut GcReport,
+    ) -> Result<Vec<(Option<TreeHash>, PathBuf)>, StoreError> {
+        let boot = self.disk().boot();
         let mut gone = Vec::new();
         for (name, path) in list_if_there(self.disk(), &self.path().join(LINKS))? {
             let parts = name.split_once('-');
@@ -191,35 +248,6 @@ impl Store {
             });
             // No row of the table of layers speaks of it.
             gone.push((None, path));
-        }
-        for (folder, whole) in [("checkouts", true), ("layers", false)] {
-            for (name, path) in list(self.disk(), &self.path().join(folder))? {
-                let tree: Option<TreeHash> = name.parse().ok();
-                let stays = tree.is_some_and(|tree| {
-                    kept.contains(&tree)
-                        && rows
-                            .get(&tree)
-                            .is_some_and(|(base, _)| base.is_none() == whole)
-                });
-                if stays {
-                    continue;
-                }
-                let bytes = disk_use(&path);
-                report.gone.push(match tree {
-                    Some(tree) => Gone::Checkout {
-                        tree,
-                        folder,
-                        bytes,
-                        // Else a newer form took its place, or it was made before the last boot.
-                        for_size: limited && roots.why.contains_key(&tree),
-                    },
-                    None => Gone::Leftover {
-                        name: format!("{folder}/{name}"),
-                        bytes,
-                    },
-                });
-                gone.push((tree, path));
-            }
         }
         Ok(gone)
     }

@@ -277,28 +277,10 @@ impl<R: BufRead> Reader<R> {
         if size > limit {
             return Err(EntryFault::ExtensionTooLarge { what, size, limit }.into());
         }
-        let mut data = self.extension(size, what, start)?;
+        let data = self.extension(size, what, start)?;
         match flag {
-            b'L' | b'K' => {
-                while data.last() == Some(&0) {
-                    data.pop();
-                }
-                let what = if flag == b'L' { "name" } else { "link target" };
-                if data.contains(&0) {
-                    return Err(EntryFault::NulByte { what }.into());
-                }
-                if data.is_empty() {
-                    return Err(match flag {
-                        b'L' => EntryFault::EmptyName,
-                        _ => EntryFault::LinkEmpty,
-                    }
-                    .into());
-                }
-                match flag {
-                    b'L' => pending.long_name = Some(data),
-                    _ => pending.long_link = Some(data),
-                }
-            }
+            b'L' => pending.long_name = Some(long(data, "name", EntryFault::EmptyName)?),
+            b'K' => pending.long_link = Some(long(data, "link target", EntryFault::LinkEmpty)?),
             b'g' => {
                 let pax = Pax::parse(&data, self.limits.sparse_runs)?;
                 if let Some(key) = pax.not_global() {
@@ -338,18 +320,7 @@ impl<R: BufRead> Reader<R> {
         let link = link.unwrap_or_else(|| header.link());
 
         let slash = path.last() == Some(&b'/');
-        let kind = match header.flag() {
-            0 if slash => MemberKind::Dir,
-            0 | b'0' | b'7' | b'S' => MemberKind::File,
-            b'1' => MemberKind::HardLink,
-            b'2' => MemberKind::Symlink,
-            b'3' => MemberKind::Char,
-            b'4' => MemberKind::Block,
-            b'5' => MemberKind::Dir,
-            b'6' => MemberKind::Fifo,
-            b'D' => return Err(EntryFault::Incremental.into()),
-            flag => return Err(unsupported(flag).into()),
-        };
+        let kind = member_kind(header.flag(), slash)?;
         if path.is_empty() {
             return Err(EntryFault::EmptyName.into());
         }
@@ -384,32 +355,13 @@ impl<R: BufRead> Reader<R> {
             size: stored,
             limit: self.limits.file_bytes,
         })? - stored;
-
-        let is_old_sparse = header.flag() == b'S';
-        let map = match (is_old_sparse, in_pax) {
-            (true, PaxSparse::No) => self.old_sparse(header, stored)?,
-            (true, _) => return Err(sparse::fault("it has two maps").into()),
-            (false, PaxSparse::No) => SparseMap::solid(stored),
-            (false, _) if kind != MemberKind::File => {
-                return Err(sparse::fault("only a regular file can have one").into());
-            }
-            (false, PaxSparse::Known { pairs, size }) => SparseMap::new(pairs, size, stored)?,
-            (false, PaxSparse::InContent { size }) => self.content_map(size, stored)?,
-        };
+        let map = self.map(header, in_pax, kind, stored)?;
         let size = map.size;
         self.check_size(size)?;
         self.total += size;
 
         let global = &self.global;
-        let device = if matches!(kind, MemberKind::Char | MemberKind::Block) {
-            let (major, minor) = header.device()?;
-            (
-                number32(pax.major.unwrap_or(major), "major device number")?,
-                number32(pax.minor.unwrap_or(minor), "minor device number")?,
-            )
-        } else {
-            (0, 0)
-        };
+        let device = device_of(header, kind, (pax.major, pax.minor))?;
         let uid = match pax.uid.or(global.uid) {
             Some(uid) => uid,
             None => header.uid()?,
@@ -443,6 +395,27 @@ impl<R: BufRead> Reader<R> {
         };
         self.padding = padding;
         Ok(member)
+    }
+
+    /// The parts of the content that an archive has, of which the rest is holes.
+    fn map(
+        &mut self,
+        header: &Header<'_>,
+        in_pax: PaxSparse,
+        kind: MemberKind,
+        stored: u64,
+    ) -> Result<SparseMap, Failure> {
+        let is_old_sparse = header.flag() == b'S';
+        Ok(match (is_old_sparse, in_pax) {
+            (true, PaxSparse::No) => self.old_sparse(header, stored)?,
+            (true, _) => return Err(sparse::fault("it has two maps").into()),
+            (false, PaxSparse::No) => SparseMap::solid(stored),
+            (false, _) if kind != MemberKind::File => {
+                return Err(sparse::fault("only a regular file can have one").into());
+            }
+            (false, PaxSparse::Known { pairs, size }) => SparseMap::new(pairs, size, stored)?,
+            (false, PaxSparse::InContent { size }) => self.content_map(size, stored)?,
+        })
     }
 
     fn check_size(&self, size: u64) -> Result<(), Failure> {
@@ -724,6 +697,52 @@ fn owner(value: u64, field: &'static str) -> Result<u32, EntryFault> {
         }),
         id => Ok(id),
     }
+}
+
+/// The kind of a member with this type flag; `slash` is whether its name ends in one.
+fn member_kind(flag: u8, slash: bool) -> Result<MemberKind, Failure> {
+    Ok(match flag {
+        0 if slash => MemberKind::Dir,
+        0 | b'0' | b'7' | b'S' => MemberKind::File,
+        b'1' => MemberKind::HardLink,
+        b'2' => MemberKind::Symlink,
+        b'3' => MemberKind::Char,
+        b'4' => MemberKind::Block,
+        b'5' => MemberKind::Dir,
+        b'6' => MemberKind::Fifo,
+        b'D' => return Err(EntryFault::Incremental.into()),
+        flag => return Err(unsupported(flag).into()),
+    })
+}
+
+/// The device numbers of a device, those of a PAX header before those of the plain one.
+fn device_of(
+    header: &Header<'_>,
+    kind: MemberKind,
+    (major, minor): (Option<u64>, Option<u64>),
+) -> Result<(u32, u32), Failure> {
+    if !matches!(kind, MemberKind::Char | MemberKind::Block) {
+        return Ok((0, 0));
+    }
+    let plain = header.device()?;
+    Ok((
+        number32(major.unwrap_or(plain.0), "major device number")?,
+        number32(minor.unwrap_or(plain.1), "minor device number")?,
+    ))
+}
+
+/// The content of a GNU header for long names, without the zeros at its end.
+fn long(mut data: Vec<u8>, what: &'static str, empty: EntryFault) -> Result<Vec<u8>, Failure> {
+    while data.last() == Some(&0) {
+        data.pop();
+    }
+    if data.contains(&0) {
+        return Err(EntryFault::NulByte { what }.into());
+    }
+    if data.is_empty() {
+        return Err(empty.into());
+    }
+    Ok(data)
 }
 
 fn unsupported(flag: u8) -> EntryFault {

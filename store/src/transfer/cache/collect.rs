@@ -154,51 +154,68 @@ fn plan(folder: &Path, policy: &CachePolicy<'_>) -> Result<CacheCollected, Trans
     plan.held = unknown;
 
     named.extend(leaving(folder)?);
-    let mut packs = BTreeSet::new();
-    for (name, bytes) in list(folder, "trees")? {
-        let tree = name.parse::<TreeHash>().ok();
-        if let Some(tree) = tree.filter(|t| named.contains(t) && !needed.contains(t)) {
-            plan.leaving.push(tree);
-            if !unknown {
-                plan.gone.push(CacheGone {
-                    file: format!("trees/{name}"),
-                    bytes,
-                    about: None,
-                });
-                continue;
+    let packs = plan.trees(folder, &named, &needed)?;
+    plan.packs(folder, &packs)?;
+    Ok(plan)
+}
+
+impl CacheCollected {
+    /// What becomes of the trees; returns the packs that those which stay need.
+    fn trees(
+        &mut self,
+        folder: &Path,
+        named: &BTreeSet<TreeHash>,
+        needed: &BTreeSet<TreeHash>,
+    ) -> Result<BTreeSet<String>, TransferError> {
+        let mut packs = BTreeSet::new();
+        for (name, bytes) in list(folder, "trees")? {
+            let tree = name.parse::<TreeHash>().ok();
+            if let Some(tree) = tree.filter(|t| named.contains(t) && !needed.contains(t)) {
+                self.leaving.push(tree);
+                if !self.held {
+                    self.gone.push(CacheGone {
+                        file: format!("trees/{name}"),
+                        bytes,
+                        about: None,
+                    });
+                    continue;
+                }
             }
-        }
-        let path = folder.join("trees").join(&name);
-        let text = read_file(&path, MAX_LISTING as u64)?;
-        let listing = Listing::decode(&text).map_err(|e| {
+            let path = folder.join("trees").join(&name);
+            let text = read_file(&path, MAX_LISTING as u64)?;
+            let listing = Listing::decode(&text).map_err(|e| {
             let detail = format!(
                 "it is damaged, and what it needs is not known; remove it, or copy the tree there \
                  again: {e}"
             );
             TransferError::peer(path.display().to_string(), detail)
         })?;
-        plan.trees += 1;
-        packs.extend(listing.packs.into_iter().map(|pack| pack.name));
-    }
-    // A pack counts while its index is there.
-    let mut files = list(folder, "packs")?;
-    files.sort_by_key(|(name, _)| (!name.ends_with(".index"), name.clone()));
-    for (name, bytes) in files {
-        let pack = name
-            .strip_suffix(EXTENSION)
-            .or_else(|| name.strip_suffix(".index"));
-        if pack.is_some_and(|pack| !packs.contains(pack)) {
-            plan.gone.push(CacheGone {
-                file: format!("packs/{name}"),
-                bytes,
-                about: None,
-            });
+            self.trees += 1;
+            packs.extend(listing.packs.into_iter().map(|pack| pack.name));
         }
+        Ok(packs)
     }
-    Ok(plan)
-}
 
-impl CacheCollected {
+    /// What becomes of the packs.
+    fn packs(&mut self, folder: &Path, packs: &BTreeSet<String>) -> Result<(), TransferError> {
+        // A pack counts while its index is there.
+        let mut files = list(folder, "packs")?;
+        files.sort_by_key(|(name, _)| (!name.ends_with(".index"), name.clone()));
+        for (name, bytes) in files {
+            let pack = name
+                .strip_suffix(EXTENSION)
+                .or_else(|| name.strip_suffix(".index"));
+            if pack.is_some_and(|pack| !packs.contains(pack)) {
+                self.gone.push(CacheGone {
+                    file: format!("packs/{name}"),
+                    bytes,
+                    about: None,
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// What becomes of the newest facts about derivations.
     fn derivations(
         &mut self,

@@ -15,8 +15,8 @@ use crate::disk::Disk;
 use crate::lock::StoreLock;
 use crate::mark::Marks;
 use crate::pack::{
-    EXTENSION, Effort, LEVEL_THOROUGH, PackKind, PackSet, PackWriter, Packed, RECORD_HEAD,
-    with_packed,
+    EXTENSION, Effort, LEVEL_THOROUGH, PackEntry, PackKind, PackSet, PackWriter, Packed,
+    RECORD_HEAD, with_packed,
 };
 use crate::session::{is_old, random_name};
 use crate::store::create_all;
@@ -206,22 +206,8 @@ impl<'a> Folder<'a> {
             }
             .into());
         }
-        let mut wanted = Vec::new();
         let mut progress = Progress::default();
-        for (number, pack) in marks.packs.packs.iter().enumerate() {
-            for at in (0..pack.count()).filter(|at| marks.is_marked(number, *at)) {
-                let place = pack.entry(at)?;
-                if !self.packs.contains(&place.hash) {
-                    progress.objects_wanted += 1;
-                    if pack.is_meta() {
-                        wanted.push((PackKind::Meta, number, place));
-                    } else {
-                        progress.content_wanted += place.raw;
-                        wanted.push((PackKind::Data, number, place));
-                    }
-                }
-            }
-        }
+        let mut wanted = self.wanted(&marks, &mut progress)?;
         if options.dry_run {
             return Ok(Received {
                 objects: progress.objects_wanted,
@@ -260,6 +246,40 @@ impl<'a> Folder<'a> {
         add().map_err(|error| error.needing(|| Some(Need::Copy(all))))?;
         // What names something comes after it, whatever moment the power fails in.
         self.sync("packs")?;
+        self.list(trees)?;
+        Ok(Received {
+            objects: progress.objects,
+            bytes: bytes.load(Ordering::Relaxed),
+            content: progress.content,
+        })
+    }
+
+    /// The marked objects that the cache lacks: the kind of their pack, its number, their place in it.
+    fn wanted(
+        &self,
+        marks: &Marks,
+        progress: &mut Progress,
+    ) -> Result<Vec<(PackKind, usize, PackEntry)>, TransferError> {
+        let mut wanted = Vec::new();
+        for (number, pack) in marks.packs.packs.iter().enumerate() {
+            for at in (0..pack.count()).filter(|at| marks.is_marked(number, *at)) {
+                let place = pack.entry(at)?;
+                if !self.packs.contains(&place.hash) {
+                    progress.objects_wanted += 1;
+                    if pack.is_meta() {
+                        wanted.push((PackKind::Meta, number, place));
+                    } else {
+                        progress.content_wanted += place.raw;
+                        wanted.push((PackKind::Data, number, place));
+                    }
+                }
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Writes for each tree which packs it needs.
+    fn list(&self, trees: &[TreeHash]) -> Result<(), TransferError> {
         let packs = Arc::new(self.load()?);
         for tree in trees {
             let listing = Listing::of(&packs, *tree)?.map_err(|hash| {
@@ -272,12 +292,7 @@ impl<'a> Folder<'a> {
                 &listing.encode(),
             )?;
         }
-        self.sync("trees")?;
-        Ok(Received {
-            objects: progress.objects,
-            bytes: bytes.load(Ordering::Relaxed),
-            content: progress.content,
-        })
+        Ok(self.sync("trees")?)
     }
 
     fn add_fact(&self, fact: &Fact) -> Result<(), TransferError> {
