@@ -1,7 +1,6 @@
 //! `mstore store ls|cat|stat|du|find`.
 
 use std::fs;
-use std::process::Command;
 
 use mstore_store::{Hash, ImportOptions, OpenOptions, Store};
 
