@@ -39,7 +39,7 @@ pub enum Node {
 ///
 /// Paths are relative to the tree's root (`etc/passwd`), without empty, `.` or `..` components; the
 /// empty path is the root itself. A directory that is named by the paths of others alone is
-/// root:root 0755 with mtime 0. A path given twice, a path below something that is no directory, and
+/// root:root 0755 with mtime 0. A path given twice, a path below something that is not a directory, and
 /// a hard link to what is not a file are errors. Contents are hashed, compressed and written as they
 /// arrive, by several threads; nothing can be seen in the store before [`finish`](Self::finish), and
 /// nothing stays of a builder dropped.

@@ -18,7 +18,7 @@ pub enum ErrorKind {
     Missing,
     /// An object in the store is damaged.
     Corrupt,
-    /// The folder is no store, is of a newer format, or was opened read-only.
+    /// The folder is not a store, is of a newer format, or was opened read-only.
     Format,
     /// An owner cannot be set because the user's id ranges do not reach it.
     Owner,

@@ -63,7 +63,7 @@ pub enum GitError {
         /// What the system says.
         source: io::Error,
     },
-    /// The text is no revision.
+    /// The text is not a revision.
     #[error("not a revision: \"{rev}\" ({why})")]
     BadRevision {
         /// The text, escaped.
@@ -71,7 +71,7 @@ pub enum GitError {
         /// Why not.
         why: &'static str,
     },
-    /// The folder is no repository.
+    /// The folder is not a repository.
     #[error("not a git repository: {}: {detail}", repo.display())]
     NotARepository {
         /// The folder.

@@ -196,29 +196,7 @@ impl<'a> Walk<'a> {
         if kind == FileType::RegularFile {
             return self.file(here, name, &stat);
         }
-        let (major, minor) = (
-            rustix::fs::major(stat.st_rdev),
-            rustix::fs::minor(stat.st_rdev),
-        );
-        let made = match kind {
-            FileType::Symlink => {
-                let target = readlinkat(dir, name, Vec::new())
-                    .map_err(|e| scan.io("read link", &self.path, e))?;
-                Kind::Symlink {
-                    target: target.into_bytes(),
-                }
-            }
-            FileType::CharacterDevice => Kind::Char { major, minor },
-            FileType::BlockDevice => Kind::Block { major, minor },
-            FileType::Fifo => Kind::Fifo,
-            FileType::Socket => Kind::Socket,
-            _ => {
-                return Err(StoreError::BadEntry {
-                    path: show(&self.path),
-                    reason: "it is of a kind unknown to this system".into(),
-                });
-            }
-        };
+        let made = self.special(dir, name, &stat, kind)?;
         // Links have no attributes that belong to a tree; other special files may have ACLs.
         let xattrs = if kind == FileType::Symlink || scan.rules.normalise.is_some() {
             Vec::new()
@@ -237,6 +215,39 @@ impl<'a> Walk<'a> {
             kind: made,
         });
         Ok(())
+    }
+
+    /// What is neither a folder nor a regular file.
+    fn special(
+        &self,
+        dir: &OwnedFd,
+        name: &CStr,
+        stat: &Stat,
+        kind: FileType,
+    ) -> Result<Kind, StoreError> {
+        let (major, minor) = (
+            rustix::fs::major(stat.st_rdev),
+            rustix::fs::minor(stat.st_rdev),
+        );
+        Ok(match kind {
+            FileType::Symlink => {
+                let target = readlinkat(dir, name, Vec::new())
+                    .map_err(|e| self.scan.io("read link", &self.path, e))?;
+                Kind::Symlink {
+                    target: target.into_bytes(),
+                }
+            }
+            FileType::CharacterDevice => Kind::Char { major, minor },
+            FileType::BlockDevice => Kind::Block { major, minor },
+            FileType::Fifo => Kind::Fifo,
+            FileType::Socket => Kind::Socket,
+            _ => {
+                return Err(StoreError::BadEntry {
+                    path: show(&self.path),
+                    reason: "it is of a kind unknown to this system".into(),
+                });
+            }
+        })
     }
 
     /// Notes that what the base has at this path, and below, is not seen any more.

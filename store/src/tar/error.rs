@@ -24,7 +24,7 @@ pub enum TarError {
     /// There is not one byte.
     #[error("the archive is empty: a tar archive has at least its end marker of 1024 zero bytes")]
     Empty,
-    /// The first block is no tar header.
+    /// The first block is not a tar header.
     #[error(
         "this is not a tar archive: its first block is not a valid header (plain, gzip, bzip2, xz and zstd archives can be read)"
     )]
@@ -168,7 +168,7 @@ pub enum EntryFault {
         /// The limit.
         limit: usize,
     },
-    /// An ancestor in the archive is no directory.
+    /// An ancestor in the archive is not a directory.
     #[error("it lies below \"{ancestor}\", which the archive makes a {kind}, not a folder")]
     BelowNonDirectory {
         /// The ancestor.

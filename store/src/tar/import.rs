@@ -23,7 +23,7 @@ pub(crate) trait Sink {
     fn node(&mut self, path: &[u8], meta: Meta, node: Node) -> Result<(), StoreError>;
     /// One more name of the file at `target`, which was given before.
     fn hard_link(&mut self, path: &[u8], target: &[u8]) -> Result<(), StoreError>;
-    /// Another entry like the one at `target`, which was given before and is no folder.
+    /// Another entry like the one at `target`, which was given before and is not a folder.
     fn copy(&mut self, path: &[u8], target: &[u8]) -> Result<(), StoreError>;
 }
 
@@ -439,7 +439,7 @@ impl Import<'_> {
         let target = clean(&member.link, "link target", &self.options.limits).map_err(blame)?;
         let linked = match self.seen.get(&target) {
             Some(Seen::File { .. }) => Linked::File,
-            // Tools give any entry several names that is no folder.
+            // Tools give any entry several names that is not a folder.
             Some(Seen::Other { kind, .. }) => Linked::Other(kind),
             Some(other) => {
                 return Err(blame(EntryFault::LinkKind {

@@ -330,18 +330,7 @@ impl<R: BufRead> Reader<R> {
         if slash && kind == MemberKind::File {
             return Err(EntryFault::SlashFile.into());
         }
-        let in_header = header.size()?;
-        let stored = match pax.size {
-            None => in_header,
-            Some(size) if contradicts(size, in_header) => {
-                return Err(EntryFault::SizeContradiction {
-                    pax: size,
-                    header: in_header,
-                }
-                .into());
-            }
-            Some(size) => size,
-        };
+        let stored = size_of(header, pax.size)?;
         if kind != MemberKind::File && stored != 0 {
             return Err(EntryFault::SizeOnKind {
                 kind: kind.word(),
@@ -624,7 +613,7 @@ fn entry_error(name: &[u8], offset: u64, fault: EntryFault) -> TarError {
     }
 }
 
-/// What a stream is whose beginning is no header.
+/// What a stream is whose beginning is not a header.
 fn not_tar(start: &[u8]) -> TarError {
     const FORMS: [(&[u8], &str); 9] = [
         (b"PK\x03\x04", "zip"),
@@ -713,6 +702,20 @@ fn member_kind(flag: u8, slash: bool) -> Result<MemberKind, Failure> {
         b'D' => return Err(EntryFault::Incremental.into()),
         flag => return Err(unsupported(flag).into()),
     })
+}
+
+/// The bytes that follow a header: what a PAX header says, where that does not contradict the plain one.
+fn size_of(header: &Header<'_>, pax: Option<u64>) -> Result<u64, Failure> {
+    let in_header = header.size()?;
+    match pax {
+        None => Ok(in_header),
+        Some(size) if contradicts(size, in_header) => Err(EntryFault::SizeContradiction {
+            pax: size,
+            header: in_header,
+        }
+        .into()),
+        Some(size) => Ok(size),
+    }
 }
 
 /// The device numbers of a device, those of a PAX header before those of the plain one.

@@ -74,7 +74,7 @@ fn what() -> impl Strategy<Value = What> {
     ]
 }
 
-/// A whole tree. Where a path would lie below what is no folder, it is left out.
+/// A whole tree. Where a path would lie below what is not a folder, it is left out.
 fn tree() -> impl Strategy<Value = Memory> {
     let entries = btree_map(vec(name(), 1..5), (meta(), what()), 0..25);
     (
@@ -107,7 +107,7 @@ fn tree() -> impl Strategy<Value = Memory> {
                 }
                 tree.entries.entry(path).or_insert((meta, what));
             }
-            // Whatever is no folder may have several names.
+            // Whatever is not a folder may have several names.
             let files: Vec<Vec<u8>> = tree
                 .entries
                 .iter()
