@@ -94,6 +94,8 @@ impl From<StoreError> for Failure {
     fn from(e: StoreError) -> Self {
         match e.kind() {
             ErrorKind::Input => Failure::new(Kind::Usage, e),
+            ErrorKind::Lossy => Failure::new(Kind::Found, e)
+                .hint("run it as root, or leave out what this user cannot make with --lossy"),
             ErrorKind::Interrupted => {
                 Failure::interrupted().hint("what is done stays done; run it again to go on")
             }

@@ -10,11 +10,13 @@ macro_rules! tell {
 
 mod args;
 mod blame;
+mod bytes;
 mod commands;
 mod context;
 mod definitions;
 mod failure;
 mod imports;
+mod lost;
 mod output;
 mod progress;
 mod repack;

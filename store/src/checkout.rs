@@ -137,7 +137,15 @@ impl Store {
         self.writable("check out a tree")?;
         let scratch = self.scratch("checkout")?;
         let new = scratch.path().join("root");
-        write::write_tree(self, tree, &new, Spelling::Overlay, None, &Cancel::new())?;
+        write::write_tree(
+            self,
+            tree,
+            &new,
+            Spelling::Overlay,
+            Unmakeable::LeaveOut,
+            None,
+            &Cancel::new(),
+        )?;
         let path = self.whole_path(tree);
         self.publish(tree, None, 1, &new, &path)?;
         Ok(path)
@@ -230,7 +238,7 @@ impl Store {
     /// For [`Placing::Link`] and [`Placing::Reflink`] the store keeps a folder of its own with the
     /// files of the tree, which is written when it is first needed. Builds never see those files.
     pub fn place(&self, tree: TreeHash, target: &Path, how: Placing) -> Result<Placed, StoreError> {
-        self.place_until(tree, target, how, &Cancel::new())
+        self.place_until(tree, target, how, Unmakeable::LeaveOut, &Cancel::new())
     }
 
     /// The same, but it ends with [`StoreError::Interrupted`] soon after it was cancelled. What was
@@ -240,6 +248,7 @@ impl Store {
         tree: TreeHash,
         target: &Path,
         how: Placing,
+        devices: Unmakeable,
         cancel: &Cancel,
     ) -> Result<Placed, StoreError> {
         let lease = self.lease("copy")?;
@@ -258,7 +267,8 @@ impl Store {
                 _ => Take::Copy,
             },
         });
-        let counts = write::write_tree(self, tree, target, Spelling::Plain, source, cancel)?;
+        let plain = Spelling::Plain;
+        let counts = write::write_tree(self, tree, target, plain, devices, source, cancel)?;
         Ok(Placed {
             linked: counts.linked.into_inner(),
             cloned: counts.cloned.into_inner(),
@@ -319,7 +329,15 @@ impl Store {
             path,
             take: Take::Clone,
         });
-        write::write_tree(self, tree, &new, Spelling::Plain, source, cancel)?;
+        write::write_tree(
+            self,
+            tree,
+            &new,
+            Spelling::Plain,
+            Unmakeable::LeaveOut,
+            source,
+            cancel,
+        )?;
         match self.disk().rename(&new, &path) {
             // Another process was faster.
             Err(_) if path.is_dir() => {}
@@ -344,6 +362,15 @@ pub enum Placing {
     /// As further names of the store's files: nobody may write to them. Copies where that cannot be,
     /// as on another file system. Files of their own in the tree never become one.
     Link,
+}
+
+/// What to do about devices that this user cannot make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmakeable {
+    /// Leaves them out.
+    LeaveOut,
+    /// Fails with [`StoreError::Device`] and writes nothing.
+    Fail,
 }
 
 /// How many files came to a folder how.

@@ -24,6 +24,8 @@ pub enum ErrorKind {
     Owner,
     /// What was given to be stored or asked for is not acceptable.
     Input,
+    /// Something cannot be written where it is to be; without it, the rest can.
+    Lossy,
     /// The caller asked to stop.
     Interrupted,
     /// The machine failed: input/output, database.
@@ -214,6 +216,14 @@ pub enum StoreError {
         /// Its group id.
         gid: u32,
     },
+    /// A device node, which this user cannot make.
+    #[error("cannot make the {what} {}: only root can", path.display())]
+    Device {
+        /// The kind of device.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
     /// An archive that is damaged or hostile.
     #[error(transparent)]
     Tar(#[from] TarError),
@@ -288,6 +298,7 @@ impl StoreError {
             | E::NewerFormat { .. }
             | E::ReadOnly { .. } => ErrorKind::Format,
             E::UnmappedOwner { .. } => ErrorKind::Owner,
+            E::Device { .. } => ErrorKind::Lossy,
             E::Tar(TarError::Read { .. }) | E::Git(GitError::NoProgram { .. }) => {
                 ErrorKind::Machine
             }

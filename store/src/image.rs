@@ -2,8 +2,8 @@
 //!
 //! The same tree, options and release of the tool give the same bytes: identifiers and times that
 //! these tools would otherwise invent are fixed. Both tools read a plain copy of the tree, so that
-//! copy must be possible here: foreign owners need their ids mapped, and devices need root (without
-//! it they are missing from the image).
+//! copy must be possible here: foreign owners need their ids mapped, and devices need root. What squashfs
+//! cannot hold by itself, [`Store::losses`] tells.
 
 use std::io;
 use std::io::Read;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use crate::{Cancel, Kind, Need, Placing, Store, StoreError, TreeHash};
+use crate::{Cancel, Kind, Need, Placing, Store, StoreError, TreeHash, Unmakeable};
 
 /// A kind of image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub struct ImageOptions {
     pub program: Option<PathBuf>,
     /// Arguments for the compressor, in the tool's own words; none for the tool's default.
     pub compressor: Vec<String>,
+    /// What to do about devices that this user cannot make in the copy that the tools read.
+    pub devices: Unmakeable,
     /// Ends the export with [`StoreError::Interrupted`].
     pub cancel: Cancel,
 }
@@ -65,6 +67,7 @@ impl ImageOptions {
             kind,
             program: None,
             compressor: compressor.iter().map(|s| s.to_string()).collect(),
+            devices: Unmakeable::LeaveOut,
             cancel: Cancel::new(),
         }
     }
@@ -107,14 +110,19 @@ impl Store {
         let scratch = self.scratch("image")?;
         let partial = Beside::of(image)?;
         let copy = scratch.path().join("tree");
-        self.place_until(tree, &copy, Placing::Copy, &options.cancel)?;
+        self.place_until(tree, &copy, Placing::Copy, options.devices, &options.cancel)?;
+        let target = std::path::absolute(&partial.path)
+            .map_err(|e| StoreError::io("find", &partial.path, e))?;
         let mut command = command(options);
+        // From here the tools find what has the longest paths.
+        command.current_dir(scratch.path());
+        let copy = Path::new("tree");
         match options.kind {
             // It could read an archive too, but then its releases up to 4.5 write now these, now
             // those bytes.
             ImageKind::Squashfs => command
-                .arg(&copy)
-                .arg(&partial.path)
+                .arg(copy)
+                .arg(&target)
                 .args([
                     "-noappend",
                     "-no-progress",
@@ -130,8 +138,8 @@ impl Store {
                 .env("SOURCE_DATE_EPOCH", self.after_all(tree)?.to_string())
                 .args(["--quiet", "-U00000000-0000-0000-0000-000000000000"])
                 .args(&options.compressor)
-                .arg(&partial.path)
-                .arg(&copy),
+                .arg(&target)
+                .arg(copy),
         };
         let made = finish(spawn(&mut command, options)?, options);
         // A signal to the whole group of processes ends the tool too.

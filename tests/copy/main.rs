@@ -9,3 +9,4 @@ mod smaller;
 mod ssh;
 mod substitution;
 mod support;
+mod two_faces;

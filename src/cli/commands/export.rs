@@ -7,14 +7,14 @@ use std::process::ExitCode;
 
 use mstore_store::compress::Compression;
 use mstore_store::{
-    Cancel, ErrorKind, ExportOptions, ImageKind, ImageOptions, OciOptions, Placing, Store,
-    StoreError, TreeHash,
+    Cancel, ErrorKind, ExportForm, ExportOptions, ImageKind, ImageOptions, Loss, OciOptions,
+    Placing, Store, StoreError, TreeHash, Unmakeable,
 };
 
 use crate::build::host;
 use crate::cli::context::Context;
 use crate::cli::whole_file::{Destination, WholeFile};
-use crate::cli::{Failure, output};
+use crate::cli::{Failure, bytes, output};
 use crate::project::Access;
 use crate::project::find::NamedTree;
 
@@ -55,6 +55,9 @@ pub struct Args {
     /// How files come to the folder. Nobody may write to files that are linked: they are the store's
     #[arg(long, value_enum, default_value_t = Mode::Copy, requires = "to")]
     mode: Mode,
+    /// Write what the form can hold when it cannot hold everything, and tell what is lost
+    #[arg(long)]
+    lossy: bool,
 }
 
 /// How files come to a folder.
@@ -130,6 +133,15 @@ impl Format {
         }
     }
 
+    fn form(self) -> ExportForm {
+        match self {
+            Format::Tar | Format::TarGz | Format::TarXz | Format::TarZst => ExportForm::Tar,
+            Format::Oci => ExportForm::Oci,
+            Format::Squashfs => ExportForm::Squashfs,
+            Format::Erofs => ExportForm::Erofs,
+        }
+    }
+
     fn compression(self) -> Option<Compression> {
         Compression::from_name(&format!("x.{}", self.suffix()))
     }
@@ -138,7 +150,7 @@ impl Format {
 /// Runs the command. The same tree gives the same bytes.
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     if let Some(to) = &args.to {
-        return folder(context, &args.what, to, args.mode);
+        return folder(context, &args.what, to, args.mode, args.lossy);
     }
     let named = args.output.clone().or_else(|| args.archive.clone());
     let format = args.format_of(named.as_deref())?;
@@ -157,13 +169,14 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     if file == Path::new("-") && format.compression().is_none() {
         return Err(Failure::usage("an image cannot go to standard output"));
     }
+    let tree = whole(&store, found.tree, format, args.lossy)?;
     if let Some(compression) = format.compression() {
         let compression = levelled(compression, args.level)?;
-        return archive(context, &store, found.tree, &file, compression);
+        return archive(context, &store, tree, &file, compression);
     }
     match image {
-        Some(kind) => image_file(context, &store, found.tree, &file, kind, &args)?,
-        None => oci(context, &store, &found, &file, args)?,
+        Some(kind) => image_file(context, &store, tree, &file, kind, &args)?,
+        None => oci(context, &store, tree, &found, &file, args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -211,6 +224,7 @@ fn image_file(
         .hint("write it to a file, and copy that"));
     };
     let options = ImageOptions {
+        devices: unmakeable(args.lossy),
         cancel: context.cancel()?.clone(),
         ..ImageOptions::new(kind)
     };
@@ -226,6 +240,7 @@ fn image_file(
 fn oci(
     context: &Context,
     store: &Store,
+    tree: TreeHash,
     found: &NamedTree,
     file: &Path,
     args: Args,
@@ -242,9 +257,7 @@ fn oci(
         cancel: context.cancel()?.clone(),
         ..OciOptions::for_machine(&machine.unwrap_or_else(host::machine))
     };
-    let image = store
-        .export_oci(found.tree, file, &options)
-        .map_err(unfinished)?;
+    let image = store.export_oci(tree, file, &options).map_err(unfinished)?;
     // What it is pinned by is data.
     output::line(&image.digest)?;
     tell!(
@@ -264,7 +277,96 @@ fn unfinished(error: StoreError) -> Failure {
     }
 }
 
-fn folder(context: &Context, what: &str, to: &Path, mode: Mode) -> Result<ExitCode, Failure> {
+/// Says what is wrong with the folder that was given.
+fn not_empty(to: &Path, error: StoreError) -> Failure {
+    match &error {
+        StoreError::Io { path, source, .. }
+            if path == to
+                && matches!(
+                    source.kind(),
+                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory
+                ) =>
+        {
+            let what = match source.kind() {
+                io::ErrorKind::DirectoryNotEmpty => "is not empty",
+                _ => "is not a folder",
+            };
+            Failure::usage(format!("{} {what}", to.display()))
+                .hint("give a folder that does not exist, or is empty")
+        }
+        _ => unfinished(error),
+    }
+}
+
+/// The tree to be exported: the whole one if the form can hold it. Else this is told, and it is the tree
+/// without the rest if that is wanted.
+fn whole(store: &Store, tree: TreeHash, format: Format, lossy: bool) -> Result<TreeHash, Failure> {
+    let form = format.form();
+    let (small, losses): (Vec<Loss>, Vec<Loss>) = store
+        .losses(tree, form)?
+        .into_iter()
+        .partition(|loss| loss.kind.is_small());
+    let all: Vec<String> = losses.iter().map(lost).collect();
+    if !all.is_empty() && !lossy {
+        let elsewhere = match form {
+            ExportForm::Squashfs => "an erofs image or a tar archive holds more",
+            _ => "`--to DIR` writes everything to a folder",
+        };
+        return Err(Failure::found(format!(
+            "{} cannot hold all of it: {}",
+            format.suffix(),
+            all.join("; ")
+        ))
+        .hint(format!("--lossy writes the rest; {elsewhere}")));
+    }
+    let note = output::Style::stderr();
+    for loss in losses.iter().chain(&small) {
+        tell!("{} lost: {}", note.note("note:"), lost(loss));
+    }
+    match all.is_empty() {
+        true => Ok(tree),
+        false => Ok(store.reduced(tree, form)?),
+    }
+}
+
+/// A loss in words.
+fn lost(loss: &Loss) -> String {
+    let paths: Vec<String> = loss.paths.iter().map(|path| shortened(path)).collect();
+    let more = match loss.count > paths.len() as u64 {
+        true => ", ...",
+        false => "",
+    };
+    format!(
+        "{} {} ({}{more})",
+        loss.count,
+        loss.kind.words(loss.count > 1),
+        paths.join(", ")
+    )
+}
+
+/// A path for a line of text: of a long one the beginning.
+fn shortened(path: &[u8]) -> String {
+    const LONGEST: usize = 100;
+    match path.len() > LONGEST {
+        true => format!("{}...", bytes::shown(&path[..LONGEST])),
+        false => bytes::shown(path),
+    }
+}
+
+fn unmakeable(lossy: bool) -> Unmakeable {
+    match lossy {
+        true => Unmakeable::LeaveOut,
+        false => Unmakeable::Fail,
+    }
+}
+
+fn folder(
+    context: &Context,
+    what: &str,
+    to: &Path,
+    mode: Mode,
+    lossy: bool,
+) -> Result<ExitCode, Failure> {
     // Files of many owners are written.
     context.enter()?;
     let store = context.store(Access::ReadIfPresent)?;
@@ -276,8 +378,8 @@ fn folder(context: &Context, what: &str, to: &Path, mode: Mode) -> Result<ExitCo
     };
     let cancel = context.cancel()?;
     let placed = store
-        .place_until(tree, to, how, cancel)
-        .map_err(unfinished)?;
+        .place_until(tree, to, how, unmakeable(lossy), cancel)
+        .map_err(|error| not_empty(to, error))?;
     tell!(
         "{}: {} files linked, {} cloned, {} copied",
         to.display(),

@@ -25,8 +25,10 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::Unmakeable;
 use crate::attributes::{Place, Spelling};
 use crate::error::show;
+use crate::links::{a_directory, are_one, no_name, two_faces};
 use crate::manifest::{Entry, Kind, MAX_DEPTH, Meta, Tree};
 use crate::remove::remove_tree;
 use crate::scan::times;
@@ -80,6 +82,7 @@ struct Writing {
     target: PathBuf,
     spelling: Spelling,
     take: Take,
+    devices: Unmakeable,
     counts: Counts,
     cancel: Cancel,
 }
@@ -113,6 +116,7 @@ pub(crate) fn write_tree(
     tree: TreeHash,
     target: &Path,
     spelling: Spelling,
+    devices: Unmakeable,
     source: Option<Source<'_>>,
     cancel: &Cancel,
 ) -> Result<Counts, StoreError> {
@@ -124,6 +128,7 @@ pub(crate) fn write_tree(
         target: target.to_path_buf(),
         spelling,
         take: source.map_or(Take::Copy, |source| source.take),
+        devices,
         counts: Counts::default(),
         cancel: cancel.clone(),
     };
@@ -161,6 +166,11 @@ fn write_all(
 ) -> Result<Counts, StoreError> {
     let writing = Arc::new(writing);
     // Every member of a group but the first is linked to the first, once that is written.
+    let disagrees = |detail: String| StoreError::Corrupt {
+        what: "tree",
+        hash: Tree::hash_encoded(&tree.encode()).0,
+        detail,
+    };
     let mut firsts = BTreeMap::new();
     for group in &tree.links {
         for path in &group[1..] {
@@ -184,6 +194,7 @@ fn write_all(
         firsts,
         originals: BTreeMap::new(),
         links: Vec::new(),
+        misfit: None,
     };
     let walked = walk.dir(&frame, tree.dir, 0);
     if walked.is_err() {
@@ -193,16 +204,40 @@ fn write_all(
     walked?;
     worked?;
     let Walk {
-        originals, links, ..
+        firsts,
+        originals,
+        links,
+        misfit,
+        ..
     } = walk;
+    if let Some(detail) = misfit {
+        return Err(disagrees(detail));
+    }
+    let met = originals.len() + links.len();
+    if met < firsts.len() {
+        let is_met = |path: &[u8]| {
+            originals.contains_key(path) || links.iter().any(|l| join(&l.dir.path, &l.name) == path)
+        };
+        let path = firsts.keys().find(|path| !is_met(path));
+        return Err(disagrees(no_name(path.copied().unwrap_or_default())));
+    }
     for link in links {
-        let made = match originals.get(&link.first) {
-            Some((dir, name)) => linkat(&dir.fd, name, &link.dir.fd, &link.name, AtFlags::empty()),
+        let original = originals.get(&link.first);
+        if let Some(original) = original
+            && !are_one(&original.entry, &link.entry)
+        {
+            let path = join(&link.dir.path, &link.name);
+            return Err(disagrees(two_faces(&link.first, &path)));
+        }
+        let made = match original {
+            Some(Original { dir, name, .. }) => {
+                linkat(&dir.fd, name, &link.dir.fd, &link.name, AtFlags::empty())
+            }
             None => Err(Errno::NOENT),
         };
         // Device nodes that could not be made have no other names either.
         match made {
-            Err(Errno::NOENT) if link.may_lack => {}
+            Err(Errno::NOENT) if may_lack(&link.entry.kind) => {}
             other => {
                 other.map_err(|e| writing.io("link", &join(&link.dir.path, &link.name), e))?;
             }
@@ -501,7 +536,19 @@ struct Link {
     dir: Arc<Frame>,
     name: CString,
     first: Vec<u8>,
-    may_lack: bool,
+    entry: Entry,
+}
+
+/// The first name of something that has several.
+struct Original {
+    dir: Arc<Frame>,
+    name: CString,
+    entry: Entry,
+}
+
+/// Whether it is fine that something could not be made here.
+fn may_lack(kind: &Kind) -> bool {
+    matches!(kind, Kind::Char { .. } | Kind::Block { .. })
 }
 
 struct Walk<'a> {
@@ -511,8 +558,10 @@ struct Walk<'a> {
     /// The first name of everything that has several.
     firsts: BTreeMap<&'a [u8], &'a [u8]>,
     /// Where the first names are.
-    originals: BTreeMap<Vec<u8>, (Arc<Frame>, CString)>,
+    originals: BTreeMap<Vec<u8>, Original>,
     links: Vec<Link>,
+    /// What is wrong with a group of hard links.
+    misfit: Option<String>,
 }
 
 impl Walk<'_> {
@@ -573,26 +622,32 @@ impl Walk<'_> {
         entry: Entry,
         depth: usize,
     ) -> Result<Option<NewFile>, StoreError> {
-        let Entry { name, meta, kind } = entry;
-        let name = CString::new(name).map_err(|_| StoreError::BadEntry {
+        let name = CString::new(entry.name.clone()).map_err(|_| StoreError::BadEntry {
             path: show(&self.path),
             reason: "name has a NUL in it".into(),
         })?;
         if let Some(first) = self.firsts.get(self.path.as_slice()) {
-            frame.left.fetch_add(1, Ordering::AcqRel);
-            if *first != self.path.as_slice() {
+            if entry.kind.is_dir() {
+                self.misfit = Some(a_directory(&self.path));
+            } else if *first != self.path.as_slice() {
+                frame.left.fetch_add(1, Ordering::AcqRel);
                 self.links.push(Link {
                     dir: frame.clone(),
                     name,
                     first: first.to_vec(),
-                    may_lack: matches!(kind, Kind::Char { .. } | Kind::Block { .. }),
+                    entry,
                 });
                 return Ok(None);
+            } else {
+                let original = Original {
+                    dir: frame.clone(),
+                    name: name.clone(),
+                    entry: entry.clone(),
+                };
+                self.originals.insert(self.path.clone(), original);
             }
-            frame.left.fetch_sub(1, Ordering::AcqRel);
-            let place = (frame.clone(), name.clone());
-            self.originals.insert(self.path.clone(), place);
         }
+        let Entry { meta, kind, .. } = entry;
         let writing = self.writing;
         match kind {
             Kind::File { blob, size } => {
@@ -661,8 +716,14 @@ impl Walk<'_> {
         };
         match made {
             // Devices cannot be made in a user namespace. Builds have a private /dev anyway.
-            Err(Errno::PERM) if matches!(kind, Kind::Char { .. } | Kind::Block { .. }) => {
-                return Ok(());
+            Err(Errno::PERM) if may_lack(kind) => {
+                return match writing.devices {
+                    Unmakeable::LeaveOut => Ok(()),
+                    Unmakeable::Fail => Err(StoreError::Device {
+                        what: kind.word(),
+                        path: writing.full(&self.path),
+                    }),
+                };
             }
             other => other.map_err(|e| writing.io("create", &self.path, e))?,
         }

@@ -69,10 +69,9 @@ pub(crate) fn from_text(text: &[u8], is_default: bool) -> Result<Option<Vec<u8>>
             match digits.parse::<u32>() {
                 Ok(id) if id != NOBODY && digits.bytes().all(|b| b.is_ascii_digit()) => id,
                 _ => {
-                    return Err(fault(format!(
-                        "it names {kind} \"{}\" without a number; make the archive with --numeric-owner",
-                        show(who.as_bytes())
-                    )));
+                    return Err(EntryFault::AclName {
+                        who: format!("{kind} \"{}\"", show(who.as_bytes())),
+                    });
                 }
             }
         } else {
@@ -96,6 +95,20 @@ pub(crate) fn from_text(text: &[u8], is_default: bool) -> Result<Option<Vec<u8>>
         out.extend(entry.id.to_le_bytes());
     }
     Ok(Some(out))
+}
+
+/// What the owning group may do by a list, of the three bits of a mode.
+pub(crate) fn owning_group(value: &[u8]) -> Option<u16> {
+    let (mut group, mut mask) = (None, 7);
+    for entry in value.get(4..)?.chunks_exact(8) {
+        let permissions = u16::from_le_bytes([entry[2], entry[3]]) & 7;
+        match u16::from_le_bytes([entry[0], entry[1]]) {
+            GROUP_OBJ => group = Some(permissions),
+            MASK => mask = permissions,
+            _ => {}
+        }
+    }
+    Some(group? & mask)
 }
 
 /// What the kernel makes of a list when it is set.
@@ -257,7 +270,7 @@ mod tests {
             b"user::rw-,user:daemon:r-x,group::r--,mask::r-x,other::r--",
             false,
         );
-        assert!(named.unwrap_err().to_string().contains("--numeric-owner"));
+        assert!(named.unwrap_err().to_string().contains("without a number"));
         for bad in [
             &b"user::rw-"[..],
             b"user::rwz,group::r--,other::r--",

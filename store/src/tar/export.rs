@@ -8,6 +8,7 @@ use super::acl;
 use super::header::BLOCK;
 use super::pax::{quote_attribute, time_text, write_record};
 use crate::compress::{Compression, Encoder};
+use crate::links::{a_directory, are_one, no_name, two_faces};
 use crate::manifest::{Entry, Kind, Manifest, Meta, Tree};
 use crate::{BlobHash, DirHash, Need, Store, StoreError, TreeHash};
 
@@ -107,6 +108,7 @@ fn write_tree<'a>(
         out: encoder,
         layer,
         trees,
+        tree,
         groups: HashMap::new(),
         firsts: vec![None; tree.links.len()],
         done: Exported {
@@ -125,6 +127,9 @@ fn write_tree<'a>(
     writer.entry(b"./", &tree.root, Body::Dir)?;
     let root = trees.manifest(tree.dir)?;
     writer.folders(root)?;
+    if let Some(path) = writer.groups.keys().min() {
+        return Err(writer.disagrees(no_name(path)));
+    }
     writer.write(&[0; 2 * BLOCK])?;
     let Writer { out, done, .. } = writer;
     let mut out = out.finish().map_err(cannot_write)?;
@@ -148,10 +153,11 @@ struct Writer<'a, W: Write> {
     /// Set for layers of images, which have a rule of their own about names.
     layer: Option<Plain<'a>>,
     trees: &'a dyn Trees,
-    /// Which group of hard links a path belongs to...
+    tree: &'a Tree,
+    /// Which group of hard links a path belongs to, of those that were not met yet...
     groups: HashMap<&'a Vec<u8>, usize>,
-    /// ...and the path of each group that has been written.
-    firsts: Vec<Option<Vec<u8>>>,
+    /// ...and the path and entry of each group that have been written.
+    firsts: Vec<Option<(Vec<u8>, Entry)>>,
     done: Exported,
 }
 
@@ -186,14 +192,23 @@ impl<W: Write> Writer<'_, W> {
             });
         }
         // What has several names has all of its metadata at the first of them.
-        if !matches!(entry.kind, Kind::Dir { .. } | Kind::Socket)
-            && let Some(&group) = self.groups.get(path)
-        {
-            if let Some(first) = self.firsts[group].clone() {
-                self.entry(path, meta, Body::Link(&first))?;
-                return Ok(None);
+        if let Some(group) = self.groups.remove(path) {
+            match &self.firsts[group] {
+                Some((first, before)) if are_one(before, entry) => {
+                    let first = first.clone();
+                    if entry.kind == Kind::Socket {
+                        self.done.sockets += 1;
+                    } else {
+                        self.entry(path, meta, Body::Link(&first))?;
+                    }
+                    return Ok(None);
+                }
+                Some((first, _)) => return Err(self.disagrees(two_faces(first, path))),
+                None if entry.kind.is_dir() => {
+                    return Err(self.disagrees(a_directory(path)));
+                }
+                None => self.firsts[group] = Some((path.clone(), entry.clone())),
             }
-            self.firsts[group] = Some(path.clone());
         }
         match &entry.kind {
             Kind::Dir { manifest } => {
@@ -212,6 +227,15 @@ impl<W: Write> Writer<'_, W> {
             }
         }
         Ok(None)
+    }
+
+    /// A tree whose hard links are not as its directories say: whatever was written would be one truth of two.
+    fn disagrees(&self, detail: String) -> StoreError {
+        StoreError::Corrupt {
+            what: "tree",
+            hash: Tree::hash_encoded(&self.tree.encode()).0,
+            detail,
+        }
     }
 
     fn content(&mut self, blob: BlobHash, size: u64) -> Result<(), StoreError> {

@@ -17,7 +17,7 @@
 //! on the tree and on [`ExportOptions::compression`] alone; GNU tar, bsdtar and Python's `tarfile`
 //! read back all metadata.
 
-mod acl;
+pub(crate) mod acl;
 mod attributes;
 mod error;
 pub(crate) mod export;

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Object, Source, TransferError};
+use crate::links;
 use crate::manifest::{Kind, MAX_DEPTH, Manifest, Tree};
 use crate::objects::parse_chunks;
-use crate::pack::{Effort, PackKind, PackWriter, RecordKind, SealedPack};
+use crate::pack::{Effort, Pack, PackKind, PackWriter, RecordKind, SealedPack};
 use crate::session::{self, random_name};
 use crate::workers::{Batch, sole_owner};
-use crate::{Cancel, Hash, Lease, Need, Store, StoreError, TreeHash};
+use crate::{Cancel, DirHash, Hash, Lease, Need, Store, StoreError, TreeHash};
 
 /// Bytes of contents that become visible together: what an interruption can cost.
 const PART: u64 = 64 << 20;
@@ -151,6 +152,8 @@ struct Named {
     blobs: Vec<(Hash, u64)>,
     /// Lists of chunks, to be checked and written when the chunks are there.
     lists: Vec<Object>,
+    /// Trees with hard links, to be compared with their directories when all of these are there.
+    linked: Vec<(Hash, Tree)>,
     /// What the other end sent that cannot be.
     wrong: Option<String>,
 }
@@ -170,6 +173,8 @@ struct Incoming<'a> {
     data_bytes: u64,
     meta: Option<Arc<PackWriter>>,
     temporary: Vec<PathBuf>,
+    /// Trees that arrived and have hard links.
+    linked: Vec<(Hash, Tree)>,
     /// Everything that must be in the store when the tree becomes visible, and is not in `meta`.
     relied: HashSet<Hash>,
 }
@@ -200,6 +205,7 @@ impl<'a> Incoming<'a> {
             data_bytes: 0,
             meta: None,
             temporary: Vec::new(),
+            linked: Vec::new(),
             relied: HashSet::new(),
         })
     }
@@ -256,6 +262,7 @@ impl<'a> Incoming<'a> {
             self.fetch(&missing, None, |kind| kind == expect)?;
             let found = std::mem::take(&mut *lock(&self.named));
             level = found.dirs;
+            self.linked.extend(found.linked);
             for (hash, size) in found.blobs {
                 match blobs.insert(hash, size) {
                     None => order.push((hash, size)),
@@ -566,8 +573,41 @@ impl<'a> Incoming<'a> {
         if self.relied.iter().any(|hash| !packs.contains(hash)) {
             return Ok(false);
         }
+        self.check_links(&sealed)?;
         self.store.add_packs(&sealed, trees)?;
         Ok(true)
+    }
+
+    /// Compares hard links with the directories that they speak of, some of which are in a pack that is
+    /// not part of the store yet.
+    fn check_links(&self, sealed: &[(PackKind, SealedPack)]) -> Result<(), TransferError> {
+        if self.linked.is_empty() {
+            return Ok(());
+        }
+        let mut arrived = Vec::new();
+        for (_, pack) in sealed {
+            arrived.push(Pack::open(self.store.disk(), "new", &pack.path)?);
+        }
+        let read = |dir: &DirHash| {
+            for pack in &arrived {
+                if let Some(entry) = pack.find(&dir.0)? {
+                    let mut bytes = Vec::new();
+                    pack.read_into(&entry, &mut bytes)?;
+                    return Manifest::decode(&bytes).map_err(|source| StoreError::Decode {
+                        what: "manifest",
+                        hash: dir.0,
+                        source,
+                    });
+                }
+            }
+            self.store.manifest(*dir)
+        };
+        for (hash, tree) in &self.linked {
+            if let Some(wrong) = links::misfit(tree, &read)? {
+                return Err(self.peer(format!("tree {hash}: {wrong}")));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -592,7 +632,11 @@ fn check(object: &Object, named: &Mutex<Named>) -> Result<(), String> {
             RecordKind::Blob | RecordKind::Chunks => {}
             RecordKind::Tree => {
                 let tree = Tree::decode(buffer).map_err(|e| e.to_string())?;
-                lock(named).dirs.push(tree.dir.0);
+                let mut named = lock(named);
+                named.dirs.push(tree.dir.0);
+                if !tree.links.is_empty() {
+                    named.linked.push((object.hash(), tree));
+                }
             }
             RecordKind::Manifest => {
                 let manifest = Manifest::decode(buffer).map_err(|e| e.to_string())?;

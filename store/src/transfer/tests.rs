@@ -425,3 +425,102 @@ fn the_caller_can_end_it() {
         Err(TransferError::Cancelled)
     ));
 }
+
+/// Puts a tree into a store that no import makes: what its hard links say is not what its directories say.
+fn two_faced(store: &Store, group: [&str; 2]) -> TreeHash {
+    let ingest = crate::ingest::Ingest::begin(store).unwrap();
+    let file = |name: &str, text: &str| Entry {
+        name: name.into(),
+        meta: Meta::default(),
+        kind: Kind::File {
+            blob: ingest.put_blob(text.as_bytes()).unwrap(),
+            size: text.len() as u64,
+        },
+    };
+    let below = Manifest::new(vec![file("same", "good\n")]).unwrap();
+    let below = ingest.put_manifest(&below).unwrap();
+    let folder = |name: &str| Entry {
+        name: name.into(),
+        meta: Meta::plain_dir(),
+        kind: Kind::Dir { manifest: below },
+    };
+    let link = Entry {
+        name: b"link".to_vec(),
+        meta: Meta::default(),
+        kind: Kind::Symlink {
+            target: b"d".to_vec(),
+        },
+    };
+    let entries = vec![
+        file("a", "evil\n"),
+        file("b", "good\n"),
+        folder("d"),
+        folder("e"),
+        link,
+    ];
+    let dir = ingest
+        .put_manifest(&Manifest::new(entries).unwrap())
+        .unwrap();
+    let tree = Tree {
+        root: Meta::plain_dir(),
+        dir,
+        links: vec![group.map(|path| path.as_bytes().to_vec()).to_vec()],
+    };
+    let tree = ingest.put_tree(&tree).unwrap();
+    ingest.commit(tree).unwrap();
+    tree
+}
+
+#[test]
+fn a_tree_with_two_faces_is_not_taken_not_written_and_found() {
+    for group in [
+        ["a", "b"],
+        ["d", "e"],
+        ["a", "nowhere"],
+        ["b", "link/same"],
+        ["a", "link"],
+    ] {
+        let place = Stores::new();
+        let (from, to) = (place.store("from"), place.store("to"));
+        let tree = two_faced(&from, group);
+        from.add_root("bad", tree).unwrap();
+        let source = LocalSource::new(&from).unwrap();
+        let refused = to.receive(&source, &[tree], &options()).unwrap_err();
+        let said = refused.to_string();
+        assert!(said.contains("hard links"), "{group:?}: {said}");
+        assert!(!to.has_tree(tree).unwrap());
+        clean(&to);
+        // One that was taken by an earlier release shows no face.
+        let written = from.export_tar(tree, Vec::new(), &Default::default());
+        assert!(written.unwrap_err().to_string().contains("hard links"));
+        let folder = place.dir.path().join("out");
+        let written = from.copy_out(tree, &folder).unwrap_err();
+        assert!(written.to_string().contains("hard links"), "{written}");
+        assert!(!folder.exists());
+        let quick = VerifyOptions {
+            quick: true,
+            ..VerifyOptions::default()
+        };
+        for options in [VerifyOptions::default(), quick] {
+            let faults = from.verify(&options, &mut |_| ()).unwrap().faults;
+            assert_eq!(faults.len(), 1, "{faults:?}");
+            assert_eq!(faults[0].object, Some(tree.0));
+            assert_eq!(faults[0].affects, ["root bad"]);
+            assert!(faults[0].detail.contains("hard links"), "{faults:?}");
+        }
+        let repair = VerifyOptions {
+            repair: true,
+            ..VerifyOptions::default()
+        };
+        from.verify(&repair, &mut |_| ()).unwrap();
+        assert!(!from.has_tree(tree).unwrap());
+        clean(&from);
+    }
+    // The same with links that are what they say.
+    let place = Stores::new();
+    let (from, to) = (place.store("from"), place.store("to"));
+    let tree = two_faced(&from, ["b", "d/same"]);
+    let source = LocalSource::new(&from).unwrap();
+    to.receive(&source, &[tree], &options()).unwrap();
+    clean(&to);
+}

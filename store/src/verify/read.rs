@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rayon::prelude::*;
 
 use super::Damage;
+use crate::links;
 use crate::manifest::{Kind, Manifest, Tree};
 use crate::objects::parse_chunks;
 use crate::pack::{Pack, PackEntry, PackSet, RecordKind, Room, ZSTD, unzip};
-use crate::{Hash, StoreError};
+use crate::{DirHash, Hash, StoreError};
 
 /// Bytes that one job reads at once.
 const WINDOW: u64 = 1 << 20;
@@ -24,7 +25,8 @@ thread_local! {
 #[derive(Default)]
 pub(super) struct Found {
     pub damage: Damage,
-    /// Large blobs whose chunks are good, but do not make it together.
+    /// What is good by itself and does not fit what it names: large blobs that their chunks do not make
+    /// together, and trees whose hard links are not as their directories say.
     pub wholes: Vec<(Hash, String)>,
     /// Something names what is not here.
     lacking: bool,
@@ -265,12 +267,38 @@ impl Reading<'_> {
                 if place.kind != RecordKind::Blob && !self.names_are_here(place, bytes)? {
                     self.found().lacking = true;
                 }
+                if place.kind == RecordKind::Tree
+                    && let Some(wrong) = self.two_faces(bytes)
+                {
+                    self.found().wholes.push((place.hash, wrong));
+                }
                 Ok(())
             });
             if let Err(error) = checked {
                 self.damaged(pack, place.hash, &error);
             }
         }
+    }
+
+    /// What is wrong with the hard links of a tree, as far as its directories can be read.
+    fn two_faces(&self, tree: &[u8]) -> Option<String> {
+        let tree = Tree::decode(tree).ok()?;
+        let read = |dir: &DirHash| {
+            let missing = || StoreError::Missing {
+                what: "manifest",
+                hash: dir.0,
+            };
+            let (pack, entry) = self.packs.find(&dir.0)?.ok_or_else(missing)?;
+            let mut bytes = Vec::new();
+            pack.read_into(&entry, &mut bytes)?;
+            Manifest::decode(&bytes).map_err(|source| StoreError::Decode {
+                what: "manifest",
+                hash: dir.0,
+                source,
+            })
+        };
+        // What is missing or damaged is told of by itself.
+        links::misfit(&tree, &read).ok().flatten()
     }
 
     /// Tells whether all that an object names is here, with the length that it tells.
