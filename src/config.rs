@@ -16,7 +16,7 @@ pub const FILE_NAME: &str = "mstore.conf";
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The elements that there are; `NAME` stands for the name of a cache.
-const ELEMENTS: [&str; 15] = [
+const ELEMENTS: [&str; 16] = [
     "gc/keep",
     "gc/keep-days",
     "gc/max-size",
@@ -25,6 +25,7 @@ const ELEMENTS: [&str; 15] = [
     "gc/log-days",
     "gc/lock-days",
     "gc/repack",
+    "gc/grace",
     "caches",
     "cache/NAME/url",
     "cache/NAME/timeout",
@@ -68,6 +69,8 @@ pub struct Gc {
     pub lock_days: u32,
     /// What stays and was compressed fast is compressed well afterwards.
     pub repack: bool,
+    /// Where a size is set, what was used in the last minutes, this many, stays.
+    pub grace: u32,
 }
 
 impl Default for Gc {
@@ -81,6 +84,7 @@ impl Default for Gc {
             log_days: 90,
             lock_days: 30,
             repack: false,
+            grace: 15,
         }
     }
 }
@@ -305,13 +309,14 @@ impl Reader<'_> {
             gc.max_size = Some(size(&text).map_err(|detail| self.bad("gc/max-size", detail))?);
         }
         gc.roots = self.words("gc/roots")?;
-        for (element, days) in [
+        for (element, number) in [
             ("gc/failed-days", &mut gc.failed_days),
             ("gc/log-days", &mut gc.log_days),
             ("gc/lock-days", &mut gc.lock_days),
+            ("gc/grace", &mut gc.grace),
         ] {
             if let Some(n) = self.number(element, 0)? {
-                *days = n;
+                *number = n;
             }
         }
         gc.repack = match self.line("gc/repack")?.as_deref() {

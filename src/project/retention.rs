@@ -14,6 +14,8 @@ use crate::config;
 use crate::plan::Lock;
 use crate::plan::name::glob;
 
+/// Seconds.
+const MINUTE: i64 = 60;
 /// Days after which caches of unchanged files go that nobody used.
 const CACHE_DAYS: i64 = 60;
 
@@ -68,6 +70,9 @@ impl Retention {
                 Some(format!("gc/roots: {pattern}"))
             }),
             max_size: self.max_size.or(config.max_size),
+            // Uses are noted to a minute.
+            used_since: Some(now - (i64::from(config.grace) + 1) * MINUTE)
+                .filter(|_| config.grace > 0),
             locks: Box::new(locks),
             locks_before: before(config.lock_days.into()),
             failed_before: before(config.failed_days.into()),

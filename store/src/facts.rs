@@ -10,6 +10,15 @@ use crate::db::{Durable, history, signatures, used};
 use crate::session::{self, random_name};
 use crate::{Attempt, Hash, Outcome, Realisation, Root, Signature, Store, StoreError, TreeHash};
 
+/// A result whose tree was lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostResult {
+    /// What it is of.
+    pub name: String,
+    /// The tree.
+    pub tree: TreeHash,
+}
+
 impl Store {
     /// Looks up what a key produced. Its tree may be collected meanwhile: see [`Store::has_tree`].
     pub fn realisation(&self, key: &Hash) -> Result<Option<Realisation>, StoreError> {
@@ -83,8 +92,33 @@ impl Store {
                 for signature in signatures {
                     signatures::add(t, signature)?;
                 }
-                Ok(())
+                // A note that stays while the tree does: see `lost_results`.
+                used::touch(t, r.tree, r.started.saturating_add(r.seconds as i64))
             })
+    }
+
+    /// The newest result of each target whose tree is not here though no collection removed it: it was
+    /// lost, with a pack or otherwise. By name.
+    pub fn lost_results(&self) -> Result<Vec<LostResult>, StoreError> {
+        // A collection that removes a tree removes the note of its last use, and a copy of a result without
+        // its tree makes none.
+        let newest = self.database().read("look for lost results", |c| {
+            c.prepare(&format!(
+                "SELECT {COLUMNS}, max(started) FROM realisation WHERE kind = 'target' \
+                 GROUP BY name HAVING tree IN (SELECT tree FROM used) ORDER BY name"
+            ))?
+            .query_map([], realisation_at)?
+            .collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        let mut lost = Vec::new();
+        for result in newest {
+            // What is damaged, or cannot be read, is told of in its own words.
+            if let Ok(None) = self.find(&result.tree.0) {
+                let (name, tree) = (result.name, result.tree);
+                lost.push(LostResult { name, tree });
+            }
+        }
+        Ok(lost)
     }
 
     /// Forgets what a key produced. Tells whether there was anything.

@@ -382,11 +382,11 @@ fn what_lives_and_why_is_told_by_the_same_walk() {
     assert!(dead > 0);
     let why = store.why_alive(&policy, &trees[0].0).unwrap();
     assert_eq!(why.keepers[0].why, [Why::Root("mine".into())]);
-    assert_eq!(why.keepers[0].path, "");
+    assert_eq!(why.keepers[0].path, b"");
     let shared = BlobHash(Hash::of(&noise(200, 100_000)));
     let why = store.why_alive(&policy, &shared.0).unwrap();
     assert_eq!(why.keepers.len(), 4);
-    assert!(why.keepers.iter().all(|k| k.path == "shared/all"));
+    assert!(why.keepers.iter().all(|k| k.path == b"shared/all"));
     let nothing = store.why_alive(&policy, &Hash::of(b"nothing")).unwrap();
     assert_eq!((nothing.kind, nothing.keepers.len()), (None, 0));
 }

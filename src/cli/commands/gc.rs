@@ -12,7 +12,7 @@ use crate::cli::context::Context;
 use crate::cli::output::plural;
 use crate::cli::output::{self, Style};
 use crate::cli::text::reason;
-use crate::cli::{Failure, repack};
+use crate::cli::{Failure, lost, repack};
 use crate::config;
 use crate::drv::Resolved;
 use crate::project::Access;
@@ -82,7 +82,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let style = Style::stderr();
     if report.over > 0 {
         tell!(
-            "{} the store cannot be made that small: {} too much are roots, pins or in use",
+            "{} the store cannot be made that small: {} too much are roots, pins, in use or used just now",
             style.note("note:"),
             output::size(report.over)
         );
@@ -95,6 +95,20 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             plural(report.postponed.len(), "pack")
         );
     }
+    for stays in &report.occupied {
+        let pids: Vec<String> = stays.pids.iter().map(ToString::to_string).collect();
+        tell!(
+            "{} {} stays: in use by {} {}",
+            style.note("note:"),
+            stays.path.display(),
+            match stays.pids.len() {
+                1 => "process",
+                _ => "processes",
+            },
+            pids.join(", ")
+        );
+    }
+    lost::tell_of(&report.lost);
     for path in &report.missing_locks {
         tell!(
             "{} the lock file {path} is gone; what it pins is kept for {} days (gc/lock-days)",
@@ -193,6 +207,11 @@ fn print_json(report: &GcReport, dry_run: bool) -> Result<(), Failure> {
         })
         .collect();
     let gone: Vec<_> = report.gone.iter().map(json).collect();
+    let occupied: Vec<_> = report
+        .occupied
+        .iter()
+        .map(|o| serde_json::json!({ "path": o.path.to_string_lossy(), "processes": o.pids }))
+        .collect();
     output::json_pretty(&serde_json::json!({
         "dry_run": dry_run,
         "alive": alive,
@@ -203,6 +222,8 @@ fn print_json(report: &GcReport, dry_run: bool) -> Result<(), Failure> {
         "objects_gone": report.objects_gone,
         "postponed": report.postponed,
         "missing_locks": report.missing_locks,
+        "occupied": occupied,
+        "lost": lost::json(&report.lost),
     }))
 }
 

@@ -1,15 +1,17 @@
-//! Last use of trees, to the day: when the store is too large, the least recent go first.
+//! Last use of trees, to the minute: when the store is too large, the least recent go first.
 
 use std::collections::BTreeMap;
 
 use rusqlite::params;
 
-use super::DAY;
 use super::rows::hash_at;
 use crate::{Store, StoreError, TreeHash};
 
+/// How exactly uses are noted, in seconds: who uses a tree all the time writes no more often.
+const EXACT: i64 = 60;
+
 /// Notes within a transaction that a tree is used now. Nothing is written when that is known of
-/// the same day.
+/// the same minute.
 pub(crate) fn touch(
     t: &rusqlite::Transaction<'_>,
     tree: TreeHash,
@@ -19,7 +21,7 @@ pub(crate) fn touch(
         "INSERT INTO used (tree, at) VALUES (?1, ?2) \
          ON CONFLICT (tree) DO UPDATE SET at = excluded.at WHERE at < excluded.at - ?3",
     )?
-    .execute(params![tree.to_string(), now, DAY])?;
+    .execute(params![tree.to_string(), now, EXACT])?;
     Ok(())
 }
 
@@ -32,7 +34,7 @@ pub(crate) fn now() -> i64 {
 
 impl Store {
     /// When each tree was last used: taken for a build, checked out, copied, built. In seconds since
-    /// 1970, exact to a day.
+    /// 1970, exact to a minute.
     pub fn last_used(&self) -> Result<BTreeMap<TreeHash, i64>, StoreError> {
         self.database().read("list uses of trees", last_used)
     }
@@ -55,7 +57,7 @@ mod tests {
     use crate::{Hash, OpenOptions};
 
     #[test]
-    fn uses_are_noted_once_a_day() {
+    fn uses_are_noted_once_a_minute() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), &OpenOptions::create()).unwrap();
         let tree = TreeHash(Hash::of(b"t"));
@@ -67,8 +69,8 @@ mod tests {
             store.last_used().unwrap()[&tree]
         };
         assert_eq!(touch_at(1_000_000), 1_000_000);
-        assert_eq!(touch_at(1_000_100), 1_000_000);
+        assert_eq!(touch_at(1_000_060), 1_000_000);
         assert_eq!(touch_at(999), 1_000_000);
-        assert_eq!(touch_at(1_000_001 + DAY), 1_000_001 + DAY);
+        assert_eq!(touch_at(1_000_061), 1_000_061);
     }
 }

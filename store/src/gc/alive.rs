@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use super::roots::Dropped;
 use super::{GcPolicy, Why};
-use crate::error::show;
 use crate::mark::{Edges, Marks};
 use crate::objects::parse_chunks;
 use crate::pack::RecordKind;
@@ -51,7 +50,7 @@ pub struct Keeper {
     /// Why the tree lives.
     pub why: Vec<Why>,
     /// The object's first path in the tree; empty when it is the tree, or its root directory.
-    pub path: String,
+    pub path: Vec<u8>,
 }
 
 /// Why an object lives.
@@ -151,7 +150,7 @@ impl Store {
                     tree: *tree,
                     names: roots.names.get(tree).cloned().unwrap_or_default(),
                     why: why.clone(),
-                    path: show(path),
+                    path: path.clone(),
                 };
                 Some((*tree, keeper))
             })

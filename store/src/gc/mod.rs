@@ -23,14 +23,16 @@ use crate::lock::StoreLock;
 use crate::mark::Marks;
 use crate::pack::{Pack, PackKind};
 use crate::reserve;
-use crate::{Cancel, Realisation, RegisteredPin, Store, StoreError, TreeHash};
+use crate::{Cancel, LostResult, Realisation, RegisteredPin, Store, StoreError, TreeHash};
 
 mod alive;
+mod in_use;
 mod plan;
 mod roots;
 mod work;
 
 pub use alive::{Keeper, ObjectKind, WhyAlive};
+pub use in_use::Occupied;
 use plan::{Plan, Victim, victims};
 use roots::{Dropped, Roots};
 
@@ -56,6 +58,9 @@ pub struct GcPolicy<'a> {
     /// The size in bytes that the store shall not exceed. What was used longest ago goes first:
     /// checkouts, which can be made again, then trees that only `keep` and `keep_since` speak for.
     pub max_size: Option<u64>,
+    /// With `max_size`, trees that were used at or after this second stay with their checkouts, if anything
+    /// speaks for them. Uses are noted to a minute.
+    pub used_since: Option<i64>,
     /// What lock files pin at this moment, in place of what they pinned when they were registered. Asked
     /// again whenever roots are gathered: a pin that comes while a collection waits counts.
     pub locks: Box<LocksNow<'a>>,
@@ -81,6 +86,7 @@ impl GcPolicy<'_> {
             keep_since: None,
             always: Box::new(|_| None),
             max_size: None,
+            used_since: None,
             locks: Box::new(|_| Ok(Vec::new())),
             locks_before: None,
             failed_before: None,
@@ -136,12 +142,19 @@ pub enum Why {
         /// The realisation's name.
         name: String,
     },
+    /// It was used a moment ago.
+    JustUsed,
 }
 
 impl Why {
     /// Whether the tree lives even when the store is too large.
     fn is_must(&self) -> bool {
         !matches!(self, Why::Newest { .. } | Why::Recent { .. })
+    }
+
+    /// Whether what is written out of the tree stays too.
+    fn is_use(&self) -> bool {
+        matches!(self, Why::Lease { .. } | Why::JustUsed)
     }
 }
 
@@ -263,6 +276,10 @@ pub struct GcReport {
     pub postponed: Vec<String>,
     /// Lock files that were found missing, or still are; their pins count for the time being.
     pub missing_locks: Vec<String>,
+    /// Folders that would go and stay, because processes work in them.
+    pub occupied: Vec<Occupied>,
+    /// The newest results of targets whose trees are lost: no collection removed them.
+    pub lost: Vec<LostResult>,
 }
 
 /// Bytes that are copied at a time, about.
@@ -281,6 +298,12 @@ impl Store {
             self.writable("collect garbage in it")?;
         }
         let _only = if dry_run { None } else { Some(self.gc_lock()?) };
+        // A plan alone must not meet another collection, which would be half done.
+        let looking = if dry_run {
+            Some(self.lock_shared()?)
+        } else {
+            None
+        };
         if !dry_run {
             reserve::release_if_little(self.disk(), self.path());
         }
@@ -288,10 +311,9 @@ impl Store {
         let roots = self.gc_roots(policy, &Dropped::new())?;
         let mut marks = Marks::new(self.refresh()?);
         let dropped = self.choose(policy, &roots, &mut marks)?;
-        let lock = if dry_run {
-            self.lock_shared()?
-        } else {
-            self.lock_exclusive()?
+        let lock = match looking {
+            Some(lock) => lock,
+            None => self.lock_exclusive()?,
         };
         // What became needed since, or is leased by work that ended just now.
         let roots = self.gc_roots(policy, &dropped)?;

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::in_use::Occupancy;
 use super::roots::{Dropped, Roots};
 use super::{GcPolicy, GcReport, Gone, Why};
 use crate::checkout::LINKS;
@@ -87,6 +88,7 @@ impl Store {
         let layers = self.judge_layers(&roots, room, &mut report)?;
         let mut paths = self.judge_leftovers(&marks, &mut report)?;
         paths.extend(self.judge_aids(policy, &roots, &mut report)?);
+        report.lost = self.lost_results()?;
         for path in &roots.dead_locks {
             report.gone.push(Gone::Lock { path: path.clone() });
         }
@@ -130,7 +132,8 @@ impl Store {
                 .collect::<rusqlite::Result<BTreeMap<_, _>>>()
         })?;
         let kept = self.kept_layers(roots, &rows, &mut room);
-        let mut gone = self.judge_links(roots, room, limited, report)?;
+        let occupancy = Occupancy::of(self.path());
+        let mut gone = self.judge_links(roots, room, limited, &occupancy, report)?;
         for (folder, whole) in [("checkouts", true), ("layers", false)] {
             for (name, path) in list(self.disk(), &self.path().join(folder))? {
                 let tree: Option<TreeHash> = name.parse().ok();
@@ -140,7 +143,7 @@ impl Store {
                             .get(&tree)
                             .is_some_and(|(base, _)| base.is_none() == whole)
                 });
-                if stays {
+                if stays || occupancy.holds(&path) {
                     continue;
                 }
                 let bytes = disk_use(&path);
@@ -160,6 +163,7 @@ impl Store {
                 gone.push((tree, path));
             }
         }
+        report.occupied = occupancy.found();
         Ok(gone)
     }
 
@@ -175,9 +179,7 @@ impl Store {
         let mut kept = BTreeSet::new();
         for top in roots.newest_first() {
             if let Some(room) = room {
-                let leased = roots.why[&top]
-                    .iter()
-                    .any(|why| matches!(why, Why::Lease { .. }));
+                let leased = roots.why[&top].iter().any(Why::is_use);
                 let mut bytes = 0;
                 let mut at = Some(top);
                 while let Some((base, tree)) = at
@@ -216,6 +218,7 @@ impl Store {
         roots: &Roots,
         mut room: Option<u64>,
         limited: bool,
+        occupancy: &Occupancy<'_>,
         report: &mut GcReport,
     ) -> Result<Vec<(Option<TreeHash>, PathBuf)>, StoreError> {
         let boot = self.disk().boot();
@@ -227,11 +230,13 @@ impl Store {
             let why = tree
                 .and_then(|tree| roots.why.get(&tree))
                 .filter(|_| made_now);
-            let leased =
-                why.is_some_and(|why| why.iter().any(|why| matches!(why, Why::Lease { .. })));
+            let leased = why.is_some_and(|why| why.iter().any(Why::is_use));
             let bytes = disk_use(&path);
             if why.is_some() && (leased || room.is_none_or(|room| bytes <= room)) {
                 room = room.map(|room| room.saturating_sub(bytes));
+                continue;
+            }
+            if occupancy.holds(&path) {
                 continue;
             }
             report.gone.push(match tree {

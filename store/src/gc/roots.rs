@@ -151,6 +151,15 @@ impl Store {
             roots.add(*tree, Why::Pin(name.clone()));
         }
         self.add_realisations(policy, &noted.realisations, &mut roots)?;
+        if let Some(since) = policy.used_since
+            && policy.max_size.is_some()
+        {
+            for (tree, why) in &mut roots.why {
+                if roots.used.get(tree).is_some_and(|at| *at >= since) {
+                    why.push(Why::JustUsed);
+                }
+            }
+        }
         // Trees that are named but not here are not roots.
         let mut here = BTreeMap::new();
         for (tree, mut why) in std::mem::take(&mut roots.why) {

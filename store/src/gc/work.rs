@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::db::{Durable, add_pack, used};
-use crate::pack::{Effort, PackWriter, Packed, SealedPack};
+use crate::pack::{Effort, PackWriter, Packed, RecordKind, SealedPack};
 use crate::session::random_name;
 
 impl Store {
@@ -20,13 +20,11 @@ impl Store {
                     rusqlite::params![path, used::now()],
                 )?;
             }
-            let mut unused = t.prepare("DELETE FROM used WHERE tree = ?1")?;
-            for gone in &plan.report.gone {
-                if let Gone::Tree { tree, .. } = gone {
-                    unused.execute([tree.to_string()])?;
-                }
-            }
-            Ok(())
+            let trees = plan.report.gone.iter().filter_map(|gone| match gone {
+                Gone::Tree { tree, .. } => Some(*tree),
+                _ => None,
+            });
+            forget_uses(t, &trees.collect::<Vec<_>>())
         };
         let copies = match self.copy_living(&plan.marks, &plan.meta, PackKind::Meta, &|| Ok(())) {
             // A full disk is when a collection is needed most: what needs no room goes first.
@@ -129,7 +127,8 @@ impl Store {
                 gone.push(pack.clone());
             }
         }
-        let fresh = self.replace(&copies, &gone, |_| Ok(()))?;
+        let forgotten = dead_trees(&plan.marks, &gone)?;
+        let fresh = self.replace(&copies, &gone, |t| forget_uses(t, &forgotten))?;
         plan.marks.adopt(self.refresh()?, &fresh);
         self.unlink_packs(&gone)?;
         Ok(names)
@@ -227,6 +226,31 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Trees of packs that go which nothing needs.
+fn dead_trees(marks: &Marks, gone: &[Arc<Pack>]) -> Result<Vec<TreeHash>, StoreError> {
+    let mut dead = Vec::new();
+    for (number, pack) in marks.packs.packs.iter().enumerate() {
+        if pack.is_meta() && gone.iter().any(|g| g.name == pack.name) {
+            for at in (0..pack.count()).filter(|at| !marks.is_marked(number, *at)) {
+                let entry = pack.entry(at)?;
+                if entry.kind == RecordKind::Tree {
+                    dead.push(TreeHash(entry.hash));
+                }
+            }
+        }
+    }
+    Ok(dead)
+}
+
+/// Forgets when trees were used last, which tells that it was a collection that removed them.
+fn forget_uses(t: &rusqlite::Transaction<'_>, trees: &[TreeHash]) -> rusqlite::Result<()> {
+    let mut forget = t.prepare("DELETE FROM used WHERE tree = ?1")?;
+    for tree in trees {
+        forget.execute([tree.to_string()])?;
+    }
+    Ok(())
 }
 
 fn forget_layers(

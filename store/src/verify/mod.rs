@@ -14,7 +14,7 @@ use crate::db::{Durable, add_pack};
 use crate::pack::{PackEntry, PackKind, PackSet, PackWriter, Packed, RecordKind};
 use crate::session::random_name;
 use crate::store::missing_folders;
-use crate::{Hash, Realisation, RegisteredPin, Root, Store, StoreError, TreeHash};
+use crate::{Hash, LostResult, Realisation, RegisteredPin, Root, Store, StoreError, TreeHash};
 
 mod graph;
 mod mend;
@@ -94,6 +94,8 @@ struct Users {
     realisations: Vec<Realisation>,
     roots: Vec<Root>,
     pins: Vec<RegisteredPin>,
+    /// Results whose trees are not here though nothing removed them.
+    lost: Vec<LostResult>,
 }
 
 impl Users {
@@ -161,6 +163,14 @@ fn judge(packs: &PackSet, found: read::Found, users: &Users) -> Judged {
         damage.entry(*hash).or_insert((None, detail.clone()));
     }
     let bad_trees = graph.bad_trees(&damage);
+    for result in &users.lost {
+        if !graph.trees.contains_key(&result.tree) {
+            wanted.insert(result.tree.0);
+            damage
+                .entry(result.tree.0)
+                .or_insert((None, "tree of the newest result is not in the store".into()));
+        }
+    }
     for root in &users.roots {
         if !graph.trees.contains_key(&root.tree) {
             wanted.insert(root.tree.0);
@@ -256,10 +266,15 @@ impl Store {
             realisations: self.realisations(None)?,
             roots: self.roots()?,
             pins: self.pins()?,
+            lost: self.lost_results()?,
         };
         let found = read::read_all(&packs, options.quick)?;
         report.bytes = found.bytes;
-        if files.is_empty() && found.is_clean() && users.roots_are_here(&packs) {
+        if files.is_empty()
+            && found.is_clean()
+            && users.lost.is_empty()
+            && users.roots_are_here(&packs)
+        {
             return Ok(report);
         }
         let mut judged = judge(&packs, found, &users);
