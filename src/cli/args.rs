@@ -42,11 +42,6 @@ pub fn node_name(word: &str) -> Result<NodeName, Failure> {
     word.parse::<NodeName>().map_err(Failure::usage)
 }
 
-/// Splits `TREE:PATH` into its two parts; without a path it is the top of the tree.
-pub fn tree_and_path(word: &str) -> (&str, &str) {
-    word.split_once(':').unwrap_or((word, ""))
-}
-
 /// Options of reaching other places.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct ReachArgs {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use mstore_store::compress::{CompressError, Format};
 use mstore_store::tar::{EntryFault, TarError};
 use mstore_store::{ErrorKind, StoreError};
 
@@ -13,6 +14,11 @@ use crate::project::Project;
 /// What to do about an archive that is not as it was published.
 const DAMAGED: &str =
     "nothing was imported; get the archive anew and compare its checksum with the publisher's";
+/// What to do about names in access lists.
+const ACL_NAMES: &str = "nothing was imported; unpack it where these users exist (`tar --acls -xpf ARCHIVE -C DIR`) and import the folder, or make the archive with `bsdtar`, which writes numbers";
+/// What to do about an archive that is whole, and larger than is taken.
+const LARGE: &str =
+    "nothing was imported, and the archive may be whole; unpack it and import the folder";
 /// What to do about an archive that is whole.
 const UNFIT: &str =
     "nothing was imported; make the archive without this, or unpack it and import the folder";
@@ -20,11 +26,35 @@ const UNFIT: &str =
 /// Why an archive was not imported.
 pub fn refused(error: StoreError, archive: &Path) -> Failure {
     let hint = match &error {
-        StoreError::Tar(TarError::Entry { fault, .. }) if is_honest(fault) => UNFIT,
+        StoreError::Tar(TarError::Compressed(
+            CompressError::Bomb { format, .. } | CompressError::Memory { format, .. },
+        )) => {
+            let hint = decompress_first(*format);
+            return Failure::from(error).about(archive).hint(hint);
+        }
+        StoreError::Tar(TarError::Entry { fault, .. }) if is_honest(fault) => match fault {
+            EntryFault::AclName { .. } => ACL_NAMES,
+            _ => UNFIT,
+        },
+        StoreError::Tar(TarError::TooMuch { .. }) => LARGE,
         other if other.kind() == ErrorKind::Input => DAMAGED,
         _ => return Failure::from(error).about(archive),
     };
     Failure::from(error).about(archive).hint(hint)
+}
+
+/// What to do about an archive that is whole, and costs more to decompress than is taken unasked.
+fn decompress_first(format: Format) -> String {
+    let command = match format {
+        // The largest window that the format has.
+        Format::Zstd => "zstd -d --long=31",
+        Format::Xz => "xz -d -k",
+        Format::Bzip2 => "bzip2 -d -k",
+        Format::Gzip | Format::Plain => "gzip -d -k",
+    };
+    format!(
+        "nothing was imported, and the archive may be whole; if it is what it should be, decompress it first (`{command} ARCHIVE`) and import the plain archive"
+    )
 }
 
 /// Whether tools write such entries when they are asked to, so that the archive may be as it was meant.
@@ -32,7 +62,9 @@ fn is_honest(fault: &EntryFault) -> bool {
     matches!(
         fault,
         EntryFault::Acl { .. }
+            | EntryFault::AclName { .. }
             | EntryFault::Duplicate { .. }
+            | EntryFault::FileTooLarge { .. }
             | EntryFault::NumberTooLarge { .. }
             | EntryFault::TooDeep { .. }
             | EntryFault::TooLong { .. }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use mstore_store::manifest::{MAX_DEPTH, Manifest};
 use mstore_store::{DirHash, Entry, Kind, Store, StoreError, TreeHash};
 use serde::Serialize;
@@ -25,6 +26,9 @@ pub enum Change {
 pub struct PathChange {
     /// The path, without a leading `/`; bytes that are not UTF-8 are replaced.
     pub path: String,
+    /// The path as base 64, if it is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_base64: Option<String>,
     /// What happened to it.
     pub change: Change,
 }
@@ -68,9 +72,9 @@ pub fn tree_changes(
     }
     let (old, new) = (store.tree(old)?, store.tree(new)?);
     if old.root != new.root {
-        walk.note(".", Change::Metadata);
+        walk.note(b".", Change::Metadata);
     }
-    walk.directory("", old.dir, new.dir, 0)?;
+    walk.directory(b"", old.dir, new.dir, 0)?;
     if old.links != new.links && walk.found.paths.is_empty() {
         let first = old
             .links
@@ -79,7 +83,7 @@ pub fn tree_changes(
             .find(|g| !(old.links.contains(g) && new.links.contains(g)))
             .and_then(|g| g.first());
         if let Some(path) = first {
-            walk.note(&String::from_utf8_lossy(path), Change::Metadata);
+            walk.note(path, Change::Metadata);
         }
     }
     Ok(walk.found)
@@ -92,10 +96,14 @@ struct Walk<R> {
 }
 
 impl<R: FnMut(DirHash) -> Result<Manifest, StoreError>> Walk<R> {
-    fn note(&mut self, path: &str, change: Change) {
+    fn note(&mut self, path: &[u8], change: Change) {
         if self.found.paths.len() < self.limit {
             self.found.paths.push(PathChange {
-                path: path.to_owned(),
+                path: String::from_utf8_lossy(path).into_owned(),
+                path_base64: match std::str::from_utf8(path) {
+                    Ok(_) => None,
+                    Err(_) => Some(BASE64_STANDARD.encode(path)),
+                },
                 change,
             });
         } else {
@@ -105,7 +113,7 @@ impl<R: FnMut(DirHash) -> Result<Manifest, StoreError>> Walk<R> {
 
     fn directory(
         &mut self,
-        prefix: &str,
+        prefix: &[u8],
         old: DirHash,
         new: DirHash,
         depth: usize,
@@ -125,7 +133,7 @@ impl<R: FnMut(DirHash) -> Result<Manifest, StoreError>> Walk<R> {
                 (None, Some(_)) => std::cmp::Ordering::Greater,
                 (Some(x), Some(y)) => x.name.cmp(&y.name),
             };
-            let path = |e: &Entry| format!("{prefix}{}", String::from_utf8_lossy(&e.name));
+            let path = |e: &Entry| [prefix, &e.name].concat();
             let (before, after) = match order {
                 std::cmp::Ordering::Less => (a.next(), None),
                 std::cmp::Ordering::Greater => (None, b.next()),
@@ -142,7 +150,7 @@ impl<R: FnMut(DirHash) -> Result<Manifest, StoreError>> Walk<R> {
 
     fn entry(
         &mut self,
-        path: String,
+        path: Vec<u8>,
         old: &Entry,
         new: &Entry,
         depth: usize,
@@ -152,7 +160,7 @@ impl<R: FnMut(DirHash) -> Result<Manifest, StoreError>> Walk<R> {
                 if old.meta != new.meta {
                     self.note(&path, Change::Metadata);
                 }
-                self.directory(&format!("{path}/"), *x, *y, depth + 1)
+                self.directory(&[&path[..], b"/"].concat(), *x, *y, depth + 1)
             }
             (x, y) if x != y => {
                 self.note(&path, Change::Content);
@@ -243,7 +251,7 @@ mod tests {
                 found: TreeChanges::default(),
                 limit,
             };
-            walk.directory("", old, new, 0).unwrap();
+            walk.directory(b"", old, new, 0).unwrap();
             let found = walk.found;
             (found, reads)
         };

@@ -29,7 +29,7 @@ pub struct Place {
     /// The tree.
     pub tree: TreeHash,
     /// The path from its root; empty for the root itself.
-    pub path: String,
+    pub path: Vec<u8>,
 }
 
 /// What to look for in trees.
@@ -151,7 +151,12 @@ impl Store {
     /// Finds what a path leads to. Links on the way are followed inside the tree, whose root is also
     /// what an absolute link starts from and what `..` does not leave; a link at the end only with
     /// `follow`.
-    pub fn look_up(&self, tree: TreeHash, path: &str, follow: bool) -> Result<Found, StoreError> {
+    pub fn look_up(
+        &self,
+        tree: TreeHash,
+        path: impl AsRef<[u8]>,
+        follow: bool,
+    ) -> Result<Found, StoreError> {
         let top = self.tree(tree)?;
         let missing = |what, at: &[Vec<u8>]| StoreError::NoSuchPath {
             tree,
@@ -167,7 +172,7 @@ impl Store {
             names.reverse();
             names
         };
-        let mut todo = names(path.as_bytes());
+        let mut todo = names(path.as_ref());
         let mut dirs = vec![(top.dir, top.root.clone())];
         let mut done: Vec<Vec<u8>> = Vec::new();
         let mut links = 0;
@@ -234,9 +239,14 @@ impl Store {
         wanted: &Wanted<'_>,
         take: &mut dyn FnMut(Place) -> bool,
     ) -> Result<(), StoreError> {
+        let _lock = self.lock_shared()?;
         let mut barren: BTreeSet<DirHash> = BTreeSet::new();
         for tree in trees {
-            let top = self.tree(*tree)?;
+            let top = match self.tree(*tree) {
+                // Collected since it was listed.
+                Err(StoreError::Missing { .. }) => continue,
+                top => top?,
+            };
             let own = match wanted {
                 Wanted::Object(hash) => *hash == tree.0 || *hash == top.dir.0,
                 Wanted::Name(_) => false,
@@ -244,7 +254,7 @@ impl Store {
             if own
                 && !take(Place {
                     tree: *tree,
-                    path: String::new(),
+                    path: Vec::new(),
                 })
             {
                 return Ok(());
@@ -252,7 +262,7 @@ impl Store {
             let mut hand = |path: &[u8]| {
                 take(Place {
                     tree: *tree,
-                    path: show(path),
+                    path: path.to_vec(),
                 })
             };
             if self.find_below(top.dir, &mut Vec::new(), wanted, &mut barren, &mut hand)?
@@ -305,13 +315,16 @@ impl Store {
     }
 
     /// What a tree takes, or a directory in it, and how much of that no other tree needs.
-    pub fn usage(&self, tree: TreeHash, path: &str) -> Result<Usage, StoreError> {
+    pub fn usage(&self, tree: TreeHash, path: impl AsRef<[u8]>) -> Result<Usage, StoreError> {
+        // What is counted must not be collected meanwhile.
+        let _lock = self.lock_shared()?;
+        let path = path.as_ref();
         let found = self.look_up(tree, path, true)?;
         let Kind::Dir { manifest: dir } = found.kind else {
             return Err(StoreError::NoSuchPath {
                 tree,
                 what: "directory",
-                path: path.to_owned(),
+                path: show(path),
             });
         };
         let (entries, bytes) = self.size_of_dir(dir, &mut HashMap::new())?;
@@ -378,6 +391,8 @@ impl Store {
 
     /// Numbers about the whole store.
     pub fn info(&self) -> Result<StoreInfo, StoreError> {
+        // A collection that goes on beside it would be half done.
+        let _lock = self.lock_shared()?;
         let mut info = StoreInfo::default();
         let mut seen: BTreeSet<Hash> = BTreeSet::new();
         for pack in &self.refresh()?.packs {

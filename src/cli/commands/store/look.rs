@@ -1,15 +1,17 @@
 //! `mstore store ls`, `cat`, `du`, `stat`, `path`, `find`, `info`: looking around in the store.
 
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::process::ExitCode;
 
-use mstore_store::{Cancel, Found, Kind, Meta, Store, TreeHash, Wanted};
+use mstore_store::{Cancel, Found, Kind, Meta, Place, Store, TreeHash, Wanted};
 use serde_json::{Value, json};
 
-use crate::cli::args::tree_and_path;
+use crate::cli::bytes::{self, plain, shown, tree_and_path};
 use crate::cli::context::Context;
 use crate::cli::output::{escaped, time};
-use crate::cli::{Failure, output};
+use crate::cli::{Failure, lost, output};
 use crate::plan::name::glob;
 use crate::project::Access;
 use crate::project::Retention;
@@ -21,16 +23,16 @@ use crate::project::find::Wants;
 pub struct Where {
     /// A target, a gc root, or the hash of a tree or its beginning, and a path in it
     #[arg(value_name = "TREE[:PATH]")]
-    place: String,
+    place: OsString,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 impl Where {
-    fn find<'a>(&'a self, context: &Context) -> Result<(Store, TreeHash, &'a str), Failure> {
+    fn find<'a>(&'a self, context: &Context) -> Result<(Store, TreeHash, &'a [u8]), Failure> {
         let store = context.store(Access::Read)?;
-        let (what, path) = tree_and_path(&self.place);
+        let (what, path) = tree_and_path(&self.place)?;
         let tree = context.tree(&store, what)?.tree;
         Ok((store, tree, path))
     }
@@ -42,8 +44,8 @@ pub fn ls(context: &Context, at: &Where, recursive: bool) -> Result<ExitCode, Fa
     let found = store.look_up(tree, path, true)?;
     let mut rows = Vec::new();
     match found.kind {
-        Kind::Dir { .. } => list(&store, &found, "", recursive, &mut rows)?,
-        _ => rows.push((plain(&found.path), found)),
+        Kind::Dir { .. } => list(&store, &found, b"", recursive, &mut rows)?,
+        _ => rows.push((found.path.clone(), found)),
     }
     if at.json {
         let all: Vec<Value> = rows.iter().map(|(name, f)| describe(name, f)).collect();
@@ -55,7 +57,7 @@ pub fn ls(context: &Context, at: &Where, recursive: bool) -> Result<ExitCode, Fa
     let (owners, sizes) = (width(owner), width(size_text));
     for (name, found) in &rows {
         let arrow = match &found.kind {
-            Kind::Symlink { target } => format!(" -> {}", text(target)),
+            Kind::Symlink { target } => format!(" -> {}", shown(target)),
             _ => String::new(),
         };
         output::line(format!(
@@ -65,7 +67,7 @@ pub fn ls(context: &Context, at: &Where, recursive: bool) -> Result<ExitCode, Fa
             owner(found),
             size_text(found),
             time(found.meta.mtime.secs),
-            name = escaped(name),
+            name = shown(name),
         ))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -74,15 +76,15 @@ pub fn ls(context: &Context, at: &Where, recursive: bool) -> Result<ExitCode, Fa
 fn list(
     store: &Store,
     dir: &Found,
-    before: &str,
+    before: &[u8],
     recursive: bool,
-    rows: &mut Vec<(String, Found)>,
+    rows: &mut Vec<(Vec<u8>, Found)>,
 ) -> Result<(), Failure> {
     let Kind::Dir { manifest } = dir.kind else {
         return Ok(());
     };
     for entry in store.manifest(manifest)?.entries() {
-        let name = format!("{before}{}", plain(&entry.name));
+        let name = [before, &entry.name].concat();
         let found = Found {
             path: entry.name.clone(),
             meta: entry.meta.clone(),
@@ -91,22 +93,22 @@ fn list(
         let below = (recursive && matches!(found.kind, Kind::Dir { .. })).then(|| found.clone());
         rows.push((name.clone(), found));
         if let Some(below) = below {
-            list(store, &below, &format!("{name}/"), true, rows)?;
+            list(store, &below, &[&name[..], b"/"].concat(), true, rows)?;
         }
     }
     Ok(())
 }
 
 /// Writes a file's content to standard output.
-pub fn cat(context: &Context, at: &str) -> Result<ExitCode, Failure> {
+pub fn cat(context: &Context, at: &OsStr) -> Result<ExitCode, Failure> {
     let store = context.store(Access::Read)?;
-    let (what, path) = tree_and_path(at);
+    let (what, path) = tree_and_path(at)?;
     let tree = context.tree(&store, what)?.tree;
     let found = store.look_up(tree, path, true)?;
     let Kind::File { blob, .. } = found.kind else {
         return Err(Failure::usage(format!(
             "{} is a {}, not a file",
-            shown(&found.path),
+            path_or_root(&found.path),
             found.kind.word()
         )));
     };
@@ -126,29 +128,28 @@ pub fn stat(context: &Context, at: &Where) -> Result<ExitCode, Failure> {
     let (store, tree, path) = at.find(context)?;
     let found = store.look_up(tree, path, false)?;
     let name = match found.path.is_empty() {
-        true => "/".to_owned(),
-        false => plain(&found.path),
+        true => b"/",
+        false => &found.path[..],
     };
-    let mut value = describe(&name, &found);
+    let mut value = describe(name, &found);
     value["tree"] = tree.to_string().into();
     let path = &found.path;
     let groups = store.tree(tree)?.links;
     if let Some(group) = groups.iter().find(|group| group.contains(path)) {
-        let names: Vec<String> = group.iter().map(|p| plain(p)).collect();
-        value["hard_links"] = names.into();
+        bytes::put_all(&mut value, "hard_links", group);
     }
-    let xattrs: serde_json::Map<String, Value> = found
-        .meta
-        .xattrs
-        .iter()
-        .map(|(name, value)| (plain(name), plain(value).into()))
-        .collect();
-    value["xattrs"] = xattrs.into();
+    value["xattrs"] = json!({});
+    for (name, content) in &found.meta.xattrs {
+        bytes::put(&mut value["xattrs"], &plain(name), content);
+    }
     if at.json {
         output::json_pretty(&value)?;
         return Ok(ExitCode::SUCCESS);
     }
     for (name, value) in value.as_object().into_iter().flatten() {
+        if name.ends_with("_base64") {
+            continue;
+        }
         let value = match value {
             Value::String(text) => text.clone(),
             Value::Array(all) => {
@@ -158,6 +159,7 @@ pub fn stat(context: &Context, at: &Where) -> Result<ExitCode, Failure> {
             Value::Object(all) => {
                 let all: Vec<String> = all
                     .iter()
+                    .filter(|(n, _)| !n.ends_with("_base64"))
                     .map(|(n, v)| format!("{n}={}", v.as_str().unwrap_or_default()))
                     .collect();
                 all.join(" ")
@@ -177,16 +179,17 @@ pub fn du(context: &Context, at: &Where) -> Result<ExitCode, Failure> {
     let usage = store.usage(tree, path)?;
     let shared = usage.stored - usage.unique;
     if at.json {
-        output::json_pretty(&json!({
+        let mut value = json!({
             "tree": tree.to_string(),
-            "path": path,
             "entries": usage.entries,
             "bytes": usage.bytes,
             "objects": usage.objects,
             "stored": usage.stored,
             "unique": usage.unique,
             "shared": shared,
-        }))?;
+        });
+        bytes::put(&mut value, "path", path);
+        output::json_pretty(&value)?;
         return Ok(ExitCode::SUCCESS);
     }
     output::line(format!(
@@ -211,12 +214,16 @@ pub fn path(context: &Context, at: &Where) -> Result<ExitCode, Failure> {
     };
     let mut full = folder.clone();
     if !found.path.is_empty() {
-        full.push(std::os::unix::ffi::OsStrExt::from_bytes(&found.path[..]) as &std::ffi::OsStr);
+        full.push(OsStr::from_bytes(&found.path));
     }
+    let full = full.into_os_string().into_vec();
     if at.json {
-        output::json_pretty(&json!({ "tree": tree.to_string(), "path": full.to_string_lossy() }))?;
+        let mut value = json!({ "tree": tree.to_string() });
+        bytes::put(&mut value, "path", &full);
+        output::json_pretty(&value)?;
     } else {
-        output::line(full.display())?;
+        output::bytes(&full)?;
+        output::bytes(b"\n")?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -279,13 +286,14 @@ pub fn find(context: &Context, args: &Find) -> Result<ExitCode, Failure> {
         let name = format!("root {}", root.name);
         names.entry(root.tree).or_default().push(name);
     }
-    let names = |tree| names.get(tree).cloned().unwrap_or_default();
+    let names = |tree: &TreeHash| names.get(tree).cloned().unwrap_or_default();
     if args.json {
-        let all: Vec<Value> = found
-            .iter()
-            .map(|p| json!({ "tree": p.tree.to_string(), "names": names(&p.tree), "path": p.path }))
-            .collect();
-        output::json_pretty(&all)?;
+        let one = |p: &Place| {
+            let mut value = json!({ "tree": p.tree.to_string(), "names": names(&p.tree) });
+            bytes::put(&mut value, "path", &p.path);
+            value
+        };
+        output::json_pretty(&found.iter().map(one).collect::<Vec<_>>())?;
     } else {
         for place in &found {
             let names = names(&place.tree);
@@ -293,10 +301,7 @@ pub fn find(context: &Context, args: &Find) -> Result<ExitCode, Failure> {
                 true => String::new(),
                 false => format!(" ({})", names.join(", ")),
             };
-            let path = match place.path.is_empty() {
-                true => "/".to_owned(),
-                false => escaped(&place.path),
-            };
+            let path = path_or_root(&place.path);
             output::line(format!("{}:{path}{names}", place.tree))?;
         }
     }
@@ -340,6 +345,7 @@ pub fn info(context: &Context, as_json: bool) -> Result<ExitCode, Failure> {
             "checkouts": info.checkouts,
             "garbage_bytes": garbage.freed,
             "garbage_objects": garbage.objects_gone,
+            "lost": lost::json(&garbage.lost),
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -368,6 +374,7 @@ pub fn info(context: &Context, as_json: bool) -> Result<ExitCode, Failure> {
         size(garbage.freed),
         garbage.objects_gone,
     ))?;
+    lost::tell_of(&garbage.lost);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -428,7 +435,7 @@ pub fn roots(context: &Context, command: &Roots) -> Result<ExitCode, Failure> {
 }
 
 /// One entry, in the form that scripts rely on.
-fn describe(name: &str, found: &Found) -> Value {
+fn describe(name: &[u8], found: &Found) -> Value {
     let Meta {
         mode,
         uid,
@@ -437,7 +444,6 @@ fn describe(name: &str, found: &Found) -> Value {
         ..
     } = &found.meta;
     let mut value = json!({
-        "name": name,
         "kind": found.kind.word(),
         "mode": format!("{mode:04o}"),
         "uid": uid,
@@ -445,13 +451,14 @@ fn describe(name: &str, found: &Found) -> Value {
         "mtime": mtime.secs,
         "mtime_nanos": mtime.nanos,
     });
+    bytes::put(&mut value, "name", name);
     match &found.kind {
         Kind::File { blob, size } => {
             value["size"] = (*size).into();
             value["hash"] = blob.to_string().into();
         }
         Kind::Dir { manifest } => value["hash"] = manifest.to_string().into(),
-        Kind::Symlink { target } => value["target"] = plain(target).into(),
+        Kind::Symlink { target } => bytes::put(&mut value, "target", target),
         Kind::Char { major, minor } | Kind::Block { major, minor } => {
             value["major"] = (*major).into();
             value["minor"] = (*minor).into();
@@ -499,19 +506,9 @@ fn size_text(found: &Found) -> String {
     }
 }
 
-/// Bytes as text, for scripts.
-fn plain(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Bytes as text for people.
-fn text(bytes: &[u8]) -> String {
-    escaped(&plain(bytes))
-}
-
-fn shown(path: &[u8]) -> String {
+fn path_or_root(path: &[u8]) -> String {
     match path.is_empty() {
         true => "/".to_owned(),
-        false => text(path),
+        false => shown(path),
     }
 }

@@ -3,6 +3,7 @@
 mod look;
 mod verify;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use mstore_store::VerifyOptions;
@@ -35,7 +36,7 @@ enum Command {
     Cat {
         /// A target, a gc root, or the hash of a tree or its beginning, and a path in it
         #[arg(value_name = "TREE:PATH")]
-        at: String,
+        at: OsString,
     },
     /// Show everything about one entry of a tree
     Stat(Where),

@@ -11,7 +11,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::USAGE;
 use crate::cli::spec;
 use crate::cli::text::reason;
-use crate::cli::{Failure, output};
+use crate::cli::{Failure, bytes, output};
 use crate::plan::{Explainer, Pins, Staleness};
 use crate::project::Access;
 use crate::project::find;
@@ -154,12 +154,13 @@ fn alive(
             .iter()
             .map(|k| {
                 let reasons: Vec<String> = k.why.iter().map(reason).collect();
-                serde_json::json!({
+                let mut value = serde_json::json!({
                     "tree": k.tree.to_string(),
                     "names": k.names,
-                    "path": k.path,
                     "why": reasons,
-                })
+                });
+                bytes::put(&mut value, "path", &k.path);
+                value
             })
             .collect();
         output::json_pretty(&serde_json::json!({
@@ -178,9 +179,9 @@ fn alive(
     for keeper in &why.keepers {
         let mut line = String::from("  is ");
         if keeper.tree.0 != hash {
-            line.push_str(&match keeper.path.as_str() {
-                "" => "the top folder of ".to_owned(),
-                path => format!("{} in ", crate::cli::output::escaped(path)),
+            line.push_str(&match &keeper.path[..] {
+                b"" => "the top folder of ".to_owned(),
+                path => format!("{} in ", bytes::shown(path)),
             });
         }
         line.push_str(&format!("tree {}", keeper.tree));
