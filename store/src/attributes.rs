@@ -23,6 +23,19 @@ const ESCAPED: &[u8] = b"user.overlay.overlay.";
 pub(crate) const OPAQUE: &[u8] = b"user.overlay.opaque";
 pub(crate) const WHITEOUT: &[u8] = b"user.overlay.whiteout";
 
+/// The attribute that holds the capabilities of a program.
+pub(crate) const CAPABILITY: &[u8] = b"security.capability";
+
+/// Brings a file capability into its one form. One of version 3 says which user is root in the namespace
+/// that it is for; where that is the machine's own, 0, it is the same as one of version 2, which is what
+/// Linux gives back then.
+pub(crate) fn normalise_capability(value: &mut Vec<u8>) {
+    if value.len() == 24 && value[3] == 3 && value[20..] == [0; 4] {
+        value[3] = 2;
+        value.truncate(20);
+    }
+}
+
 /// How attributes are spelled where they are read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spelling {
@@ -35,7 +48,7 @@ pub(crate) enum Spelling {
 /// Tells under which name an attribute belongs to a tree, if it does.
 pub(crate) fn stored_name(name: &[u8], spelling: Spelling) -> Option<Vec<u8>> {
     let kept = name.starts_with(b"user.")
-        || name == b"security.capability"
+        || name == CAPABILITY
         || name == b"system.posix_acl_access"
         || name == b"system.posix_acl_default";
     if !kept {
@@ -142,7 +155,10 @@ impl<F: AsFd> Place<'_, F> {
                 continue;
             };
             // An attribute removed between the two calls is simply not there.
-            if let Some(value) = self.value(&name)? {
+            if let Some(mut value) = self.value(&name)? {
+                if stored == CAPABILITY {
+                    normalise_capability(&mut value);
+                }
                 found.push((stored, value));
             }
         }
@@ -162,6 +178,30 @@ impl<F: AsFd> Place<'_, F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_capability_of_the_machines_root_has_one_form() {
+        let of = |version: u8, rest: &[u8]| {
+            let mut value = vec![1, 0, 0, version];
+            value.extend([0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+            value.extend(rest);
+            value
+        };
+        let normal = |mut value: Vec<u8>| {
+            normalise_capability(&mut value);
+            value
+        };
+        assert_eq!(normal(of(3, &[0; 4])), of(2, &[]));
+        for other in [
+            of(2, &[]),
+            of(3, &[1, 0, 0, 0]),
+            of(3, &[0, 0, 0, 1]),
+            vec![3; 24],
+            vec![],
+        ] {
+            assert_eq!(normal(other.clone()), other);
+        }
+    }
 
     #[test]
     fn names_are_kept_dropped_and_spelled() {

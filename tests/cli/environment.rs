@@ -65,6 +65,12 @@ impl Environment {
         self.dir.path().join("store")
     }
 
+    /// The folder above all of it, which [`Ran`] shows as `$TEST`.
+    #[allow(dead_code, reason = "not every suite with this file needs it")]
+    pub fn top(&self) -> String {
+        self.dir.path().to_string_lossy().into_owned()
+    }
+
     /// Writes a file below the working folder.
     pub fn write(&self, path: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.work().join(path);

@@ -1,6 +1,8 @@
 //! The command line, tested by reading it: every test runs the real binary in a home of its own.
 
+mod advice;
 mod check;
+mod collect;
 mod copy;
 mod diff;
 mod environment;
@@ -10,6 +12,8 @@ mod fmt;
 mod gc;
 mod hashes;
 mod log;
+mod losses;
+mod names;
 mod read_only;
 mod realise;
 mod samples;

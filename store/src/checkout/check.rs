@@ -14,7 +14,9 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::LINKS;
-use crate::attributes::{OPAQUE, Place, Spelling, WHITEOUT};
+use crate::attributes::{
+    Attributes, CAPABILITY, OPAQUE, Place, Spelling, WHITEOUT, normalise_capability,
+};
 use crate::error::show;
 use crate::manifest::{Entry, Kind, MAX_DEPTH, Meta};
 use crate::scan::mtime_of;
@@ -436,6 +438,8 @@ impl Check<'_> {
     fn attributes(&self, file: &OwnedFd, meta: &Meta) -> Result<(), String> {
         match Place::Open(file).read(self.spelling) {
             Ok(found) if found == meta.xattrs => Ok(()),
+            // A tree of an earlier release may have a capability in a form that Linux does not give back.
+            Ok(found) if found == normal(&meta.xattrs) => Ok(()),
             Ok(_) => Err("has other extended attributes".into()),
             Err(error) => Err(format!("attributes cannot be read: {error}")),
         }
@@ -474,4 +478,15 @@ fn compare(stat: &Stat, meta: &Meta, kind: FileType) -> Result<(), String> {
         return Err("has another modification time".into());
     }
     Ok(())
+}
+
+/// Attributes in the form that Linux gives them back in.
+fn normal(attributes: &Attributes) -> Attributes {
+    let mut attributes = attributes.clone();
+    for (name, value) in &mut attributes {
+        if name == CAPABILITY {
+            normalise_capability(value);
+        }
+    }
+    attributes
 }

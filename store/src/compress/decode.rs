@@ -59,7 +59,7 @@ pub enum CompressError {
     },
     /// The stream expands beyond measure.
     #[error(
-        "the {format} stream expands more than {limit}-fold ({at} bytes became {produced}): a decompression bomb"
+        "the {format} stream expands more than {limit}-fold ({at} bytes became {produced}), which is more than is taken unasked"
     )]
     Bomb {
         /// The form of compression.

@@ -6,9 +6,7 @@
 use super::acl;
 use super::error::{EntryFault, show};
 use super::reader::{Member, MemberKind};
-use crate::attributes::{Spelling, stored_name};
-
-const CAPABILITY: &[u8] = b"security.capability";
+use crate::attributes::{CAPABILITY, Spelling, normalise_capability, stored_name};
 
 /// What the attributes of a member make of it.
 #[derive(Debug, Default)]
@@ -58,7 +56,11 @@ pub(crate) fn fitting(member: &Member) -> Result<Attributes, EntryFault> {
         if stored == CAPABILITY && !is_capability(value) {
             return fault("is not a set of capabilities");
         }
-        fitting.list.push((stored, value.clone()));
+        let mut value = value.clone();
+        if stored == CAPABILITY {
+            normalise_capability(&mut value);
+        }
+        fitting.list.push((stored, value));
     }
     Ok(fitting)
 }

@@ -302,6 +302,12 @@ pub enum EntryFault {
         /// What is wrong.
         why: String,
     },
+    /// An access control list names somebody, and which number that is nothing in an archive can say.
+    #[error("its access control list names {who} without a number")]
+    AclName {
+        /// Whom.
+        who: String,
+    },
     /// Device nodes are not wanted here.
     #[error("it is a {kind}, and device nodes are refused here")]
     DeviceRefused {
