@@ -1,5 +1,6 @@
 //! Realisations, named roots, leases and scratch folders: what the database knows.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{OptionalExtension, params};
@@ -97,27 +98,49 @@ impl Store {
             })
     }
 
-    /// The newest result of each target whose tree is not here though no collection removed it: it was
-    /// lost, with a pack or otherwise. By name.
-    pub fn lost_results(&self) -> Result<Vec<LostResult>, StoreError> {
+    /// Results of targets whose trees are not here though no collection removed them: they were lost, with a
+    /// pack or otherwise. By name, the newest of each first.
+    pub(crate) fn all_lost(&self) -> Result<Vec<LostResult>, StoreError> {
         // A collection that removes a tree removes the note of its last use, and a copy of a result without
         // its tree makes none.
-        let newest = self.database().read("look for lost results", |c| {
-            c.prepare(&format!(
-                "SELECT {COLUMNS}, max(started) FROM realisation WHERE kind = 'target' \
-                 GROUP BY name HAVING tree IN (SELECT tree FROM used) ORDER BY name"
-            ))?
-            .query_map([], realisation_at)?
+        let noted = self.database().read("look for lost results", |c| {
+            c.prepare(
+                "SELECT name, tree FROM realisation WHERE kind = 'target' \
+                 AND tree IN (SELECT tree FROM used) ORDER BY name, started DESC, key",
+            )?
+            .query_map([], |row| {
+                Ok(LostResult {
+                    name: row.get(0)?,
+                    tree: TreeHash(hash_at(row, 1)?),
+                })
+            })?
             .collect::<rusqlite::Result<Vec<_>>>()
         })?;
         let mut lost = Vec::new();
-        for result in newest {
+        for result in noted {
             // What is damaged, or cannot be read, is told of in its own words.
             if let Ok(None) = self.find(&result.tree.0) {
-                let (name, tree) = (result.name, result.tree);
-                lost.push(LostResult { name, tree });
+                lost.push(result);
             }
         }
+        Ok(lost)
+    }
+
+    /// The newest result of each target, if its tree is lost: no collection removed it. By name.
+    pub fn lost_results(&self) -> Result<Vec<LostResult>, StoreError> {
+        let mut lost = self.all_lost()?;
+        if lost.is_empty() {
+            return Ok(lost);
+        }
+        let newest = self.database().read("look for the newest results", |c| {
+            c.prepare(
+                "SELECT name, tree, max(started) FROM realisation WHERE kind = 'target' GROUP BY name",
+            )?
+            .query_map([], |row| Ok((row.get::<_, String>(0)?, TreeHash(hash_at(row, 1)?))))?
+            .collect::<rusqlite::Result<BTreeMap<_, _>>>()
+        })?;
+        lost.retain(|result| newest.get(&result.name) == Some(&result.tree));
+        lost.dedup();
         Ok(lost)
     }
 

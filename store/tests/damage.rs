@@ -283,8 +283,10 @@ fn a_pack_that_is_gone() {
     fs::remove_file(path).unwrap();
     let store = sample.open();
     let report = verify(&store, true);
-    // A realisation whose tree is not here is a fact about the past.
-    assert_eq!(report.forgotten.len(), 0);
+    // It was lost, not collected: the result is built anew.
+    assert_eq!(report.forgotten.len(), 1);
+    assert_eq!(report.faults.len(), 2);
+    assert!(report.faults[1].detail.contains("no collection removed it"));
     assert!(!store.has_tree(sample.trees[1]).unwrap());
     assert_eq!(import(&store, sample.dir.path(), 1), sample.trees[1]);
     assert_eq!(verify(&store, false).faults, []);

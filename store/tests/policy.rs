@@ -540,5 +540,5 @@ fn the_manual_s_queries_are_answered() {
         }
         answers.push(count);
     }
-    assert_eq!(answers, [6, 3, 0, 0, 1, 0, 2, 0]);
+    assert_eq!(answers, [6, 3, 0, 0, 1, 5, 2, 0]);
 }

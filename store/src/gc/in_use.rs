@@ -174,8 +174,9 @@ mod tests {
         let mut sleep = Command::new("sleep");
         sleep.arg("60").current_dir(stands.join("below"));
         let standing = Started(sleep.spawn().unwrap());
-        let mut sleep = Command::new("sleep");
-        let opening = Started(sleep.arg("60").stdin(file).spawn().unwrap());
+        // The command goes at once: it has the file open too.
+        let opening = Command::new("sleep").arg("60").stdin(file).spawn();
+        let opening = Started(opening.unwrap());
         // A process counts from the moment in which it is another program.
         let mut seen = InUse::look(&root);
         while seen.of(&opens) != [opening.0.id()] {

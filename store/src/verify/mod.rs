@@ -166,9 +166,10 @@ fn judge(packs: &PackSet, found: read::Found, users: &Users) -> Judged {
     for result in &users.lost {
         if !graph.trees.contains_key(&result.tree) {
             wanted.insert(result.tree.0);
-            damage
-                .entry(result.tree.0)
-                .or_insert((None, "tree of the newest result is not in the store".into()));
+            damage.entry(result.tree.0).or_insert((
+                None,
+                "tree of a result is not in the store, and no collection removed it".into(),
+            ));
         }
     }
     for root in &users.roots {
@@ -266,7 +267,7 @@ impl Store {
             realisations: self.realisations(None)?,
             roots: self.roots()?,
             pins: self.pins()?,
-            lost: self.lost_results()?,
+            lost: self.all_lost()?,
         };
         let found = read::read_all(&packs, options.quick)?;
         report.bytes = found.bytes;
