@@ -381,7 +381,7 @@ impl Store {
                 let stays = path.len() <= form.longest_path()
                     && entries.get(&path)?.is_some_and(|entry| {
                         let linked = matches!(entry.kind, Kind::Symlink { .. });
-                        !form.drops(&entry) && !(linked && form == ExportForm::Squashfs)
+                        !(form.drops(&entry) || linked && form == ExportForm::Squashfs)
                     })
                     && !(form == ExportForm::Oci
                         && path.split(|b| *b == b'/').any(|n| n.starts_with(b".wh.")));
