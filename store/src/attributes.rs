@@ -13,7 +13,10 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use rustix::buffer::spare_capacity;
-use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr, lgetxattr, llistxattr, lsetxattr};
+use rustix::fs::{
+    XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, lgetxattr, llistxattr,
+    lremovexattr, lsetxattr,
+};
 use rustix::io::Errno;
 
 pub(crate) type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
@@ -145,10 +148,10 @@ impl<F: AsFd> Place<'_, F> {
 
     /// The attributes that belong to a tree, sorted.
     pub fn read(&self, spelling: Spelling) -> rustix::io::Result<Attributes> {
-        let names = self.names()?;
-        if names.is_empty() {
-            return Ok(Vec::new());
-        }
+        self.of_names(self.names()?, spelling)
+    }
+
+    fn of_names(&self, names: Vec<Vec<u8>>, spelling: Spelling) -> rustix::io::Result<Attributes> {
         let mut found = Vec::new();
         for name in names {
             let Some(stored) = stored_name(&name, spelling) else {
@@ -164,6 +167,23 @@ impl<F: AsFd> Place<'_, F> {
         }
         found.sort_unstable();
         Ok(found)
+    }
+
+    /// Reads like [`Place::read`], and removes attributes that no tree holds and that a build would see.
+    pub fn read_and_strip(&self, spelling: Spelling) -> rustix::io::Result<Attributes> {
+        let names = self.names()?;
+        let strange = |name: &Vec<u8>| {
+            stored_name(name, spelling).is_none()
+                && (name.starts_with(b"security.") || name.starts_with(b"trusted."))
+        };
+        for name in names.iter().filter(|name| strange(name)) {
+            // The label of a security module of this machine stays; everything here has one then.
+            let _ = match self {
+                Place::Open(fd) => fremovexattr(fd, name.as_slice()),
+                Place::Named(dir, file) => lremovexattr(proc_path(dir, file), name.as_slice()),
+            };
+        }
+        self.of_names(names, spelling)
     }
 
     /// Sets the attributes of an entry that has none yet.

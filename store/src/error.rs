@@ -197,6 +197,16 @@ pub enum StoreError {
         /// Where it was passed.
         path: String,
     },
+    /// A file with more bytes than the caller allows.
+    #[error("file has more than {limit} bytes: {path} has {size}")]
+    TooLarge {
+        /// The file's path within its tree.
+        path: String,
+        /// Its size in bytes.
+        size: u64,
+        /// The most bytes allowed.
+        limit: u64,
+    },
     /// A file changed while it was read.
     #[error("file changed while it was read: {}", path.display())]
     Changed {
@@ -308,6 +318,7 @@ impl StoreError {
             | E::Conflict { .. }
             | E::BadLink { .. }
             | E::TooDeep { .. }
+            | E::TooLarge { .. }
             | E::Changed { .. }
             | E::Tar(_)
             | E::Git(_)

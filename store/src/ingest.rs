@@ -8,7 +8,7 @@
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::hash::HashedSet;
 use crate::lock::StoreLock;
@@ -169,22 +169,34 @@ impl Ingest {
     pub fn put_blob(&self, raw: &[u8]) -> Result<BlobHash, StoreError> {
         if raw.len() > CHUNK_ABOVE {
             let put = |hash, chunk: &[u8]| self.put(RecordKind::Blob, hash, chunk);
-            return Ok(self.chunks(&mut &*raw, self.store.path(), put)?.0);
+            return Ok(self.chunks(&mut Plain(raw), self.store.path(), put)?.0);
         }
         let hash = Hash::of(raw);
         self.put(RecordKind::Blob, hash, raw)?;
         Ok(BlobHash(hash))
     }
 
-    /// Adds content of unknown length. `name` is for messages. With `batch`, which only who is no
-    /// job of it may give, chunks are compressed by its workers while this reads on.
+    /// Adds content of unknown length. `name` is for messages. With `batch`, which must not be given
+    /// from inside one of its own jobs, chunks are compressed by its workers while this reads on.
     pub fn put_stream(
         self: &Arc<Self>,
         content: &mut dyn Read,
         name: &std::path::Path,
         batch: Option<&Batch>,
     ) -> Result<(BlobHash, u64), StoreError> {
+        self.put_content(&mut Plain(content), name, batch, &|| Ok(()))
+    }
+
+    /// Adds content like [`Ingest::put_stream`], until `go_on` fails.
+    pub fn put_content(
+        self: &Arc<Self>,
+        content: &mut dyn Content,
+        name: &std::path::Path,
+        batch: Option<&Batch>,
+        go_on: &dyn Fn() -> Result<(), StoreError>,
+    ) -> Result<(BlobHash, u64), StoreError> {
         self.chunks(content, name, |hash, chunk| {
+            go_on()?;
             let Some(batch) = batch else {
                 return self.put(RecordKind::Blob, hash, chunk);
             };
@@ -220,20 +232,20 @@ impl Ingest {
     /// content is a blob by itself.
     fn chunks(
         &self,
-        content: &mut dyn Read,
+        content: &mut dyn Content,
         name: &std::path::Path,
         mut put: impl FnMut(Hash, &[u8]) -> Result<(), StoreError>,
     ) -> Result<(BlobHash, u64), StoreError> {
         let mut buffer = self.buffer();
-        let mut fill = |buffer: &mut Vec<u8>, upto: usize| -> Result<bool, StoreError> {
+        let fill = |content: &mut dyn Content, buffer: &mut Vec<u8>, upto: usize| {
             let want = upto.saturating_sub(buffer.len()) as u64;
-            let got = (&mut *content)
+            let got = content
                 .take(want)
                 .read_to_end(buffer)
                 .map_err(|e| StoreError::io("read", name, e))?;
-            Ok((got as u64) < want)
+            Ok::<bool, StoreError>((got as u64) < want)
         };
-        if fill(&mut buffer, CHUNK_ABOVE + 1)? {
+        if fill(content, &mut buffer, CHUNK_ABOVE + 1)? {
             let blob = self.put_blob(&buffer)?;
             return Ok((blob, buffer.len() as u64));
         }
@@ -243,12 +255,29 @@ impl Ingest {
         let mut ended = false;
         let mut at = 0;
         loop {
+            // Nothing but zeros for long: what comes of them is known.
+            let zeros = content
+                .zeros()
+                .map_err(|e| StoreError::io("read", name, e))?;
+            let zero = ZeroChunk::get();
+            let held = buffer.len() - at;
+            if zeros > 0 && held as u64 + zeros >= CHUNK_MAX as u64 && is_zero(&buffer[at..]) {
+                update_with_zeros(&mut whole, zero.size)?;
+                put(zero.hash, &ZEROS[..zero.size])?;
+                list.extend_from_slice(zero.hash.as_bytes());
+                list.extend_from_slice(&(zero.size as u32).to_le_bytes());
+                size += zero.size as u64;
+                let from_buffer = held.min(zero.size);
+                at += from_buffer;
+                content.skip((zero.size - from_buffer) as u64);
+                continue;
+            }
             // A cut depends on the next CHUNK_MAX bytes at most: with that many at hand, the cuts
             // do not depend on how the content arrived.
             if !ended && buffer.len() - at < CHUNK_MAX {
                 buffer.drain(..at);
                 at = 0;
-                ended = fill(&mut buffer, 2 * CHUNK_MAX)?;
+                ended = fill(content, &mut buffer, 2 * CHUNK_MAX)?;
             }
             if at == buffer.len() {
                 break;
@@ -317,6 +346,67 @@ impl Drop for Ingest {
             let _ = self.store.disk().remove(&path);
         }
     }
+}
+
+/// Content that is read once, from its beginning.
+pub(crate) trait Content: Read {
+    /// How many of the bytes that come next are known to be zeros without being read.
+    fn zeros(&mut self) -> std::io::Result<u64> {
+        Ok(0)
+    }
+
+    /// Passes over as many of those.
+    fn skip(&mut self, zeros: u64) {
+        let _ = zeros;
+    }
+}
+
+/// Content that knows nothing of holes.
+struct Plain<R>(R);
+
+impl<R: Read> Read for Plain<R> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(out)
+    }
+}
+
+impl<R: Read> Content for Plain<R> {}
+
+/// As many zeros as the longest chunk has bytes.
+pub(crate) static ZEROS: [u8; CHUNK_MAX] = [0; CHUNK_MAX];
+
+/// The chunk that begins a run of zeros which is at least as long as the longest chunk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ZeroChunk {
+    pub hash: Hash,
+    pub size: usize,
+}
+
+impl ZeroChunk {
+    pub fn get() -> ZeroChunk {
+        static CHUNK: OnceLock<ZeroChunk> = OnceLock::new();
+        *CHUNK.get_or_init(|| {
+            let size = cut(&ZEROS);
+            ZeroChunk {
+                hash: Hash::of(&ZEROS[..size]),
+                size,
+            }
+        })
+    }
+}
+
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    bytes
+        .chunks(CHUNK_MAX)
+        .all(|part| part == &ZEROS[..part.len()])
+}
+
+/// Hashing is all that zeros cost, so all processors do it.
+fn update_with_zeros(whole: &mut blake3::Hasher, n: usize) -> Result<(), StoreError> {
+    crate::workers::pool()?.install(|| {
+        whole.update_rayon(&ZEROS[..n]);
+    });
+    Ok(())
 }
 
 /// Length of the next chunk.

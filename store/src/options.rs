@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::TreeHash;
 use crate::manifest::Mtime;
+use crate::{Cancel, TreeHash};
 
 /// How to open a store.
 #[derive(Clone, Debug, Default)]
@@ -80,6 +80,16 @@ pub struct Imported {
 pub struct CaptureOptions {
     /// Modification times later than this (seconds since 1970) become this.
     pub epoch: i64,
+}
+
+/// What may end a capture before it is done.
+#[derive(Clone, Debug, Default)]
+pub struct CaptureBounds {
+    /// The most bytes that a file may have, holes included.
+    pub file: Option<u64>,
+    /// The capture ends with [`StoreError::Interrupted`](crate::StoreError::Interrupted) soon after
+    /// this was cancelled.
+    pub cancel: Cancel,
 }
 
 /// What a capture made.

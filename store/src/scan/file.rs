@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::{Frame, Inode, Scan, join};
 use crate::attributes::Place;
-use crate::ingest::CHUNK_ABOVE;
+use crate::ingest::{CHUNK_ABOVE, Content};
 use crate::manifest::{Kind, Meta};
 use crate::statcache::Key;
 use crate::workers::Batch;
@@ -45,6 +45,7 @@ impl Scan {
     ) -> Result<(), StoreError> {
         let mut read = Vec::with_capacity(files.len());
         for file in files {
+            self.go_on()?;
             let (meta, kind) = self.read_file(dir, &file, &frame.path, None)?;
             read.push((file.slot, meta, kind));
         }
@@ -102,13 +103,9 @@ impl Scan {
             }
             before = after;
         };
-        let xattrs = if self.rules.normalise.is_some() {
-            Vec::new()
-        } else {
-            Place::Open(&file)
-                .read(self.rules.spelling())
-                .map_err(|e| self.io("read attributes of", &path(), e))?
-        };
+        let xattrs = self
+            .attributes(&Place::Open(&file))
+            .map_err(|e| self.io("read attributes of", &path(), e))?;
         self.bytes.fetch_add(size, Ordering::Relaxed);
         if let Some(cache) = &self.cache {
             cache.add(Key::of(&stat), blob, &xattrs);
@@ -134,7 +131,8 @@ impl Scan {
                 holes: sparse.then_some(Holes::default()),
             };
             let full = self.full(&path());
-            return self.ingest.put_stream(&mut reader, &full, batch);
+            let go_on = || self.go_on();
+            return self.ingest.put_content(&mut reader, &full, batch, &go_on);
         }
         let length = length as usize;
         CONTENT.with_borrow_mut(|buffer| {
@@ -163,6 +161,46 @@ struct Pread<'a> {
     holes: Option<Holes>,
 }
 
+impl Pread<'_> {
+    /// Finds the next stretch of data, when the last one was read.
+    fn look_ahead(&mut self) -> io::Result<()> {
+        let Some(holes) = &mut self.holes else {
+            return Ok(());
+        };
+        if self.at < holes.data_to || holes.end.is_some() {
+            return Ok(());
+        }
+        let seek = |from| rustix::fs::seek(self.file.as_fd(), from);
+        match seek(rustix::fs::SeekFrom::Data(self.at)) {
+            Ok(data) => {
+                holes.data_from = data;
+                holes.data_to = seek(rustix::fs::SeekFrom::Hole(data))?;
+            }
+            Err(Errno::NXIO) => {
+                holes.end = Some(self.file.metadata()?.len());
+            }
+            // A file system that does not know holes: all is data.
+            Err(_) => self.holes = None,
+        }
+        Ok(())
+    }
+}
+
+impl Content for Pread<'_> {
+    fn zeros(&mut self) -> io::Result<u64> {
+        self.look_ahead()?;
+        let end = self.holes.as_ref().map_or(0, |holes| match holes.end {
+            Some(end) => end,
+            None => holes.data_from,
+        });
+        Ok(end.saturating_sub(self.at))
+    }
+
+    fn skip(&mut self, zeros: u64) {
+        self.at += zeros;
+    }
+}
+
 /// The stretch of data or hole that was found last.
 #[derive(Default)]
 struct Holes {
@@ -174,34 +212,14 @@ struct Holes {
 
 impl Read for Pread<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let Some(holes) = &mut self.holes else {
+        let zeros = self.zeros()?;
+        let Some(holes) = &self.holes else {
             let n = self.file.read_at(out, self.at)?;
             self.at += n as u64;
             return Ok(n);
         };
-        if self.at >= holes.data_to && holes.end.is_none() {
-            let seek = |from| rustix::fs::seek(self.file.as_fd(), from);
-            match seek(rustix::fs::SeekFrom::Data(self.at)) {
-                Ok(data) => {
-                    holes.data_from = data;
-                    holes.data_to = seek(rustix::fs::SeekFrom::Hole(data))?;
-                }
-                Err(Errno::NXIO) => {
-                    holes.end = Some(self.file.metadata()?.len());
-                }
-                // A file system that does not know holes: all is data.
-                Err(_) => {
-                    self.holes = None;
-                    return self.read(out);
-                }
-            }
-        }
-        let zeros_to = match holes.end {
-            Some(end) => end,
-            None => holes.data_from,
-        };
-        if self.at < zeros_to {
-            let n = out.len().min((zeros_to - self.at) as usize);
+        if zeros > 0 {
+            let n = out.len().min(usize::try_from(zeros).unwrap_or(usize::MAX));
             out[..n].fill(0);
             self.at += n as u64;
             return Ok(n);

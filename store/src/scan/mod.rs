@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -19,14 +19,15 @@ use rustix::fs::{
     CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, fstat, openat,
 };
 
-use crate::attributes::{Attributes, Spelling};
+use crate::attributes::{Attributes, Place, Spelling};
 use crate::error::show;
 use crate::ingest::Ingest;
 use crate::manifest::{Entry, Kind, Manifest, Meta, Mtime, Tree};
 use crate::statcache::StatCache;
-use crate::workers::{Batch, sole_owner};
+use crate::workers::{Batch, Turn, sole_owner};
 use crate::{
-    CaptureOptions, Captured, DirHash, ImportOptions, Imported, Need, Store, StoreError, TreeHash,
+    CaptureBounds, CaptureOptions, Captured, DirHash, ImportOptions, Imported, Need, Store,
+    StoreError, TreeHash,
 };
 
 mod file;
@@ -42,6 +43,7 @@ struct Rules {
     one_file_system: bool,
     /// Set for an overlayfs upper directory: the time that nothing may be later than.
     clamp: Option<i64>,
+    bounds: CaptureBounds,
 }
 
 impl Rules {
@@ -134,7 +136,7 @@ impl Store {
             normalise: options.normalise,
             exclude: exclude.map(|p| p.as_os_str().as_bytes().to_vec()).collect(),
             one_file_system: options.one_file_system,
-            clamp: None,
+            ..Rules::default()
         };
         let scan = Scan::begin(self, path, rules, cache)?;
         let done = scan.run(top, None)?;
@@ -157,15 +159,31 @@ impl Store {
     ///
     /// The metadata of the root directory is that of `upper` itself, as overlayfs shows it: make the
     /// directory with [`Store::prepare_upper`].
+    ///
+    /// Extended attributes that a tree does not hold (`security.*` but for capabilities, `trusted.*`) are
+    /// removed from what lies in `upper`, as far as the system lets them be.
     pub fn capture(
         &self,
         base: TreeHash,
         upper: &Path,
         options: &CaptureOptions,
     ) -> Result<Captured, StoreError> {
+        self.capture_within(base, upper, options, &CaptureBounds::default())
+    }
+
+    /// Captures like [`Store::capture`], within bounds.
+    pub fn capture_within(
+        &self,
+        base: TreeHash,
+        upper: &Path,
+        options: &CaptureOptions,
+        bounds: &CaptureBounds,
+    ) -> Result<Captured, StoreError> {
+        let _turn = Turn::take();
         let top = open_top(upper)?;
         let rules = Rules {
             clamp: Some(options.epoch),
+            bounds: bounds.clone(),
             ..Rules::default()
         };
         let scan = Scan::begin(self, upper, rules, None)?;
@@ -261,6 +279,27 @@ impl Scan {
 
     fn io(&self, action: &'static str, path: &[u8], error: impl Into<io::Error>) -> StoreError {
         StoreError::io(action, self.full(path), error)
+    }
+
+    /// Fails once the caller asked to stop.
+    fn go_on(&self) -> Result<(), StoreError> {
+        match self.rules.bounds.cancel.is_cancelled() {
+            true => Err(StoreError::Interrupted),
+            false => Ok(()),
+        }
+    }
+
+    /// Reads the attributes that belong to a tree. In an upper directory, which later builds may see, the
+    /// others are removed.
+    fn attributes<F: AsFd>(&self, place: &Place<'_, F>) -> rustix::io::Result<Attributes> {
+        if self.rules.normalise.is_some() {
+            return Ok(Vec::new());
+        }
+        let spelling = self.rules.spelling();
+        match self.rules.clamp {
+            Some(_) => place.read_and_strip(spelling),
+            None => place.read(spelling),
+        }
     }
 
     fn meta(&self, stat: &Stat, xattrs: Attributes) -> Meta {

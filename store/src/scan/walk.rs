@@ -11,7 +11,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::file::Waiting;
-use super::{Frame, Scan, mtime_of, times};
+use super::{Frame, Inode, Scan, mtime_of, times};
 use crate::attributes::{OPAQUE, Place, WHITEOUT};
 use crate::error::show;
 use crate::ingest::CHUNK_ABOVE;
@@ -27,6 +27,9 @@ const BUNDLE_BYTES: usize = 1 << 20;
 /// What the smallest bundle counts: it keeps its directory open.
 const BUNDLE_WEIGHT: usize = 256 << 10;
 
+/// Directories that the walk holds open; those above are opened again on the way back.
+const HELD: usize = 32;
+
 /// The walk itself.
 pub(super) struct Walk<'a> {
     scan: &'a Arc<Scan>,
@@ -37,11 +40,21 @@ pub(super) struct Walk<'a> {
 
 /// A directory in which the walk is.
 struct Here {
-    fd: Arc<OwnedFd>,
+    /// Closed while the walk is far below.
+    fd: Option<Arc<OwnedFd>>,
+    inode: Inode,
     frame: Arc<Frame>,
     /// Files waiting to be read together, and their bytes.
     files: Vec<Waiting>,
     bytes: usize,
+}
+
+impl Here {
+    fn fd(&self, scan: &Scan) -> Result<&Arc<OwnedFd>, StoreError> {
+        // Open whenever the walk is here.
+        let closed = || scan.io("go back to", &self.frame.path, Errno::BADF);
+        self.fd.as_ref().ok_or_else(closed)
+    }
 }
 
 impl<'a> Walk<'a> {
@@ -59,9 +72,8 @@ impl<'a> Walk<'a> {
         let stat = fstat(&top).map_err(|e| scan.io("look at", b"", e))?;
         self.device = stat.st_dev;
         let meta = self.dir_meta(&top, &stat)?;
-        let top = Arc::new(top);
         // The root of an upper directory is laid over the base's root, never opaque.
-        self.dir(&top, None, base.map(|tree| tree.dir))?;
+        let top = self.dir(Arc::new(top), &stat, None, base.map(|tree| tree.dir))?;
         if scan.rules.clamp.is_some() && meta.mtime != mtime_of(&stat) {
             let times = times(meta.mtime);
             rustix::fs::futimens(&top, &times).map_err(|e| scan.io("set times of", b"", e))?;
@@ -71,27 +83,24 @@ impl<'a> Walk<'a> {
 
     fn dir_meta(&self, dir: &OwnedFd, stat: &Stat) -> Result<Meta, StoreError> {
         let scan = self.scan;
-        let xattrs = if scan.rules.normalise.is_some() {
-            Vec::new()
-        } else {
-            Place::Open(dir)
-                .read(scan.rules.spelling())
-                .map_err(|e| scan.io("read attributes of", &self.path, e))?
-        };
+        let xattrs = scan
+            .attributes(&Place::Open(dir))
+            .map_err(|e| scan.io("read attributes of", &self.path, e))?;
         Ok(scan.meta(stat, xattrs))
     }
 
-    /// Scans a directory whose entry waits in `parent`.
+    /// Scans a directory whose entry waits in `parent`, and gives it back.
     fn dir(
         &mut self,
-        dir: &Arc<OwnedFd>,
+        dir: Arc<OwnedFd>,
+        stat: &Stat,
         parent: Option<(Arc<Frame>, usize)>,
         base: Option<DirHash>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Arc<OwnedFd>, StoreError> {
         let scan = self.scan;
         let fail = |action, error: Errno| scan.io(action, &self.path, error);
         let mut names: Vec<CString> = Vec::new();
-        for entry in Dir::read_from(dir).map_err(|e| fail("list", e))? {
+        for entry in Dir::read_from(&dir).map_err(|e| fail("list", e))? {
             let entry = entry.map_err(|e| fail("list", e))?;
             if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
                 names.push(entry.file_name().to_owned());
@@ -102,7 +111,7 @@ impl<'a> Walk<'a> {
             None => Vec::new(),
         };
         let xwhiteouts = scan.rules.clamp.is_some()
-            && Place::Open(dir)
+            && Place::Open(&dir)
                 .value(OPAQUE)
                 .map_err(|e| fail("read attributes of", e))?
                 .is_some_and(|value| value == b"x");
@@ -121,7 +130,8 @@ impl<'a> Walk<'a> {
             below = kept;
         }
         let mut here = Here {
-            fd: dir.clone(),
+            fd: Some(dir),
+            inode: (stat.st_dev, stat.st_ino),
             frame: Frame::new(parent, below, self.path.clone()),
             files: Vec::new(),
             bytes: 0,
@@ -138,7 +148,9 @@ impl<'a> Walk<'a> {
             result?;
         }
         self.read_waiting(&mut here)?;
-        scan.release(here.frame)
+        let dir = here.fd(scan)?.clone();
+        scan.release(here.frame)?;
+        Ok(dir)
     }
 
     /// Gives the files that wait to a worker.
@@ -150,7 +162,8 @@ impl<'a> Walk<'a> {
         let weight = here.bytes.max(BUNDLE_WEIGHT);
         let files = std::mem::take(&mut here.files);
         here.bytes = 0;
-        let (scan, dir, frame) = (self.scan.clone(), here.fd.clone(), here.frame.clone());
+        let dir = here.fd(self.scan)?.clone();
+        let (scan, frame) = (self.scan.clone(), here.frame.clone());
         self.batch
             .spawn(weight, move || scan.read_files(&dir, frame, files))
     }
@@ -163,7 +176,8 @@ impl<'a> Walk<'a> {
         xwhiteouts: bool,
     ) -> Result<(), StoreError> {
         let scan = self.scan;
-        let dir = &*here.fd;
+        scan.go_on()?;
+        let dir = &**here.fd(scan)?;
         if scan.rules.exclude.contains(&self.path) {
             return Ok(());
         }
@@ -198,14 +212,11 @@ impl<'a> Walk<'a> {
         }
         let made = self.special(dir, name, &stat, kind)?;
         // Links have no attributes that belong to a tree; other special files may have ACLs.
-        let xattrs = if kind == FileType::Symlink || scan.rules.normalise.is_some() {
-            Vec::new()
-        } else {
-            match Place::Named(dir, name).read(scan.rules.spelling()) {
-                Ok(xattrs) => xattrs,
-                Err(Errno::NOENT) => Vec::new(),
-                Err(error) => return Err(scan.io("read attributes of", &self.path, error)),
-            }
+        let xattrs = match scan.attributes(&Place::Named(dir, name)) {
+            Ok(_) if kind == FileType::Symlink => Vec::new(),
+            Ok(xattrs) => xattrs,
+            Err(Errno::NOENT) => Vec::new(),
+            Err(error) => return Err(scan.io("read attributes of", &self.path, error)),
         };
         let meta = scan.meta(&stat, xattrs);
         self.clamp(dir, name, &stat)?;
@@ -292,10 +303,16 @@ impl<'a> Walk<'a> {
             .map_err(|e| self.scan.io("set times of", &self.path, e))
     }
 
-    fn enter(&mut self, here: &Here, name: &CStr, base: Option<Entry>) -> Result<(), StoreError> {
+    fn enter(
+        &mut self,
+        here: &mut Here,
+        name: &CStr,
+        base: Option<Entry>,
+    ) -> Result<(), StoreError> {
         let scan = self.scan;
-        let (dir, frame) = (&*here.fd, &here.frame);
-        if self.path.iter().filter(|b| **b == b'/').count() + 1 >= MAX_DEPTH {
+        let (dir, frame) = (&**here.fd(scan)?, &here.frame);
+        let depth = self.path.iter().filter(|b| **b == b'/').count() + 1;
+        if depth >= MAX_DEPTH {
             return Err(StoreError::TooDeep {
                 limit: MAX_DEPTH,
                 path: show(&self.path[..self.path.len().min(200)]),
@@ -345,13 +362,44 @@ impl<'a> Walk<'a> {
             let empty = scan.ingest.put_manifest(&Manifest::default())?;
             return scan.deliver(frame.clone(), slot, None, Kind::Dir { manifest: empty });
         }
+        let parent = Some((frame.clone(), slot));
         let child = Arc::new(child);
-        self.dir(&child, Some((frame.clone(), slot)), under)?;
-        self.clamp(dir, name, &stat)
+        if depth < HELD {
+            self.dir(child, &stat, parent, under)?;
+        } else {
+            // The way back leads through the child.
+            here.fd = None;
+            let child = self.dir(child, &stat, parent, under)?;
+            here.fd = Some(Arc::new(self.back(&child, here.inode)?));
+        }
+        self.clamp(here.fd(scan)?, name, &stat)
+    }
+
+    /// Opens the directory above another one, which must still be the one that it was.
+    fn back(&self, child: &OwnedFd, inode: Inode) -> Result<OwnedFd, StoreError> {
+        let scan = self.scan;
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+        let above = openat(child, "..", flags, Mode::empty())
+            .map_err(|e| scan.io("open the directory above", &self.path, e))?;
+        let stat = fstat(&above).map_err(|e| scan.io("look at", &self.path, e))?;
+        if (stat.st_dev, stat.st_ino) != inode {
+            return Err(StoreError::Changed {
+                path: scan.full(&self.path),
+            });
+        }
+        Ok(above)
     }
 
     fn file(&mut self, here: &mut Here, name: &CStr, stat: &Stat) -> Result<(), StoreError> {
         let scan = self.scan;
+        let size = stat.st_size.unsigned_abs();
+        if let Some(limit) = scan.rules.bounds.file.filter(|limit| size > *limit) {
+            return Err(StoreError::TooLarge {
+                path: show(&self.path),
+                size,
+                limit,
+            });
+        }
         let key = Key::of(stat);
         let known = scan.cache.as_ref().and_then(|cache| cache.get(&key));
         // The store may have collected it since.
@@ -376,7 +424,7 @@ impl<'a> Walk<'a> {
             entries.len() - 1
         };
         // Whoever reads the file looks at its times again: they must be right before.
-        self.clamp(&here.fd, name, stat)?;
+        self.clamp(here.fd(scan)?, name, stat)?;
         let file = Waiting {
             name: name.to_owned(),
             inode: (stat.st_dev, stat.st_ino),
@@ -385,7 +433,7 @@ impl<'a> Walk<'a> {
         let size = stat.st_size.unsigned_abs();
         if size > CHUNK_ABOVE as u64 {
             let (meta, kind) =
-                scan.read_file(&here.fd, &file, &here.frame.path, Some(self.batch))?;
+                scan.read_file(here.fd(scan)?, &file, &here.frame.path, Some(self.batch))?;
             let entry = &mut here.frame.lock()[slot];
             entry.meta = meta;
             entry.kind = kind;
