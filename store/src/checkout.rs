@@ -5,22 +5,30 @@
 //! crash of the machine may have damaged is made anew. The rename and the note are one step, under
 //! the database's write lock.
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rusqlite::{OptionalExtension, params};
 
 use crate::attributes::Spelling;
 use crate::db::Durable;
-use crate::facts::Lease;
+use crate::facts::{Lease, ScratchDir};
+use crate::manifest::Tree;
 use crate::session::random_name;
+use crate::workers::in_turn;
 use crate::{Cancel, Store, StoreError, TreeHash};
 
 mod check;
+mod look;
+mod raise;
 mod write;
 
-use write::{Source, Take};
+use look::{Folder, Moment, changed_at};
+pub use raise::Raised;
+use write::{How, Source, Take};
 
 /// More layers than this on top of each other, and a fresh whole checkout is made: overlayfs gets
 /// slow with many, and takes 500 at most.
@@ -30,7 +38,10 @@ const MAX_LAYERS: i64 = 32;
 #[derive(Debug)]
 pub struct Checkout {
     layers: Vec<PathBuf>,
+    dropped: Vec<String>,
     _lease: Lease,
+    /// Of one that was written for this alone.
+    _scratch: Option<ScratchDir>,
 }
 
 impl Checkout {
@@ -38,16 +49,59 @@ impl Checkout {
     pub fn layers(&self) -> &[PathBuf] {
         &self.layers
     }
+
+    /// Folders that could have been used and were not what they should be, each with what was found:
+    /// somebody wrote to them. They are not used any more.
+    pub fn dropped(&self) -> &[String] {
+        &self.dropped
+    }
+}
+
+/// What the handles of one store share about checkouts.
+#[derive(Debug, Default)]
+pub(crate) struct Making {
+    /// Held by whoever writes a tree out or looks at its folder; others wait, and find it done.
+    turns: Mutex<HashMap<TreeHash, Arc<Mutex<()>>>>,
+    /// Folders that were looked at, or made, by this process.
+    sound: Mutex<HashSet<(TreeHash, Moment)>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Sets are valid after any panic.
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl Making {
+    fn turn(&self, tree: TreeHash) -> Arc<Mutex<()>> {
+        lock(&self.turns).entry(tree).or_default().clone()
+    }
+
+    fn is_sound(&self, tree: TreeHash, made: Moment) -> bool {
+        lock(&self.sound).contains(&(tree, made))
+    }
+
+    fn note(&self, tree: TreeHash, made: Moment) {
+        lock(&self.sound).insert((tree, made));
+    }
+}
+
+/// A folder of a tree, as the database has it.
+struct OnDisk {
+    tree: TreeHash,
+    base: Option<TreeHash>,
+    made: Moment,
+    path: PathBuf,
 }
 
 /// One row of the table of layers.
 struct Row {
     base: Option<TreeHash>,
     boot: String,
+    made: Moment,
 }
 
 fn row(c: &rusqlite::Connection, tree: TreeHash) -> rusqlite::Result<Option<Row>> {
-    c.prepare_cached("SELECT base, boot FROM layer WHERE tree = ?1")?
+    c.prepare_cached("SELECT base, boot, made FROM layer WHERE tree = ?1")?
         .query_row([tree.to_string()], |row| {
             let base: Option<String> = row.get(0)?;
             let base = match base {
@@ -56,11 +110,20 @@ fn row(c: &rusqlite::Connection, tree: TreeHash) -> rusqlite::Result<Option<Row>
             };
             Ok(Row {
                 base,
-
                 boot: row.get(1)?,
+                made: row.get(2)?,
             })
         })
         .optional()
+}
+
+/// The moment from which on nothing in a finished folder may change.
+fn moment_of(path: &Path) -> rustix::io::Result<Moment> {
+    let stat = rustix::fs::lstat(path)?;
+    // Where a file system does not stamp what is moved, the clock that it stamps with tells.
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    let now = now.tv_sec.saturating_mul(1_000_000_000) + now.tv_nsec;
+    Ok(changed_at(&stat).max(now))
 }
 
 impl Store {
@@ -72,8 +135,13 @@ impl Store {
         self.path().join("layers").join(tree.to_string())
     }
 
-    /// The folders of a tree that is on disk already, topmost first, and how many there are.
+    /// The folders of a tree that is on disk already, topmost first.
     fn present_layers(&self, tree: TreeHash) -> Result<Option<Vec<PathBuf>>, StoreError> {
+        let found = self.on_disk(tree)?;
+        Ok(found.map(|all| all.into_iter().map(|folder| folder.path).collect()))
+    }
+
+    fn on_disk(&self, tree: TreeHash) -> Result<Option<Vec<OnDisk>>, StoreError> {
         let boot = self.disk().boot();
         self.database().read_together("look up layers", |c| {
             let mut layers = Vec::new();
@@ -90,7 +158,12 @@ impl Store {
                 if !path.is_dir() {
                     return Ok(None);
                 }
-                layers.push(path);
+                layers.push(OnDisk {
+                    tree: at,
+                    base: found.base,
+                    made: found.made,
+                    path,
+                });
                 match found.base {
                     Some(base) => at = base,
                     None => return Ok(Some(layers)),
@@ -103,55 +176,169 @@ impl Store {
     /// Brings a tree to disk as folders for overlayfs, or finds them there already.
     ///
     /// Attributes named `user.overlay.*` are spelled `user.overlay.overlay.*` there, as overlayfs
-    /// expects in its layers.
+    /// expects in its layers. Folders that are found are compared with their trees once a process
+    /// (names, kinds, sizes, owners, modes, times of change); what differs is dropped and written anew.
     pub fn checkout(&self, tree: TreeHash) -> Result<Checkout, StoreError> {
+        self.checkout_until(tree, None)
+    }
+
+    /// Checks out like [`Store::checkout`], but ends with [`StoreError::Interrupted`] soon after it was
+    /// cancelled.
+    pub fn checkout_until(
+        &self,
+        tree: TreeHash,
+        cancel: Option<&Cancel>,
+    ) -> Result<Checkout, StoreError> {
         let lease = self.lease("checkout")?;
         lease.protect(tree)?;
+        let mut dropped = Vec::new();
+        let turn = self.making().turn(tree);
+        let _turn = lock(&turn);
         // The collector removes layers too, under its lock: what is found now stays, because the
         // tree is leased.
-        let layers = match self.present_layers(tree)? {
-            Some(layers) => layers,
-            None => vec![self.make_checkout(tree)?],
+        let layers = loop {
+            if let Some(layers) = self.sound_layers(tree, &mut dropped)? {
+                break layers;
+            }
+            // Another process may be faster, and then its folder is looked at.
+            if let Some(path) = self.make_checkout(tree, cancel)? {
+                break vec![path];
+            }
         };
         Ok(Checkout {
             layers,
+            dropped,
             _lease: lease,
+            _scratch: None,
         })
+    }
+
+    /// Writes a tree out whole, for this alone, and unlike any other writing of it in what is not part of
+    /// the tree: order and size of directories, holes, times of access, numbers of inodes.
+    pub fn checkout_anew(
+        &self,
+        tree: TreeHash,
+        cancel: Option<&Cancel>,
+    ) -> Result<Checkout, StoreError> {
+        let lease = self.lease("checkout")?;
+        lease.protect(tree)?;
+        let scratch = self.scratch("checkout")?;
+        let path = scratch.path().join("root");
+        let how = How {
+            cancel,
+            vary: true,
+            ..How::new(Spelling::Overlay)
+        };
+        write::write_tree(self, tree, &path, how)?;
+        Ok(Checkout {
+            layers: vec![path],
+            dropped: Vec::new(),
+            _lease: lease,
+            _scratch: Some(scratch),
+        })
+    }
+
+    /// A tree, unless it was collected.
+    fn tree_if_here(&self, tree: TreeHash) -> Result<Option<Tree>, StoreError> {
+        match self.has_tree(tree)? {
+            true => self.tree(tree).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// The folders of a tree that is on disk already, topmost first, if all of them are what they were
+    /// when they were made. One that is not is forgotten, and what was found is told.
+    fn sound_layers(
+        &self,
+        tree: TreeHash,
+        dropped: &mut Vec<String>,
+    ) -> Result<Option<Vec<PathBuf>>, StoreError> {
+        let Some(folders) = self.on_disk(tree)? else {
+            return Ok(None);
+        };
+        for folder in &folders {
+            // The turn of the tree itself is ours. Turns are taken from the top down, so nobody waits
+            // for us while we wait.
+            let turn = self.making().turn(folder.tree);
+            let _turn = (folder.tree != tree).then(|| lock(&turn));
+            if self.making().is_sound(folder.tree, folder.made) {
+                continue;
+            }
+            let found = in_turn(|| {
+                let object = self.tree_if_here(folder.tree)?;
+                let base = folder.base.map(|base| self.tree_if_here(base));
+                let base = base.transpose()?.flatten();
+                look::difference(
+                    self,
+                    &Folder {
+                        path: &folder.path,
+                        tree: object.as_ref(),
+                        layered: folder.base.is_some(),
+                        base: base.as_ref(),
+                        made: folder.made,
+                    },
+                )
+            })?;
+            let Some(detail) = found else {
+                self.making().note(folder.tree, folder.made);
+                continue;
+            };
+            let shown = folder.path.strip_prefix(self.path());
+            let shown = shown.unwrap_or(&folder.path).display();
+            dropped.push(format!("{shown}: {detail}"));
+            self.writable("drop a checkout that was changed")?;
+            // A build may have it mounted: the next checkout, or the collector, removes it.
+            self.database()
+                .write(Durable::No, "forget a checkout", |t| {
+                    let forget = "DELETE FROM layer WHERE tree = ?1 AND made = ?2";
+                    t.execute(forget, params![folder.tree.to_string(), folder.made])
+                })?;
+            return Ok(None);
+        }
+        Ok(Some(folders.into_iter().map(|f| f.path).collect()))
     }
 
     /// Like [`Store::checkout`], but always one folder, which people can look into.
     pub fn checkout_whole(&self, tree: TreeHash) -> Result<Checkout, StoreError> {
         let lease = self.lease("checkout")?;
         lease.protect(tree)?;
+        let turn = self.making().turn(tree);
+        let _turn = lock(&turn);
         let layers = match self.present_layers(tree)? {
             Some(layers) if layers.len() == 1 => layers,
-            _ => vec![self.make_checkout(tree)?],
+            _ => {
+                self.make_checkout(tree, None)?;
+                vec![self.whole_path(tree)]
+            }
         };
         Ok(Checkout {
             layers,
+            dropped: Vec::new(),
             _lease: lease,
+            _scratch: None,
         })
     }
 
-    fn make_checkout(&self, tree: TreeHash) -> Result<PathBuf, StoreError> {
+    /// Writes a tree out; nothing when another process was faster. The turn of the tree is the caller's.
+    fn make_checkout(
+        &self,
+        tree: TreeHash,
+        cancel: Option<&Cancel>,
+    ) -> Result<Option<PathBuf>, StoreError> {
         self.writable("check out a tree")?;
         let scratch = self.scratch("checkout")?;
         let new = scratch.path().join("root");
-        write::write_tree(
-            self,
-            tree,
-            &new,
-            Spelling::Overlay,
-            Unmakeable::LeaveOut,
-            None,
-            &Cancel::new(),
-        )?;
+        let how = How {
+            cancel,
+            ..How::new(Spelling::Overlay)
+        };
+        write::write_tree(self, tree, &new, how)?;
         let path = self.whole_path(tree);
-        self.publish(tree, None, 1, &new, &path)?;
-        Ok(path)
+        let ours = self.publish(tree, None, 1, &new, &path)?;
+        Ok(ours.then_some(path))
     }
 
-    /// Moves a finished folder to its place, unless another process was faster.
+    /// Moves a finished folder to its place, unless another process was faster; tells which.
     fn publish(
         &self,
         tree: TreeHash,
@@ -159,7 +346,7 @@ impl Store {
         depth: i64,
         new: &Path,
         path: &Path,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let session = self.session()?;
         let stale = session.tmp.join(format!("stale-{}", random_name()?));
         let boot = self.disk().boot();
@@ -167,7 +354,7 @@ impl Store {
         let result = self.database().write(Durable::No, "note a checkout", |t| {
             let current = row(t, tree)?.filter(|row| row.boot == boot);
             if current.is_some_and(|row| row.base == base) && path.is_dir() {
-                return Ok(());
+                return Ok(None);
             }
             let moved = match fs::symlink_metadata(path) {
                 Ok(_) => self.disk().rename(path, &stale),
@@ -178,17 +365,35 @@ impl Store {
                 failed = Some(StoreError::io("move checkout to", path, error));
                 return Err(rusqlite::Error::ExecuteReturnedResults);
             }
+            let made = match moment_of(path) {
+                Ok(made) => made,
+                Err(error) => {
+                    failed = Some(StoreError::io("look at", path, error));
+                    return Err(rusqlite::Error::ExecuteReturnedResults);
+                }
+            };
             t.execute(
-                "INSERT OR REPLACE INTO layer (tree, base, depth, boot) VALUES (?1, ?2, ?3, ?4)",
-                params![tree.to_string(), base.map(|b| b.to_string()), depth, boot],
+                "INSERT OR REPLACE INTO layer (tree, base, depth, boot, made)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![
+                    tree.to_string(),
+                    base.map(|b| b.to_string()),
+                    depth,
+                    boot,
+                    made
+                ],
             )?;
-            Ok(())
+            Ok(Some(made))
         });
         let _ = self.disk().remove_tree(&stale);
-        match failed {
-            Some(error) => Err(error),
-            None => result,
+        if let Some(error) = failed {
+            return Err(error);
         }
+        let made = result?;
+        if let Some(made) = made {
+            self.making().note(tree, made);
+        }
+        Ok(made.is_some())
     }
 
     /// Takes over a captured upper directory: laid over the layers of `base` it is `tree`. It must
@@ -219,13 +424,41 @@ impl Store {
         }
         let path = self.layer_path(tree);
         self.publish(tree, Some(base), depth, &upper, &path)
+            .map(drop)
     }
 
-    /// Makes the upper directory for a build on `tree`: empty, with the metadata of the tree's root,
-    /// which overlayfs shows as that of the merged root.
-    pub fn prepare_upper(&self, tree: TreeHash, upper: &Path) -> Result<(), StoreError> {
-        let tree = self.tree(tree)?;
-        write::write_root(upper, &tree.root, Spelling::Overlay)
+    /// Makes the upper directory for a build on `tree`, with the metadata of the tree's root, which
+    /// overlayfs shows as that of the merged root. It is empty but for files that have several names:
+    /// overlayfs would change them under one name alone. Call [`Raised::take_back`] before the directory
+    /// is captured.
+    pub fn prepare_upper(&self, tree: TreeHash, upper: &Path) -> Result<Raised, StoreError> {
+        self.raise(tree, upper, false)
+    }
+
+    /// Makes an upper directory like [`Store::prepare_upper`], with the variations of
+    /// [`Store::checkout_anew`].
+    pub fn prepare_upper_anew(&self, tree: TreeHash, upper: &Path) -> Result<Raised, StoreError> {
+        self.raise(tree, upper, true)
+    }
+
+    fn raise(&self, tree: TreeHash, upper: &Path, vary: bool) -> Result<Raised, StoreError> {
+        let object = self.tree(tree)?;
+        if object.links.is_empty() {
+            write::write_root(upper, &object.root, Spelling::Overlay)?;
+            return Ok(Raised::nothing(self, upper));
+        }
+        let from = self.whole_on_disk(tree)?;
+        let how = How {
+            source: from.as_deref().map(|path| Source {
+                path,
+                take: Take::Clone,
+            }),
+            only_linked: true,
+            vary,
+            ..How::new(Spelling::Overlay)
+        };
+        write::write_tree(self, tree, upper, how)?;
+        Raised::note(self, upper, &object)
     }
 
     /// Writes a plain copy of a tree for users; `target` must not exist, or be an empty directory.
@@ -267,8 +500,13 @@ impl Store {
                 _ => Take::Copy,
             },
         });
-        let plain = Spelling::Plain;
-        let counts = write::write_tree(self, tree, target, plain, devices, source, cancel)?;
+        let how = How {
+            source,
+            devices,
+            cancel: Some(cancel),
+            ..How::new(Spelling::Plain)
+        };
+        let counts = write::write_tree(self, tree, target, how)?;
         Ok(Placed {
             linked: counts.linked.into_inner(),
             cloned: counts.cloned.into_inner(),
@@ -329,15 +567,12 @@ impl Store {
             path,
             take: Take::Clone,
         });
-        write::write_tree(
-            self,
-            tree,
-            &new,
-            Spelling::Plain,
-            Unmakeable::LeaveOut,
+        let how = How {
             source,
-            cancel,
-        )?;
+            cancel: Some(cancel),
+            ..How::new(Spelling::Plain)
+        };
+        write::write_tree(self, tree, &new, how)?;
         match self.disk().rename(&new, &path) {
             // Another process was faster.
             Err(_) if path.is_dir() => {}

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 
+use crate::checkout::Making;
 use crate::db::{Database, Durable, add_pack, records, rescue};
 use crate::disk::{Disk, RealDisk};
 use crate::layout::{DATABASE, FORMAT_FILE};
@@ -55,6 +56,7 @@ struct Inner {
     packs: RwLock<Arc<PackSet>>,
     session: Mutex<Option<Arc<Session>>>,
     held: Mutex<Held>,
+    making: Making,
 }
 
 /// What this session keeps alive because it made it.
@@ -103,6 +105,7 @@ impl Store {
                 packs: RwLock::default(),
                 session: Mutex::default(),
                 held: Mutex::default(),
+                making: Making::default(),
             }),
         };
         store.refresh()?;
@@ -151,6 +154,7 @@ impl Store {
                 packs: RwLock::default(),
                 session: Mutex::default(),
                 held: Mutex::default(),
+                making: Making::default(),
             }),
         })
     }
@@ -202,6 +206,10 @@ impl Store {
 
     pub(crate) fn disk(&self) -> &dyn Disk {
         self.inner.disk.as_ref()
+    }
+
+    pub(crate) fn making(&self) -> &Making {
+        &self.inner.making
     }
 
     pub(crate) fn database(&self) -> &Database {

@@ -224,7 +224,7 @@ fn inside_random_builds() {
             let checkout = store.checkout(base).unwrap();
             let scratch = store.scratch("build").unwrap();
             let part = |name: &str| scratch.path().join(name);
-            store.prepare_upper(base, &part("upper")).unwrap();
+            let raised = store.prepare_upper(base, &part("upper")).unwrap();
             let (upper, work, merged) = (part("upper"), part("work"), part("merged"));
             if !overlay(checkout.layers(), &upper, &work, &merged) {
                 return;
@@ -235,6 +235,9 @@ fn inside_random_builds() {
             }
             let seen = store.import_dir(&merged, &full).unwrap().tree;
             unmount(&merged, UnmountFlags::empty()).unwrap();
+            if seed % 2 == 0 {
+                raised.take_back().unwrap();
+            }
             // No time is later than this one: nothing is clamped.
             let never = CaptureOptions { epoch: i64::MAX };
             let captured = store.capture(base, &upper, &never).unwrap();
@@ -351,6 +354,45 @@ fn layered(dir: &Path) -> Option<(Store, TreeHash, TreeHash)> {
     Some((store, base, tree))
 }
 
+/// Folders that somebody wrote to are noticed before a build uses them, once the process is another one.
+fn a_harmed_layer_is_not_used(top: &Path, number: usize, harm: Harm) {
+    let dir = top.join(format!("used-{number}"));
+    fs::create_dir(&dir).unwrap();
+    let Some((store, base, tree)) = layered(&dir) else {
+        return;
+    };
+    let path = store.path().to_owned();
+    let layer = path.join(format!("layers/{tree}"));
+    drop(store);
+    let open = || Store::open(&path, &OpenOptions::create()).unwrap();
+    let sound = open().checkout(tree).unwrap();
+    assert_eq!((sound.layers().len(), sound.dropped().len()), (2, 0));
+    // Also when nobody knows any more what is below it.
+    if number % 2 == 1 {
+        let kept = open();
+        kept.add_root("kept", tree).unwrap();
+        kept.gc(&GcPolicy::newest(0), false).unwrap();
+        assert!(!kept.has_tree(base).unwrap());
+        drop(kept);
+        let sound = open().checkout(tree).unwrap();
+        assert_eq!(sound.dropped(), &[] as &[String]);
+        assert_eq!(sound.layers().len(), 2);
+    }
+    drop(sound);
+    let opened = open();
+    opened.checkout(tree).unwrap();
+    harm(&layer);
+    // What this process has looked at, it believes.
+    assert_eq!(opened.checkout(tree).unwrap().layers().len(), 2);
+    let anew = open().checkout(tree).unwrap();
+    let [told] = anew.dropped() else {
+        panic!("{number}: {:?}", anew.dropped());
+    };
+    assert!(told.starts_with(&format!("layers/{tree}: ")), "{told}");
+    assert_eq!(anew.layers().len(), 1);
+    assert_eq!(open().checkout(tree).unwrap().dropped().len(), 0);
+}
+
 type Harm = fn(&Path);
 
 /// What can go wrong in a layer, the file that is told, and what is said of it.
@@ -432,6 +474,7 @@ fn inside_damaged_layers() {
     mount("tmpfs", &top, "tmpfs", MountFlags::empty(), None).unwrap();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     for (number, (harm, file, detail)) in HARMS.into_iter().enumerate() {
+        a_harmed_layer_is_not_used(&top, number, harm);
         let dir = top.join(number.to_string());
         fs::create_dir(&dir).unwrap();
         let Some((store, base, tree)) = layered(&dir) else {

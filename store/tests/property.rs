@@ -239,7 +239,8 @@ fn survives_the_disk(store: &Store, dir: &Path, tree: TreeHash) {
     same(store, store.import_dir(&linked, &full).unwrap().tree, tree);
     // Laid under an empty upper directory, nothing changes either.
     let upper = dir.join("upper");
-    store.prepare_upper(tree, &upper).unwrap();
+    let raised = store.prepare_upper(tree, &upper).unwrap();
+    raised.take_back().unwrap();
     let options = CaptureOptions { epoch: i64::MAX };
     let captured = store.capture(tree, &upper, &options).unwrap();
     assert_eq!((captured.tree, captured.changed), (tree, 0));

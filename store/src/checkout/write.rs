@@ -6,22 +6,19 @@
 //! Files may come from a folder that holds the same tree already: linked, cloned or copied. A copy is
 //! compared with its hash on the way; what does not fit comes from the packs instead.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fchmod, fchown, fstat,
-    futimens, ioctl_ficlone, linkat, makedev, mkdirat, mknodat, openat, statat, symlinkat,
-    utimensat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chmodat, chownat, fchmod,
+    fchown, futimens, linkat, makedev, mkdirat, mknodat, openat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -29,14 +26,13 @@ use super::Unmakeable;
 use crate::attributes::{Place, Spelling};
 use crate::error::show;
 use crate::links::{a_directory, are_one, no_name, two_faces};
-use crate::manifest::{Entry, Kind, MAX_DEPTH, Meta, Tree};
+use crate::manifest::{Entry, Kind, MAX_DEPTH, Meta, Mtime, Tree};
 use crate::remove::remove_tree;
 use crate::scan::times;
-use crate::workers::{Batch, sole_owner};
+use crate::workers::{Batch, in_turn, sole_owner};
 use crate::{BlobHash, Cancel, DirHash, Need, Store, StoreError, TreeHash};
 
-/// Runs of zeros at least this long, and aligned to it, become holes.
-const HOLE: usize = 64 << 10;
+mod content;
 
 /// Files of one directory that one job writes.
 const BUNDLE: usize = 32;
@@ -44,10 +40,6 @@ const BUNDLE: usize = 32;
 const BUNDLE_BYTES: usize = 1 << 20;
 /// What the smallest bundle counts: it keeps its directory open.
 const BUNDLE_WEIGHT: usize = 256 << 10;
-
-thread_local! {
-    static CONTENT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
 
 /// What to do with the files of a folder that holds the same tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +77,8 @@ struct Writing {
     devices: Unmakeable,
     counts: Counts,
     cancel: Cancel,
+    only_linked: bool,
+    vary: bool,
 }
 
 /// A directory that is being filled.
@@ -109,17 +103,62 @@ struct NewFile {
     size: u64,
 }
 
+/// How to write a tree.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How<'a> {
+    pub spelling: Spelling,
+    /// Where files may be taken from.
+    pub source: Option<Source<'a>>,
+    pub devices: Unmakeable,
+    /// The writing ends with [`StoreError::Interrupted`] soon after this was cancelled.
+    pub cancel: Option<&'a Cancel>,
+    /// Only files with several names, and the directories above them.
+    pub only_linked: bool,
+    /// Unlike other writings of the same tree, in all that is not part of the tree: order and size of
+    /// directories, holes, times of access.
+    pub vary: bool,
+}
+
+impl How<'_> {
+    pub fn new(spelling: Spelling) -> Self {
+        How {
+            spelling,
+            source: None,
+            devices: Unmakeable::LeaveOut,
+            cancel: None,
+            only_linked: false,
+            vary: false,
+        }
+    }
+}
+
+/// How many long names a directory had that is to be larger than it needs to be.
+const SWELL: usize = 40;
+
 /// Writes the tree; `target` must not exist or be an empty directory, and is so again after a failure.
-/// It ends with [`StoreError::Interrupted`] soon after it was cancelled.
 pub(crate) fn write_tree(
     store: &Store,
     tree: TreeHash,
     target: &Path,
-    spelling: Spelling,
-    devices: Unmakeable,
-    source: Option<Source<'_>>,
-    cancel: &Cancel,
+    how: How<'_>,
 ) -> Result<Counts, StoreError> {
+    in_turn(|| write_now(store, tree, target, how))
+}
+
+fn write_now(
+    store: &Store,
+    tree: TreeHash,
+    target: &Path,
+    how: How<'_>,
+) -> Result<Counts, StoreError> {
+    let How {
+        spelling,
+        source,
+        devices,
+        cancel,
+        only_linked,
+        vary,
+    } = how;
     let need = || store.content_of(tree).map(Need::Tree);
     let object = store.tree(tree)?;
     let (top, made) = make_root(target)?;
@@ -130,7 +169,9 @@ pub(crate) fn write_tree(
         take: source.map_or(Take::Copy, |source| source.take),
         devices,
         counts: Counts::default(),
-        cancel: cancel.clone(),
+        cancel: cancel.cloned().unwrap_or_default(),
+        only_linked,
+        vary,
     };
     write_all(writing, &object, top, source).map_err(|e| {
         let e = e.needing(need);
@@ -166,11 +207,6 @@ fn write_all(
 ) -> Result<Counts, StoreError> {
     let writing = Arc::new(writing);
     // Every member of a group but the first is linked to the first, once that is written.
-    let disagrees = |detail: String| StoreError::Corrupt {
-        what: "tree",
-        hash: Tree::hash_encoded(&tree.encode()).0,
-        detail,
-    };
     let mut firsts = BTreeMap::new();
     for group in &tree.links {
         for path in &group[1..] {
@@ -178,6 +214,7 @@ fn write_all(
         }
         firsts.insert(group[0].as_slice(), group[0].as_slice());
     }
+    writing.swell(&top, b"")?;
     let frame = Arc::new(Frame {
         fd: top,
         source: source.and_then(|source| open_dir(CWD, source.path).ok()),
@@ -203,48 +240,7 @@ fn write_all(
     let worked = batch.wait();
     walked?;
     worked?;
-    let Walk {
-        firsts,
-        originals,
-        links,
-        misfit,
-        ..
-    } = walk;
-    if let Some(detail) = misfit {
-        return Err(disagrees(detail));
-    }
-    let met = originals.len() + links.len();
-    if met < firsts.len() {
-        let is_met = |path: &[u8]| {
-            originals.contains_key(path) || links.iter().any(|l| join(&l.dir.path, &l.name) == path)
-        };
-        let path = firsts.keys().find(|path| !is_met(path));
-        return Err(disagrees(no_name(path.copied().unwrap_or_default())));
-    }
-    for link in links {
-        let original = originals.get(&link.first);
-        if let Some(original) = original
-            && !are_one(&original.entry, &link.entry)
-        {
-            let path = join(&link.dir.path, &link.name);
-            return Err(disagrees(two_faces(&link.first, &path)));
-        }
-        let made = match original {
-            Some(Original { dir, name, .. }) => {
-                linkat(&dir.fd, name, &link.dir.fd, &link.name, AtFlags::empty())
-            }
-            None => Err(Errno::NOENT),
-        };
-        // Device nodes that could not be made have no other names either.
-        match made {
-            Err(Errno::NOENT) if may_lack(&link.entry.kind) => {}
-            other => {
-                other.map_err(|e| writing.io("link", &join(&link.dir.path, &link.name), e))?;
-            }
-        }
-        writing.release(link.dir)?;
-    }
-    drop(originals);
+    walk.finish(tree)?;
     writing.release(frame)?;
     Ok(sole_owner(writing, || ())?.counts)
 }
@@ -257,7 +253,7 @@ fn open_dir(at: impl AsFd, name: impl rustix::path::Arg) -> rustix::io::Result<O
 /// Makes an empty directory with the given metadata.
 pub(crate) fn write_root(target: &Path, meta: &Meta, spelling: Spelling) -> Result<(), StoreError> {
     let (fd, _) = make_root(target)?;
-    apply(&fd, meta, spelling).map_err(|e| explain("set metadata of", target, meta, e))
+    apply(&fd, meta, spelling, None).map_err(|e| explain("set metadata of", target, meta, e))
 }
 
 /// Opens the empty directory to be filled, and tells whether it had to be made.
@@ -285,13 +281,29 @@ fn mode(meta: &Meta) -> Mode {
 
 /// Sets all metadata of an open file or directory. Owners come first, since changing them clears
 /// setuid bits and capabilities; the time comes last.
-fn apply(fd: &impl AsFd, meta: &Meta, spelling: Spelling) -> Result<(), Refused> {
+fn apply(
+    fd: &impl AsFd,
+    meta: &Meta,
+    spelling: Spelling,
+    accessed: Option<i64>,
+) -> Result<(), Refused> {
     fchown(fd, Some(uid(meta)), Some(gid(meta))).map_err(Refused::Owner)?;
     fchmod(fd, mode(meta))?;
     if !meta.xattrs.is_empty() {
         Place::Open(fd).write(&meta.xattrs, spelling)?;
     }
-    Ok(futimens(fd, &times(meta.mtime))?)
+    Ok(futimens(fd, &both_times(meta.mtime, accessed))?)
+}
+
+fn both_times(mtime: Mtime, accessed: Option<i64>) -> Timestamps {
+    let mut both = times(mtime);
+    if let Some(seconds) = accessed {
+        both.last_access = Timespec {
+            tv_sec: seconds,
+            tv_nsec: 0,
+        };
+    }
+    both
 }
 
 /// Which part of the metadata the system did not take.
@@ -345,7 +357,7 @@ impl Writing {
     fn release(&self, frame: Arc<Frame>) -> Result<(), StoreError> {
         let mut frame = frame;
         while frame.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            apply(&frame.fd, &frame.meta, self.spelling)
+            apply(&frame.fd, &frame.meta, self.spelling, self.accessed())
                 .map_err(|e| explain("set metadata of", &self.full(&frame.path), &frame.meta, e))?;
             match &frame.parent {
                 Some(parent) => frame = parent.clone(),
@@ -353,6 +365,30 @@ impl Writing {
             }
         }
         Ok(())
+    }
+
+    /// The time of access to set.
+    fn accessed(&self) -> Option<i64> {
+        self.vary.then_some(0)
+    }
+
+    /// Makes a directory larger than what will be in it needs, where file systems keep them so.
+    fn swell(&self, dir: &OwnedFd, path: &[u8]) -> Result<(), StoreError> {
+        if !self.vary {
+            return Ok(());
+        }
+        let name = |n: usize| format!("{n:0>250}");
+        let swell = || {
+            mknodat(dir, name(0), FileType::RegularFile, Mode::RUSR, 0)?;
+            for n in 1..SWELL {
+                linkat(dir, name(0), dir, name(n), AtFlags::empty())?;
+            }
+            for n in 0..SWELL {
+                unlinkat(dir, name(n), AtFlags::empty())?;
+            }
+            Ok(())
+        };
+        swell().map_err(|e: Errno| self.io("write in", path, e))
     }
 
     fn go_on(&self) -> Result<(), StoreError> {
@@ -385,150 +421,9 @@ impl Writing {
         if new.size > 0 && !self.take_content(dir, new, &file) {
             self.content(new, &file, &path)?;
         }
-        apply(&file, &new.meta, self.spelling)
+        apply(&file, &new.meta, self.spelling, self.accessed())
             .map_err(|e| explain("set metadata of", &self.full(&path()), &new.meta, e))
     }
-
-    /// Gives a file that is there already a second name, if it looks as it should.
-    fn link(&self, dir: &Frame, new: &NewFile) -> bool {
-        let Some(source) = &dir.source else {
-            return false;
-        };
-        let Ok(stat) = statat(source, &new.name, AtFlags::SYMLINK_NOFOLLOW) else {
-            return false;
-        };
-        let same = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-            && stat.st_size.unsigned_abs() == new.size
-            && (stat.st_mode & 0o7777) as u16 == new.meta.mode
-            && (stat.st_uid, stat.st_gid) == (new.meta.uid, new.meta.gid)
-            && crate::scan::mtime_of(&stat) == new.meta.mtime;
-        // Too many names, another file system, not allowed: then it is copied.
-        same && linkat(source, &new.name, &dir.fd, &new.name, AtFlags::empty()).is_ok()
-    }
-
-    /// Clones or copies content from a file that is there already. Tells whether that worked.
-    fn take_content(&self, dir: &Frame, new: &NewFile, file: &File) -> bool {
-        let Some(source) = &dir.source else {
-            return false;
-        };
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::RDONLY;
-        let Ok(old) = openat(source, &new.name, flags, Mode::empty()) else {
-            return false;
-        };
-        let fits = fstat(&old).is_ok_and(|stat| {
-            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-                && stat.st_size.unsigned_abs() == new.size
-        });
-        if !fits {
-            return false;
-        }
-        if self.take == Take::Clone && ioctl_ficlone(file, &old).is_ok() {
-            self.counts.cloned.fetch_add(1, Ordering::Relaxed);
-            return true;
-        }
-        let go_on = || self.go_on().is_ok();
-        let done = copy(&File::from(old), new, file, &go_on).unwrap_or(false);
-        if done {
-            self.counts.copied.fetch_add(1, Ordering::Relaxed);
-        } else {
-            // The content from the packs is written over it, and may have holes.
-            let _ = file.set_len(0);
-        }
-        done
-    }
-
-    /// Writes content from the packs.
-    fn content(
-        &self,
-        new: &NewFile,
-        file: &File,
-        path: &dyn Fn() -> Vec<u8>,
-    ) -> Result<(), StoreError> {
-        self.counts.copied.fetch_add(1, Ordering::Relaxed);
-        let (blob, size) = (new.blob, new.size);
-        CONTENT.with_borrow_mut(|buffer| {
-            let mut at = 0;
-            let mut end = 0;
-            self.store.each_part(blob, buffer, |part| {
-                self.go_on()?;
-                end = write_sparse(file, part, at)
-                    .map_err(|e| self.io("write", &path(), e))?
-                    .unwrap_or(end);
-                at += part.len() as u64;
-                Ok(())
-            })?;
-            if at != size {
-                return Err(StoreError::Corrupt {
-                    what: "blob",
-                    hash: blob.0,
-                    detail: format!("it has {at} bytes where a manifest says {size}"),
-                });
-            }
-            // Where the end is a hole, nothing was written.
-            if end != size {
-                file.set_len(size)
-                    .map_err(|e| self.io("set length of", &path(), e))?;
-            }
-            Ok(())
-        })
-    }
-}
-
-/// Copies a file, and tells whether what was copied has the hash that it should have.
-fn copy(old: &File, new: &NewFile, file: &File, go_on: &dyn Fn() -> bool) -> io::Result<bool> {
-    CONTENT.with_borrow_mut(|buffer| {
-        let room = (new.size as usize).clamp(1, 1 << 20);
-        if buffer.len() < room {
-            buffer.resize(room, 0);
-        }
-        let mut hasher = blake3::Hasher::new();
-        let (mut at, mut end) = (0, 0);
-        while at < new.size {
-            if !go_on() {
-                return Ok(false);
-            }
-            let most = room.min((new.size - at) as usize);
-            // Whole blocks, so that holes are found.
-            old.read_exact_at(&mut buffer[..most], at)?;
-            hasher.update(&buffer[..most]);
-            end = write_sparse(file, &buffer[..most], at)?.unwrap_or(end);
-            at += most as u64;
-        }
-        if end != new.size {
-            file.set_len(new.size)?;
-        }
-        Ok(hasher.finalize().as_bytes() == new.blob.0.as_bytes())
-    })
-}
-
-/// Writes `part` at `at`, leaving out aligned runs of zeros. Tells where the last write ended.
-fn write_sparse(file: &File, part: &[u8], at: u64) -> io::Result<Option<u64>> {
-    if part.len() < HOLE {
-        file.write_all_at(part, at)?;
-        return Ok(Some(at + part.len() as u64));
-    }
-    let is_zero = |block: &[u8]| block.iter().all(|b| *b == 0);
-    let mut end = None;
-    let mut write = |from: usize, to: usize| {
-        end = Some(at + to as u64);
-        file.write_all_at(&part[from..to], at + from as u64)
-    };
-    // Blocks are aligned in the file, so that parts of any length make the same holes.
-    let mut from = 0;
-    let mut next = ((HOLE as u64 - at % HOLE as u64) % HOLE as u64) as usize;
-    while next + HOLE <= part.len() {
-        if is_zero(&part[next..next + HOLE]) {
-            if from < next {
-                write(from, next)?;
-            }
-            from = next + HOLE;
-        }
-        next += HOLE;
-    }
-    if from < part.len() {
-        write(from, part.len())?;
-    }
-    Ok(end)
 }
 
 /// One more name to be made at the end.
@@ -574,14 +469,21 @@ impl Walk<'_> {
         }
         let mut files = Vec::new();
         let mut bytes = 0;
-        for entry in self.writing.store.manifest(dir)?.into_entries() {
+        let mut entries = self.writing.store.manifest(dir)?.into_entries();
+        if self.writing.vary {
+            entries.reverse();
+        }
+        for entry in entries {
             self.writing.go_on()?;
             let before = self.path.len();
             if before > 0 {
                 self.path.push(b'/');
             }
             self.path.extend_from_slice(&entry.name);
-            let result = self.entry(frame, entry, depth);
+            let result = match self.is_wanted(&entry) {
+                true => self.entry(frame, entry, depth),
+                false => Ok(None),
+            };
             self.path.truncate(before);
             if let Some(file) = result? {
                 bytes += file.size;
@@ -599,6 +501,24 @@ impl Walk<'_> {
             self.writing.release(frame.clone())?;
         }
         Ok(())
+    }
+
+    /// Tells whether an entry is to be written.
+    fn is_wanted(&self, entry: &Entry) -> bool {
+        if !self.writing.only_linked {
+            return true;
+        }
+        match entry.kind {
+            Kind::Dir { .. } => {
+                let below = [&self.path[..], b"/"].concat();
+                let mut from = self.firsts.range(below.as_slice()..);
+                from.next()
+                    .is_some_and(|(path, _)| path.starts_with(&below))
+            }
+            // Nobody can change one in a build, and not every user may make one.
+            Kind::Char { .. } | Kind::Block { .. } => false,
+            _ => self.firsts.contains_key(self.path.as_slice()),
+        }
     }
 
     /// Gives files to a worker.
@@ -662,6 +582,7 @@ impl Walk<'_> {
                 let fail = |action, e: Errno| writing.io(action, &self.path, e);
                 mkdirat(&frame.fd, &name, Mode::RWXU).map_err(|e| fail("create directory", e))?;
                 let fd = open_dir(&frame.fd, &name).map_err(|e| fail("open directory", e))?;
+                writing.swell(&fd, &self.path)?;
                 let source = frame.source.as_ref();
                 let source = source.and_then(|source| open_dir(source, &name).ok());
                 frame.left.fetch_add(1, Ordering::AcqRel);
@@ -737,8 +658,63 @@ impl Walk<'_> {
                     Place::Named(&frame.fd, name).write(&meta.xattrs, writing.spelling)?;
                 }
             }
-            Ok(utimensat(&frame.fd, name, &times(meta.mtime), nofollow)?)
+            let times = both_times(meta.mtime, writing.accessed());
+            Ok(utimensat(&frame.fd, name, &times, nofollow)?)
         };
         set().map_err(|e| explain("set metadata of", &writing.full(&self.path), meta, e))
+    }
+
+    /// Makes the further names, when all files are written.
+    fn finish(self, tree: &Tree) -> Result<(), StoreError> {
+        let disagrees = |detail: String| StoreError::Corrupt {
+            what: "tree",
+            hash: Tree::hash_encoded(&tree.encode()).0,
+            detail,
+        };
+        let Walk {
+            writing,
+            firsts,
+            originals,
+            links,
+            misfit,
+            ..
+        } = self;
+        if let Some(detail) = misfit {
+            return Err(disagrees(detail));
+        }
+        let met = originals.len() + links.len();
+        // Of names alone, those of devices are not met.
+        if met < firsts.len() && !writing.only_linked {
+            let is_met = |path: &[u8]| {
+                originals.contains_key(path)
+                    || links.iter().any(|l| join(&l.dir.path, &l.name) == path)
+            };
+            let path = firsts.keys().find(|path| !is_met(path));
+            return Err(disagrees(no_name(path.copied().unwrap_or_default())));
+        }
+        for link in links {
+            let original = originals.get(&link.first);
+            if let Some(original) = original
+                && !are_one(&original.entry, &link.entry)
+            {
+                let path = join(&link.dir.path, &link.name);
+                return Err(disagrees(two_faces(&link.first, &path)));
+            }
+            let made = match original {
+                Some(Original { dir, name, .. }) => {
+                    linkat(&dir.fd, name, &link.dir.fd, &link.name, AtFlags::empty())
+                }
+                None => Err(Errno::NOENT),
+            };
+            // Device nodes that could not be made have no other names either.
+            match made {
+                Err(Errno::NOENT) if may_lack(&link.entry.kind) => {}
+                other => {
+                    other.map_err(|e| writing.io("link", &join(&link.dir.path, &link.name), e))?;
+                }
+            }
+            writing.release(link.dir)?;
+        }
+        Ok(())
     }
 }

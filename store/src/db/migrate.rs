@@ -122,6 +122,13 @@ CREATE TEMP VIEW IF NOT EXISTS history AS
   FROM main.history;
 ",
     },
+    // Folders of checkouts that were made before have no time, and are written anew.
+    Step {
+        up: "ALTER TABLE layer ADD COLUMN made INTEGER NOT NULL DEFAULT 0;",
+        stand_in: "
+CREATE TEMP VIEW layer AS SELECT tree, base, depth, boot, 0 AS made FROM main.layer;
+",
+    },
 ];
 
 /// The version that this release writes.
