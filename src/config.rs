@@ -16,7 +16,7 @@ pub const FILE_NAME: &str = "mstore.conf";
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The elements that there are; `NAME` stands for the name of a cache.
-const ELEMENTS: [&str; 16] = [
+const ELEMENTS: [&str; 18] = [
     "gc/keep",
     "gc/keep-days",
     "gc/max-size",
@@ -26,6 +26,8 @@ const ELEMENTS: [&str; 16] = [
     "gc/lock-days",
     "gc/repack",
     "gc/grace",
+    "build/file-limit",
+    "build/output-limit",
     "caches",
     "cache/NAME/url",
     "cache/NAME/timeout",
@@ -42,6 +44,8 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// What the collector keeps.
     pub gc: Gc,
+    /// What a step may leave and write.
+    pub build: Build,
     /// Where finished trees may be fetched from, in this order.
     pub caches: Vec<Cache>,
     /// Whose signatures count.
@@ -89,6 +93,15 @@ impl Default for Gc {
     }
 }
 
+/// What a step may leave and write; as usual where nothing is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Build {
+    /// The most bytes that a file may have.
+    pub file_limit: Option<u64>,
+    /// The most bytes of output.
+    pub output_limit: Option<u64>,
+}
+
 /// A place that finished trees are fetched from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cache {
@@ -125,6 +138,7 @@ impl Default for Config {
         Config {
             file: None,
             gc: Gc::default(),
+            build: Build::default(),
             caches: Vec::new(),
             trust: Trust {
                 keys: Vec::new(),
@@ -202,6 +216,7 @@ impl Config {
             reader.check_name(name)?;
         }
         reader.gc(&mut config.gc)?;
+        reader.build(&mut config.build)?;
         config.caches = reader.caches()?;
         reader.trust(&mut config.trust)?;
         config.sign_key = reader.file("sign/key")?;
@@ -326,6 +341,18 @@ impl Reader<'_> {
                 return Err(self.bad("gc/repack", format!("`{other}` is neither yes nor no")));
             }
         };
+        Ok(())
+    }
+
+    fn build(&self, limits: &mut Build) -> Result<(), ConfigError> {
+        for (element, limit) in [
+            ("build/file-limit", &mut limits.file_limit),
+            ("build/output-limit", &mut limits.output_limit),
+        ] {
+            if let Some(text) = self.line(element)? {
+                *limit = Some(size(&text).map_err(|detail| self.bad(element, detail))?);
+            }
+        }
         Ok(())
     }
 

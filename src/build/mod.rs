@@ -6,16 +6,19 @@
 //! - [`step`]: one derivation to one tree; [`error`]: why there is none; [`failed`]: roots of failed steps; [`step_log`]: their logs;
 //! - [`clean`]: removes what builds leave; [`space`]: tells a full disk from a failing script;
 //! - [`seed`]: captures a toolchain from this machine;
-//! - [`log`]: keeps endless output bounded; [`cancel`]: stops running builds.
+//! - [`log`]: keeps endless output bounded; [`cancel`]: stops running builds for good, [`pause`] for a
+//!   while.
 //!
 //! doc/sandbox.md tells recipe authors what they may rely on.
 
 pub mod cancel;
 pub mod clean;
+mod deadline;
 pub mod error;
 pub mod failed;
 pub mod host;
 pub mod log;
+pub mod pause;
 pub mod sandbox;
 pub mod seed;
 pub mod space;
@@ -29,12 +32,39 @@ pub use sys::Usage;
 /// The word that makes this program a sandbox helper.
 pub const HELPER_WORD: &str = "__sandbox";
 
-/// Becomes the sandbox helper when this process was started as one, and then never returns.
+/// Becomes the sandbox helper when this process was started as one, and then never returns. Else
+/// undoes what this process may have inherited and cannot work with: an ignored SIGCHLD, a strange
+/// personality, a low soft limit of open files.
 ///
 /// To be called first thing in `main`, before any thread exists and before [`userns::enter`].
 pub fn hidden_main() {
     if std::env::args_os().nth(1).is_some_and(|a| a == HELPER_WORD) {
         sandbox::helper_main()
+    }
+    sys::wait_for_children();
+    // A 32-bit program may have been told on purpose that its machine is one.
+    if cfg!(target_pointer_width = "64") {
+        let _ = sys::set_personality(sys::Personality::Linux);
+    }
+    raise_open_files();
+}
+
+/// Most open files that are asked for.
+const OPEN_FILES: u64 = 65_536;
+
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let wanted = now.maximum.unwrap_or(OPEN_FILES).min(OPEN_FILES);
+    if now.current.is_some_and(|current| current < wanted) {
+        // Whatever the limit is, work is cut to fit into it.
+        let _ = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(wanted),
+                maximum: now.maximum,
+            },
+        );
     }
 }
 

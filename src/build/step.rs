@@ -1,17 +1,21 @@
 //! One derivation to one tree: checkout, sandbox, capture, record.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mstore_store::{
-    Attempt, CaptureOptions, Checkout, Outcome, Realisation, RealisationKind, Room, Store, TreeHash,
+    Attempt, Cancel, CaptureBounds, CaptureOptions, Captured, Checkout, Outcome, Realisation,
+    RealisationKind, Room, Store, StoreError, TreeHash,
 };
 
 use super::cancel::CancelToken;
+use super::deadline::Deadline;
 use super::error::{Failure, Infrastructure, StepError, failed_to};
 use super::failed::{self, FailedRoot};
 use super::host;
+use super::pause::Stopwatch;
 use super::sandbox::{Bind, Finished, Job, Sandbox, Status};
 use super::step_log::StepLog;
 use crate::drv::derivation::Output;
@@ -29,8 +33,30 @@ pub struct Builder<'a> {
     pub cancel: &'a CancelToken,
     /// How many jobs `MAKEOPTS` allows in a build; never part of a key.
     pub make_jobs: usize,
+    /// How much a step may leave and write.
+    pub limits: Limits,
+    /// Is told what people should know about the machine, and is no failure.
+    pub note: &'a (dyn Fn(&str) + Sync),
     /// Name of this machine, for the record.
     pub host: String,
+}
+
+/// What a step may leave and write; more is a failure of the step. Never part of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one file, holes included.
+    pub file: u64,
+    /// Bytes of output.
+    pub output: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            file: 64 << 30,
+            output: 4 << 30,
+        }
+    }
 }
 
 /// A step that was built.
@@ -47,23 +73,37 @@ pub struct BuiltStep {
 /// Everything that a job in the root of a step needs, held while it runs.
 pub struct Prepared {
     root: Checkout,
-    /// Only held: the binds point into them.
-    _inputs: Vec<Checkout>,
+    /// The binds point into them.
+    inputs: Vec<Checkout>,
     binds: Vec<Bind>,
 }
 
 impl Prepared {
     /// Brings the inputs of `step`, known as `name`, to disk.
     pub fn new(store: &Store, name: &str, step: &Resolved) -> Result<Prepared, Infrastructure> {
+        Self::until(store, name, step, Run::First, None)
+    }
+
+    /// The same; it ends with [`StoreError::Interrupted`] soon after it was cancelled.
+    fn until(
+        store: &Store,
+        name: &str,
+        step: &Resolved,
+        run: Run,
+        cancel: Option<&Cancel>,
+    ) -> Result<Prepared, Infrastructure> {
         let bad = |detail: &str| Infrastructure::Inputs {
             step: name.to_owned(),
             detail: detail.to_owned(),
         };
         let tree = step.root_tree().ok_or_else(|| bad("it has no root"))?;
-        let root = store.checkout(tree)?;
+        let root = match run {
+            Run::First => store.checkout_until(tree, cancel)?,
+            Run::Check => store.checkout_anew(tree, cancel)?,
+        };
         let (mut inputs, mut binds) = (Vec::new(), Vec::new());
         for (input, tree) in step.inputs().filter(|(i, _)| i.role != Role::Root) {
-            let checkout = store.checkout(tree)?;
+            let checkout = store.checkout_until(tree, cancel)?;
             let [source] = checkout.layers() else {
                 // Snapshots are imported whole; only results of builds come in layers.
                 return Err(bad("its snapshot is the result of a build"));
@@ -77,7 +117,7 @@ impl Prepared {
         }
         Ok(Prepared {
             root,
-            _inputs: inputs,
+            inputs,
             binds,
         })
     }
@@ -96,19 +136,52 @@ impl Prepared {
             .iter()
             .map(|p| p.script.as_str())
             .collect();
-        let mut env = derivation.env.0.clone();
-        env.extend(super::environment(derivation.epoch, make_jobs));
         Job {
             layers: self.root.layers().to_vec(),
             upper,
             scratch: scratch.to_owned(),
             binds: self.binds.clone(),
             script: script.concat().into_bytes(),
-            env,
+            env: environment_of(step, make_jobs),
             platform: derivation.platform.clone(),
             tmp_on_root: Path::new(&derivation.root).starts_with("/tmp"),
             timeout: derivation.policy.timeout.map(Duration::from_secs),
+            most_output: None,
+            fewer_processors: false,
         }
+    }
+
+    /// Folders of inputs that were not what they should be and were written anew, each with what was
+    /// found.
+    pub fn dropped(&self) -> impl Iterator<Item = &str> {
+        let all = std::iter::once(&self.root).chain(&self.inputs);
+        all.flat_map(Checkout::dropped).map(String::as_str)
+    }
+}
+
+/// Why a step runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Run {
+    /// Its result is not known.
+    First,
+    /// To see whether the result is the same, though everything differs that may.
+    Check,
+}
+
+/// How a step's script ended, and where its output is.
+struct Ran {
+    finished: Finished,
+    log: PathBuf,
+    tail: Vec<String>,
+}
+
+impl Ran {
+    fn failed(self, how: String) -> StepError {
+        StepError::Failed(Failure {
+            how,
+            log: self.log,
+            tail: self.tail,
+        })
     }
 }
 
@@ -121,12 +194,12 @@ impl Builder<'_> {
         step: &Resolved,
         output: &mut dyn FnMut(&str),
     ) -> Result<BuiltStep, StepError> {
-        let started = Instant::now();
+        let clock = Stopwatch::start();
         let began = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| d.as_secs().cast_signed());
-        let made = self.make(name, step, began, true, output);
-        let seconds = started.elapsed().as_secs_f64();
+        let made = self.make(name, step, began, Run::First, output);
+        let seconds = clock.elapsed().as_secs_f64();
         let (tree, changed, log) = match made {
             Ok(made) => made,
             Err(error) => {
@@ -190,14 +263,15 @@ impl Builder<'_> {
         });
     }
 
-    /// Builds `step` once more and gives the tree, which is not recorded.
+    /// Builds `step` once more and gives the tree, which is not recorded. Its inputs are written out anew,
+    /// and what a script can see of the machine differs as far as it can be made to (doc/sandbox.md).
     pub fn rebuild(
         &self,
         name: &str,
         step: &Resolved,
         output: &mut dyn FnMut(&str),
     ) -> Result<TreeHash, StepError> {
-        self.make(name, step, 0, false, output)
+        self.make(name, step, 0, Run::Check, output)
             .map(|(tree, _, _)| tree)
     }
 
@@ -207,45 +281,61 @@ impl Builder<'_> {
         name: &str,
         step: &Resolved,
         began: i64,
-        keep: bool,
+        run: Run,
         output: &mut dyn FnMut(&str),
     ) -> Result<(TreeHash, u64, String), StepError> {
         let derivation = step.derivation();
         host::runs(&derivation.platform)?;
-        let prepared = Prepared::new(self.store, name, step)?;
-        let scratch = self.store.scratch("build")?;
-        let upper = scratch.path().join("upper");
-        let work = scratch.path().join("work");
-        fs::create_dir(&work).map_err(failed_to("make the folder", &work))?;
-        let job = prepared.job(step, Some(upper.clone()), &work, self.make_jobs);
-
-        let mut log = StepLog::create(self.store, name, began)?;
-        let finished =
-            self.sandbox
-                .run(&job, &mut |bytes| log.write(bytes, output), self.cancel)?;
-        let (log_name, log_path, tail) = log.finish(output)?;
-        if !finished.status.is_success() {
-            return Err(self.failure(
-                name,
-                step,
-                &finished,
-                log_path,
-                tail,
-                keep.then_some(&*upper),
-            ));
-        }
         let root_tree = step.root_tree().ok_or_else(|| Infrastructure::Inputs {
             step: name.to_owned(),
             detail: "it has no root".to_owned(),
         })?;
+        let prepared = self.prepare(name, step, run)?;
+        for found in prepared.dropped() {
+            (self.note)(&format!(
+                "{found}: somebody wrote to this folder of the store; it is made anew, and what was built on it here may be wrong"
+            ));
+        }
+        let scratch = self.store.scratch("build")?;
+        let upper = scratch.path().join("upper");
+        let work = scratch.path().join("work");
+        fs::create_dir(&work).map_err(failed_to("make the folder", &work))?;
+        let raised = match run {
+            Run::First => self.store.prepare_upper(root_tree, &upper)?,
+            Run::Check => self.store.prepare_upper_anew(root_tree, &upper)?,
+        };
+        let mut job = prepared.job(step, Some(upper.clone()), &work, self.make_jobs);
+        job.most_output = Some(self.limits.output);
+        if run == Run::Check {
+            let more = self.make_jobs.saturating_add(1);
+            job.env = environment_of(step, more);
+            job.fewer_processors = true;
+        }
+
+        let mut log = StepLog::create(self.store, name, began)?;
+        let clock = Stopwatch::start();
+        let finished =
+            self.sandbox
+                .run(&job, &mut |bytes| log.write(bytes, output), self.cancel)?;
+        let (log_name, log, tail) = log.finish(output)?;
+        let ran = Ran {
+            finished,
+            log,
+            tail,
+        };
+        let kept = (run == Run::First).then_some(&*upper);
+        if !ran.finished.status.is_success() {
+            return Err(self.failure(name, step, ran, kept));
+        }
         match derivation.output {
             Output::Input => Ok((root_tree, 0, log_name)),
             Output::Captured => {
-                let options = CaptureOptions {
-                    epoch: derivation.epoch,
+                raised.take_back()?;
+                let captured = match self.capture(step, root_tree, &upper, clock) {
+                    Ok(captured) => captured,
+                    Err(error) => return Err(self.not_captured(name, step, ran, kept, error)),
                 };
-                let captured = self.store.capture(root_tree, &upper, &options)?;
-                if keep && captured.tree != root_tree {
+                if run == Run::First && captured.tree != root_tree {
                     self.store.keep_layer(root_tree, captured.tree, upper)?;
                 }
                 Ok((captured.tree, captured.changed, log_name))
@@ -253,20 +343,64 @@ impl Builder<'_> {
         }
     }
 
-    fn failure(
+    fn prepare(&self, name: &str, step: &Resolved, run: Run) -> Result<Prepared, StepError> {
+        let watch = Deadline::watch(self.cancel, Stopwatch::start(), None)
+            .map_err(failed_to("watch for an interruption in", self.store.path()))?;
+        match Prepared::until(self.store, name, step, run, Some(watch.flag())) {
+            Err(Infrastructure::Store(StoreError::Interrupted)) => Err(StepError::Cancelled),
+            other => Ok(other?),
+        }
+    }
+
+    /// Captures what a script left. It had `clock` to the timeout for both.
+    fn capture(
+        &self,
+        step: &Resolved,
+        root: TreeHash,
+        upper: &Path,
+        clock: Stopwatch,
+    ) -> Result<Captured, StoreError> {
+        let derivation = step.derivation();
+        let timeout = derivation.policy.timeout.map(Duration::from_secs);
+        let watch = Deadline::watch(self.cancel, clock, timeout)
+            .map_err(|e| StoreError::io("watch the capture of", upper, e))?;
+        let options = CaptureOptions {
+            epoch: derivation.epoch,
+        };
+        let bounds = CaptureBounds {
+            file: Some(self.limits.file),
+            cancel: watch.flag().clone(),
+        };
+        self.store.capture_within(root, upper, &options, &bounds)
+    }
+
+    /// Tells apart what a step left that is not to be captured, and a failure of the store.
+    fn not_captured(
         &self,
         name: &str,
         step: &Resolved,
-        finished: &Finished,
-        log: PathBuf,
-        tail: Vec<String>,
+        ran: Ran,
         upper: Option<&Path>,
+        error: StoreError,
     ) -> StepError {
-        let how = finished.status.to_string();
-        if finished.status == Status::Cancelled {
+        let how = match &error {
+            StoreError::TooDeep { .. }
+            | StoreError::TooLarge { .. }
+            | StoreError::BadEntry { .. } => format!("left what cannot be kept: {error}"),
+            StoreError::Interrupted if self.cancel.is_cancelled() => return StepError::Cancelled,
+            StoreError::Interrupted => Status::TimedOut.to_string(),
+            _ => return error.into(),
+        };
+        self.keep_failed(name, step, upper);
+        ran.failed(how)
+    }
+
+    fn failure(&self, name: &str, step: &Resolved, ran: Ran, upper: Option<&Path>) -> StepError {
+        let how = ran.finished.status.to_string();
+        if ran.finished.status == Status::Cancelled {
             return StepError::Cancelled;
         }
-        if finished.disk_was_full() {
+        if ran.finished.disk_was_full() {
             return StepError::Infrastructure(Infrastructure::NoSpace {
                 path: self.store.path().to_owned(),
                 room: Room::of(self.store.path()).map(Box::new),
@@ -274,10 +408,22 @@ impl Builder<'_> {
                 how,
             });
         }
-        // The root is kept for `mstore shell`. Failing to keep it must not hide the failure.
+        self.keep_failed(name, step, upper);
+        ran.failed(how)
+    }
+
+    /// Keeps the root of a failed step for people. Failing to must not hide the failure itself.
+    fn keep_failed(&self, name: &str, step: &Resolved, upper: Option<&Path>) {
         if let Some(upper) = upper {
             let _ = FailedRoot::keep(self.store, name, step, upper);
         }
-        StepError::Failed(Failure { how, log, tail })
     }
+}
+
+/// The whole environment of a step.
+fn environment_of(step: &Resolved, make_jobs: usize) -> BTreeMap<String, String> {
+    let derivation = step.derivation();
+    let mut env = derivation.env.0.clone();
+    env.extend(super::environment(derivation.epoch, make_jobs));
+    env
 }

@@ -3,10 +3,10 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 use rustix::thread::UnshareFlags;
 
 /// Moves this process into new namespaces.
@@ -73,11 +73,91 @@ pub(crate) fn mount_setattr(fd: impl AsFd, recursive: bool, set: u64) -> io::Res
     check(done as i32)
 }
 
-/// Makes `uname` report the 32-bit machine, as 32-bit builds expect.
-pub(crate) fn set_personality_linux32() -> io::Result<()> {
-    const PER_LINUX32: libc::c_ulong = 8;
+/// How the kernel presents itself to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Personality {
+    /// As it is.
+    Linux,
+    /// `uname` reports the 32-bit machine, as 32-bit builds expect.
+    Linux32,
+}
+
+/// Sets the personality, without any of its flags (a fixed address space, another release number).
+pub(crate) fn set_personality(personality: Personality) -> io::Result<()> {
+    let number: libc::c_ulong = match personality {
+        Personality::Linux => 0,
+        Personality::Linux32 => 8,
+    };
     // SAFETY: takes and gives plain numbers.
-    check(unsafe { libc::personality(PER_LINUX32) })
+    check(unsafe { libc::personality(number) })
+}
+
+/// Leaves any special scheduling class.
+pub(crate) fn schedule_normally() -> io::Result<()> {
+    // SAFETY: `sched_param` is plain old data, for which all-zero bytes are a value.
+    let parameters: libc::sched_param = unsafe { std::mem::zeroed() };
+    // SAFETY: reads `parameters`, which lives through the call.
+    check(unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameters) })
+}
+
+/// Leaves any special class of input and output.
+pub(crate) fn reset_io_priority() -> io::Result<()> {
+    const WHO_PROCESS: libc::c_int = 1;
+    // SAFETY: takes and gives plain numbers.
+    check(unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, 0) } as i32)
+}
+
+/// Whether a signal is ignored by this process.
+pub(crate) fn is_ignored(signal: i32) -> io::Result<bool> {
+    // SAFETY: `sigaction` is plain old data, for which all-zero bytes are a value; with a null
+    // pointer for the new action the call only fills the old one.
+    let action = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        check(libc::sigaction(signal, std::ptr::null(), &raw mut action))?;
+        action
+    };
+    Ok(action.sa_sigaction == libc::SIG_IGN)
+}
+
+/// Undoes an ignored SIGCHLD: the kernel would keep the exit statuses of children from us.
+pub(crate) fn wait_for_children() {
+    // SAFETY: installs no handler.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
+/// Blocks SIGCHLD in this thread and gives a descriptor that can be read (and then must be, see
+/// [`drain`]) when a child ended.
+pub(crate) fn child_events() -> io::Result<OwnedFd> {
+    // SAFETY: a `sigset_t` is plain old data that `sigemptyset` fills; the other calls read it. What
+    // `signalfd` gives is a new descriptor, which nobody else owns.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        check(libc::sigprocmask(
+            libc::SIG_BLOCK,
+            &raw const set,
+            std::ptr::null_mut(),
+        ))?;
+        let fd = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+        check(fd)?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Reads all that a descriptor which does not block has.
+pub(crate) fn drain(fd: impl AsFd) {
+    let mut buffer = [0; 1024];
+    while matches!(rustix::io::read(&fd, &mut buffer), Ok(1..)) {}
+}
+
+/// Sends a signal to all processes of this pid namespace but this one, which must be its first.
+pub(crate) fn signal_all(signal: Signal) -> io::Result<()> {
+    if rustix::process::getpid() != Pid::INIT {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    // SAFETY: takes plain numbers.
+    check(unsafe { libc::kill(-1, signal.as_raw()) })
 }
 
 /// Brings the loopback interface of this network namespace up.

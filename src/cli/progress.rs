@@ -148,6 +148,10 @@ impl Observer for Display {
                         .set_prefix(format!("{}{text}", share.unwrap_or_default()));
                 }
             }
+            RunEvent::Noted { job, text } => {
+                let name = self.running.get(&job).map(|running| running.name.as_str());
+                self.say(&format!("note: {}: {text}", name.unwrap_or_default()));
+            }
             RunEvent::Ended { job, end } => {
                 let name = self.running.remove(&job).map(|running| {
                     running.bar.finish_and_clear();

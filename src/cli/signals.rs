@@ -6,10 +6,13 @@ use mstore_store::Cancel;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::failure::INTERRUPTED;
+use crate::build::pause;
 
 /// Handles the signals for as long as the process lives: the first one cancels the work, which cleans
 /// up; a second one ends the process at once.
 pub fn watch(cancel: &Cancel) -> io::Result<()> {
+    // Ctrl-Z stops builds together with this process.
+    pause::watch_terminal_stop()?;
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let cancel = cancel.clone();
     std::thread::Builder::new()

@@ -89,6 +89,7 @@ pub enum Fault {
 /// Where reports go to.
 pub(super) trait Desk: Send + Sync {
     fn line(&self, job: JobId, line: &str);
+    fn note(&self, job: JobId, text: &str);
     fn ended(&self, job: JobId, result: JobResult);
 }
 
@@ -112,6 +113,11 @@ impl Report {
     /// Reports a line of output, without its line break. It may get lost when there are too many.
     pub fn line(&self, line: &str) {
         self.desk.line(self.job, line);
+    }
+
+    /// Reports something about the machine that people should know, and that is no failure.
+    pub fn note(&self, text: &str) {
+        self.desk.note(self.job, text);
     }
 
     /// Reports how the job ended.

@@ -80,6 +80,7 @@ pub(super) enum Message<N> {
     Growth(Growth<N>),
     WalkEnded,
     Output(JobId, String),
+    Noted(JobId, String),
     Ended(JobId, JobResult),
 }
 
@@ -114,6 +115,11 @@ impl<N: Send> Desk for Office<N> {
         {
             self.lines.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    fn note(&self, job: JobId, text: &str) {
+        // As below.
+        let _ = self.sender.send(Message::Noted(job, text.to_owned()));
     }
 
     fn ended(&self, job: JobId, result: JobResult) {

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, Scope};
-use std::time::Instant;
 
 use mstore_store::TreeHash;
 
@@ -12,6 +11,7 @@ use super::error::ScheduleError;
 use super::executor::{Executor, Fault, Job, JobResult, Product, Report, Work};
 use crate::build::cancel::CancelToken;
 use crate::build::error::StepError;
+use crate::build::pause::Stopwatch;
 use crate::build::step::Builder;
 
 /// Tells whether a tree could be fetched from elsewhere and is here now.
@@ -51,10 +51,10 @@ impl Executor for Local<'_, '_> {
             let Ok((job, cancel, report)) = receiver.recv() else {
                 return;
             };
-            let started = Instant::now();
+            let clock = Stopwatch::start();
             let end = work(builder, fetch, &job, &cancel, &report);
             running.lock().remove(&job.id);
-            let seconds = started.elapsed().as_secs_f64();
+            let seconds = clock.elapsed().as_secs_f64();
             report.end(JobResult { seconds, end });
         });
         let cancel = spawned.and_then(|_| CancelToken::new());
@@ -110,6 +110,8 @@ fn work(
         sandbox: builder.sandbox.clone(),
         cancel,
         make_jobs: builder.make_jobs,
+        limits: builder.limits,
+        note: &|text| report.note(text),
         host: builder.host.clone(),
     };
     match builder.build(&job.name, step, &mut |line| report.line(line)) {

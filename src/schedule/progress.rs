@@ -29,6 +29,13 @@ pub enum RunEvent<'a> {
         /// What it printed, without the line break; not cleaned of control characters.
         line: &'a str,
     },
+    /// Something about the machine turned up that people should know; the job goes on.
+    Noted {
+        /// Which job.
+        job: JobId,
+        /// What it is.
+        text: &'a str,
+    },
     /// A job got lost with the machine that it ran on, and waits to run again.
     Lost {
         /// Which job.

@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Mutex;
 
 use mstore::build::host;
+use mstore::build::step::Limits;
 use mstore::build::userns::Entered;
 use mstore::plan::{Distribution, Pin, PinKind, TargetId};
 use mstore::project::realise::{Preview, Run, check, preview, realise};
@@ -65,6 +66,7 @@ pub fn a_target_is_realised_without_the_command_line(env: &Env) -> Outcome {
     let run = Run {
         jobs: 2,
         make_jobs: 1,
+        limits: Limits::default(),
         keep_going: false,
         caches: &caches,
         trust: &trust,

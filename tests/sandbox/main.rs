@@ -5,11 +5,13 @@
 //! started in. Started by real root, it then runs them again as an ordinary user, with ranges of
 //! subordinate ids and with a single id, and compares what builds produced.
 
+mod base;
 mod cases;
 mod library;
 mod processes;
 mod schedule;
 mod support;
+mod user;
 
 use std::process::{Command, ExitCode};
 
@@ -21,7 +23,7 @@ fn main() -> ExitCode {
     mstore::build::hidden_main();
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
-        Some("--as-user") => return support::become_user(&args[1], &args[2..]),
+        Some("--as-user") => return user::become_user(&args[1], &args[2..]),
         Some("--victim") => {
             return processes::victim(args[1].as_ref(), args[2].as_ref(), &args[3]);
         }

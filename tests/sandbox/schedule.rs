@@ -150,6 +150,8 @@ pub fn steps_are_listed_while_others_build(env: &Env) -> support::Outcome {
         sandbox: Sandbox::new(),
         cancel: &unused,
         make_jobs: 1,
+        limits: Default::default(),
+        note: &|_| (),
         host: "here".into(),
     };
     let cancel = Cancel::new();

@@ -1,32 +1,23 @@
-//! A small root to run things in, an ordinary user to run as, and descriptions of trees.
+//! Jobs over a small root, and descriptions of trees.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use mstore::build::cancel::CancelToken;
 use mstore::build::clean;
 use mstore::build::sandbox::{Finished, Job, Sandbox, SandboxError};
 
+use crate::base::make_base;
+
 /// Why a test could not be run here.
 pub struct Skip(pub String);
 
 /// What a test gives.
 pub type Outcome = Result<(), Skip>;
-
-/// The uid and gid of the ordinary user; nobody else's on any system we know.
-const USER: u32 = 54_321;
-
-const TOOLS: &[&str] = &[
-    "sh", "bash", "cat", "chmod", "chown", "cp", "env", "head", "hostname", "id", "ln", "ls",
-    "mkdir", "mkfifo", "mknod", "mount", "mv", "rm", "rmdir", "setpriv", "setsid", "sleep", "stat",
-    "sync", "touch", "true", "tty", "umount", "uname", "unshare", "perl", "setcap", "dd",
-];
 
 /// Directories shared by all tests of one run.
 pub struct Env {
@@ -86,6 +77,8 @@ pub fn job_in(base: &Path, dir: &Path, script: &str) -> Job {
         platform: mstore::build::host::machine(),
         tmp_on_root: false,
         timeout: Some(Duration::from_secs(60)),
+        most_output: None,
+        fewer_processors: false,
     }
 }
 
@@ -113,39 +106,6 @@ pub fn succeed(job: &Job) -> String {
 
 fn source(error: &SandboxError) -> Option<String> {
     std::error::Error::source(error).map(ToString::to_string)
-}
-
-/// Copies this machine's shell and a few tools, with the libraries they load.
-fn make_base(base: &Path) {
-    fs::DirBuilder::new().mode(0o755).create(base).unwrap();
-    for dir in ["etc", "root", "bin", "tmp", "data", "data/old"] {
-        fs::DirBuilder::new()
-            .mode(0o755)
-            .create(base.join(dir))
-            .unwrap();
-    }
-    fs::set_permissions(base.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
-    fs::write(base.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\n").unwrap();
-    fs::write(base.join("data/file"), "from the base\n").unwrap();
-    fs::write(base.join("data/old/one"), "1\n").unwrap();
-    fs::write(base.join("data/old/two"), "2\n").unwrap();
-    for tool in TOOLS {
-        let found = ["/bin", "/usr/bin", "/sbin", "/usr/sbin"]
-            .iter()
-            .map(|d| Path::new(d).join(tool))
-            .find(|p| p.exists());
-        let Some(found) = found else { continue };
-        let listed = Command::new("ldd").arg(&found).output().unwrap();
-        for word in String::from_utf8_lossy(&listed.stdout).split_whitespace() {
-            let to = base.join(word.trim_start_matches('/'));
-            if word.starts_with('/') && !to.exists() {
-                fs::create_dir_all(to.parent().unwrap()).unwrap();
-                fs::copy(word, &to).unwrap();
-            }
-        }
-        fs::copy(&found, base.join("bin").join(tool)).unwrap();
-    }
-    fs::set_permissions(base, fs::Permissions::from_mode(0o711)).unwrap();
 }
 
 /// Describes a tree, one line an entry; times are left out.
@@ -209,51 +169,4 @@ fn xattrs(path: &Path) -> Vec<(String, String)> {
     }
     all.sort();
     all
-}
-
-/// Runs this program again as an ordinary user, without changing the machine: the user and the
-/// subordinate ids exist in a private copy of three files in /etc alone.
-pub fn become_user(mode: &str, filter: &[String]) -> ExitCode {
-    let prepare = || -> std::io::Result<()> {
-        let dir = std::env::temp_dir().join(format!("mstore-etc-{}", std::process::id()));
-        fs::create_dir(&dir)?;
-        #[allow(deprecated)] // the variant that is `unsafe` matters for file descriptors only
-        rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS)?;
-        use rustix::mount::MountPropagationFlags;
-        rustix::mount::mount_change(
-            "/",
-            MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
-        )?;
-        let passwd = fs::read_to_string("/etc/passwd")?;
-        let range = match mode {
-            "ranges" => "mstoretest:1900000:65536\n",
-            _ => "",
-        };
-        for (name, text) in [
-            (
-                "passwd",
-                format!("{passwd}mstoretest:x:{USER}:{USER}::/nonexistent:/bin/sh\n"),
-            ),
-            ("subuid", range.to_owned()),
-            ("subgid", range.to_owned()),
-        ] {
-            let copy = dir.join(name);
-            fs::write(&copy, text)?;
-            rustix::mount::mount_bind(&copy, Path::new("/etc").join(name))?;
-        }
-        fs::remove_dir_all(&dir)?;
-        Ok(())
-    };
-    if let Err(error) = prepare() {
-        println!("skipped {mode}: {error}");
-        return ExitCode::SUCCESS;
-    }
-    let error = Command::new("/proc/self/exe")
-        .args(filter)
-        .current_dir("/")
-        .uid(USER)
-        .gid(USER)
-        .exec();
-    println!("skipped {mode}: cannot run this test as another user: {error}");
-    ExitCode::SUCCESS
 }

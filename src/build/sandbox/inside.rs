@@ -26,11 +26,12 @@ use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions, Wa
 use rustix::pty::OpenptFlags;
 use rustix::thread::UnshareFlags;
 
+use super::inherited;
 use super::limits;
 use super::mounts;
 use super::stages::{During, SetupStage, Trouble};
 use super::wire::{Channel, Mode, Order, Reply};
-use crate::build::sys;
+use crate::build::{pause, sys};
 
 /// The exit status by convention when a script's interpreter does not exist.
 const NOT_FOUND: i32 = 127;
@@ -94,13 +95,16 @@ fn help(channel: &Channel) -> Result<(), Trouble> {
         .ok_or(Errno::PIPE)
         .during(SetupStage::Protocol)?;
     let order = Order::decode(&order).during(SetupStage::Protocol)?;
-    let stdio = match order.mode {
-        Mode::Inherit => channel.receive_fds().during(SetupStage::Protocol)?,
-        _ => Vec::new(),
-    };
+    let mut stdio = channel.receive_fds().during(SetupStage::Protocol)?;
+    if stdio.is_empty() {
+        return Err(Errno::PROTO).during(SetupStage::Protocol);
+    }
+    let control = stdio.remove(0);
     die_with_parent(order.parent)?;
-    // Every layer is an open file for a moment.
-    raise_open_files();
+    inherited::settle()?;
+    if order.fewer_processors {
+        inherited::leave_a_processor().during(SetupStage::Limits)?;
+    }
     sys::unshare(
         UnshareFlags::NEWUSER
             | UnshareFlags::NEWNS
@@ -130,7 +134,7 @@ fn help(channel: &Channel) -> Result<(), Trouble> {
     match sys::fork().during(SetupStage::Fork)? {
         None => {
             drop(held);
-            let code = match init(channel, &order, stdio, &alive) {
+            let code = match init(channel, &order, stdio, &alive, &control) {
                 Ok(()) => 0,
                 Err(trouble) => {
                     report(channel, trouble);
@@ -140,7 +144,7 @@ fn help(channel: &Channel) -> Result<(), Trouble> {
             std::process::exit(code)
         }
         Some(init) => {
-            drop((alive, stdio));
+            drop((alive, stdio, control));
             let status = watch(channel, init)?;
             drop(held);
             match status.terminating_signal() {
@@ -161,13 +165,6 @@ fn die_with_parent(parent: u32) -> Result<(), Trouble> {
         std::process::exit(1);
     }
     Ok(())
-}
-
-fn raise_open_files() {
-    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    limit.current = limit.maximum;
-    // With a low limit that cannot be raised, few layers still work.
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
 }
 
 /// Waits for init; kills it when mstore says so or is gone.
@@ -208,6 +205,7 @@ fn init(
     order: &Order,
     stdio: Vec<OwnedFd>,
     alive: &OwnedFd,
+    control: &OwnedFd,
 ) -> Result<(), Trouble> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .during(SetupStage::Init)?;
@@ -230,7 +228,7 @@ fn init(
         Mode::Terminal => Some(make_terminal(channel)?),
         _ => None,
     };
-    limits::set_limits()?;
+    inherited::lower_open_files()?;
     if order.linux32 {
         limits::pretend_32_bit()?;
     }
@@ -241,6 +239,7 @@ fn init(
     if order.mode == Mode::Probe {
         return ended(channel, 0, false);
     }
+    let children = sys::child_events().during(SetupStage::Init)?;
     match sys::fork().during(SetupStage::Fork)? {
         None => run_main(order, &stdio, terminal.as_ref()),
         Some(main) => {
@@ -248,7 +247,7 @@ fn init(
             channel
                 .send(&Reply::Started.encode())
                 .during(SetupStage::Protocol)?;
-            reap(channel, main)
+            reap(channel, main, &children, control)
         }
     }
 }
@@ -277,20 +276,54 @@ fn make_terminal(channel: &Channel) -> Result<OwnedFd, Trouble> {
     Ok(terminal)
 }
 
-/// Waits for everything that ends inside, until the main process has.
-fn reap(channel: &Channel, main: Pid) -> Result<(), Trouble> {
+/// Waits for everything that ends inside, until the main process has; stops all processes, and lets
+/// them go on, when the control pipe says so.
+fn reap(
+    channel: &Channel,
+    main: Pid,
+    children: &OwnedFd,
+    control: &OwnedFd,
+) -> Result<(), Trouble> {
+    let mut watched = true;
     loop {
-        match rustix::process::wait(WaitOptions::empty()) {
-            Ok(Some((pid, status))) if pid == main => {
-                return match status.terminating_signal() {
-                    Some(signal) => ended(channel, signal, true),
-                    None => ended(channel, status.exit_status().unwrap_or(1), false),
-                };
-            }
+        let mut fds = [
+            PollFd::new(children, PollFlags::IN),
+            PollFd::new(control, PollFlags::IN),
+        ];
+        let fds = if watched { &mut fds[..] } else { &mut fds[..1] };
+        match rustix::event::poll(fds, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(e).during(SetupStage::Init),
         }
+        if fds.get(1).is_some_and(|fd| !fd.revents().is_empty()) {
+            let mut word = [0];
+            match rustix::io::read(control, &mut word) {
+                Ok(1) if word[0] == pause::STOP => stop_all(Signal::STOP),
+                Ok(1) if word[0] == pause::GO_ON => stop_all(Signal::CONT),
+                // mstore is gone, and soon so are we.
+                _ => watched = false,
+            }
+        }
+        sys::drain(children);
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) if pid == main => {
+                    return match status.terminating_signal() {
+                        Some(signal) => ended(channel, signal, true),
+                        None => ended(channel, status.exit_status().unwrap_or(1), false),
+                    };
+                }
+                Ok(Some(_)) | Err(Errno::INTR) => {}
+                Ok(None) => break,
+                Err(e) => return Err(e).during(SetupStage::Init),
+            }
+        }
     }
+}
+
+fn stop_all(signal: Signal) {
+    // There may be no process any more.
+    let _ = sys::signal_all(signal);
 }
 
 fn ended(channel: &Channel, code: i32, signal: bool) -> Result<(), Trouble> {

@@ -1,6 +1,5 @@
-//! Takes from a build what it does not need: capabilities, system calls, unusual limits.
+//! Takes from a build what it does not need: capabilities and system calls.
 
-use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::seccomp;
@@ -32,42 +31,6 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::KILL)
     .union(CapabilitySet::SYS_CHROOT)
     .union(CapabilitySet::NET_BIND_SERVICE);
-
-/// Open files a process may have: what systems start services with.
-const FILES: (u64, u64) = (1024, 65_536);
-
-/// Limits that must not depend on the shell that mstore was started from.
-pub(crate) fn set_limits() -> Result<(), Trouble> {
-    let set = |resource, current, maximum| {
-        rustix::process::setrlimit(resource, Rlimit { current, maximum }).during(SetupStage::Limits)
-    };
-    // No core files. One byte rather than none: the kernel still calls a core dump program of the
-    // machine (`core_pattern` with a pipe) at zero, but not at one. Where the shell allows none, none
-    // it is: what is allowed can only be lowered.
-    let core = rustix::process::getrlimit(Resource::Core).maximum;
-    let core = core.unwrap_or(1).min(1);
-    set(Resource::Core, Some(core), Some(core))?;
-    let most = rustix::process::getrlimit(Resource::Nofile)
-        .maximum
-        .unwrap_or(FILES.1)
-        .min(FILES.1);
-    set(Resource::Nofile, Some(FILES.0.min(most)), Some(most))?;
-    let stack = rustix::process::getrlimit(Resource::Stack).maximum;
-    let current = stack.unwrap_or(u64::MAX).min(8 << 20);
-    set(Resource::Stack, Some(current), stack)?;
-    for resource in [
-        Resource::Cpu,
-        Resource::Fsize,
-        Resource::Data,
-        Resource::Rss,
-        Resource::Nproc,
-        Resource::As,
-    ] {
-        let maximum = rustix::process::getrlimit(resource).maximum;
-        set(resource, maximum, maximum)?;
-    }
-    Ok(())
-}
 
 /// Gives up privileges for good, for this process and all that it starts.
 pub(crate) fn drop_privileges(for_32_bit: bool) -> Result<(), Trouble> {
@@ -108,5 +71,5 @@ pub(crate) fn drop_privileges(for_32_bit: bool) -> Result<(), Trouble> {
 
 /// Makes `uname` report the 32-bit machine.
 pub(crate) fn pretend_32_bit() -> Result<(), Trouble> {
-    sys::set_personality_linux32().during(SetupStage::Limits)
+    sys::set_personality(sys::Personality::Linux32).during(SetupStage::Limits)
 }

@@ -5,6 +5,7 @@
 //! listens: to the log, to the helper's answers, to the clock, to the cancel token. What happens
 //! on the other side is told in `inside.rs`.
 
+mod inherited;
 mod inside;
 mod limits;
 mod monitor;
@@ -59,8 +60,13 @@ pub struct Job {
     pub platform: String,
     /// `/tmp` belongs to the root (and its changes are kept) instead of being private.
     pub tmp_on_root: bool,
-    /// The time after which the job is stopped.
+    /// The time after which the job is stopped; time in which this process is stopped by Ctrl-Z
+    /// does not count.
     pub timeout: Option<Duration>,
+    /// The number of bytes of output after which the job is stopped.
+    pub most_output: Option<u64>,
+    /// The job sees one processor less than it might, if there are several.
+    pub fewer_processors: bool,
 }
 
 /// How the script ended.
@@ -72,6 +78,11 @@ pub enum Status {
     Signalled(i32),
     /// By us: its time was over.
     TimedOut,
+    /// By us: it wrote more than it may.
+    TooMuchOutput {
+        /// How many bytes it may write.
+        most: u64,
+    },
     /// By us: somebody cancelled.
     Cancelled,
 }
@@ -89,6 +100,7 @@ impl std::fmt::Display for Status {
             Status::Exited(code) => write!(f, "exit status {code}"),
             Status::Signalled(signal) => write!(f, "killed by signal {signal}"),
             Status::TimedOut => f.write_str("timed out"),
+            Status::TooMuchOutput { most } => write!(f, "wrote more than {most} bytes of output"),
             Status::Cancelled => f.write_str("cancelled"),
         }
     }
@@ -99,7 +111,7 @@ impl std::fmt::Display for Status {
 pub struct Finished {
     /// How it ended.
     pub status: Status,
-    /// From start to the end of its last process.
+    /// From start to the end of its last process, without time in which this process was stopped.
     pub seconds: f64,
     /// What it used, as far as its processes were waited for.
     pub usage: Usage,
@@ -274,6 +286,8 @@ impl Sandbox {
             platform: host::machine(),
             tmp_on_root: false,
             timeout: Some(Duration::from_secs(60)),
+            most_output: None,
+            fewer_processors: false,
         };
         let order = order(&job, wire::Mode::Probe, Vec::new())?;
         let cancel = CancelToken::new().map_err(|source| SandboxError::Io {
@@ -351,5 +365,6 @@ fn order(job: &Job, mode: wire::Mode, argv: Vec<Vec<u8>>) -> Result<wire::Order,
         env,
         linux32: host::is_32_bit_of(&host::machine(), &job.platform),
         tmp_on_root: job.tmp_on_root,
+        fewer_processors: job.fewer_processors,
     })
 }

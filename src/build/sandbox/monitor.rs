@@ -17,6 +17,7 @@ use super::tty::Proxy;
 use super::wire::{Channel, Mode, Order, Reply};
 use super::{Finished, Job, Log, SandboxError, SetupStage, Status};
 use crate::build::cancel::CancelToken;
+use crate::build::pause::{self, Registered, Stopwatch};
 use crate::build::space::Watcher;
 use crate::build::{HELPER_WORD, clean, host, sys, userns};
 
@@ -30,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Helper {
     child: Child,
     channel: Channel,
+    /// Only held: Ctrl-Z reaches the job.
+    _registered: Registered,
     waited: bool,
 }
 
@@ -74,7 +77,7 @@ pub(crate) fn drive(
     log: Option<&mut Log<'_>>,
     cancel: &CancelToken,
 ) -> Result<Finished, SandboxError> {
-    let started = Instant::now();
+    let clock = Stopwatch::start();
     if cancel.is_cancelled() {
         return Ok(Finished {
             status: Status::Cancelled,
@@ -92,7 +95,7 @@ pub(crate) fn drive(
         source,
         hint: None,
     })?;
-    let result = run(program, job, &order, log, cancel, &mut space, started);
+    let result = run(program, job, &order, log, cancel, &mut space, clock);
     // Also after a failure: half a set-up leaves directories, too.
     let mut left = vec!["work"];
     if job.upper.is_none() {
@@ -114,7 +117,7 @@ fn run(
     log: Option<&mut Log<'_>>,
     cancel: &CancelToken,
     space: &mut Watcher,
-    started: Instant,
+    clock: Stopwatch,
 ) -> Result<Finished, SandboxError> {
     let (helper, output) = start(program, order)?;
     let mut watch = Watch {
@@ -124,14 +127,18 @@ fn run(
         proxy: None,
         cancel,
         space,
-        deadline: job.timeout.and_then(|t| started.checked_add(t)),
-        next_look: started,
+        clock,
+        timeout: job.timeout,
+        most_output: job.most_output,
+        overflow: None,
+        output_left: job.most_output,
+        next_look: Instant::now(),
         stopped: None,
         answer: None,
         buffer: vec![0; 64 << 10],
     };
     while watch.turn()? {}
-    watch.finish(started)
+    watch.finish()
 }
 
 /// A running job, as seen from outside.
@@ -143,10 +150,16 @@ struct Watch<'a, 'l> {
     proxy: Option<Proxy>,
     cancel: &'a CancelToken,
     space: &'a mut Watcher,
-    deadline: Option<Instant>,
+    clock: Stopwatch,
+    timeout: Option<Duration>,
+    /// Bytes that the job may write, and may still write.
+    most_output: Option<u64>,
+    /// How the job ends that wrote more.
+    overflow: Option<Status>,
+    output_left: Option<u64>,
     next_look: Instant,
-    /// Why and when the helper was told to stop.
-    stopped: Option<(Status, Instant)>,
+    /// Why and when (by the clock) the helper was told to stop.
+    stopped: Option<(Status, Duration)>,
     /// How the job ended, or what could not be set up.
     answer: Option<Reply>,
     buffer: Vec<u8>,
@@ -166,11 +179,8 @@ impl Watch<'_, '_> {
         let ready = self
             .wait()
             .map_err(io_error("cannot wait for the sandbox"))?;
-        if ready.output
-            && let Some(pipe) = &self.output
-            && !pass_on(pipe, &mut self.buffer, &mut self.log)?
-        {
-            self.output = None;
+        if ready.output {
+            self.pass_on()?;
         }
         if ready.terminal
             && let Some(proxy) = &mut self.proxy
@@ -194,32 +204,65 @@ impl Watch<'_, '_> {
             self.space.look();
             self.next_look = now + LOOK;
         }
-        if self.stopped.is_none() && self.answer.is_none() {
-            let why = if self.cancel.is_cancelled() {
-                Some(Status::Cancelled)
-            } else if self.deadline.is_some_and(|d| now >= d) {
-                Some(Status::TimedOut)
-            } else {
-                None
-            };
-            if let Some(why) = why {
-                self.helper.stop();
-                self.stopped = Some((why, now));
-            }
+        let elapsed = self.clock.elapsed();
+        if self.cancel.is_cancelled() {
+            self.stop(Status::Cancelled);
+        } else if self.timeout.is_some_and(|t| elapsed >= t) {
+            self.stop(Status::TimedOut);
         }
         if self
             .stopped
-            .is_some_and(|(_, since)| now > since + PATIENCE)
+            .is_some_and(|(_, since)| elapsed > since + PATIENCE)
         {
             // Its children die with it.
             let _ = self.helper.child.kill();
         }
     }
 
+    /// Tells the helper to stop, unless it was told so or all is over.
+    fn stop(&mut self, why: Status) {
+        if self.stopped.is_none() && self.answer.is_none() {
+            self.helper.stop();
+            self.stopped = Some((why, self.clock.elapsed()));
+        }
+    }
+
+    /// Passes on a piece of output; notices its end, and too much of it.
+    fn pass_on(&mut self) -> Result<(), SandboxError> {
+        let Some(pipe) = &self.output else {
+            return Ok(());
+        };
+        let n = match rustix::io::read(pipe, &mut *self.buffer) {
+            Ok(0) => {
+                self.output = None;
+                return Ok(());
+            }
+            Ok(n) => n,
+            Err(Errno::INTR) => return Ok(()),
+            Err(e) => return Err(io_error("cannot read the log")(e.into())),
+        };
+        let mut taken = n;
+        if let Some(left) = &mut self.output_left {
+            taken = n.min(usize::try_from(*left).unwrap_or(usize::MAX));
+            *left -= taken as u64;
+        }
+        if let Some(log) = &mut self.log {
+            log(&self.buffer[..taken]);
+        }
+        if taken < n
+            && let Some(most) = self.most_output
+        {
+            // Also of a job that ended before it could be stopped.
+            self.overflow = Some(Status::TooMuchOutput { most });
+            self.stop(Status::TooMuchOutput { most });
+        }
+        Ok(())
+    }
+
     fn wait(&self) -> io::Result<Ready> {
         let mut wake = self.next_look;
-        if let (None, Some(deadline)) = (&self.stopped, self.deadline) {
-            wake = wake.min(deadline);
+        if let (None, Some(timeout)) = (&self.stopped, self.timeout) {
+            wake = wake.min(Instant::now() + timeout.saturating_sub(self.clock.elapsed()));
         }
         let mut fds = vec![PollFd::new(&self.helper.channel, PollFlags::IN)];
         let output_at = self.output.as_ref().map(|output| {
@@ -275,12 +318,10 @@ impl Watch<'_, '_> {
     }
 
     /// Reads what is still to be read, and tells how it all ended.
-    fn finish(mut self, started: Instant) -> Result<Finished, SandboxError> {
+    fn finish(mut self) -> Result<Finished, SandboxError> {
         // No process of the job exists any more, so these ends come without waiting.
-        while let Some(pipe) = &self.output {
-            if !pass_on(pipe, &mut self.buffer, &mut self.log)? {
-                self.output = None;
-            }
+        while self.output.is_some() {
+            self.pass_on()?;
         }
         if let Some(proxy) = self.proxy.take() {
             proxy.finish(&mut self.buffer);
@@ -292,10 +333,15 @@ impl Watch<'_, '_> {
         self.space.look();
         let finished = |status, usage| Finished {
             status,
-            seconds: started.elapsed().as_secs_f64(),
+            seconds: self.clock.elapsed().as_secs_f64(),
             usage,
             lowest_free: self.space.lowest(),
         };
+        if let (Some(status), None | Some((Status::TooMuchOutput { .. }, _))) =
+            (self.overflow, self.stopped)
+        {
+            return Ok(finished(status, sys::Usage::default()));
+        }
         match (self.answer, self.stopped) {
             (
                 Some(Reply::Ended {
@@ -351,6 +397,8 @@ fn start(program: &Path, order: &Order) -> Result<(Helper, Option<OwnedFd>), San
         None,
     )
     .map_err(|e| io_error("cannot make a socket")(e.into()))?;
+    let (control, words) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
+        .map_err(|e| io_error("cannot make a pipe")(e.into()))?;
     let mut command = Command::new(program);
     command
         .arg(HELPER_WORD)
@@ -378,19 +426,21 @@ fn start(program: &Path, order: &Order) -> Result<(Helper, Option<OwnedFd>), San
     let helper = Helper {
         child,
         channel: Channel(ours),
+        _registered: pause::register(words),
         waited: false,
     };
-    let sent = helper.channel.send(&order.encode()).and_then(|()| {
-        if order.mode == Mode::Inherit {
-            helper.channel.send_fds(&[
-                rustix::stdio::stdin().as_fd(),
-                rustix::stdio::stdout().as_fd(),
-                rustix::stdio::stderr().as_fd(),
-            ])
-        } else {
-            Ok(())
-        }
-    });
+    let mut fds = vec![control.as_fd()];
+    if order.mode == Mode::Inherit {
+        fds.extend([
+            rustix::stdio::stdin(),
+            rustix::stdio::stdout(),
+            rustix::stdio::stderr(),
+        ]);
+    }
+    let sent = helper
+        .channel
+        .send(&order.encode())
+        .and_then(|()| helper.channel.send_fds(&fds));
     match sent {
         // A helper that does not live long enough to listen is found out about by its end.
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(io_error("cannot send the job")(e)),
@@ -445,24 +495,5 @@ fn wait(fds: &mut [PollFd<'_>], wake: Instant) -> io::Result<()> {
             Ok(())
         }
         Err(e) => Err(e.into()),
-    }
-}
-
-/// Reads what there is; false at the end.
-fn pass_on(
-    pipe: &OwnedFd,
-    buffer: &mut [u8],
-    log: &mut Option<&mut Log<'_>>,
-) -> Result<bool, SandboxError> {
-    match rustix::io::read(pipe, &mut *buffer) {
-        Ok(0) => Ok(false),
-        Ok(n) => {
-            if let Some(log) = log {
-                log(&buffer[..n]);
-            }
-            Ok(true)
-        }
-        Err(Errno::INTR) => Ok(true),
-        Err(e) => Err(io_error("cannot read the log")(e.into())),
     }
 }

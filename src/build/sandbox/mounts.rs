@@ -55,6 +55,10 @@ const PROC_HIDDEN: [&str; 14] = [
 const PLAIN: MountAttrFlags =
     MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
 
+/// Room in file systems in memory that hold names and little else. Those that a build writes to have
+/// less than all of the machine's memory together.
+const SMALL: &str = "4m";
+
 /// Builds the root and makes it this process's own.
 pub(crate) fn enter_root(order: &Order) -> Result<(), Trouble> {
     rustix::mount::mount_change(
@@ -62,10 +66,15 @@ pub(crate) fn enter_root(order: &Order) -> Result<(), Trouble> {
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
     )
     .during(SetupStage::Propagation)?;
-    let root = overlay(order)?;
+    let (root, memory) = overlay(order)?;
     make_dev(&root)?;
     make_proc(&root)?;
-    let sys = tmpfs("0555", PLAIN | MountAttrFlags::MOUNT_ATTR_RDONLY, "/sys")?;
+    let sys = tmpfs(
+        "0555",
+        SMALL,
+        PLAIN | MountAttrFlags::MOUNT_ATTR_RDONLY,
+        "/sys",
+    )?;
     attach(
         &sys,
         &point(&root, "sys")?,
@@ -75,7 +84,7 @@ pub(crate) fn enter_root(order: &Order) -> Result<(), Trouble> {
     let tmp = if order.tmp_on_root {
         None
     } else {
-        let tmp = tmpfs("01777", PLAIN, "/tmp")?;
+        let tmp = tmpfs("01777", "50%", PLAIN, "/tmp")?;
         attach(
             &tmp,
             &point(&root, "tmp")?,
@@ -84,7 +93,7 @@ pub(crate) fn enter_root(order: &Order) -> Result<(), Trouble> {
         )?;
         Some(tmp)
     };
-    let own = tmpfs("0755", PLAIN, "/mstore")?;
+    let own = tmpfs("0755", "10%", PLAIN, "/mstore")?;
     attach(
         &own,
         &point(&root, OWN)?,
@@ -92,7 +101,7 @@ pub(crate) fn enter_root(order: &Order) -> Result<(), Trouble> {
         SetupStage::Tmpfs,
     )?;
     write_script(&own, &order.script)?;
-    show_inputs(order, &root, &own, tmp.as_ref())?;
+    show_inputs(order, &root, &memory, &own, tmp.as_ref())?;
     sys::mount_setattr(&own, false, libc::MOUNT_ATTR_RDONLY)
         .at(SetupStage::Tmpfs, Path::new("/mstore"))?;
 
@@ -103,8 +112,8 @@ pub(crate) fn enter_root(order: &Order) -> Result<(), Trouble> {
     rustix::process::chdir("/").during(SetupStage::PivotRoot)
 }
 
-/// Mounts the overlay and opens its root.
-fn overlay(order: &Order) -> Result<OwnedFd, Trouble> {
+/// Mounts the overlay. Gives its root, and a directory in memory that nobody inside sees.
+fn overlay(order: &Order) -> Result<(OwnedFd, OwnedFd), Trouble> {
     let mut lowers = Vec::new();
     for layer in &order.layers {
         lowers.push(open_dir(layer, SetupStage::Layer)?);
@@ -129,7 +138,7 @@ fn overlay(order: &Order) -> Result<OwnedFd, Trouble> {
 
     // What needs no disk lies on a file system in memory. It is mounted over the working
     // directory, which nobody has to reach by its name any more.
-    let memory = tmpfs("0700", PLAIN, "skeleton")?;
+    let memory = tmpfs("0700", "10%", PLAIN, "skeleton")?;
     attach(&memory, &work, &work_path, SetupStage::Tmpfs)?;
     let mut made = Vec::new();
     for name in ["skeleton", "root"] {
@@ -143,31 +152,36 @@ fn overlay(order: &Order) -> Result<OwnedFd, Trouble> {
     make_skeleton(order, &skeleton)?;
     lowers.push(skeleton);
 
-    let numbers: Vec<String> = lowers.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
     // `volatile`: the caller makes durable what it keeps, so syncing here (on every `fsync` of a
     // build and once more on unmounting, for the whole file system) would only cost time.
     // The rest holds the semantics still whatever this kernel's defaults are.
     let options = format!(
-        "lowerdir={},upperdir={},workdir={},userxattr,volatile,index=off,metacopy=off,xino=auto",
-        numbers.join(":"),
+        "{},upperdir={},workdir={},userxattr,volatile,index=off,metacopy=off,xino=auto",
+        lower_dirs(&lowers),
         upper.as_raw_fd(),
         work.as_raw_fd(),
     );
+    mount_overlay(&at, MountFlags::NODEV, options).at(SetupStage::Overlay, &order.upper)?;
+    let root = open_dir_at(&memory, "root")?;
+    Ok((root, memory))
+}
+
+/// Layers as a mount option, topmost first.
+fn lower_dirs(layers: &[OwnedFd]) -> String {
+    let numbers: Vec<String> = layers.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
+    format!("lowerdir={}", numbers.join(":"))
+}
+
+/// Mounts overlayfs; options name directories by the numbers of their descriptors.
+fn mount_overlay(at: &OwnedFd, flags: MountFlags, options: String) -> Result<(), Errno> {
     if options.len() >= 4095 {
-        return Err(Errno::TOOBIG).during(SetupStage::Overlay);
+        return Err(Errno::TOOBIG);
     }
-    let options = std::ffi::CString::new(options).expect("digits and letters hold no NUL");
-    rustix::process::chdir("/proc/self/fd").at(SetupStage::Overlay, Path::new("/proc/self/fd"))?;
-    rustix::mount::mount(
-        "overlay",
-        at.as_raw_fd().to_string(),
-        "overlay",
-        MountFlags::NODEV,
-        options.as_c_str(),
-    )
-    .at(SetupStage::Overlay, &order.upper)?;
-    rustix::process::chdir("/").during(SetupStage::Overlay)?;
-    open_dir_at(&memory, "root")
+    let options = std::ffi::CString::new(options).map_err(|_| Errno::INVAL)?;
+    rustix::process::chdir("/proc/self/fd")?;
+    let at = at.as_raw_fd().to_string();
+    rustix::mount::mount("overlay", at, "overlay", flags, options.as_c_str())?;
+    rustix::process::chdir("/")
 }
 
 /// The lowest layer: what is mounted upon, so that a root that lacks it need not be changed.
@@ -288,6 +302,7 @@ fn make_dev(root: &OwnedFd) -> Result<(), Trouble> {
     let stage = SetupStage::Dev;
     let dev = tmpfs(
         "0755",
+        SMALL,
         MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
         "/dev",
     )?;
@@ -307,6 +322,7 @@ fn make_dev(root: &OwnedFd) -> Result<(), Trouble> {
             "shm",
             tmpfs(
                 "01777",
+                "25%",
                 PLAIN | MountAttrFlags::MOUNT_ATTR_NOEXEC,
                 "/dev/shm",
             )?,
@@ -355,7 +371,12 @@ fn make_proc(root: &OwnedFd) -> Result<(), Trouble> {
             other => other.at(stage, path)?,
         };
         let cover = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            tmpfs("0555", PLAIN | MountAttrFlags::MOUNT_ATTR_RDONLY, "/proc")?
+            tmpfs(
+                "0555",
+                SMALL,
+                PLAIN | MountAttrFlags::MOUNT_ATTR_RDONLY,
+                "/proc",
+            )?
         } else {
             device("null").at(stage, path)?
         };
@@ -383,18 +404,27 @@ fn write_script(own: &OwnedFd, script: &[u8]) -> Result<(), Trouble> {
 fn show_inputs(
     order: &Order,
     root: &OwnedFd,
+    memory: &OwnedFd,
     own: &OwnedFd,
     tmp: Option<&OwnedFd>,
 ) -> Result<(), Trouble> {
+    rustix::fs::mkdirat(memory, "nothing", Mode::RWXU)
+        .at(SetupStage::Tmpfs, Path::new("nothing"))?;
     // Outer mount points first, whatever order they were given in.
     let mut binds: Vec<&WireBind> = order.binds.iter().collect();
     binds.sort_by_key(|b| b.target.components().count());
     for bind in binds {
         let inside = relative(&bind.target);
+        let directory = is_directory(bind)?;
         for (base, top) in [(Some(own), OWN), (tmp, "tmp")] {
             if let (Some(base), Ok(rest)) = (base, inside.strip_prefix(top)) {
-                make_point(base, rest, is_directory(bind)?)?;
+                make_point(base, rest, directory)?;
             }
+        }
+        let at = point(root, inside)?;
+        if directory && !bind.writable {
+            show_directory(bind, &at, memory)?;
+            continue;
         }
         let tree = clone_tree(CWD, &bind.source, true).at(SetupStage::Bind, &bind.source)?;
         let mut attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
@@ -402,10 +432,22 @@ fn show_inputs(
             attributes |= libc::MOUNT_ATTR_RDONLY;
         }
         sys::mount_setattr(&tree, true, attributes).at(SetupStage::Bind, &bind.source)?;
-        let at = point(root, inside)?;
         attach(&tree, &at, &bind.target, SetupStage::Bind)?;
     }
     Ok(())
+}
+
+/// Shows a directory as a file system of its own: of one that is only bound, the list of mounts would
+/// tell where on this machine it lies.
+fn show_directory(bind: &WireBind, at: &OwnedFd, memory: &OwnedFd) -> Result<(), Trouble> {
+    // Without an upper layer there must be two others.
+    let layers = [
+        open_dir(&bind.source, SetupStage::Bind)?,
+        open_dir_at(memory, "nothing")?,
+    ];
+    let options = format!("{},userxattr,xino=auto", lower_dirs(&layers));
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+    mount_overlay(at, flags, options).at(SetupStage::Bind, &bind.source)
 }
 
 fn is_directory(bind: &WireBind) -> Result<bool, Trouble> {
@@ -480,8 +522,14 @@ fn open_dir_at(base: &OwnedFd, name: &str) -> Result<OwnedFd, Trouble> {
     .at(SetupStage::Tmpfs, Path::new(name))
 }
 
-fn tmpfs(mode: &str, attributes: MountAttrFlags, shown: &str) -> Result<OwnedFd, Trouble> {
-    new_mount("tmpfs", &[("mode", mode)], attributes).at(SetupStage::Tmpfs, Path::new(shown))
+fn tmpfs(
+    mode: &str,
+    size: &str,
+    attributes: MountAttrFlags,
+    shown: &str,
+) -> Result<OwnedFd, Trouble> {
+    new_mount("tmpfs", &[("mode", mode), ("size", size)], attributes)
+        .at(SetupStage::Tmpfs, Path::new(shown))
 }
 
 fn new_mount(

@@ -3,6 +3,9 @@
 //! A frame is a length (u32, little-endian) and that many bytes, the first of which is the kind.
 //! Numbers are little-endian, byte strings carry their length. Both ends are the same program,
 //! so there is no version; lengths are bounded all the same.
+//!
+//! Descriptors follow the order: the reading end of the control pipe (see `pause.rs`), and in one mode
+//! input and output.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,7 +25,7 @@ pub(crate) const MAX_FRAME: usize = 64 << 20;
 pub(crate) enum Mode {
     /// Run the script, with output to the helper's own stdout and stderr.
     Run,
-    /// Run `argv` on the three descriptors that follow the order.
+    /// Run `argv` on the three descriptors that follow the control pipe.
     Inherit,
     /// Run `argv` on a terminal made inside, whose other end is sent back.
     Terminal,
@@ -55,6 +58,7 @@ pub(crate) struct Order {
     /// Make `uname` report a 32-bit machine.
     pub linux32: bool,
     pub tmp_on_root: bool,
+    pub fewer_processors: bool,
 }
 
 /// What the helper answers.
@@ -159,6 +163,7 @@ impl Order {
         });
         w.0.push(u8::from(self.linux32));
         w.0.push(u8::from(self.tmp_on_root));
+        w.0.push(u8::from(self.fewer_processors));
         w.number(self.parent.into());
         w.number(self.layers.len() as u64);
         for layer in &self.layers {
@@ -196,6 +201,7 @@ impl Order {
         };
         let linux32 = r.byte()? != 0;
         let tmp_on_root = r.byte()? != 0;
+        let fewer_processors = r.byte()? != 0;
         let parent = u32::try_from(r.number()?).map_err(|_| malformed())?;
         let layers = (0..r.count()?)
             .map(|_| r.path())
@@ -231,6 +237,7 @@ impl Order {
             env,
             linux32,
             tmp_on_root,
+            fewer_processors,
         })
     }
 }
@@ -361,7 +368,7 @@ impl Channel {
 
     /// Sends descriptors along with one byte.
     pub(crate) fn send_fds(&self, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !control.push(SendAncillaryMessage::ScmRights(fds)) {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -381,7 +388,7 @@ impl Channel {
 
     /// Receives the descriptors of one [`Channel::send_fds`].
     pub(crate) fn receive_fds(&self) -> io::Result<Vec<OwnedFd>> {
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut byte = [0];
         rustix::net::recvmsg(
@@ -428,6 +435,7 @@ mod tests {
             env: vec![(b"A".to_vec(), b"1=2".to_vec())],
             linux32: true,
             tmp_on_root: false,
+            fewer_processors: true,
         }
     }
 

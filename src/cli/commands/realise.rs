@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use crate::build::step::Limits;
 use crate::cli::Failure;
 use crate::cli::args::{self, TrustArgs};
 use crate::cli::blame;
@@ -12,6 +13,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::FOUND;
 use crate::cli::output::{self, Style, plural};
 use crate::cli::watch::Watch;
+use crate::config::Config;
 use crate::drv::StepName;
 use crate::plan::{MissingPin, PinOrigin};
 use crate::project::realise::{
@@ -91,6 +93,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let run = Run {
         jobs: args.jobs.map_or_else(processors, |n| n.get().into()),
         make_jobs: processors(),
+        limits: limits(&config),
         keep_going: args.keep_going,
         caches: &caches,
         trust: &trust,
@@ -110,6 +113,15 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::from(FOUND));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What steps may leave and write.
+fn limits(config: &Config) -> Limits {
+    let usual = Limits::default();
+    Limits {
+        file: config.build.file_limit.unwrap_or(usual.file),
+        output: config.build.output_limit.unwrap_or(usual.output),
+    }
 }
 
 fn processors() -> usize {

@@ -119,11 +119,13 @@ fn enter_tree(
     platform: &str,
     command: &[String],
 ) -> Result<ExitCode, Failure> {
-    let (_scratch, work) = work_folder(store)?;
+    let (scratch, work) = work_folder(store)?;
     let checkout = store.checkout(tree)?;
+    let upper = scratch.path().join("upper");
+    store.prepare_upper(tree, &upper)?;
     let job = Job {
         layers: checkout.layers().to_vec(),
-        upper: None,
+        upper: Some(upper),
         scratch: work,
         binds: Vec::new(),
         script: Vec::new(),
@@ -131,6 +133,8 @@ fn enter_tree(
         platform: platform.to_owned(),
         tmp_on_root: false,
         timeout: None,
+        most_output: None,
+        fewer_processors: false,
     };
     enter(&job, command)
 }
@@ -145,6 +149,8 @@ fn enter(job: &Job, command: &[String]) -> Result<ExitCode, Failure> {
     Ok(match finished.status {
         Status::Exited(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         Status::Signalled(signal) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(1)),
-        Status::TimedOut | Status::Cancelled => ExitCode::from(INTERRUPTED),
+        Status::TimedOut | Status::TooMuchOutput { .. } | Status::Cancelled => {
+            ExitCode::from(INTERRUPTED)
+        }
     })
 }

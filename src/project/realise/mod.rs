@@ -6,8 +6,6 @@
 mod check;
 mod preview;
 
-use std::time::Instant;
-
 use mstore_store::transfer::ReceiveOptions;
 use mstore_store::{Cancel, Realisation, RealisationKind, TreeHash};
 
@@ -15,8 +13,9 @@ use super::caches::{self, Caches};
 use super::events::{Event, Events, Steps};
 use super::{Blocked, Project, ProjectError, clock};
 use crate::build::cancel::CancelToken;
+use crate::build::pause::Stopwatch;
 use crate::build::sandbox::Sandbox;
-use crate::build::step::Builder;
+use crate::build::step::{Builder, Limits};
 use crate::build::userns::{Entered, UsernsError};
 use crate::drv::{DrvHash, StepName, Trees as _, target_key};
 use crate::plan::{Graph, NodeId, Pins, PlanError, Recipes, Staleness, Target, TargetId, Todo};
@@ -32,6 +31,8 @@ pub struct Run<'a> {
     pub jobs: usize,
     /// Jobs that `MAKEOPTS` allows in one build.
     pub make_jobs: usize,
+    /// What a step may leave and write.
+    pub limits: Limits,
     /// Whether to go on, after a failure, with what does not depend on it.
     pub keep_going: bool,
     /// Who may have what is not here.
@@ -54,6 +55,8 @@ impl Run<'_> {
             sandbox: Sandbox::new(),
             cancel: token,
             make_jobs: self.make_jobs,
+            limits: self.limits,
+            note: &|_| (),
             host: rustix::system::uname()
                 .nodename()
                 .to_string_lossy()
@@ -152,7 +155,7 @@ pub fn realise(
     run: &Run<'_>,
     mut entered: Result<Entered, UsernsError>,
 ) -> Result<Report, ProjectError> {
-    let started = Instant::now();
+    let clock = Stopwatch::start();
     let mut recipes = project.recipes(targets)?;
     if !recipes.needs(&project.lock).is_empty() {
         entered = Ok(provide(project, &recipes, run, entered)?);
@@ -170,7 +173,7 @@ pub fn realise(
         project.keep_pins()?;
     }
     let outcome = build(project, &mut work, &facts, run)?;
-    let report = remember(project, &work, &facts, outcome, started)?;
+    let report = remember(project, &work, &facts, outcome, clock)?;
     if let Some(key) = run.sign
         && !report.outcome.built.is_empty()
         && !report.broke_off()
@@ -303,7 +306,7 @@ fn remember(
     work: &Work<'_>,
     facts: &Substitute<'_>,
     outcome: Outcome,
-    started: Instant,
+    clock: Stopwatch,
 ) -> Result<Report, ProjectError> {
     let Work { staleness, todo } = work;
     let graph = staleness.graph();
@@ -312,7 +315,7 @@ fn remember(
         // What others start from is remembered too: a change to them must not start from nothing.
         let tree = staleness.target_tree(target, &facts)?;
         if let Some(tree) = tree {
-            record(project, graph, target, tree, started)?;
+            record(project, graph, target, tree, clock)?;
         }
         if target.requested {
             targets.push(TargetReport {
@@ -340,7 +343,7 @@ fn remember(
         reused: reused.len(),
         substituted: substituted.len(),
         outcome,
-        seconds: started.elapsed().as_secs_f64(),
+        seconds: clock.elapsed().as_secs_f64(),
     })
 }
 
@@ -351,7 +354,7 @@ fn record(
     graph: &Graph,
     target: &Target,
     tree: TreeHash,
-    started: Instant,
+    clock: Stopwatch,
 ) -> Result<(), ProjectError> {
     let store = &project.store;
     let name = target.id.to_string();
@@ -366,7 +369,7 @@ fn record(
         name,
         tree,
         started: clock::now(),
-        seconds: started.elapsed().as_secs_f64(),
+        seconds: clock.elapsed().as_secs_f64(),
         host: String::new(),
         log: None,
     })?;
