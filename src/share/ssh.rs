@@ -1,17 +1,17 @@
 //! Ssh connections with the same program at the other end.
 
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use mstore_store::transfer::{Fact, Object, Source, TransferError};
 use mstore_store::{Hash, TreeHash};
 
 use super::address::SshAddress;
 use super::peer::{Ask, Offer, Peer};
-use super::wire::Wire;
+use super::wire::{Foreword, Wire};
 
 /// How to start ssh.
 #[derive(Clone, Debug)]
@@ -120,6 +120,52 @@ impl<T: Write + AsFd> Write for Patient<T> {
     }
 }
 
+/// Bytes from the other end that are kept, so that they can be shown if they are no hello.
+const KEPT: usize = 1000;
+/// How long more of them are waited for when it is known that they are none.
+const LISTEN: Duration = Duration::from_secs(1);
+
+/// A pipe whose first bytes are kept.
+struct Heard<T> {
+    pipe: T,
+    first: Arc<Mutex<Vec<u8>>>,
+}
+
+impl<T: Read> Read for Heard<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.pipe.read(buffer)?;
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = KEPT.saturating_sub(first.len());
+        first.extend_from_slice(&buffer[..read.min(room)]);
+        Ok(read)
+    }
+}
+
+/// Reads what else the other end says in place of a hello: until it ends, or the hello comes after all.
+fn listen(pipe: OwnedFd, first: &mut Vec<u8>) -> Option<Foreword> {
+    let pipe = std::fs::File::from(pipe);
+    let until = Instant::now() + LISTEN;
+    let mut buffer = [0; KEPT];
+    loop {
+        let said = Foreword::of(first);
+        let left = until.saturating_duration_since(Instant::now());
+        let room = KEPT.saturating_sub(first.len());
+        if said.as_ref().is_some_and(|said| said.hello) || room == 0 || left.is_zero() {
+            return said;
+        }
+        let mut patient = Patient {
+            pipe: &pipe,
+            patience: Some(left),
+        };
+        match patient.read(&mut buffer[..room]) {
+            Ok(0) => return said,
+            Ok(read) => first.extend_from_slice(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return said,
+        }
+    }
+}
+
 /// Text as one word of a shell.
 fn quote(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+=:@,".contains(&b);
@@ -200,30 +246,59 @@ impl Started {
             return Err(TransferError::peer(&self.name, "ssh has no pipes"));
         };
         let patience = self.patience;
-        let output = Patient {
-            pipe: output,
-            patience,
+        // The same pipe: when the other end says no hello, what it says is read to its end.
+        let rest = output.as_fd().try_clone_to_owned().ok();
+        let first = Arc::new(Mutex::new(Vec::new()));
+        let output = Heard {
+            pipe: Patient {
+                pipe: output,
+                patience,
+            },
+            first: first.clone(),
         };
         let input = Patient {
             pipe: input,
             patience,
         };
+        // An error closes both pipes, upon which the other end ends.
         match Wire::new(&self.name, Box::new(output), Box::new(input)) {
             Ok(wire) => Ok(SshPeer {
                 wire: Some(wire),
                 child: Mutex::new(self.child),
             }),
             Err(error) => {
-                // Our ends of the pipes are closed: it ends, and says how.
-                let detail = match self.child.end() {
-                    Some(255) => "ssh could not connect".to_owned(),
-                    Some(127) => "mstore is not installed there, or not in its PATH (--remote-program names it)".to_owned(),
-                    _ => return Err(error),
-                };
-                Err(TransferError::peer(self.name, detail))
+                let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+                let said = rest.and_then(|rest| listen(rest, &mut first));
+                let status = self.child.end();
+                Err(instead_of_hello(&self.name, status, said, error))
             }
         }
     }
+}
+
+/// What is told of an end that says no hello, by how ssh ended and what came.
+fn instead_of_hello(
+    name: &str,
+    status: Option<i32>,
+    said: Option<Foreword>,
+    error: TransferError,
+) -> TransferError {
+    let detail = match (status, &said) {
+        (Some(255), _) => "ssh could not connect",
+        (Some(127), _) => {
+            "mstore is not installed there, or not in its PATH (--remote-program names it)"
+        }
+        (_, None) => return error,
+        (_, Some(said)) if said.hello => {
+            "its shell prints something before mstore answers; make it print nothing for sessions without a terminal"
+        }
+        (_, Some(_)) => "it does not answer as mstore does",
+    };
+    let detail = match said {
+        Some(said) => format!("{detail}; it printed: {}", said.text),
+        None => detail.to_owned(),
+    };
+    TransferError::peer(name, detail)
 }
 
 impl SshPeer {

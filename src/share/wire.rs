@@ -125,12 +125,17 @@ impl Wire {
         wire.flush()?;
         let mut greeting = [0; 5];
         let mut reader = lock(&wire.read);
-        let read = reader.read_exact(&mut greeting);
         let no = |detail: String| wire.fail(detail);
+        // Whatever a shell prints at login comes here instead. One byte of it is enough: a prompt has few.
+        let (first, rest) = greeting.split_at_mut(1);
+        let mut read = reader.read_exact(first);
+        let is_hello = first == [Tag::Hello as u8];
+        if is_hello {
+            read = read.and_then(|()| reader.read_exact(rest));
+        }
         read.map_err(|e| no(closed(&e)))?;
         let length = u32::from_le_bytes([greeting[1], greeting[2], greeting[3], greeting[4]]);
-        // Whatever a shell prints at login comes here instead.
-        if greeting[0] != Tag::Hello as u8 || length > 100 {
+        if !is_hello || length > 100 {
             return Err(no(
                 "it does not answer as mstore does; if its shell prints \
                  something for sessions without a terminal, make it stop"
@@ -376,6 +381,38 @@ impl Wire {
     }
 }
 
+/// What came from the other end before a hello, and whether one came then.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Foreword {
+    /// What came, fit to be printed, on one line.
+    pub text: String,
+    /// A hello came after it.
+    pub hello: bool,
+}
+
+impl Foreword {
+    /// Takes apart the first bytes from the other end; `None` when nothing that can be shown is before the hello.
+    pub fn of(first: &[u8]) -> Option<Foreword> {
+        let magic = MAGIC.as_bytes();
+        let marks = first.windows(magic.len()).enumerate();
+        // Five bytes of every frame come before what it says.
+        let mut hellos = marks.filter(|(at, window)| {
+            *window == magic && *at >= 5 && first[at - 5] == Tag::Hello as u8
+        });
+        let hello = hellos.next().map(|(at, _)| at - 5);
+        let before = &first[..hello.unwrap_or(first.len())];
+        let spaced: Vec<u8> = before
+            .iter()
+            .map(|b| if b.is_ascii_whitespace() { b' ' } else { *b })
+            .collect();
+        let text = clean(&spaced);
+        let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
+        let text: String = words.join(" ").chars().take(300).collect();
+        let hello = hello.is_some();
+        (!text.is_empty()).then_some(Foreword { text, hello })
+    }
+}
+
 /// What other people's programs say, fit to be printed.
 fn clean(text: &[u8]) -> String {
     String::from_utf8_lossy(text)
@@ -471,6 +508,27 @@ impl Peer for Wire {
         }
         let offers = offers.into_iter();
         Ok(offers.map(|here| here.then(Offer::default)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_before_a_hello_is_told_apart_from_it() {
+        let hello = b"\x01\x0e\0\0\0mstore wire 1\n";
+        let of = |bytes: &[u8]| Foreword::of(bytes).map(|f| (f.text, f.hello));
+        assert_eq!(of(hello), None);
+        assert_eq!(of(b""), None);
+        assert_eq!(of(b"\r\n\x07"), None);
+        let both = [&b"Welcome\r\n  to \x1b[1mb\n"[..], hello].concat();
+        assert_eq!(of(&both), Some(("Welcome to [1mb".into(), true)));
+        assert_eq!(
+            of(b"mstore wire 1\n"),
+            Some(("mstore wire 1".into(), false))
+        );
+        assert_eq!(of(&[b'a'; 999]).unwrap().0.len(), 300);
     }
 }
 

@@ -180,6 +180,59 @@ fn what_goes_wrong_is_told() {
 }
 
 #[test]
+fn what_comes_in_place_of_a_hello_is_told_every_time() {
+    let env = Environment::new();
+    let tree = import(&env.store(), 1).to_string();
+    let far = env.work().join("far");
+    let serve = format!(
+        "exec {} serve --stdio --store {}",
+        env!("CARGO_BIN_EXE_mstore"),
+        far.display()
+    );
+    let copy = |script: &str| {
+        let ssh = env.write("ssh", format!("#!/bin/sh\n{script}\n"));
+        fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = env.command(&["copy", "--to", "ssh://builder7", &tree]);
+        command.env("MSTORE_SSH", &ssh).stdin(Stdio::null());
+        let began = Instant::now();
+        let ran = env.finish(command.output().unwrap());
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(20), "{script}: {took:?}");
+        ran
+    };
+    copy(&serve).ok();
+    for (script, tells) in [
+        (
+            format!("printf 'Welcome to builder7,\\r\\n 3 updates.\\n'; {serve}"),
+            "before mstore answers; make it print nothing for sessions without a terminal; \
+             it printed: Welcome to builder7, 3 updates.",
+        ),
+        (format!("printf '> '; {serve}"), "it printed: >"),
+        ("printf '$ '; exec cat >/dev/null".into(), "it printed: $"),
+        ("printf '$ '; exec sleep 60".into(), "it printed: $"),
+        ("exec yes hello".into(), "it printed: hello hello hello"),
+        (
+            "printf '\\033]0;owned\\007x'; exit 1".into(),
+            "printed: ]0;ownedx",
+        ),
+        ("echo not here; exit 127".into(), "not installed there"),
+        ("echo not here; exit 127".into(), "it printed: not here"),
+        ("exit 0".into(), "broke off"),
+    ] {
+        let told = copy(&script).fails(3);
+        assert!(told.contains(tells), "{script}: {told}");
+        assert!(!told.contains('\u{1b}'), "{script}: {told}");
+    }
+    // Whether our hello can still be written is a matter of luck.
+    for _ in 0..15 {
+        let told = copy("echo This account is currently not available.; exit 1").fails(3);
+        let tells =
+            "does not answer as mstore does; it printed: This account is currently not available.";
+        assert!(told.contains(tells), "{told}");
+    }
+}
+
+#[test]
 fn a_killed_copy_goes_on_where_it_stopped() {
     let Some(sshd) = Sshd::start("ssh") else {
         return;
