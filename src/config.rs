@@ -16,7 +16,7 @@ pub const FILE_NAME: &str = "mstore.conf";
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The elements that there are; `NAME` stands for the name of a cache.
-const ELEMENTS: [&str; 18] = [
+const ELEMENTS: [&str; 19] = [
     "gc/keep",
     "gc/keep-days",
     "gc/max-size",
@@ -34,6 +34,7 @@ const ELEMENTS: [&str; 18] = [
     "trust/keys",
     "trust/need",
     "sign/key",
+    "sign/verify",
     "cache/NAME/ca-file",
 ];
 
@@ -52,6 +53,8 @@ pub struct Config {
     pub trust: Trust,
     /// The file with the key that signs what is built here.
     pub sign_key: Option<PathBuf>,
+    /// Whether inputs of what will be signed are read and compared before they are used.
+    pub sign_verify: bool,
 }
 
 /// What the collector keeps.
@@ -145,6 +148,7 @@ impl Default for Config {
                 need: 1,
             },
             sign_key: None,
+            sign_verify: true,
         }
     }
 }
@@ -220,6 +224,7 @@ impl Config {
         config.caches = reader.caches()?;
         reader.trust(&mut config.trust)?;
         config.sign_key = reader.file("sign/key")?;
+        config.sign_verify = reader.yes("sign/verify", true)?;
         Ok(config)
     }
 }
@@ -334,14 +339,18 @@ impl Reader<'_> {
                 *number = n;
             }
         }
-        gc.repack = match self.line("gc/repack")?.as_deref() {
-            None | Some("no") => false,
-            Some("yes") => true,
-            Some(other) => {
-                return Err(self.bad("gc/repack", format!("`{other}` is neither yes nor no")));
-            }
-        };
+        gc.repack = self.yes("gc/repack", false)?;
         Ok(())
+    }
+
+    /// Reads `yes` or `no`.
+    fn yes(&self, element: &str, usual: bool) -> Result<bool, ConfigError> {
+        match self.line(element)?.as_deref() {
+            None => Ok(usual),
+            Some("no") => Ok(false),
+            Some("yes") => Ok(true),
+            Some(other) => Err(self.bad(element, format!("`{other}` is neither yes nor no"))),
+        }
     }
 
     fn build(&self, limits: &mut Build) -> Result<(), ConfigError> {

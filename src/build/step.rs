@@ -1,13 +1,13 @@
 //! One derivation to one tree: checkout, sandbox, capture, record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mstore_store::{
-    Attempt, Cancel, CaptureBounds, CaptureOptions, Captured, Checkout, Outcome, Realisation,
-    RealisationKind, Room, Store, StoreError, TreeHash,
+    Attempt, Cancel, CaptureBounds, CaptureOptions, Captured, Checkout, Dropped, Outcome,
+    Realisation, RealisationKind, Room, Store, StoreError, TreeHash,
 };
 
 use super::cancel::CancelToken;
@@ -18,6 +18,7 @@ use super::host;
 use super::pause::Stopwatch;
 use super::sandbox::{Bind, Finished, Job, Sandbox, Status};
 use super::step_log::StepLog;
+use crate::drv::Results;
 use crate::drv::derivation::Output;
 use crate::drv::{Key, Resolved, Role, StoreFacts};
 
@@ -35,8 +36,8 @@ pub struct Builder<'a> {
     pub make_jobs: usize,
     /// How much a step may leave and write.
     pub limits: Limits,
-    /// Is told what people should know about the machine, and is no failure.
-    pub note: &'a (dyn Fn(&str) + Sync),
+    /// Is told of folders of the store that somebody wrote to.
+    pub note: &'a (dyn Fn(Harmed) + Sync),
     /// Name of this machine, for the record.
     pub host: String,
 }
@@ -57,6 +58,15 @@ impl Default for Limits {
             output: 4 << 30,
         }
     }
+}
+
+/// A folder of the store that was to be used and was not what it should be. It is made anew: no failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Harmed {
+    /// The folder, and what was found in it.
+    pub found: String,
+    /// Names of what was built on it here before, and may be wrong.
+    pub built_on: Vec<String>,
 }
 
 /// A step that was built.
@@ -151,11 +161,10 @@ impl Prepared {
         }
     }
 
-    /// Folders of inputs that were not what they should be and were written anew, each with what was
-    /// found.
-    pub fn dropped(&self) -> impl Iterator<Item = &str> {
+    /// Folders of inputs that were not what they should be and were written anew.
+    pub fn dropped(&self) -> impl Iterator<Item = &Dropped> {
         let all = std::iter::once(&self.root).chain(&self.inputs);
-        all.flat_map(Checkout::dropped).map(String::as_str)
+        all.flat_map(Checkout::dropped)
     }
 }
 
@@ -291,11 +300,7 @@ impl Builder<'_> {
             detail: "it has no root".to_owned(),
         })?;
         let prepared = self.prepare(name, step, run)?;
-        for found in prepared.dropped() {
-            (self.note)(&format!(
-                "{found}: somebody wrote to this folder of the store; it is made anew, and what was built on it here may be wrong"
-            ));
-        }
+        self.tell_of_harmed(&prepared)?;
         let scratch = self.store.scratch("build")?;
         let upper = scratch.path().join("upper");
         let work = scratch.path().join("work");
@@ -350,6 +355,22 @@ impl Builder<'_> {
             Err(Infrastructure::Store(StoreError::Interrupted)) => Err(StepError::Cancelled),
             other => Ok(other?),
         }
+    }
+
+    fn tell_of_harmed(&self, prepared: &Prepared) -> Result<(), StepError> {
+        let mut results = None;
+        for dropped in prepared.dropped() {
+            let results = match &results {
+                Some(results) => results,
+                None => results.insert(Results::read(self.facts)?),
+            };
+            let built_on = results.in_trees(&BTreeSet::from([dropped.tree]))?;
+            (self.note)(Harmed {
+                found: dropped.found.clone(),
+                built_on: built_on.into_iter().map(|result| result.name).collect(),
+            });
+        }
+        Ok(())
     }
 
     /// Captures what a script left. It had `clock` to the timeout for both.

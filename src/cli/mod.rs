@@ -33,8 +33,8 @@ use std::process::ExitCode;
 #[cfg(feature = "lsp")]
 use commands::lsp;
 use commands::{
-    check, completions, copy, diff, eval, export, fmt, gc, graph, key, list, lock, log, man,
-    realise, seed, serve, shell, show, snapshot, store, why,
+    check, completions, copy, diff, eval, export, fmt, forget, gc, graph, key, list, lock, log,
+    man, realise, seed, serve, shell, show, snapshot, store, why,
 };
 use context::Context;
 pub use failure::Failure;
@@ -113,6 +113,8 @@ enum Command {
     Shell(shell::Args),
     /// Remove what nothing needs any more from the store
     Gc(gc::Args),
+    /// Forget what steps produced, and what was built on it here
+    Forget(forget::Args),
     /// Make or import seeds, the root file systems that builds start in
     Seed(seed::Args),
     /// Import snapshots, the ports trees that builds read
@@ -170,6 +172,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Log(args) => log::run(&context, args),
         Command::Shell(args) => shell::run(&context, args),
         Command::Gc(args) => gc::run(&context, args),
+        Command::Forget(args) => forget::run(&context, args),
         Command::Seed(args) => seed::run(&context, args),
         Command::Snapshot(args) => snapshot::run(&context, args),
         Command::Lock(args) => lock::run(&context, args),

@@ -9,6 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mstore_store::transfer::Progress;
 
 use super::output::{self, Style};
+use crate::build::step::Harmed;
 use crate::schedule::{JobEnd, JobId, Observer, RunEvent};
 
 /// What the display knows about a node that is being built.
@@ -99,6 +100,33 @@ impl Display {
     }
 }
 
+/// Results that are named of those that were built on a folder.
+const NAMED: usize = 6;
+
+fn harmed_text(harmed: &Harmed) -> String {
+    let style = Style::stderr();
+    let mut text = format!(
+        "{} {}: somebody wrote to this folder of the store; it is made anew",
+        style.note("note:"),
+        harmed.found
+    );
+    let built_on = &harmed.built_on;
+    if let Some(first) = built_on.first() {
+        let more = match built_on.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        let names = &built_on[..built_on.len().min(NAMED)];
+        text.push_str(&format!(
+            "\n{} built on it here before, and perhaps wrong: {}{more}\n{} `mstore forget {first}` forgets such a result and what was built on it",
+            style.note("note:"),
+            names.join(", "),
+            style.note("hint:"),
+        ));
+    }
+    text
+}
+
 fn template(text: &str) -> ProgressStyle {
     // A fixed template; were it malformed, the default style would still do.
     ProgressStyle::with_template(text).unwrap_or_else(|_| ProgressStyle::default_spinner())
@@ -148,10 +176,7 @@ impl Observer for Display {
                         .set_prefix(format!("{}{text}", share.unwrap_or_default()));
                 }
             }
-            RunEvent::Noted { job, text } => {
-                let name = self.running.get(&job).map(|running| running.name.as_str());
-                self.say(&format!("note: {}: {text}", name.unwrap_or_default()));
-            }
+            RunEvent::Harmed { harmed, .. } => self.say(&harmed_text(harmed)),
             RunEvent::Ended { job, end } => {
                 let name = self.running.remove(&job).map(|running| {
                     running.bar.finish_and_clear();

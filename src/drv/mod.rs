@@ -6,10 +6,12 @@
 //! - [`parts`]: the parts of a derivation that decide its key, which comparisons walk as well;
 //! - [`step_name`]: the names of targets and steps;
 //! - [`facts`]: the traits through which a plan asks what was realised and what trees hold;
+//! - [`built_on`]: which recorded results were built on which;
 //! - [`store_facts`]: the answers of a real store; [`tree_diff`]: the paths in which two trees differ.
 //!
 //! Nothing in here knows specifications: a builder, a worker and a peer need no more than this.
 
+pub mod built_on;
 pub mod derivation;
 pub mod facts;
 pub mod parts;
@@ -18,6 +20,7 @@ pub mod step_name;
 pub mod store_facts;
 pub mod tree_diff;
 
+pub use built_on::Results;
 pub use derivation::{Derivation, DrvHash, Role};
 pub use facts::{Facts, FactsError, Layer, NoFacts, Trees};
 pub use resolved::{Key, Resolved, target_key};

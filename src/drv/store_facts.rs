@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mstore_store::{ErrorKind, Hash, Store, StoreError, TreeHash};
+use mstore_store::{ErrorKind, Hash, Realisation, Store, StoreError, TreeHash};
 
 use super::facts::{Facts, FactsError, Realised, TreePart, Trees};
 use super::resolved::{Key, Resolved};
@@ -126,6 +126,25 @@ impl StoreFacts {
                 error,
             )),
         }
+    }
+}
+
+impl StoreFacts {
+    /// All results of steps and targets, newest first.
+    pub fn results(&self) -> Result<Vec<Realisation>, FactsError> {
+        self.store
+            .realisations(None)
+            .map_err(failed("cannot list realisations"))
+    }
+
+    /// The folder `path` of a tree, if it is remembered.
+    pub fn known_part(&self, tree: TreeHash, path: &str) -> Result<Option<TreeHash>, FactsError> {
+        if path == "/" {
+            return Ok(Some(tree));
+        }
+        self.store
+            .part(&part_key(tree, &[path]))
+            .map_err(failed("cannot read a remembered part of a tree"))
     }
 }
 

@@ -147,6 +147,8 @@ pub struct Staleness<'g> {
     graph: &'g Graph,
     states: NodeMap<NodeState>,
     listed: NodeMap<bool>,
+    /// Nodes that are stale until they are built, whatever is known of them.
+    anew: NodeMap<bool>,
     /// Of each node those that are listed and should run after it.
     dependents: NodeMap<Vec<NodeId>>,
 }
@@ -164,8 +166,30 @@ impl<'g> Staleness<'g> {
         facts: &dyn Facts,
         visitor: &mut dyn Visitor,
     ) -> Result<Self, WalkError> {
+        Self::walk_on(Staleness::new(graph), facts, visitor)
+    }
+
+    /// Walks the whole graph as if nothing were known of the steps of targets that were asked for.
+    pub fn walk_anew(
+        graph: &'g Graph,
+        facts: &dyn Facts,
+        visitor: &mut dyn Visitor,
+    ) -> Result<Self, WalkError> {
         let mut this = Staleness::new(graph);
-        for node in graph.nodes().ids() {
+        for &node in graph.requested().flat_map(|target| &target.nodes) {
+            // What is the same step is built once.
+            let first = graph.nodes()[node].same_as;
+            this.anew[node] = !first.is_some_and(|first| this.anew[first]);
+        }
+        Self::walk_on(this, facts, visitor)
+    }
+
+    fn walk_on(
+        mut this: Self,
+        facts: &dyn Facts,
+        visitor: &mut dyn Visitor,
+    ) -> Result<Self, WalkError> {
+        for node in this.graph.nodes().ids() {
             this.list(node, facts, visitor)?;
         }
         Ok(this)
@@ -177,6 +201,7 @@ impl<'g> Staleness<'g> {
             graph,
             states: NodeMap::like(graph.nodes(), NodeState::Unknown),
             listed: NodeMap::like(graph.nodes(), false),
+            anew: NodeMap::like(graph.nodes(), false),
             dependents: NodeMap::like(graph.nodes(), Vec::new()),
         }
     }
@@ -372,7 +397,11 @@ impl<'g> Staleness<'g> {
             return Ok(());
         };
         let key = resolved.key();
-        self.states[node] = match facts.realised(key)? {
+        let known = match self.anew[node] {
+            true => None,
+            false => facts.realised(key)?,
+        };
+        self.states[node] = match known {
             Some(fact) => NodeState::Known {
                 key,
                 trees,

@@ -10,6 +10,7 @@
 //!   for what was built; [`caches`], [`peers`]: whom results are taken from;
 //! - [`pack`], [`copy`], [`receive`]: results on their way to and from other places;
 //! - [`repair`]: verifying a store, and getting back what is damaged;
+//! - [`forget`]: forgetting results, and what was built on them;
 //! - [`find`]: hashes, roots and names to trees and targets; [`step`]: one step by its hash or name;
 //! - [`retention`]: what gc keeps, and the lock files that count.
 
@@ -19,6 +20,7 @@ pub mod copy;
 pub mod error;
 pub mod events;
 pub mod find;
+pub mod forget;
 pub mod open;
 pub mod pack;
 pub mod peers;

@@ -12,7 +12,7 @@ use mstore_store::{
 use super::caches::{self, Caches};
 use super::events::{Event, Events};
 use super::{Access, ProjectError, open_store};
-use crate::drv::StoreFacts;
+use crate::drv::{Results, StoreFacts};
 use crate::share::{Substitute, Trust};
 
 /// A file of a store without which nothing else can be looked at.
@@ -66,6 +66,9 @@ pub struct Verified {
     pub rescued: bool,
     /// Trees that were fetched again.
     pub refetched: Vec<TreeHash>,
+    /// What was built on folders that were not what they should be, in the order in which it was built. A
+    /// repair forgot it.
+    pub doubted: Vec<Realisation>,
 }
 
 impl Verified {
@@ -128,11 +131,29 @@ pub fn verify(
         Some(before) => before.refetch(&store, how, &mut report)?,
         None => Vec::new(),
     };
+    let doubted = doubted(&store, &report, options.repair)?;
     Ok(Verified {
         report,
         rescued,
         refetched,
+        doubted,
     })
+}
+
+/// What was built on folders that were not what they should be. A repair forgets it.
+fn doubted(
+    store: &Store,
+    report: &VerifyReport,
+    repair: bool,
+) -> Result<Vec<Realisation>, ProjectError> {
+    if report.harmed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let doubted = Results::read(&StoreFacts::new(store.clone()))?.in_trees(&report.harmed)?;
+    if repair {
+        store.forget_results(&doubted)?;
+    }
+    Ok(doubted)
 }
 
 fn unusable(file: VitalFile, detail: String) -> ProjectError {

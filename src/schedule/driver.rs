@@ -270,8 +270,9 @@ impl<'a, P: Planner> Driver<'a, P> {
                 self.intake.office.line_received();
                 self.observer.event(RunEvent::Output { job, line: &line });
             }
-            Message::Noted(job, text) => {
-                self.observer.event(RunEvent::Noted { job, text: &text });
+            Message::Noted(job, harmed) => {
+                let harmed = &harmed;
+                self.observer.event(RunEvent::Harmed { job, harmed });
             }
             // The late answer of a job that was given up counts for nothing.
             Message::Ended(job, result) if self.running.remove(&job) => self.ended(job, result),

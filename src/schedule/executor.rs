@@ -15,6 +15,7 @@ use mstore_store::TreeHash;
 use super::engine::JobId;
 use super::error::ScheduleError;
 use crate::build::error::Failure;
+use crate::build::step::Harmed;
 use crate::drv::Resolved;
 
 /// Takes jobs, any number at a time: the engine counts the slots.
@@ -89,7 +90,7 @@ pub enum Fault {
 /// Where reports go to.
 pub(super) trait Desk: Send + Sync {
     fn line(&self, job: JobId, line: &str);
-    fn note(&self, job: JobId, text: &str);
+    fn note(&self, job: JobId, harmed: Harmed);
     fn ended(&self, job: JobId, result: JobResult);
 }
 
@@ -115,9 +116,9 @@ impl Report {
         self.desk.line(self.job, line);
     }
 
-    /// Reports something about the machine that people should know, and that is no failure.
-    pub fn note(&self, text: &str) {
-        self.desk.note(self.job, text);
+    /// Reports a folder of the store that somebody wrote to.
+    pub fn note(&self, harmed: Harmed) {
+        self.desk.note(self.job, harmed);
     }
 
     /// Reports how the job ended.

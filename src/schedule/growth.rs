@@ -10,6 +10,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use super::engine::JobId;
 use super::executor::{Desk, JobResult};
+use crate::build::step::Harmed;
 
 /// Lines of output that may wait for the driver.
 const LINES: usize = 4096;
@@ -80,7 +81,7 @@ pub(super) enum Message<N> {
     Growth(Growth<N>),
     WalkEnded,
     Output(JobId, String),
-    Noted(JobId, String),
+    Noted(JobId, Harmed),
     Ended(JobId, JobResult),
 }
 
@@ -117,9 +118,9 @@ impl<N: Send> Desk for Office<N> {
         }
     }
 
-    fn note(&self, job: JobId, text: &str) {
+    fn note(&self, job: JobId, harmed: Harmed) {
         // As below.
-        let _ = self.sender.send(Message::Noted(job, text.to_owned()));
+        let _ = self.sender.send(Message::Noted(job, harmed));
     }
 
     fn ended(&self, job: JobId, result: JobResult) {

@@ -111,7 +111,7 @@ fn work(
         cancel,
         make_jobs: builder.make_jobs,
         limits: builder.limits,
-        note: &|text| report.note(text),
+        note: &|harmed| report.note(harmed),
         host: builder.host.clone(),
     };
     match builder.build(&job.name, step, &mut |line| report.line(line)) {

@@ -1,6 +1,7 @@
 //! Progress of a run, for a front end that shows it.
 
 use super::engine::{Flaw, JobId};
+use crate::build::step::Harmed;
 
 /// Something a watcher may want to show.
 #[derive(Clone, Copy, Debug)]
@@ -29,12 +30,12 @@ pub enum RunEvent<'a> {
         /// What it printed, without the line break; not cleaned of control characters.
         line: &'a str,
     },
-    /// Something about the machine turned up that people should know; the job goes on.
-    Noted {
+    /// A folder of the store was not what it should be; the job goes on with a new one.
+    Harmed {
         /// Which job.
         job: JobId,
-        /// What it is.
-        text: &'a str,
+        /// The folder.
+        harmed: &'a Harmed,
     },
     /// A job got lost with the machine that it ran on, and waits to run again.
     Lost {

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rusqlite::{OptionalExtension, params};
@@ -38,10 +39,19 @@ const MAX_LAYERS: i64 = 32;
 #[derive(Debug)]
 pub struct Checkout {
     layers: Vec<PathBuf>,
-    dropped: Vec<String>,
+    dropped: Vec<Dropped>,
     _lease: Lease,
     /// Of one that was written for this alone.
     _scratch: Option<ScratchDir>,
+}
+
+/// A folder of the store that was not what it should be: somebody wrote to it, or the disk lost something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// The tree whose folder it was.
+    pub tree: TreeHash,
+    /// The folder and what was found in it; paths begin at the store's folder.
+    pub found: String,
 }
 
 impl Checkout {
@@ -50,9 +60,8 @@ impl Checkout {
         &self.layers
     }
 
-    /// Folders that could have been used and were not what they should be, each with what was found:
-    /// somebody wrote to them. They are not used any more.
-    pub fn dropped(&self) -> &[String] {
+    /// Folders that could have been used and were not what they should be. They are not used any more.
+    pub fn dropped(&self) -> &[Dropped] {
         &self.dropped
     }
 }
@@ -64,6 +73,10 @@ pub(crate) struct Making {
     turns: Mutex<HashMap<TreeHash, Arc<Mutex<()>>>>,
     /// Folders that were looked at, or made, by this process.
     sound: Mutex<HashSet<(TreeHash, Moment)>>,
+    /// Whether contents are compared as well.
+    thorough: AtomicBool,
+    /// Folders whose contents, with those of the folders below them, were compared.
+    read: Mutex<HashSet<(TreeHash, Moment)>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -78,6 +91,10 @@ impl Making {
 
     fn is_sound(&self, tree: TreeHash, made: Moment) -> bool {
         lock(&self.sound).contains(&(tree, made))
+    }
+
+    fn is_to_be_read(&self, tree: TreeHash, made: Moment) -> bool {
+        self.thorough.load(Ordering::Relaxed) && !lock(&self.read).contains(&(tree, made))
     }
 
     fn note(&self, tree: TreeHash, made: Moment) {
@@ -251,7 +268,7 @@ impl Store {
     fn sound_layers(
         &self,
         tree: TreeHash,
-        dropped: &mut Vec<String>,
+        dropped: &mut Vec<Dropped>,
     ) -> Result<Option<Vec<PathBuf>>, StoreError> {
         let Some(folders) = self.on_disk(tree)? else {
             return Ok(None);
@@ -285,17 +302,41 @@ impl Store {
             };
             let shown = folder.path.strip_prefix(self.path());
             let shown = shown.unwrap_or(&folder.path).display();
-            dropped.push(format!("{shown}: {detail}"));
-            self.writable("drop a checkout that was changed")?;
-            // A build may have it mounted: the next checkout, or the collector, removes it.
-            self.database()
-                .write(Durable::No, "forget a checkout", |t| {
-                    let forget = "DELETE FROM layer WHERE tree = ?1 AND made = ?2";
-                    t.execute(forget, params![folder.tree.to_string(), folder.made])
-                })?;
+            dropped.push(self.drop_folder(folder, format!("{shown}: {detail}"))?);
             return Ok(None);
         }
-        Ok(Some(folders.into_iter().map(|f| f.path).collect()))
+        let layers: Vec<PathBuf> = folders.iter().map(|f| f.path.clone()).collect();
+        if let Some(top) = folders.first()
+            && self.making().is_to_be_read(tree, top.made)
+        {
+            if let Some(found) = in_turn(|| self.wrong_content(tree, &layers))? {
+                dropped.push(self.drop_folder(top, found)?);
+                return Ok(None);
+            }
+            lock(&self.making().read).insert((tree, top.made));
+        }
+        Ok(Some(layers))
+    }
+
+    /// Makes nobody find a folder again.
+    fn drop_folder(&self, folder: &OnDisk, found: String) -> Result<Dropped, StoreError> {
+        self.writable("drop a checkout that was changed")?;
+        // A build may have it mounted: the next checkout, or the collector, removes it.
+        self.database()
+            .write(Durable::No, "forget a checkout", |t| {
+                let forget = "DELETE FROM layer WHERE tree = ?1 AND made = ?2";
+                t.execute(forget, params![folder.tree.to_string(), folder.made])
+            })?;
+        Ok(Dropped {
+            tree: folder.tree,
+            found,
+        })
+    }
+
+    /// Makes this and all handles of the same store compare contents too, before folders are used for the
+    /// first time from now on.
+    pub fn read_inputs(&self) {
+        self.making().thorough.store(true, Ordering::Relaxed);
     }
 
     /// Like [`Store::checkout`], but always one folder, which people can look into.
@@ -392,6 +433,10 @@ impl Store {
         let made = result?;
         if let Some(made) = made {
             self.making().note(tree, made);
+            if base.is_none() {
+                // Content was compared with its hash as it was written.
+                lock(&self.making().read).insert((tree, made));
+            }
         }
         Ok(made.is_some())
     }

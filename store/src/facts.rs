@@ -154,6 +154,21 @@ impl Store {
             .map(|n| n > 0)
     }
 
+    /// Forgets results, with the signatures for them, in one step. Others stay, also of the same keys.
+    pub fn forget_results(&self, results: &[Realisation]) -> Result<(), StoreError> {
+        self.writable("forget results")?;
+        self.database().write(Durable::Yes, "forget results", |t| {
+            for table in ["realisation", "signature"] {
+                let delete = format!("DELETE FROM {table} WHERE key = ?1 AND tree = ?2");
+                let mut delete = t.prepare(&delete)?;
+                for r in results {
+                    delete.execute([r.key.to_string(), r.tree.to_string()])?;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// All named roots, sorted by name.
     pub fn roots(&self) -> Result<Vec<Root>, StoreError> {
         self.database().read("list roots", |c| {

@@ -72,7 +72,7 @@ mod workers;
 
 pub use builder::{Node, TreeBuilder};
 pub use cancel::Cancel;
-pub use checkout::{Checkout, Placed, Placing, Raised, Unmakeable};
+pub use checkout::{Checkout, Dropped, Placed, Placing, Raised, Unmakeable};
 pub use codec::CodecError;
 pub use db::history::{Attempt, HistoryFilter, Outcome};
 pub use db::pins::{LockFile, RegisteredPin};

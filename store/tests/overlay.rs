@@ -375,7 +375,7 @@ fn a_harmed_layer_is_not_used(top: &Path, number: usize, harm: Harm) {
         assert!(!kept.has_tree(base).unwrap());
         drop(kept);
         let sound = open().checkout(tree).unwrap();
-        assert_eq!(sound.dropped(), &[] as &[String]);
+        assert_eq!(sound.dropped(), &[]);
         assert_eq!(sound.layers().len(), 2);
     }
     drop(sound);
@@ -388,7 +388,9 @@ fn a_harmed_layer_is_not_used(top: &Path, number: usize, harm: Harm) {
     let [told] = anew.dropped() else {
         panic!("{number}: {:?}", anew.dropped());
     };
-    assert!(told.starts_with(&format!("layers/{tree}: ")), "{told}");
+    let found = &told.found;
+    assert!(found.starts_with(&format!("layers/{tree}: ")), "{found}");
+    assert_eq!(told.tree, tree);
     assert_eq!(anew.layers().len(), 1);
     assert_eq!(open().checkout(tree).unwrap().dropped().len(), 0);
 }

@@ -68,6 +68,8 @@ pub fn a_target_is_realised_without_the_command_line(env: &Env) -> Outcome {
         make_jobs: 1,
         limits: Limits::default(),
         keep_going: false,
+        rebuild: false,
+        read_inputs: false,
         caches: &caches,
         trust: &trust,
         sign: None,

@@ -7,6 +7,7 @@
 mod base;
 mod caller;
 mod faults;
+mod forget;
 mod inputs;
 mod jobs;
 mod links;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         links::ALL,
         caller::ALL,
         faults::ALL,
+        forget::ALL,
         inputs::ALL,
         jobs::ALL,
         pause::ALL,

@@ -8,6 +8,7 @@ pub mod diff;
 pub mod eval;
 pub mod export;
 pub mod fmt;
+pub mod forget;
 pub mod gc;
 pub mod graph;
 pub mod key;

@@ -46,6 +46,9 @@ pub struct Args {
     /// Build up-to-date targets a second time and compare
     #[arg(long, conflicts_with = "dry_run")]
     check: bool,
+    /// Build the targets again though they are up to date; what is known of them stays until then
+    #[arg(long, conflicts_with_all = ["dry_run", "check"])]
+    rebuild: bool,
     /// Do not ask the caches of the configuration file
     #[arg(long)]
     no_substitute: bool,
@@ -95,6 +98,8 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         make_jobs: processors(),
         limits: limits(&config),
         keep_going: args.keep_going,
+        rebuild: args.rebuild,
+        read_inputs: key.is_some() && config.sign_verify,
         caches: &caches,
         trust: &trust,
         sign: key.as_ref(),

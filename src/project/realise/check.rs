@@ -22,6 +22,7 @@ pub fn check(
     let facts = run.facts(project, true);
     let graph = plan(project, &project.recipes(targets)?, &facts, run)?;
     let staleness = Staleness::walk(&graph, &&facts, &mut ())?;
+    project.store.read_inputs();
     let token = run.token()?;
     let builder = run.builder(project, &token);
     let mut differing = 0;

@@ -35,6 +35,10 @@ pub struct Run<'a> {
     pub limits: Limits,
     /// Whether to go on, after a failure, with what does not depend on it.
     pub keep_going: bool,
+    /// Whether to build the steps of targets that were asked for though there are results.
+    pub rebuild: bool,
+    /// Whether to read the inputs of steps, and compare them with their hashes, before they are used.
+    pub read_inputs: bool,
     /// Who may have what is not here.
     pub caches: &'a Caches,
     /// Whose facts are believed.
@@ -137,8 +141,11 @@ struct Work<'g> {
 }
 
 impl<'g> Work<'g> {
-    fn of(graph: &'g Graph, facts: &Substitute<'_>) -> Result<Self, ProjectError> {
-        let staleness = Staleness::walk(graph, &facts, &mut ())?;
+    fn of(graph: &'g Graph, facts: &Substitute<'_>, rebuild: bool) -> Result<Self, ProjectError> {
+        let staleness = match rebuild {
+            true => Staleness::walk_anew(graph, &facts, &mut ())?,
+            false => Staleness::walk(graph, &facts, &mut ())?,
+        };
         let todo = staleness.todo(&facts)?;
         Ok(Work { staleness, todo })
     }
@@ -235,7 +242,7 @@ fn fetch<'g>(
     facts: &Substitute<'_>,
     run: &Run<'_>,
 ) -> Result<Work<'g>, ProjectError> {
-    let mut work = Work::of(graph, facts)?;
+    let mut work = Work::of(graph, facts, run.rebuild)?;
     if !work.todo.is_empty() {
         let steps = work.todo.build.iter();
         let steps: Vec<StepName> = steps.map(|&n| graph.nodes()[n].name.clone()).collect();
@@ -253,7 +260,7 @@ fn fetch<'g>(
             bytes: Some(sizes.sum()).filter(|&sum| sum > 0),
         });
         caches::fetch(facts, &work.todo.fetch, run.cancel, run.events)?;
-        work = Work::of(graph, facts)?;
+        work = Work::of(graph, facts, run.rebuild)?;
     }
     Ok(work)
 }
@@ -269,6 +276,9 @@ fn build(
         return Ok(Outcome::default());
     }
     let token = run.token()?;
+    if run.read_inputs {
+        project.store.read_inputs();
+    }
     run.events.event(Event::BuildStarted(&work.todo));
     let seconds = |name: &StepName| {
         let all = project.store.realisations(Some(name.as_str())).ok()?;

@@ -61,7 +61,7 @@ pub fn preview(
         Err(fetch) => return Ok(fetch),
     };
     facts.prepare(graph.nodes().values().map(|node| node.hash))?;
-    let Work { todo, .. } = Work::of(&graph, &facts)?;
+    let Work { todo, .. } = Work::of(&graph, &facts, false)?;
     // The same walk again, with somebody who listens to the reasons.
     let mut explainer = Explainer::only(todo.build.iter().copied());
     let staleness = Staleness::walk(&graph, &&facts, &mut explainer)?;

@@ -33,6 +33,13 @@ pub(crate) struct FolderFault {
     pub detail: String,
 }
 
+impl FolderFault {
+    /// Whether it is in a folder that builds may use as their input.
+    pub fn is_seen_by_builds(&self) -> bool {
+        self.folder.parent().is_none_or(|p| !p.ends_with(LINKS))
+    }
+}
+
 /// Files whose content was read and is right: layers share those below them. Device, inode, content.
 type Known = HashSet<(u64, u64, BlobHash)>;
 
@@ -130,15 +137,35 @@ impl Store {
         Ok(check.faults)
     }
 
+    /// Compares what layers show together, topmost first, with a tree, contents too. Tells the first
+    /// difference.
+    pub(super) fn wrong_content(
+        &self,
+        tree: TreeHash,
+        layers: &[PathBuf],
+    ) -> Result<Option<String>, StoreError> {
+        let top = layers.first().map(|top| top.strip_prefix(self.path()));
+        let shown = top
+            .and_then(Result::ok)
+            .map(|top| top.display().to_string());
+        let faults = self.check_folder(
+            tree,
+            shown.unwrap_or_default(),
+            layers,
+            Spelling::Overlay,
+            true,
+            &mut Known::new(),
+        )?;
+        let first = faults.into_iter().next();
+        Ok(first.map(|fault| format!("{}: {}", fault.file, fault.detail)))
+    }
+
     /// Makes nobody find folders again that are not what they should be.
     pub(crate) fn forget_checkouts(&self, faults: &[FolderFault]) -> Result<(), StoreError> {
         let folders: BTreeSet<(&Path, TreeHash)> =
             faults.iter().map(|f| (&*f.folder, f.tree)).collect();
         for (folder, tree) in folders {
-            if folder
-                .parent()
-                .is_some_and(|parent| parent.ends_with(LINKS))
-            {
+            if folder.parent().is_some_and(|p| p.ends_with(LINKS)) {
                 self.disk()
                     .remove_tree(folder)
                     .map_err(|e| StoreError::io("remove", folder, e))?;

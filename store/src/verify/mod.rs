@@ -76,6 +76,8 @@ pub struct VerifyReport {
     pub adopted: Vec<String>,
     /// Objects that were got again from somebody else.
     pub refetched: Vec<Hash>,
+    /// Trees whose folders, of those that builds see, were not what they should be.
+    pub harmed: BTreeSet<TreeHash>,
 }
 
 impl Fault {
@@ -260,6 +262,8 @@ impl Store {
                 .iter()
                 .map(|fault| Fault::of_file(&fault.file, &fault.detail)),
         );
+        let seen = folders.iter().filter(|fault| fault.is_seen_by_builds());
+        report.harmed = seen.map(|fault| fault.tree).collect();
         if options.repair {
             self.forget_checkouts(&folders)?;
         }

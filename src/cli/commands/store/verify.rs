@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
-use mstore_store::{Fault, RegisteredPin, Rescued, TreeHash, VerifyOptions, VerifyReport};
+use mstore_store::{Fault, RegisteredPin, Rescued, VerifyOptions, VerifyReport};
 
 use crate::cli::Failure;
 use crate::cli::context::Context;
@@ -40,16 +40,16 @@ pub fn verify(context: &Context, options: VerifyOptions, json: bool) -> Result<E
                     faults: vec![file.fault(detail.clone())],
                     ..VerifyReport::default()
                 };
-                print_json(&report, false, &[])?;
+                print_json(&report, &Verified::default())?;
             }
             return Err(ProjectError::Unusable { file, detail }.into());
         }
         other => other?,
     };
     if json {
-        print_json(&verified.report, verified.rescued, &verified.refetched)?;
+        print_json(&verified.report, &verified)?;
     } else {
-        show(&verified)?;
+        show(&verified, options.repair)?;
         advise(&verified.report, options.repair);
     }
     Ok(match verified.is_sound() {
@@ -80,7 +80,7 @@ fn tell_of_database(saved: &Rescued, store: &Path) {
 }
 
 /// Prints what was found and what became of it.
-fn show(verified: &Verified) -> Result<(), Failure> {
+fn show(verified: &Verified, repaired: bool) -> Result<(), Failure> {
     let report = &verified.report;
     output::line(format!(
         "{} objects, {}: {}",
@@ -112,6 +112,15 @@ fn show(verified: &Verified) -> Result<(), Failure> {
     if !verified.refetched.is_empty() {
         let n = verified.refetched.len();
         output::line(format!("fetched {n} {} again", plural(n, "tree")))?;
+    }
+    for result in &verified.doubted {
+        output::line(match repaired {
+            true => format!("forgot {}, built on a folder that was changed", result.name),
+            false => format!(
+                "perhaps wrong: {}, built on a folder that was changed",
+                result.name
+            ),
+        })?;
     }
     if !report.forgotten.is_empty() {
         output::line(format!(
@@ -159,11 +168,7 @@ fn ways_back(pins: &[RegisteredPin]) -> BTreeSet<String> {
     pins.iter().map(way).collect()
 }
 
-fn print_json(
-    report: &VerifyReport,
-    database_rebuilt: bool,
-    refetched: &[TreeHash],
-) -> Result<(), Failure> {
+fn print_json(report: &VerifyReport, verified: &Verified) -> Result<(), Failure> {
     let faults: Vec<_> = report
         .faults
         .iter()
@@ -188,7 +193,12 @@ fn print_json(
             })
         })
         .collect();
-    let refetched: Vec<String> = refetched.iter().map(ToString::to_string).collect();
+    let refetched: Vec<String> = verified.refetched.iter().map(ToString::to_string).collect();
+    let doubted: Vec<_> = verified
+        .doubted
+        .iter()
+        .map(|r| serde_json::json!({ "name": r.name, "key": r.key.to_string() }))
+        .collect();
     let forgotten: Vec<String> = report.forgotten.iter().map(ToString::to_string).collect();
     output::json_pretty(&serde_json::json!({
         "objects": report.objects,
@@ -199,8 +209,9 @@ fn print_json(
         "lost_pins": lost_pins,
         "rebuilt": report.rebuilt,
         "adopted": report.adopted,
-        "database_rebuilt": database_rebuilt,
+        "database_rebuilt": verified.rescued,
         "refetched": refetched,
+        "doubted": doubted,
     }))
 }
 
