@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mstore_store::{
-    Attempt, Cancel, CaptureBounds, CaptureOptions, Captured, Checkout, Dropped, Outcome,
-    Realisation, RealisationKind, Room, Store, StoreError, TreeHash,
+    Attempt, Cancel, CaptureBounds, CaptureOptions, Captured, Checkout, Claim, Claimant, Claimed,
+    Dropped, ErrorKind, Hash, Outcome, Realisation, RealisationKind, Room, Store, StoreError,
+    TreeHash,
 };
+
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::cancel::CancelToken;
 use super::deadline::Deadline;
@@ -36,8 +39,10 @@ pub struct Builder<'a> {
     pub make_jobs: usize,
     /// How much a step may leave and write.
     pub limits: Limits,
-    /// Is told of folders of the store that somebody wrote to.
-    pub note: &'a (dyn Fn(Harmed) + Sync),
+    /// Is told what people should know.
+    pub note: &'a (dyn Fn(Note) + Sync),
+    /// Builds though somebody else has built the same by now.
+    pub anew: bool,
     /// Name of this machine, for the record.
     pub host: String,
 }
@@ -60,13 +65,23 @@ impl Default for Limits {
     }
 }
 
-/// A folder of the store that was to be used and was not what it should be. It is made anew: no failure.
+/// Something that people should know, and that is no failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Harmed {
-    /// The folder, and what was found in it.
-    pub found: String,
-    /// Names of what was built on it here before, and may be wrong.
-    pub built_on: Vec<String>,
+pub enum Note {
+    /// A folder of the store was to be used and was not what it should be. It is made anew.
+    Harmed {
+        /// The folder, and what was found in it.
+        found: String,
+        /// Names of what was built on it here before, and may be wrong.
+        built_on: Vec<String>,
+    },
+    /// Somebody else builds the same step: its result is waited for.
+    Waiting {
+        /// What the step is called here.
+        step: String,
+        /// Who builds it.
+        claimant: Claimant,
+    },
 }
 
 /// A step that was built.
@@ -78,6 +93,8 @@ pub struct BuiltStep {
     pub changed: u64,
     /// Wall seconds.
     pub seconds: f64,
+    /// Whether somebody else built it meanwhile.
+    pub found: bool,
 }
 
 /// Everything that a job in the root of a step needs, held while it runs.
@@ -177,6 +194,13 @@ enum Run {
     Check,
 }
 
+/// Whose turn it is to build a step.
+enum Turn {
+    Ours(Claim),
+    /// It was built by somebody else meanwhile.
+    Found(TreeHash),
+}
+
 /// How a step's script ended, and where its output is.
 struct Ran {
     finished: Finished,
@@ -203,6 +227,17 @@ impl Builder<'_> {
         step: &Resolved,
         output: &mut dyn FnMut(&str),
     ) -> Result<BuiltStep, StepError> {
+        let _claim = match self.claim(name, step)? {
+            Turn::Ours(claim) => claim,
+            Turn::Found(tree) => {
+                return Ok(BuiltStep {
+                    tree,
+                    changed: 0,
+                    seconds: 0.0,
+                    found: true,
+                });
+            }
+        };
         let clock = Stopwatch::start();
         let began = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -235,7 +270,56 @@ impl Builder<'_> {
             tree,
             changed,
             seconds,
+            found: false,
         })
+    }
+
+    /// Claims a step; while somebody else builds it, its result is waited for.
+    fn claim(&self, name: &str, step: &Resolved) -> Result<Turn, StepError> {
+        let Key(key) = step.key();
+        let mut told = false;
+        loop {
+            let claimed = self.store.claim(&key, name)?;
+            if let Claimed::Ours(claim) = claimed {
+                return Ok(match self.built_by_now(&key)? {
+                    Some(tree) => Turn::Found(tree),
+                    None => Turn::Ours(claim),
+                });
+            }
+            if self.cancel.is_cancelled() {
+                return Err(StepError::Cancelled);
+            }
+            // Nobody has a name in the moment in which a claim is made.
+            if let Claimed::Theirs(claimant) = claimed
+                && claimant.pid.is_some()
+                && !std::mem::replace(&mut told, true)
+            {
+                let step = name.to_owned();
+                (self.note)(Note::Waiting { step, claimant });
+            }
+            let wait = Timespec {
+                tv_sec: 0,
+                tv_nsec: 50_000_000,
+            };
+            // Whatever ends the wait, all is looked at again.
+            let _ =
+                rustix::event::poll(&mut [PollFd::new(self.cancel, PollFlags::IN)], Some(&wait));
+        }
+    }
+
+    /// What somebody built under a key, if that is wanted.
+    fn built_by_now(&self, key: &Hash) -> Result<Option<TreeHash>, StepError> {
+        if self.anew {
+            return Ok(None);
+        }
+        let Some(made) = self.store.realisation(key)? else {
+            return Ok(None);
+        };
+        match self.store.lease("build")?.protect(made.tree) {
+            Ok(()) => Ok(Some(made.tree)),
+            Err(error) if error.kind() == ErrorKind::Missing => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Adds a failed attempt to the history. Failing to must not hide the failure itself.
@@ -365,7 +449,7 @@ impl Builder<'_> {
                 None => results.insert(Results::read(self.facts)?),
             };
             let built_on = results.in_trees(&BTreeSet::from([dropped.tree]))?;
-            (self.note)(Harmed {
+            (self.note)(Note::Harmed {
                 found: dropped.found.clone(),
                 built_on: built_on.into_iter().map(|result| result.name).collect(),
             });

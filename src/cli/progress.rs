@@ -9,7 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mstore_store::transfer::Progress;
 
 use super::output::{self, Style};
-use crate::build::step::Harmed;
+use crate::build::step::Note;
 use crate::schedule::{JobEnd, JobId, Observer, RunEvent};
 
 /// What the display knows about a node that is being built.
@@ -103,14 +103,27 @@ impl Display {
 /// Results that are named of those that were built on a folder.
 const NAMED: usize = 6;
 
-fn harmed_text(harmed: &Harmed) -> String {
+fn note_text(note: &Note) -> String {
     let style = Style::stderr();
+    let (found, built_on) = match note {
+        Note::Harmed { found, built_on } => (found, built_on),
+        Note::Waiting { step, claimant } => {
+            let pid = claimant.pid.unwrap_or_default();
+            let called = match claimant.name == *step {
+                true => String::new(),
+                false => format!(" as {}", claimant.name),
+            };
+            return format!(
+                "{} waiting for {step}: process {pid} builds it{called}",
+                style.note("note:")
+            );
+        }
+    };
     let mut text = format!(
         "{} {}: somebody wrote to this folder of the store; it is made anew",
         style.note("note:"),
-        harmed.found
+        found
     );
-    let built_on = &harmed.built_on;
     if let Some(first) = built_on.first() {
         let more = match built_on.len().saturating_sub(NAMED) {
             0 => String::new(),
@@ -176,7 +189,7 @@ impl Observer for Display {
                         .set_prefix(format!("{}{text}", share.unwrap_or_default()));
                 }
             }
-            RunEvent::Harmed { harmed, .. } => self.say(&harmed_text(harmed)),
+            RunEvent::Noted { note, .. } => self.say(&note_text(note)),
             RunEvent::Ended { job, end } => {
                 let name = self.running.remove(&job).map(|running| {
                     running.bar.finish_and_clear();

@@ -270,9 +270,8 @@ impl<'a, P: Planner> Driver<'a, P> {
                 self.intake.office.line_received();
                 self.observer.event(RunEvent::Output { job, line: &line });
             }
-            Message::Noted(job, harmed) => {
-                let harmed = &harmed;
-                self.observer.event(RunEvent::Harmed { job, harmed });
+            Message::Noted(job, note) => {
+                self.observer.event(RunEvent::Noted { job, note: &note });
             }
             // The late answer of a job that was given up counts for nothing.
             Message::Ended(job, result) if self.running.remove(&job) => self.ended(job, result),
@@ -287,6 +286,7 @@ impl<'a, P: Planner> Driver<'a, P> {
             (Ok(Product::Built { tree, changed }), _) => {
                 self.take_tree(job, tree, JobEnd::Built { seconds, changed });
             }
+            (Ok(Product::Found { tree }), _) => self.take_tree(job, tree, JobEnd::Reused),
             (Ok(Product::Fetched), Some((tree, _))) => {
                 let changed = 0;
                 self.take_tree(job, tree, JobEnd::Built { seconds, changed });

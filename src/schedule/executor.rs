@@ -15,7 +15,7 @@ use mstore_store::TreeHash;
 use super::engine::JobId;
 use super::error::ScheduleError;
 use crate::build::error::Failure;
-use crate::build::step::Harmed;
+use crate::build::step::Note;
 use crate::drv::Resolved;
 
 /// Takes jobs, any number at a time: the engine counts the slots.
@@ -67,6 +67,11 @@ pub enum Product {
         /// Entries of it that the build added, changed or removed.
         changed: u64,
     },
+    /// Somebody else built it meanwhile, and recorded it in the store of this machine.
+    Found {
+        /// The tree.
+        tree: TreeHash,
+    },
     /// The content of the tree is here.
     Fetched,
     /// Nobody could deliver the tree.
@@ -90,7 +95,7 @@ pub enum Fault {
 /// Where reports go to.
 pub(super) trait Desk: Send + Sync {
     fn line(&self, job: JobId, line: &str);
-    fn note(&self, job: JobId, harmed: Harmed);
+    fn note(&self, job: JobId, note: Note);
     fn ended(&self, job: JobId, result: JobResult);
 }
 
@@ -116,9 +121,9 @@ impl Report {
         self.desk.line(self.job, line);
     }
 
-    /// Reports a folder of the store that somebody wrote to.
-    pub fn note(&self, harmed: Harmed) {
-        self.desk.note(self.job, harmed);
+    /// Reports something that people should know.
+    pub fn note(&self, note: Note) {
+        self.desk.note(self.job, note);
     }
 
     /// Reports how the job ended.

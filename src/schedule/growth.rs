@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use super::engine::JobId;
 use super::executor::{Desk, JobResult};
-use crate::build::step::Harmed;
+use crate::build::step::Note;
 
 /// Lines of output that may wait for the driver.
 const LINES: usize = 4096;
@@ -81,7 +81,7 @@ pub(super) enum Message<N> {
     Growth(Growth<N>),
     WalkEnded,
     Output(JobId, String),
-    Noted(JobId, Harmed),
+    Noted(JobId, Note),
     Ended(JobId, JobResult),
 }
 
@@ -118,9 +118,9 @@ impl<N: Send> Desk for Office<N> {
         }
     }
 
-    fn note(&self, job: JobId, harmed: Harmed) {
+    fn note(&self, job: JobId, note: Note) {
         // As below.
-        let _ = self.sender.send(Message::Noted(job, harmed));
+        let _ = self.sender.send(Message::Noted(job, note));
     }
 
     fn ended(&self, job: JobId, result: JobResult) {

@@ -111,10 +111,12 @@ fn work(
         cancel,
         make_jobs: builder.make_jobs,
         limits: builder.limits,
-        note: &|harmed| report.note(harmed),
+        note: &|note| report.note(note),
+        anew: builder.anew,
         host: builder.host.clone(),
     };
     match builder.build(&job.name, step, &mut |line| report.line(line)) {
+        Ok(built) if built.found => Ok(Product::Found { tree: built.tree }),
         Ok(built) => Ok(Product::Built {
             tree: built.tree,
             changed: built.changed,

@@ -1,7 +1,7 @@
 //! Progress of a run, for a front end that shows it.
 
 use super::engine::{Flaw, JobId};
-use crate::build::step::Harmed;
+use crate::build::step::Note;
 
 /// Something a watcher may want to show.
 #[derive(Clone, Copy, Debug)]
@@ -30,12 +30,12 @@ pub enum RunEvent<'a> {
         /// What it printed, without the line break; not cleaned of control characters.
         line: &'a str,
     },
-    /// A folder of the store was not what it should be; the job goes on with a new one.
-    Harmed {
+    /// Something turned up that people should know; the job goes on.
+    Noted {
         /// Which job.
         job: JobId,
-        /// The folder.
-        harmed: &'a Harmed,
+        /// What it is.
+        note: &'a Note,
     },
     /// A job got lost with the machine that it ran on, and waits to run again.
     Lost {

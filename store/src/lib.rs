@@ -37,6 +37,7 @@ mod attributes;
 mod builder;
 mod cancel;
 mod checkout;
+mod claim;
 #[cfg(test)]
 mod crash;
 mod db;
@@ -73,6 +74,7 @@ mod workers;
 pub use builder::{Node, TreeBuilder};
 pub use cancel::Cancel;
 pub use checkout::{Checkout, Dropped, Placed, Placing, Raised, Unmakeable};
+pub use claim::{Claim, Claimant, Claimed};
 pub use codec::CodecError;
 pub use db::history::{Attempt, HistoryFilter, Outcome};
 pub use db::pins::{LockFile, RegisteredPin};

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 
 use crate::checkout::Making;
+use crate::claim;
 use crate::db::{Database, Durable, add_pack, records, rescue};
 use crate::disk::{Disk, RealDisk};
 use crate::layout::{DATABASE, FORMAT_FILE};
@@ -27,7 +28,7 @@ const FORMAT_MOST: u64 = 64 << 10;
 const LOCKS: [&str; 2] = ["lock", "gc.lock"];
 /// Number of the folders, the first ones, that hold what nothing can make again.
 const NEEDED: usize = 2;
-const FOLDERS: [&str; 9] = [
+const FOLDERS: [&str; 10] = [
     "packs",
     "db",
     "sessions",
@@ -37,6 +38,7 @@ const FOLDERS: [&str; 9] = [
     "links",
     "logs",
     "cache",
+    claim::FOLDER,
 ];
 
 /// A store of trees and of the facts about them. Clones share everything.
@@ -112,6 +114,7 @@ impl Store {
         if !options.read_only {
             records::take_old(store.disk(), store.path(), store.database())?;
             session::clean(store.disk(), store.path(), store.database());
+            claim::clean(store.disk(), store.path());
             if !full {
                 reserve::keep(store.disk(), store.path());
             }

@@ -152,6 +152,7 @@ pub fn steps_are_listed_while_others_build(env: &Env) -> support::Outcome {
         make_jobs: 1,
         limits: Default::default(),
         note: &|_| (),
+        anew: false,
         host: "here".into(),
     };
     let cancel = Cancel::new();

@@ -1,7 +1,8 @@
 //! Jobs side by side share what is written out, and few open files are enough for many of them.
 
 use std::fs;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::Test;
 use crate::place::Place;
@@ -9,6 +10,10 @@ use crate::place::Place;
 pub const ALL: &[Test] = &[
     ("a_checkout_is_made_once", a_checkout_is_made_once),
     ("few_open_files_are_enough", few_open_files_are_enough),
+    (
+        "another_process_is_waited_for",
+        another_process_is_waited_for,
+    ),
 ];
 
 fn many(place: &Place, n: usize, script: &str) {
@@ -63,5 +68,76 @@ fn few_open_files_are_enough(place: &Place) -> Option<&'static str> {
         assert_eq!(ran.stdout.lines().count(), steps, "{}", ran.stderr);
         let _ = ran.ok();
     }
+    None
+}
+
+/// Starts a run whose step has begun when this returns.
+fn begun(place: &Place) -> Child {
+    let child = place
+        .command(&["realise", "t-s"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    let has_begun = || {
+        let sessions = place.folders("tmp").into_iter();
+        let mut scratches = sessions.flat_map(|s| fs::read_dir(s).into_iter().flatten().flatten());
+        scratches.any(|scratch| scratch.path().join("upper/begun").exists())
+    };
+    while !has_begun() {
+        assert!(began.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+fn another_process_is_waited_for(place: &Place) -> Option<&'static str> {
+    let script = |n: u32| {
+        format!("touch /begun; cat /proc/sys/kernel/random/uuid > /seen; sleep 1.5\n# {n}")
+    };
+    let target = |n: u32| place.targets(&[("t", "base", &[("one", script(n).as_str())])]);
+    let attempts = || {
+        let told = place.run(&["log", "--attempts", "--json", "t-s"]).ok();
+        let all: serde_json::Value = serde_json::from_str(&told).unwrap();
+        all.as_array().unwrap().len()
+    };
+    target(0);
+    let first = begun(place);
+    let pid = first.id();
+    let second = place.run(&["realise", "t-s"]);
+    let waits = format!("waiting for b/a/s/t:one: process {pid} builds it");
+    assert!(second.stderr.contains(&waits), "{}", second.stderr);
+    let first = first.wait_with_output().unwrap();
+    assert!(first.status.success());
+    assert_eq!(second.ok(), String::from_utf8_lossy(&first.stdout));
+    let before = attempts();
+    // Who is killed leaves the work to the one that waits.
+    target(1);
+    let mut first = begun(place);
+    let second = place
+        .command(&["realise", "t-s"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let second = second.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(second.status.success(), "{said}");
+    assert!(said.contains("waiting for b/a/s/t:one"), "{said}");
+    assert!(said.contains("built"), "{said}");
+    assert_eq!(attempts(), before + 1);
+    // What is to be built anew is, though somebody has just done so.
+    target(2);
+    let first = begun(place);
+    let second = place.run(&["realise", "t-s", "--rebuild"]);
+    assert!(second.stderr.contains("waiting"), "{}", second.stderr);
+    assert_eq!(attempts(), before + 3);
+    let first = first.wait_with_output().unwrap();
+    assert_ne!(second.ok(), String::from_utf8_lossy(&first.stdout));
+    assert_eq!(place.folders("building"), Vec::<std::path::PathBuf>::new());
     None
 }

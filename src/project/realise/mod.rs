@@ -61,6 +61,7 @@ impl Run<'_> {
             make_jobs: self.make_jobs,
             limits: self.limits,
             note: &|_| (),
+            anew: self.rebuild,
             host: rustix::system::uname()
                 .nodename()
                 .to_string_lossy()

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fmt::Debug;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::map::Map;
@@ -40,7 +41,19 @@ pub(crate) enum Lock {
 /// A lock, until it is dropped or its process ends.
 #[derive(Debug)]
 pub(crate) struct Held {
-    _file: File,
+    file: File,
+}
+
+impl Held {
+    /// Whether the file that is locked has this name now.
+    pub fn is_at(&self, path: &Path) -> bool {
+        let same = self
+            .file
+            .metadata()
+            .ok()
+            .zip(std::fs::symlink_metadata(path).ok());
+        same.is_some_and(|(a, b)| (a.dev(), a.ino()) == (b.dev(), b.ino()))
+    }
 }
 
 /// What the store does to its own files.

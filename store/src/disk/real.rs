@@ -105,7 +105,7 @@ impl Disk for RealDisk {
         };
         loop {
             match flock(&file, operation) {
-                Ok(()) => return Ok(Some(Held { _file: file })),
+                Ok(()) => return Ok(Some(Held { file })),
                 Err(Errno::INTR) => {}
                 Err(Errno::WOULDBLOCK) if how == Lock::Try => return Ok(None),
                 Err(error) => return Err(error.into()),

@@ -283,7 +283,7 @@ impl Disk for TurnsDisk {
             Err(error) => return Err(error.into()),
         }
         let file = Arc::into_inner(file).expect("nobody waits with it any more");
-        Ok(Some(Held { _file: file }))
+        Ok(Some(Held { file }))
     }
 
     fn boot(&self) -> String {
