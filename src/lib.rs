@@ -1,6 +1,6 @@
 //! Builds Linux distribution stages from Metro specifications, once, and remembers them.
 //!
-//! The floors, each using only those under it: `cli`; `serve`; `project`; `schedule`; `share`; `build`; `plan`;
+//! The floors, each using only those under it: `cli`; `serve`, `repo`; `project`; `schedule`; `share`; `build`; `plan`;
 //! `drv`; below them the crates `mstore-lang` and `mstore-store`.
 
 #![deny(unsafe_code)]
@@ -12,6 +12,7 @@ pub mod dense;
 pub mod drv;
 pub mod plan;
 pub mod project;
+pub mod repo;
 pub mod schedule;
 pub mod serve;
 pub mod share;

@@ -28,7 +28,9 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("serve", &["drv", "share", "store", "plan", "project"]),
     (
         "repo",
-        &["drv", "share", "store", "plan", "schedule", "project"],
+        &[
+            "drv", "share", "store", "plan", "schedule", "project", "lang",
+        ],
     ),
     (
         "cli",

@@ -17,6 +17,8 @@ use crate::plan::{LockError, NameError, PinKind, PinOrigin, PlanError, WalkError
 use crate::project::find::{HashKind, Wants};
 use crate::project::repair::VitalFile;
 use crate::project::{FindError, ProjectError};
+use crate::repo::config::BuildbotError;
+use crate::repo::layout::MirrorError;
 use crate::schedule::ScheduleError;
 use crate::share::RemoteError;
 use crate::share::trust::KeyError;
@@ -210,6 +212,22 @@ impl From<ConfigError> for Failure {
     }
 }
 
+impl From<BuildbotError> for Failure {
+    fn from(error: BuildbotError) -> Self {
+        match error {
+            BuildbotError::Load(errors) => {
+                Failure::diagnostics(move |colour| errors.render(colour))
+            }
+            BuildbotError::Eval(error) => {
+                Failure::diagnostics(move |colour| error.diagnostic.render(colour))
+            }
+            BuildbotError::Missing(_) => Failure::new(Kind::Usage, error)
+                .hint("name one with --config FILE; doc/repository.md tells what is in it"),
+            BuildbotError::At { .. } | BuildbotError::Io { .. } => Failure::new(Kind::Usage, error),
+        }
+    }
+}
+
 impl From<TransferError> for Failure {
     fn from(error: TransferError) -> Self {
         match error {
@@ -258,6 +276,7 @@ macro_rules! blame {
 
 blame! {
     FactsError => Machine,
+    MirrorError => Usage,
     Infrastructure => Machine,
     RemoteError => Usage,
     StepLogError => Machine,

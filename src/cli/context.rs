@@ -70,6 +70,11 @@ impl Context {
         Ok(Config::find(named.as_deref(), &places)?)
     }
 
+    /// The file that `--config` names.
+    pub fn named_config(&self) -> Option<&Path> {
+        self.args.config.as_deref()
+    }
+
     /// Makes an ordinary user's process root of a user namespace. Has to come before anything
     /// that starts a thread.
     pub fn enter(&self) -> Result<Entered, UsernsError> {

@@ -27,14 +27,15 @@ mod watch;
 mod whole_file;
 
 use clap::{Parser, Subcommand};
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[cfg(feature = "lsp")]
 use commands::lsp;
 use commands::{
     check, completions, copy, diff, eval, export, fmt, forget, gc, graph, key, list, lock, log,
-    man, realise, seed, serve, shell, show, snapshot, store, why,
+    man, realise, repo, seed, serve, shell, show, snapshot, store, why,
 };
 use context::Context;
 pub use failure::Failure;
@@ -66,7 +67,8 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "DIR")]
     store: Option<PathBuf>,
     /// Configuration file [default: $MSTORE_CONFIG, else the first of mstore.conf in the store,
-    /// $XDG_CONFIG_HOME/mstore/mstore.conf and /etc/mstore/mstore.conf]
+    /// $XDG_CONFIG_HOME/mstore/mstore.conf and /etc/mstore/mstore.conf]; of `mstore repo`: what is
+    /// managed [default: ~/.buildbot]
     #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
     config: Option<PathBuf>,
     /// Entry file of the specifications [default: ./metro.conf, else the built-in ones]
@@ -131,6 +133,7 @@ enum Command {
     Export(export::Args),
     /// Look after the store
     Store(store::Args),
+    Repo(repo::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Write the manual pages
@@ -139,7 +142,7 @@ enum Command {
 
 /// Runs the command line and returns the process's exit status.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(arguments(std::env::args_os())) {
         Ok(cli) => cli,
         Err(e) => {
             // Help and version are data; anything else is a usage error.
@@ -153,6 +156,16 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => failure.report(),
     }
+}
+
+/// The arguments, with the command in them that the program is called by: `buildrepo` is `mstore repo`.
+fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = given.collect();
+    let called = arguments.first().map(Path::new).and_then(Path::file_name);
+    if called.is_some_and(|name| name == "buildrepo") {
+        arguments.insert(1, "repo".into());
+    }
+    arguments
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
@@ -181,6 +194,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Key(args) => key::run(&context, args),
         Command::Export(args) => export::run(&context, args),
         Command::Store(args) => store::run(&context, args),
+        Command::Repo(args) => repo::run(&context, args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     }

@@ -19,6 +19,7 @@ pub mod log;
 pub mod lsp;
 pub mod man;
 pub mod realise;
+pub mod repo;
 pub mod seed;
 pub mod serve;
 pub mod shell;

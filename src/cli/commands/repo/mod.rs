@@ -1,0 +1,47 @@
+//! `mstore repo`, and what the program is when it is called `buildrepo`.
+
+mod desk;
+mod rotation;
+
+use std::process::ExitCode;
+
+use crate::cli::Failure;
+use crate::cli::context::Context;
+use desk::{Desk, Options};
+
+/// Keep a mirror: what is built next, what failed, hashes, index, cleaning
+///
+/// Reads `~/.buildbot` as buildrepo did; the program called `buildrepo` takes the same verbs. See doc/repository.md.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(clap::Subcommand)]
+enum Verb {
+    /// Print the build that comes next, for a shell to evaluate; nothing, and status 1, if there is none
+    Nextbuild(rotation::Nextbuild),
+    /// Print the run that the next build needs
+    Next(rotation::Next),
+    /// List every managed subarch: fail count, day of the newest build, path
+    Fails,
+    /// Remove fail counts, so that what failed is tried again
+    Zap,
+    /// List the subarches of the rotation that never were built
+    Empties,
+}
+
+/// Runs the command.
+pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
+    let desk = Desk::new(context, args.options)?;
+    match args.verb {
+        Verb::Nextbuild(args) => rotation::nextbuild(&desk, args),
+        Verb::Next(args) => rotation::next(&desk, args),
+        Verb::Fails => rotation::fails(&desk),
+        Verb::Zap => rotation::zap(&desk),
+        Verb::Empties => rotation::empties(&desk),
+    }
+}

@@ -1,0 +1,4 @@
+//! The keeper of a mirror, through the binary.
+
+mod cases;
+mod world;
