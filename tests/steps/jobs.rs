@@ -61,6 +61,23 @@ fn a_checkout_is_made_once(place: &Place) -> Option<&'static str> {
 fn few_open_files_are_enough(place: &Place) -> Option<&'static str> {
     // Each leaves folders enough to keep many open while it is captured.
     let script = "for n in $(seq 60); do mkdir -p /f/$n/a/b/c; echo $n > /f/$n/a/b/c/file; done";
+    // Files with several names in more folders than may be open, as an input.
+    let below = "mkdir /l; perl -e 'for (1..400) { mkdir \"/l/$_\"; if ($_ == 1) { open F, \">/l/1/f\" } \
+        else { link \"/l/1/f\", \"/l/$_/f\" or die } }'";
+    place.targets(&[
+        ("low", "base", &[("one", below)]),
+        (
+            "high",
+            "low",
+            &[("two", "echo more >> /l/7/f; stat -c %h /l/400/f > /seen")],
+        ),
+    ]);
+    place.tree("low");
+    place.forget_checkouts();
+    let few = ["sh", "-c", "ulimit -n 256; exec \"$@\"", "sh"];
+    let _ = place.run_under(&few, &["realise", "high-s"]).ok();
+    assert_eq!(place.cat("high", "seen"), "400\n");
+    assert_eq!(place.cat("high", "l/300/f"), "more\n");
     for (limit, jobs, steps) in [("256", "-j8", 12), ("1024", "-j32", 32)] {
         many(place, steps, &format!("{script}\n# {limit}"));
         let few = format!("ulimit -n {limit}; exec \"$@\"");

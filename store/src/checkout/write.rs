@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chmodat, chownat, fchmod,
@@ -91,6 +91,8 @@ struct Frame {
     path: Vec<u8>,
     /// Things still to come in it, and one for the walk itself.
     left: AtomicUsize,
+    /// Gets its metadata at the end: a further name of a file comes into it, or into one below it.
+    late: AtomicBool,
     parent: Option<Arc<Frame>>,
 }
 
@@ -221,6 +223,7 @@ fn write_all(
         meta: tree.root.clone(),
         path: Vec::new(),
         left: AtomicUsize::new(1),
+        late: AtomicBool::new(false),
         parent: None,
     });
     let batch = Batch::new()?;
@@ -231,6 +234,7 @@ fn write_all(
         firsts,
         originals: BTreeMap::new(),
         links: Vec::new(),
+        late: BTreeMap::new(),
         misfit: None,
     };
     let walked = walk.dir(&frame, tree.dir, 0);
@@ -240,7 +244,7 @@ fn write_all(
     let worked = batch.wait();
     walked?;
     worked?;
-    walk.finish(tree)?;
+    walk.finish(tree, &frame.fd)?;
     writing.release(frame)?;
     Ok(sole_owner(writing, || ())?.counts)
 }
@@ -357,14 +361,21 @@ impl Writing {
     fn release(&self, frame: Arc<Frame>) -> Result<(), StoreError> {
         let mut frame = frame;
         while frame.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            apply(&frame.fd, &frame.meta, self.spelling, self.accessed())
-                .map_err(|e| explain("set metadata of", &self.full(&frame.path), &frame.meta, e))?;
+            if !frame.late.load(Ordering::Acquire) {
+                self.apply(&frame.fd, &frame.path, &frame.meta)?;
+            }
             match &frame.parent {
                 Some(parent) => frame = parent.clone(),
                 None => return Ok(()),
             }
         }
         Ok(())
+    }
+
+    /// Sets the metadata of a directory.
+    fn apply(&self, fd: &OwnedFd, path: &[u8], meta: &Meta) -> Result<(), StoreError> {
+        apply(fd, meta, self.spelling, self.accessed())
+            .map_err(|e| explain("set metadata of", &self.full(path), meta, e))
     }
 
     /// The time of access to set.
@@ -428,16 +439,8 @@ impl Writing {
 
 /// One more name to be made at the end.
 struct Link {
-    dir: Arc<Frame>,
-    name: CString,
+    path: Vec<u8>,
     first: Vec<u8>,
-    entry: Entry,
-}
-
-/// The first name of something that has several.
-struct Original {
-    dir: Arc<Frame>,
-    name: CString,
     entry: Entry,
 }
 
@@ -452,9 +455,12 @@ struct Walk<'a> {
     path: Vec<u8>,
     /// The first name of everything that has several.
     firsts: BTreeMap<&'a [u8], &'a [u8]>,
-    /// Where the first names are.
-    originals: BTreeMap<Vec<u8>, Original>,
+    /// What the first names are names of.
+    originals: BTreeMap<Vec<u8>, Entry>,
     links: Vec<Link>,
+    /// Directories that get their metadata when the further names are there. They are opened again
+    /// then: however many there are, few are open at a time.
+    late: BTreeMap<Vec<u8>, Meta>,
     /// What is wrong with a group of hard links.
     misfit: Option<String>,
 }
@@ -549,22 +555,18 @@ impl Walk<'_> {
         if let Some(first) = self.firsts.get(self.path.as_slice()) {
             if entry.kind.is_dir() {
                 self.misfit = Some(a_directory(&self.path));
-            } else if *first != self.path.as_slice() {
-                frame.left.fetch_add(1, Ordering::AcqRel);
-                self.links.push(Link {
-                    dir: frame.clone(),
-                    name,
-                    first: first.to_vec(),
-                    entry,
-                });
-                return Ok(None);
             } else {
-                let original = Original {
-                    dir: frame.clone(),
-                    name: name.clone(),
-                    entry: entry.clone(),
-                };
-                self.originals.insert(self.path.clone(), original);
+                let first = first.to_vec();
+                self.put_off(frame);
+                if first != self.path {
+                    self.links.push(Link {
+                        path: self.path.clone(),
+                        first,
+                        entry,
+                    });
+                    return Ok(None);
+                }
+                self.originals.insert(first, entry.clone());
             }
         }
         let Entry { meta, kind, .. } = entry;
@@ -592,6 +594,7 @@ impl Walk<'_> {
                     meta,
                     path: self.path.clone(),
                     left: AtomicUsize::new(1),
+                    late: AtomicBool::new(false),
                     parent: Some(frame.clone()),
                 });
                 self.dir(&child, manifest, depth + 1)?;
@@ -664,8 +667,22 @@ impl Walk<'_> {
         set().map_err(|e| explain("set metadata of", &writing.full(&self.path), meta, e))
     }
 
+    /// Puts off the metadata of a directory, and of those above it: it could not be reached otherwise, or
+    /// not be written to.
+    fn put_off(&mut self, frame: &Arc<Frame>) {
+        let mut next = Some(frame);
+        // The walk is in all of them, so none is complete. That of the top comes last anyway.
+        while let Some(frame) = next
+            && frame.parent.is_some()
+            && !frame.late.swap(true, Ordering::AcqRel)
+        {
+            self.late.insert(frame.path.clone(), frame.meta.clone());
+            next = frame.parent.as_ref();
+        }
+    }
+
     /// Makes the further names, when all files are written.
-    fn finish(self, tree: &Tree) -> Result<(), StoreError> {
+    fn finish(self, tree: &Tree, top: &OwnedFd) -> Result<(), StoreError> {
         let disagrees = |detail: String| StoreError::Corrupt {
             what: "tree",
             hash: Tree::hash_encoded(&tree.encode()).0,
@@ -676,45 +693,83 @@ impl Walk<'_> {
             firsts,
             originals,
             links,
+            late,
             misfit,
             ..
         } = self;
         if let Some(detail) = misfit {
             return Err(disagrees(detail));
         }
-        let met = originals.len() + links.len();
         // Of names alone, those of devices are not met.
-        if met < firsts.len() && !writing.only_linked {
+        if originals.len() + links.len() < firsts.len() && !writing.only_linked {
             let is_met = |path: &[u8]| {
-                originals.contains_key(path)
-                    || links.iter().any(|l| join(&l.dir.path, &l.name) == path)
+                originals.contains_key(path) || links.iter().any(|link| link.path == path)
             };
             let path = firsts.keys().find(|path| !is_met(path));
             return Err(disagrees(no_name(path.copied().unwrap_or_default())));
         }
+        let (mut from, mut to) = (Opened::default(), Opened::default());
         for link in links {
             let original = originals.get(&link.first);
             if let Some(original) = original
-                && !are_one(&original.entry, &link.entry)
+                && !are_one(original, &link.entry)
             {
-                let path = join(&link.dir.path, &link.name);
-                return Err(disagrees(two_faces(&link.first, &path)));
+                return Err(disagrees(two_faces(&link.first, &link.path)));
             }
             let made = match original {
-                Some(Original { dir, name, .. }) => {
-                    linkat(&dir.fd, name, &link.dir.fd, &link.name, AtFlags::empty())
-                }
+                Some(_) => from.at(top, &link.first).and_then(|(from, old)| {
+                    let (to, new) = to.at(top, &link.path)?;
+                    linkat(from, old, to, new, AtFlags::empty())
+                }),
                 None => Err(Errno::NOENT),
             };
             // Device nodes that could not be made have no other names either.
             match made {
                 Err(Errno::NOENT) if may_lack(&link.entry.kind) => {}
-                other => {
-                    other.map_err(|e| writing.io("link", &join(&link.dir.path, &link.name), e))?;
-                }
+                other => other.map_err(|e| writing.io("link", &link.path, e))?,
             }
-            writing.release(link.dir)?;
+        }
+        // Those below first: what is above them may be closed to us afterwards.
+        for (path, meta) in late.iter().rev() {
+            let dir = open_below(top, path).map_err(|e| writing.io("open directory", path, e))?;
+            writing.apply(&dir, path, meta)?;
         }
         Ok(())
     }
+}
+
+/// The directory that was opened last.
+#[derive(Default)]
+struct Opened {
+    path: Vec<u8>,
+    fd: Option<OwnedFd>,
+}
+
+impl Opened {
+    /// The directory of a path below `top`, and the name in it.
+    fn at<'a>(
+        &'a mut self,
+        top: &'a OwnedFd,
+        path: &'a [u8],
+    ) -> rustix::io::Result<(&'a OwnedFd, &'a [u8])> {
+        let Some(slash) = path.iter().rposition(|b| *b == b'/') else {
+            return Ok((top, path));
+        };
+        let (dir, name) = (&path[..slash], &path[slash + 1..]);
+        if self.fd.is_none() || self.path != dir {
+            self.fd = Some(open_below(top, dir)?);
+            self.path = dir.to_vec();
+        }
+        Ok((self.fd.as_ref().unwrap_or(top), name))
+    }
+}
+
+/// Opens a directory below another one, however long its path is.
+fn open_below(top: &OwnedFd, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let mut names = path.split(|b| *b == b'/');
+    let mut dir = open_dir(top, names.next().unwrap_or_default())?;
+    for name in names {
+        dir = open_dir(&dir, name)?;
+    }
+    Ok(dir)
 }
