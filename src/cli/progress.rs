@@ -103,7 +103,8 @@ impl Display {
 /// Results that are named of those that were built on a folder.
 const NAMED: usize = 6;
 
-fn note_text(note: &Note) -> String {
+/// What is said of a note.
+pub fn note_text(note: &Note) -> String {
     let style = Style::stderr();
     let (found, built_on) = match note {
         Note::Harmed { found, built_on } => (found, built_on),

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::output::{self, Style, plural};
-use super::progress::{Bar, Display};
+use super::progress::{Bar, Display, note_text};
 use crate::drv::StepName;
 use crate::plan::Todo;
 use crate::project::events::{Event, Events, Transfer, Verdict};
@@ -102,6 +102,7 @@ impl Events for Watch {
                 }
             }),
             Event::Checked { step, verdict } => checked(step, &verdict),
+            Event::Noted(note) => self.bar.say(&note_text(note)),
             _ if self.quiet => {}
             Event::CaptureStarted => tell!("capturing a seed from this machine"),
             Event::LeftOut { what, why } => tell!("without {what}: {why}"),

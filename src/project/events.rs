@@ -3,6 +3,7 @@
 use mstore_store::TreeHash;
 use mstore_store::transfer::Progress;
 
+use crate::build::step::Note;
 use crate::drv::{StepName, TreeChanges};
 use crate::plan::{PinKind, Todo};
 use crate::schedule;
@@ -67,6 +68,8 @@ pub enum Event<'a> {
         /// What came of it.
         verdict: Verdict<'a>,
     },
+    /// Something turned up while a step was built a second time.
+    Noted(&'a Note),
 }
 
 /// The direction of a transfer.

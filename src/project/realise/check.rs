@@ -2,6 +2,7 @@
 
 use super::{Run, plan};
 use crate::build::error::StepError;
+use crate::build::step::{Builder, Note};
 use crate::drv::tree_changes;
 use crate::plan::{Staleness, TargetId};
 use crate::project::events::{Event, Verdict};
@@ -24,7 +25,11 @@ pub fn check(
     let staleness = Staleness::walk(&graph, &&facts, &mut ())?;
     project.store.read_inputs();
     let token = run.token()?;
-    let builder = run.builder(project, &token);
+    let note = |note: Note| run.events.event(Event::Noted(&note));
+    let builder = Builder {
+        note: &note,
+        ..run.builder(project, &token)
+    };
     let mut differing = 0;
     for &node in graph.requested().flat_map(|target| &target.nodes) {
         let step = &graph.nodes()[node].name;
