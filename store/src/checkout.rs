@@ -206,8 +206,7 @@ impl Store {
         tree: TreeHash,
         cancel: Option<&Cancel>,
     ) -> Result<Checkout, StoreError> {
-        let lease = self.lease("checkout")?;
-        lease.protect(tree)?;
+        let lease = self.lease_trees("checkout", &[tree])?;
         let mut dropped = Vec::new();
         let turn = self.making().turn(tree);
         let _turn = lock(&turn);
@@ -341,8 +340,7 @@ impl Store {
 
     /// Like [`Store::checkout`], but always one folder, which people can look into.
     pub fn checkout_whole(&self, tree: TreeHash) -> Result<Checkout, StoreError> {
-        let lease = self.lease("checkout")?;
-        lease.protect(tree)?;
+        let lease = self.lease_trees("checkout", &[tree])?;
         let turn = self.making().turn(tree);
         let _turn = lock(&turn);
         let layers = match self.present_layers(tree)? {
@@ -529,8 +527,7 @@ impl Store {
         devices: Unmakeable,
         cancel: &Cancel,
     ) -> Result<Placed, StoreError> {
-        let lease = self.lease("copy")?;
-        lease.protect(tree)?;
+        let _lease = self.lease_trees("copy", &[tree])?;
         let near = how != Placing::Copy && !self.is_read_only() && self.is_near(target);
         let from = if near {
             Some(self.links_source(tree, cancel)?)

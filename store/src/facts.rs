@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, params};
 
 use crate::db::realisations::{COLUMNS, IfKnown, put_realisation, realisation_at};
 use crate::db::rows::hash_at;
-use crate::db::{Durable, history, signatures, used};
+use crate::db::{Durable, Hold, history, signatures, state, used};
 use crate::session::{self, random_name};
 use crate::{Attempt, Hash, Outcome, Realisation, Root, Signature, Store, StoreError, TreeHash};
 
@@ -34,8 +34,12 @@ impl Store {
     /// first, steps before targets.
     pub fn realisations_of(&self, hash: &Hash) -> Result<Vec<Realisation>, StoreError> {
         self.database().read("look up realisations", |c| {
+            // One index each.
             c.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM realisation WHERE ?1 IN (key, drv, tree) \
+                "SELECT {COLUMNS} FROM ( \
+                 SELECT {COLUMNS} FROM realisation WHERE key = ?1 \
+                 UNION SELECT {COLUMNS} FROM realisation WHERE drv = ?1 \
+                 UNION SELECT {COLUMNS} FROM realisation WHERE tree = ?1) \
                  ORDER BY kind = 'step' DESC, started DESC, key"
             ))?
             .query_map([hash.to_string()], realisation_at)?
@@ -45,14 +49,47 @@ impl Store {
 
     /// All realisations, newest first; with `name`, only those of that name.
     pub fn realisations(&self, name: Option<&str>) -> Result<Vec<Realisation>, StoreError> {
+        let wanted = if name.is_some() {
+            "WHERE name = ?1"
+        } else {
+            ""
+        };
         self.database().read("list realisations", |c| {
-            c.prepare(&format!(
-                "SELECT {COLUMNS} FROM realisation WHERE ?1 IS NULL OR name = ?1 \
-                 ORDER BY started DESC, key"
+            c.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM realisation {wanted} ORDER BY started DESC, key"
             ))?
-            .query_map([name], realisation_at)?
+            .query_map(rusqlite::params_from_iter(name), realisation_at)?
             .collect()
         })
+    }
+
+    /// The newest realisation of a name.
+    pub fn newest_realisation(&self, name: &str) -> Result<Option<Realisation>, StoreError> {
+        self.database().read("look up a realisation", |c| {
+            c.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM realisation WHERE name = ?1 \
+                 ORDER BY started DESC, key LIMIT 1"
+            ))?
+            .query_row([name], realisation_at)
+            .optional()
+        })
+    }
+
+    /// The newest realisation of a name whose derivation is remembered, as that derivation.
+    pub fn newest_derivation(&self, name: &str) -> Result<Option<(Hash, Vec<u8>)>, StoreError> {
+        let keys = self.database().read("look up a derivation", |c| {
+            c.prepare_cached(
+                "SELECT key FROM realisation WHERE name = ?1 \
+                 AND EXISTS (SELECT 1 FROM derivation WHERE derivation.key = realisation.key) \
+                 ORDER BY started DESC, key LIMIT 1",
+            )?
+            .query_row([name], |row| hash_at(row, 0))
+            .optional()
+        })?;
+        let Some(key) = keys else {
+            return Ok(None);
+        };
+        Ok(self.derivation(&key)?.map(|bytes| (key, bytes)))
     }
 
     /// Records what a key produced. The tree must be in the store; all that it needs is durable
@@ -149,7 +186,8 @@ impl Store {
         self.writable("forget a realisation")?;
         self.database()
             .write(Durable::Yes, "forget a realisation", |t| {
-                t.execute("DELETE FROM realisation WHERE key = ?1", [key.to_string()])
+                t.prepare_cached("DELETE FROM realisation WHERE key = ?1")?
+                    .execute([key.to_string()])
             })
             .map(|n| n > 0)
     }
@@ -227,32 +265,53 @@ impl Store {
 
     /// Fails unless a tree is here. The caller holds the lock, so that it stays here.
     pub(crate) fn need_tree(&self, tree: TreeHash) -> Result<(), StoreError> {
+        self.need_trees(&[tree])
+    }
+
+    /// Fails unless all trees are here. The caller holds the lock, so that they stay here.
+    fn need_trees(&self, trees: &[TreeHash]) -> Result<(), StoreError> {
         // The packs known may be gone already.
         self.refresh()?;
-        if self.has_tree(tree)? {
-            return Ok(());
+        for tree in trees {
+            if !self.has_tree(*tree)? {
+                return Err(StoreError::Missing {
+                    what: "tree",
+                    hash: tree.0,
+                });
+            }
         }
-        Err(StoreError::Missing {
-            what: "tree",
-            hash: tree.0,
-        })
+        Ok(())
     }
 
     /// Begins a lease, which protects trees while this process lives. On a store opened read-only
     /// it protects nothing, since nothing there can be collected by this handle.
     pub fn lease(&self, purpose: &str) -> Result<Lease, StoreError> {
-        if self.is_read_only() {
-            return Ok(Lease {
-                store: self.clone(),
-                id: None,
-            });
-        }
-        let session = self.session()?;
-        let id = session::add_lease(self.database(), &self.disk().boot(), &session, purpose)?;
-        Ok(Lease {
+        self.begin_lease(purpose, &[])
+    }
+
+    /// Begins a lease that protects trees. Fails with [`StoreError::Missing`] when one is not there.
+    pub fn lease_trees(&self, purpose: &str, trees: &[TreeHash]) -> Result<Lease, StoreError> {
+        let _lock = self.lock_shared()?;
+        self.need_trees(trees)?;
+        self.begin_lease(purpose, trees)
+    }
+
+    /// Begins a lease of trees that are here, in one transaction.
+    fn begin_lease(&self, purpose: &str, trees: &[TreeHash]) -> Result<Lease, StoreError> {
+        let mut lease = Lease {
             store: self.clone(),
-            id: Some(id),
-        })
+            id: None,
+        };
+        if !self.is_read_only() {
+            let (session, boot) = (self.session()?, self.disk().boot());
+            let begun = self.database().write(Durable::No, "add lease", |t| {
+                let id = session::add_lease(t, &boot, &session, purpose)?;
+                lease_and_touch(t, id, trees)?;
+                Ok(id)
+            });
+            lease.id = Some(begun?);
+        }
+        Ok(lease)
     }
 
     /// Makes an empty folder (mode 0700) on the store's file system for work in progress.
@@ -280,15 +339,36 @@ impl Store {
     }
 }
 
+/// While it is there, all that a store is asked is answered from one state of its database, unless this
+/// handle writes.
+#[derive(Debug)]
+pub struct Steady<'a> {
+    hold: Hold<'a>,
+    answers: Option<i64>,
+}
+
+impl Steady<'_> {
+    /// The state of all that planning asks a store: a random number that is another one whenever an answer
+    /// may be another. None in a store of an older version, and when this handle has written meanwhile.
+    pub fn answers(&self) -> Option<i64> {
+        self.answers.filter(|_| self.hold.is_whole())
+    }
+}
+
 impl Store {
+    /// Lets what follows be answered from one state of the database, and faster.
+    pub fn steady(&self) -> Result<Steady<'_>, StoreError> {
+        let hold = self.database().hold()?;
+        let answers = self
+            .database()
+            .read("look for changes", state::of_answers)?;
+        Ok(Steady { hold, answers })
+    }
+
     /// Protects a tree while it is read out, and notes that it is used. Where there is no room to note
     /// anything, it can be read all the same.
     pub(crate) fn reading(&self, tree: TreeHash) -> Result<Option<Lease>, StoreError> {
-        let held = self.lease("export").and_then(|lease| {
-            lease.protect(tree)?;
-            Ok(lease)
-        });
-        match held {
+        match self.lease_trees("export", &[tree]) {
             Ok(lease) => Ok(Some(lease)),
             Err(StoreError::NoSpace { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -311,19 +391,36 @@ impl Lease {
 
     /// Protects a tree with all in it. Fails with [`StoreError::Missing`] when it is not there.
     pub fn protect(&self, tree: TreeHash) -> Result<(), StoreError> {
-        let _lock = self.store.lock_shared()?;
-        self.store.need_tree(tree)?;
-        match self.id {
-            Some(id) => self
-                .store
-                .database()
-                .write(Durable::No, "protect a tree", |t| {
-                    session::lease_tree(t, id, tree)?;
-                    used::touch(t, tree, used::now())
-                }),
-            None => Ok(()),
-        }
+        self.protect_all(&[tree])
     }
+
+    /// Protects trees in one transaction: all, or none when one is not there.
+    pub fn protect_all(&self, trees: &[TreeHash]) -> Result<(), StoreError> {
+        let _lock = self.store.lock_shared()?;
+        self.store.need_trees(trees)?;
+        let Some(id) = self.id else {
+            return Ok(());
+        };
+        self.store
+            .database()
+            .write(Durable::No, "protect a tree", |t| {
+                lease_and_touch(t, id, trees)
+            })
+    }
+}
+
+/// Protects trees, and notes that they are used.
+fn lease_and_touch(
+    t: &rusqlite::Transaction<'_>,
+    lease: i64,
+    trees: &[TreeHash],
+) -> rusqlite::Result<()> {
+    let now = used::now();
+    for tree in trees {
+        session::lease_tree(t, lease, *tree)?;
+        used::touch(t, *tree, now)?;
+    }
+    Ok(())
 }
 
 impl Drop for Lease {

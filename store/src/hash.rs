@@ -51,6 +51,22 @@ impl Hash {
         prefix.len() <= TEXT_LEN && text[..prefix.len()].eq_ignore_ascii_case(prefix.as_bytes())
     }
 
+    /// The smallest hash whose text form begins with `prefix` (letter case ignored); none if there is no such
+    /// hash.
+    pub fn first_with_prefix(prefix: &str) -> Option<Hash> {
+        let mut out = [0u8; 32];
+        for (at, byte) in prefix.bytes().enumerate() {
+            let byte = byte.to_ascii_lowercase();
+            let digit = DIGITS.iter().position(|digit| *digit == byte)?;
+            // The last digit carries one bit.
+            let bits = (0..5).map(|bit| (5 * at + bit, digit >> (4 - bit) & 1));
+            for (bit, _) in bits.filter(|(_, set)| *set == 1) {
+                *out.get_mut(bit / 8)? |= 0x80 >> (bit % 8);
+            }
+        }
+        (prefix.len() <= TEXT_LEN).then_some(Hash(out))
+    }
+
     fn text(&self) -> [u8; TEXT_LEN] {
         let mut out = [0; TEXT_LEN];
         let (mut bits, mut held, mut at) = (0u32, 0u32, 0);

@@ -333,6 +333,12 @@ impl Ingest {
             sealed.push((content, seal.map_err(|e| e.needing(|| self.added()))?));
         }
         self.store.add_packs(&sealed, &[tree])?;
+        let store = self.store.clone();
+        // The lock goes.
+        drop(self);
+        if !sealed.is_empty() {
+            store.keep_packs_few();
+        }
         Ok(sealed.iter().map(|(_, pack)| pack.len).sum())
     }
 }

@@ -110,12 +110,19 @@ impl Store {
     /// The objects whose hashes begin so, sorted.
     pub fn objects_with_prefix(&self, prefix: &str) -> Result<Vec<(Hash, ObjectKind)>, StoreError> {
         let mut found = BTreeSet::new();
-        for pack in &self.refresh()?.packs {
-            for at in 0..pack.count() {
+        let Some(first) = Hash::first_with_prefix(prefix) else {
+            return Ok(Vec::new());
+        };
+        let _lock = self.lock_shared()?;
+        for file in &self.refresh()?.packs {
+            // What cannot be opened counts as missing.
+            let Ok(pack) = file.open() else { continue };
+            for at in pack.first_from(&first)..pack.count() {
                 let place = pack.entry(at)?;
-                if place.hash.has_prefix(prefix) {
-                    found.insert((place.hash, ObjectKind::of(place.kind)));
+                if !place.hash.has_prefix(prefix) {
+                    break;
                 }
+                found.insert((place.hash, ObjectKind::of(place.kind)));
             }
         }
         Ok(found.into_iter().collect())
@@ -130,11 +137,12 @@ impl Store {
         self.database().read("look for a derivation", |c| {
             c.prepare_cached(
                 "SELECT hash, is_key, kind, name, max((kind = 'step') || name) FROM (\
-                 SELECT key AS hash, 1 AS is_key, kind, name FROM realisation UNION ALL \
-                 SELECT drv, 0, kind, name FROM realisation UNION ALL \
-                 SELECT key, 1, kind, name FROM history UNION ALL \
-                 SELECT drv, 0, kind, name FROM history) \
-                 WHERE hash >= ?1 AND hash < ?2 GROUP BY hash, is_key ORDER BY hash, is_key",
+                 SELECT key AS hash, 1 AS is_key, kind, name FROM realisation \
+                 WHERE key >= ?1 AND key < ?2 UNION ALL \
+                 SELECT drv, 0, kind, name FROM realisation WHERE drv >= ?1 AND drv < ?2 UNION ALL \
+                 SELECT key, 1, kind, name FROM history WHERE key >= ?1 AND key < ?2 UNION ALL \
+                 SELECT drv, 0, kind, name FROM history WHERE drv >= ?1 AND drv < ?2) \
+                 GROUP BY hash, is_key ORDER BY hash, is_key",
             )?
             .query_map([prefix, &end], |row| {
                 Ok(StepHash {
@@ -328,6 +336,7 @@ impl Store {
             });
         };
         let (entries, bytes) = self.size_of_dir(dir, &mut HashMap::new())?;
+        let _lock = self.lock_shared()?;
         let packs = self.refresh()?;
         let whole = found.path.is_empty();
         let mark = |marks: &mut Marks| match whole {
@@ -395,7 +404,9 @@ impl Store {
         let _lock = self.lock_shared()?;
         let mut info = StoreInfo::default();
         let mut seen: BTreeSet<Hash> = BTreeSet::new();
-        for pack in &self.refresh()?.packs {
+        let lock = self.lock_shared()?;
+        for file in &self.refresh()?.packs {
+            let Ok(pack) = file.open() else { continue };
             info.packs += 1;
             info.pack_bytes += pack.len();
             for at in 0..pack.count() {
@@ -413,6 +424,7 @@ impl Store {
                 }
             }
         }
+        drop(lock);
         let mut sizes = HashMap::new();
         for tree in self.trees()? {
             let (entries, bytes) = self.size_of_dir(self.tree(tree)?.dir, &mut sizes)?;

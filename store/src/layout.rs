@@ -18,3 +18,5 @@ impl Store {
         path.join(FORMAT_FILE).is_file()
     }
 }
+/// The folder of catalogues.
+pub(crate) const CATALOGUES: &str = "catalogues";

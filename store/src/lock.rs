@@ -32,4 +32,12 @@ impl StoreLock {
             .map_err(|e| StoreError::io("lock store", path, e))?;
         Ok(StoreLock { _held: held })
     }
+
+    /// Locks a file alone, or not at all if somebody else has it.
+    pub fn try_file(disk: &dyn Disk, path: &Path) -> Result<Option<StoreLock>, StoreError> {
+        let held = disk
+            .lock(path, Lock::Try)
+            .map_err(|e| StoreError::io("lock store", path, e))?;
+        Ok(held.map(|held| StoreLock { _held: Some(held) }))
+    }
 }

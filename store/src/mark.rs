@@ -69,8 +69,7 @@ impl Marks {
     pub fn renew_in_place(&mut self, packs: Arc<PackSet>) {
         let mut new = Marks::new(packs);
         for (number, pack) in new.packs.packs.iter().enumerate() {
-            let old = &self.packs.packs;
-            if let Ok(at) = old.binary_search_by(|p| p.name.cmp(&pack.name)) {
+            if let Some(at) = self.packs.number(pack.name()) {
                 new.bits[number] = std::mem::take(&mut self.bits[at]);
             }
         }
@@ -82,7 +81,7 @@ impl Marks {
     pub fn adopt(&mut self, packs: Arc<PackSet>, copies: &[String]) {
         self.renew_in_place(packs);
         for (number, pack) in self.packs.packs.iter().enumerate() {
-            if copies.contains(&pack.name) {
+            if copies.iter().any(|name| name == pack.name()) {
                 for at in 0..pack.count() {
                     self.bits[number][at / 64] |= 1 << (at % 64);
                 }
@@ -131,7 +130,7 @@ impl Marks {
     /// is when it was not marked before.
     fn mark(&mut self, hash: &Hash) -> Result<Option<(Arc<Pack>, PackEntry)>, StoreError> {
         if let Some((number, at)) = self.packs.locate(hash)? {
-            let pack = &self.packs.packs[number];
+            let pack = self.packs.packs[number].open()?;
             let word = &mut self.bits[number][at / 64];
             let bit = 1 << (at % 64);
             if *word & bit != 0 {
@@ -143,7 +142,7 @@ impl Marks {
             if let Some(trial) = &mut self.trial {
                 trial.made.push((number, at));
             }
-            return Ok(Some((pack.clone(), place)));
+            return Ok(Some((pack, place)));
         }
         self.missing.push(*hash);
         Ok(None)
@@ -175,11 +174,7 @@ impl Marks {
 
     /// Marks everything in a pack, which stays as it is.
     pub fn mark_pack(&mut self, name: &str) {
-        let Ok(number) = self
-            .packs
-            .packs
-            .binary_search_by(|p| p.name.as_str().cmp(name))
-        else {
+        let Some(number) = self.packs.number(name) else {
             return;
         };
         if self.held.insert(name.to_owned()) {

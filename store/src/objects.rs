@@ -1,12 +1,12 @@
 //! Reading objects.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use crate::ingest::{ZEROS, ZeroChunk};
 use crate::manifest::{Manifest, Tree};
 use crate::pack::{Pack, PackEntry, RecordKind};
 use crate::{BlobHash, DirHash, Hash, Store, StoreError, TreeHash};
-use std::sync::Arc;
 
 /// Chunks of a large file: hash and length of each.
 pub(crate) fn parse_chunks(hash: Hash, list: &[u8]) -> Result<Vec<(Hash, u32)>, StoreError> {
@@ -27,12 +27,24 @@ pub(crate) fn parse_chunks(hash: Hash, list: &[u8]) -> Result<Vec<(Hash, u32)>, 
 impl Store {
     /// Finds an object, looking for new packs when it is not in those known.
     pub(crate) fn find(&self, hash: &Hash) -> Result<Option<(Arc<Pack>, PackEntry)>, StoreError> {
-        // What cannot be read may have been mended meanwhile.
-        if let Ok(Some((pack, place))) = self.packs().find(hash) {
-            return Ok(Some((pack.clone(), place)));
+        let (mut packs, mut state) = self.packs_and_state();
+        let mut first = true;
+        loop {
+            let found = packs.find(hash);
+            if let Ok(Some(_)) = found {
+                return found;
+            }
+            // Others may have added it, or folded its pack into another.
+            self.refresh()?;
+            let (newer, now) = self.packs_and_state();
+            // What cannot be read may have been mended, and an older database does not tell its state.
+            let doubt = first && (packs.has_failed() || now.is_none());
+            if now == state && !doubt {
+                return found;
+            }
+            first = false;
+            (packs, state) = (newer, now);
         }
-        let packs = self.refresh()?;
-        Ok(packs.find(hash)?.map(|(pack, place)| (pack.clone(), place)))
     }
 
     pub(crate) fn locate(

@@ -5,21 +5,22 @@
 //! in steps of some packs each, and each step is durable by itself: one that is interrupted loses
 //! that step alone, and the next repack goes on where it stopped. Heads of packs tell what is done.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use crate::hash::HashedSet;
 use crate::pack::{
-    Effort, LEVEL_THOROUGH, Pack, PackEntry, PackKind, PackWriter, Packed, RECORD_HEAD, Room,
-    SealedPack, with_packed,
+    Effort, LEVEL_THOROUGH, Pack, PackEntry, PackFile, PackKind, PackWriter, Packed, RECORD_HEAD,
+    Room, SealedPack, with_packed,
 };
 use crate::session::random_name;
 use crate::{Cancel, Hash, Store, StoreError};
 
 /// Bytes of packs that one step takes, or one pack if it is larger.
 const STEP: u64 = 256 << 20;
+/// Packs that one step takes at most: all of them are mapped.
+const STEP_PACKS: usize = 1000;
 /// How much lower than others the priority of the threads is.
 const NICE: i32 = 10;
 
@@ -52,18 +53,18 @@ impl Store {
         self.writable("repack it")?;
         let _only = self.gc_lock()?;
         let packs = self.refresh()?;
-        // Packs of a transfer under way are kept by name. None that is here already is leased later.
-        let leased = self.database().read("list leased packs", |c| {
-            c.prepare("SELECT pack FROM lease_pack")?
-                .query_map([], |row| row.get::<_, String>(0))?
-                .collect::<rusqlite::Result<HashSet<_>>>()
-        })?;
-        let todo: Vec<&Arc<Pack>> = packs
-            .packs
-            .iter()
-            .filter(|pack| !pack.is_meta() && pack.effort() < Effort::Thorough)
-            .filter(|pack| !leased.contains(&pack.name))
-            .collect();
+        // None that is here already is leased later.
+        let leased = self.leased_packs()?;
+        let mut todo: Vec<&Arc<PackFile>> = Vec::new();
+        for file in packs.packs.iter().filter(|pack| !pack.is_meta()) {
+            // What cannot be opened is left to a repair.
+            let quick = file
+                .open()
+                .is_ok_and(|pack| pack.effort() < Effort::Thorough);
+            if quick && !leased.contains(file.name()) {
+                todo.push(file);
+            }
+        }
         let mut report = Repacked {
             complete: true,
             ..Repacked::default()
@@ -71,7 +72,7 @@ impl Store {
         let mut rest = &todo[..];
         while !rest.is_empty() {
             let mut bytes = 0;
-            let fits = rest.iter().take_while(|pack| {
+            let fits = rest.iter().take(STEP_PACKS).take_while(|pack| {
                 bytes += pack.len();
                 bytes <= size
             });
@@ -83,11 +84,11 @@ impl Store {
             };
             let old = step.iter().map(|pack| pack.len()).sum::<u64>();
             let new_bytes = new.len;
-            let olds: Vec<Arc<Pack>> = step.iter().map(|pack| (*pack).clone()).collect();
+            let olds: Vec<Arc<PackFile>> = step.iter().map(|pack| (*pack).clone()).collect();
             // Waits for additions under way: nobody who relies on the old packs looks for them now.
             let lock = self.lock_exclusive()?;
             let now = self.refresh()?;
-            let here = |pack: &Arc<Pack>| now.packs.iter().any(|p| p.name == pack.name);
+            let here = |pack: &Arc<PackFile>| now.number(pack.name()).is_some();
             if !olds.iter().all(here) {
                 // A repair took a pack away, and what is copied may be what it removed.
                 let _ = self.disk().remove(&new.path);
@@ -95,32 +96,37 @@ impl Store {
                 continue;
             }
             self.replace(&[(PackKind::Data, new)], &olds, |_| Ok(()))?;
-            self.unlink_packs(&olds)?;
+            self.unlink_packs(olds.iter().map(|pack| pack.name()))?;
             drop(lock);
             report.packs += step.len() as u64;
             report.before += old;
             report.after += new_bytes;
         }
+        self.drop_catalogues();
         Ok(report)
     }
 
     /// Writes the objects of some packs into a new one, not yet visible; `None` when cancelled.
     fn repack_step(
         &self,
-        packs: &[&Arc<Pack>],
+        files: &[&Arc<PackFile>],
         cancel: &Cancel,
     ) -> Result<Option<SealedPack>, StoreError> {
         let session = self.session()?;
         let mut seen = HashedSet::default();
+        let mut packs = Vec::with_capacity(files.len());
+        for file in files {
+            packs.push(file.open()?);
+        }
         let mut objects: Vec<(&Pack, PackEntry)> = Vec::new();
-        for pack in packs {
+        for pack in &packs {
             let mut places = Vec::with_capacity(pack.count());
             for at in 0..pack.count() {
                 places.push(pack.entry(at)?);
             }
             places.sort_unstable_by_key(|place| place.offset);
             places.retain(|place| seen.insert(place.hash));
-            objects.extend(places.into_iter().map(|place| (&***pack, place)));
+            objects.extend(places.into_iter().map(|place| (&**pack, place)));
         }
         drop(seen);
         let path = session.tmp.join(random_name()?);

@@ -202,26 +202,28 @@ pub(crate) fn abandoned(disk: &dyn Disk, root: &Path) -> Result<Vec<OsString>, S
 
 /// Adds a lease and returns its number.
 pub(crate) fn add_lease(
-    database: &Database,
+    t: &rusqlite::Transaction<'_>,
     boot: &str,
     session: &Session,
     purpose: &str,
-) -> Result<i64, StoreError> {
+) -> rusqlite::Result<i64> {
     let (pid, start) = (std::process::id(), process_start());
-    database.write(Durable::No, "add lease", |t| {
-        t.execute(
-            "INSERT INTO lease (session, pid, process_start, boot, purpose) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![session.id, pid, start, boot, purpose],
-        )?;
-        Ok(t.last_insert_rowid())
-    })
+    t.prepare_cached(
+        "INSERT INTO lease (session, pid, process_start, boot, purpose) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![session.id, pid, start, boot, purpose])?;
+    Ok(t.last_insert_rowid())
 }
 
 pub(crate) fn remove_lease(database: &Database, id: i64) -> Result<(), StoreError> {
     database.write(Durable::No, "end lease", |t| {
-        t.execute("DELETE FROM lease_tree WHERE lease = ?1", [id])?;
-        t.execute("DELETE FROM lease_pack WHERE lease = ?1", [id])?;
-        t.execute("DELETE FROM lease WHERE id = ?1", [id])?;
+        for table in [
+            "DELETE FROM lease_tree WHERE lease = ?1",
+            "DELETE FROM lease_pack WHERE lease = ?1",
+            "DELETE FROM lease WHERE id = ?1",
+        ] {
+            t.prepare_cached(table)?.execute([id])?;
+        }
         Ok(())
     })
 }
@@ -232,10 +234,8 @@ pub(crate) fn lease_pack(
     lease: i64,
     pack: &str,
 ) -> rusqlite::Result<()> {
-    t.execute(
-        "INSERT OR IGNORE INTO lease_pack (lease, pack) VALUES (?1, ?2)",
-        params![lease, pack],
-    )?;
+    t.prepare_cached("INSERT OR IGNORE INTO lease_pack (lease, pack) VALUES (?1, ?2)")?
+        .execute(params![lease, pack])?;
     Ok(())
 }
 
@@ -244,10 +244,8 @@ pub(crate) fn lease_tree(
     lease: i64,
     tree: TreeHash,
 ) -> rusqlite::Result<()> {
-    t.execute(
-        "INSERT OR IGNORE INTO lease_tree (lease, tree) VALUES (?1, ?2)",
-        params![lease, tree.to_string()],
-    )?;
+    t.prepare_cached("INSERT OR IGNORE INTO lease_tree (lease, tree) VALUES (?1, ?2)")?
+        .execute(params![lease, tree.to_string()])?;
     Ok(())
 }
 

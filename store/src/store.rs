@@ -5,15 +5,16 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 
 use crate::checkout::Making;
 use crate::claim;
-use crate::db::{Database, Durable, add_pack, records, rescue};
+use crate::db::{Database, Durable, records, rescue};
 use crate::disk::{Disk, RealDisk};
-use crate::layout::{DATABASE, FORMAT_FILE};
+use crate::layout::{CATALOGUES, DATABASE, FORMAT_FILE};
 use crate::lock::StoreLock;
-use crate::pack::{EXTENSION, PackKind, PackSet, SealedPack};
+use crate::pack::{PackKind, SealedPack};
+use crate::packs::Packs;
 use crate::reserve;
 use crate::session::{self, Session};
 use crate::{OpenOptions, StoreError, TreeBuilder, TreeHash};
@@ -26,11 +27,10 @@ const FORMAT_TEXT: &str = "mstore store\nformat 1\n\
 /// A `format` file never comes near this.
 const FORMAT_MOST: u64 = 64 << 10;
 const LOCKS: [&str; 2] = ["lock", "gc.lock"];
-/// Number of the folders, the first ones, that hold what nothing can make again.
-const NEEDED: usize = 2;
-const FOLDERS: [&str; 10] = [
-    "packs",
-    "db",
+/// Folders that a store is damaged without.
+const TRUTH_FOLDERS: [&str; 2] = ["packs", "db"];
+/// Folders that are made again when they are not there.
+const CACHE_FOLDERS: [&str; 9] = [
     "sessions",
     "tmp",
     "checkouts",
@@ -39,6 +39,7 @@ const FOLDERS: [&str; 10] = [
     "logs",
     "cache",
     claim::FOLDER,
+    CATALOGUES,
 ];
 
 /// A store of trees and of the facts about them. Clones share everything.
@@ -55,7 +56,7 @@ struct Inner {
     absent: bool,
     disk: Arc<dyn Disk>,
     database: Database,
-    packs: RwLock<Arc<PackSet>>,
+    packs: Packs,
     session: Mutex<Option<Arc<Session>>>,
     held: Mutex<Held>,
     making: Making,
@@ -99,12 +100,12 @@ impl Store {
         let database = database?;
         let store = Store {
             inner: Arc::new(Inner {
+                packs: Packs::new(disk.clone(), &root),
                 root,
                 read_only: options.read_only,
                 absent: false,
                 disk,
                 database,
-                packs: RwLock::default(),
                 session: Mutex::default(),
                 held: Mutex::default(),
                 making: Making::default(),
@@ -154,7 +155,7 @@ impl Store {
                 absent: true,
                 disk: Arc::new(RealDisk),
                 database: Database::nothing()?,
-                packs: RwLock::default(),
+                packs: Packs::new(Arc::new(RealDisk), root),
                 session: Mutex::default(),
                 held: Mutex::default(),
                 making: Making::default(),
@@ -207,12 +208,26 @@ impl Store {
         self.inner.root.join("packs")
     }
 
+    pub(crate) fn disk_handle(&self) -> Arc<dyn Disk> {
+        self.inner.disk.clone()
+    }
+
     pub(crate) fn disk(&self) -> &dyn Disk {
         self.inner.disk.as_ref()
     }
 
     pub(crate) fn making(&self) -> &Making {
         &self.inner.making
+    }
+
+    /// Tells whether there is no folder, and so nothing in it.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.inner.absent
+    }
+
+    /// Which packs there are.
+    pub(crate) fn known_packs(&self) -> &Packs {
+        &self.inner.packs
     }
 
     pub(crate) fn database(&self) -> &Database {
@@ -241,35 +256,6 @@ impl Store {
         StoreLock::take(self.disk(), self.path(), true)
     }
 
-    /// The packs as last seen.
-    pub(crate) fn packs(&self) -> Arc<PackSet> {
-        self.inner
-            .packs
-            .read()
-            .unwrap_or_else(|e| e.into_inner())
-            .clone()
-    }
-
-    /// Looks again which packs there are.
-    pub(crate) fn refresh(&self) -> Result<Arc<PackSet>, StoreError> {
-        let names = self.database().read("list packs", |c| {
-            c.prepare_cached("SELECT name FROM pack ORDER BY name")?
-                .query_map([], |row| row.get::<_, String>(0))?
-                .collect::<rusqlite::Result<Vec<_>>>()
-        })?;
-        let old = self.packs();
-        let same = old.broken.is_empty()
-            && old.packs.len() == names.len()
-            && old.packs.iter().zip(&names).all(|(p, n)| p.name == *n);
-        if same {
-            return Ok(old);
-        }
-        let new = PackSet::load(self.disk(), &self.packs_dir(), &names, &old)?;
-        let new = Arc::new(new);
-        *self.inner.packs.write().unwrap_or_else(|e| e.into_inner()) = new.clone();
-        Ok(new)
-    }
-
     /// The session of this store handle, begun when first needed.
     pub(crate) fn session(&self) -> Result<Arc<Session>, StoreError> {
         self.writable("work in it")?;
@@ -291,61 +277,25 @@ impl Store {
     ) -> Result<(), StoreError> {
         let session = self.session()?;
         let mut held = self.inner.held.lock().unwrap_or_else(|e| e.into_inner());
-        let names = self.place_packs(sealed)?;
         let durable = match sealed {
             [] if trees.iter().all(|tree| held.trees.contains(tree)) => return Ok(()),
             [] => Durable::No,
             _ => Durable::Yes,
         };
-        let lease = match held.lease {
-            Some(lease) => lease,
-            None => {
-                let lease = {
-                    let boot = self.disk().boot();
-                    session::add_lease(self.database(), &boot, &session, "made here")?
-                };
-                *held.lease.insert(lease)
-            }
-        };
-        self.database().write(durable, "add packs", |t| {
-            for ((content, pack), name) in sealed.iter().zip(&names) {
-                add_pack(t, name, *content, pack.len, pack.count)?;
-            }
+        let (boot, known) = (self.disk().boot(), held.lease);
+        let lease = self.change_packs(durable, "add packs", sealed, &[], |t, _| {
+            let lease = match known {
+                Some(lease) => lease,
+                None => session::add_lease(t, &boot, &session, "made here")?,
+            };
             for tree in trees {
                 session::lease_tree(t, lease, *tree)?;
             }
-            Ok(())
+            Ok(lease)
         })?;
+        held.lease = Some(lease);
         held.trees.extend(trees);
-        drop(held);
-        if !sealed.is_empty() {
-            self.refresh()?;
-        }
         Ok(())
-    }
-
-    /// Moves sealed packs to the folder of packs, durably. They count from the moment in which the
-    /// database names them.
-    pub(crate) fn place_packs(
-        &self,
-        sealed: &[(PackKind, SealedPack)],
-    ) -> Result<Vec<String>, StoreError> {
-        let dir = self.packs_dir();
-        let mut names = Vec::new();
-        for (_, pack) in sealed {
-            let name = session::random_name()?;
-            let to = dir.join(format!("{name}{EXTENSION}"));
-            self.disk()
-                .rename(&pack.path, &to)
-                .map_err(|e| StoreError::io("add pack", &to, e))?;
-            names.push(name);
-        }
-        if !names.is_empty() {
-            self.disk()
-                .sync_dir(&dir)
-                .map_err(|e| StoreError::io("sync packs folder", &dir, e))?;
-        }
-        Ok(names)
     }
 }
 
@@ -383,7 +333,7 @@ fn create(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
 /// before the store is, and a file system of its own has a folder for what a check finds.
 fn is_ours(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| {
-        FOLDERS.contains(&name)
+        folders().any(|folder| folder == name)
             || LOCKS.contains(&name)
             || name.starts_with("format")
             || ["mstore.conf", "metro.lock", "lost+found"].contains(&name)
@@ -403,18 +353,22 @@ fn write_format(root: &Path, disk: &dyn Disk) -> io::Result<()> {
 
 /// Folders that a store is damaged without.
 pub(crate) fn missing_folders(root: &Path) -> Vec<&'static str> {
-    absent(root, &FOLDERS[..NEEDED])
+    absent(root, &TRUTH_FOLDERS)
 }
 
 /// Makes the other folders again: caches may go at any time, and an older release did not have all of
 /// them.
 fn make_passing(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
-    for folder in absent(root, &FOLDERS[NEEDED..]) {
+    for folder in absent(root, &CACHE_FOLDERS) {
         let path = root.join(folder);
         disk.create_dir(&path, 0o777)
             .map_err(|e| StoreError::io("create folder", &path, e))?;
     }
     Ok(())
+}
+
+fn folders() -> impl Iterator<Item = &'static str> {
+    TRUTH_FOLDERS.into_iter().chain(CACHE_FOLDERS)
 }
 
 fn absent(root: &Path, folders: &[&'static str]) -> Vec<&'static str> {
@@ -423,7 +377,7 @@ fn absent(root: &Path, folders: &[&'static str]) -> Vec<&'static str> {
 }
 
 fn make_folders(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
-    for folder in FOLDERS {
+    for folder in folders() {
         let path = root.join(folder);
         disk.create_dir(&path, 0o777)
             .map_err(|e| StoreError::io("create folder", &path, e))?;

@@ -204,6 +204,43 @@ fn realisations_of_releases_that_knew_no_kinds_have_them() {
     }
 }
 
+/// A target of two steps that both gave one tree.
+#[test]
+fn a_store_of_before_packs_were_folded_is_read_and_brought_up() {
+    let tmp = tempfile::tempdir().unwrap();
+    let path = golden(tmp.path(), "format-1-database-4.tar.zst");
+    let tree: TreeHash = "yoppqgyapfiylhpmob6njhdbtxk7fawmcrjj7trmqoif57xotbvq"
+        .parse()
+        .unwrap();
+    for options in [
+        OpenOptions::read_only(),
+        OpenOptions::default(),
+        OpenOptions::read_only(),
+    ] {
+        let store = Store::open(&path, &options).unwrap();
+        assert!(faults(&store, false).is_empty());
+        assert!(store.has_tree(tree).unwrap());
+        let names: Vec<_> = store.realisations_of(&tree.0).unwrap();
+        let names: Vec<_> = names.iter().map(|r| r.name.as_str()).collect();
+        let target = "bench/x86-64bit/a/t";
+        assert_eq!(names.len(), 3);
+        assert_eq!(names[2], target, "steps first");
+        assert_eq!(store.realisations(Some(target)).unwrap().len(), 1);
+        assert_eq!(
+            store.newest_realisation(target).unwrap().unwrap().tree,
+            tree
+        );
+        assert_eq!(store.history(&HistoryFilter::default()).unwrap().len(), 3);
+        // A store that may not be written tells no state: nothing that was worked out from it is kept.
+        let brought_up = store.steady().unwrap().answers().is_some();
+        assert!(brought_up || store.is_read_only());
+    }
+    let store = open(&path);
+    assert!(store.steady().unwrap().answers().is_some());
+    store.gc(&GcPolicy::newest(1), false).unwrap();
+    assert!(store.has_tree(tree).unwrap());
+}
+
 #[test]
 fn a_rescue_of_an_older_database_tells_kinds() {
     let tmp = tempfile::tempdir().unwrap();

@@ -172,6 +172,8 @@ fn what_an_unreadable_index_may_have_is_not_called_missing() {
         let sample = Sample::new();
         let pack = sample.meta_of(sample.trees[1]);
         let store = sample.open();
+        // Now it is in use.
+        assert!(store.has_tree(sample.trees[1]).unwrap());
         cut(&pack, keep);
         is_read_error(&store.has_tree(sample.trees[1]).unwrap_err(), &pack);
         is_read_error(&store.tree(sample.trees[1]).unwrap_err(), &pack);
@@ -225,6 +227,8 @@ fn a_cut_within_the_last_page_is_found() {
         }
     }
     let store = sample.open();
+    // Now it is in use.
+    assert!(store.has_tree(sample.trees[1]).unwrap());
     cut(&pack, keep);
     let mut failed = 0;
     for dir in &dirs {

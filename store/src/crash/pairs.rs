@@ -114,6 +114,18 @@ fn copy_out(bench: &Bench, store: &Store, _: &mut Model) -> Result<(), StoreErro
     Ok(())
 }
 
+/// Adds small trees, which are folded together all the time.
+fn fold(_: &Bench, store: &Store, model: &mut Model) -> Result<(), StoreError> {
+    store.set_fold_rule(super::folds::early());
+    super::folds::small(store, 60, 72, model)
+}
+
+/// The same with other trees.
+fn fold_too(_: &Bench, store: &Store, model: &mut Model) -> Result<(), StoreError> {
+    store.set_fold_rule(super::folds::early());
+    super::folds::small(store, 80, 92, model)
+}
+
 fn verify(_: &Bench, store: &Store, _: &mut Model) -> Result<(), StoreError> {
     for _ in 0..4 {
         let report = store.verify(&VerifyOptions::default(), &mut |_| ())?;
@@ -275,4 +287,30 @@ fn copy_beside_gc() {
 fn repair_beside_import_and_copy() {
     pair([repair, import]);
     pair([copy_in, repair]);
+}
+
+#[test]
+fn fold_beside_fold() {
+    pair([fold, fold_too]);
+}
+
+#[test]
+fn fold_beside_gc_and_repack() {
+    pair([fold, collect]);
+    pair([collect, fold]);
+    pair([repack, fold]);
+}
+
+#[test]
+fn fold_beside_readers() {
+    pair([fold, export]);
+    pair([fold, verify]);
+    pair([fold, copy_out]);
+}
+
+#[test]
+fn fold_beside_import_and_copy() {
+    pair([fold, import]);
+    pair([fold, copy_in]);
+    pair([repair, fold]);
 }

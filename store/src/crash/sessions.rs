@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::db::Database;
+use crate::db::{Database, Durable};
 use crate::disk::turns::{TurnsDisk, explore};
 use crate::session::{self, Session};
 
@@ -69,7 +69,11 @@ impl Stage {
     /// Leases something, and goes.
     fn lease(&self) {
         let session = Session::begin(&TurnsDisk, self.root()).unwrap();
-        session::add_lease(&self.database, "boot", &session, "test").unwrap();
+        self.database
+            .write(Durable::No, "lease", |t| {
+                session::add_lease(t, "boot", &session, "test")
+            })
+            .unwrap();
         // Works.
         TurnsDisk.list(&session.tmp).unwrap();
         self.ends.store(true, Ordering::SeqCst);

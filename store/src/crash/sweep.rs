@@ -71,21 +71,7 @@ fn meet(bench: &Bench, fault: Fault, how: Crash) {
     check(bench, &store, &model);
     tidy(&store);
     // Nothing stands in the way of doing it again.
-    let model = Model {
-        roots: store
-            .roots()
-            .unwrap()
-            .into_iter()
-            .map(|r| (r.name, r.tree))
-            .collect(),
-        records: store
-            .realisations(None)
-            .unwrap()
-            .into_iter()
-            .map(|r| (r.key, r))
-            .collect(),
-        ..Model::default()
-    };
+    let model = Model::of(&store);
     drop(store);
     let world = bench.world(ROOT, Fault::None, false);
     let disk = FaultyDisk::new(&world, &RealDisk.boot());

@@ -135,21 +135,35 @@ impl Store {
 
     /// Attempts, newest first.
     pub fn history(&self, filter: &HistoryFilter<'_>) -> Result<Vec<Attempt>, StoreError> {
+        let mut conditions = Vec::new();
+        let mut values = Vec::new();
+        // Each of these has an index.
+        for (column, value) in [
+            ("name = ?", filter.name.map(str::to_owned)),
+            ("key = ?", filter.key.map(ToString::to_string)),
+        ] {
+            if let Some(value) = value {
+                conditions.push(column);
+                values.push(value);
+            }
+        }
+        if let Some(of) = filter.of {
+            conditions.push(
+                "id IN (SELECT id FROM history WHERE key = ? UNION SELECT id FROM history WHERE drv = ? \
+                 UNION SELECT id FROM history WHERE tree = ?)",
+            );
+            values.extend(std::iter::repeat_n(of.to_string(), 3));
+        }
+        let wanted = match conditions.is_empty() {
+            true => String::new(),
+            false => format!("WHERE {}", conditions.join(" AND ")),
+        };
+        let limit = filter.limit.map_or(-1, i64::from);
         self.database().read("read the history", |c| {
             c.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM history WHERE (?1 IS NULL OR name = ?1) \
-                 AND (?2 IS NULL OR key = ?2) AND (?4 IS NULL OR ?4 IN (key, drv, tree)) \
-                 ORDER BY started DESC, id DESC LIMIT ?3"
+                "SELECT {COLUMNS} FROM history {wanted} ORDER BY started DESC, id DESC LIMIT {limit}"
             ))?
-            .query_map(
-                params![
-                    filter.name,
-                    filter.key.map(ToString::to_string),
-                    filter.limit.map_or(-1, i64::from),
-                    filter.of.map(ToString::to_string),
-                ],
-                attempt_at,
-            )?
+            .query_map(rusqlite::params_from_iter(values), attempt_at)?
             .collect()
         })
     }

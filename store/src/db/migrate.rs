@@ -3,6 +3,11 @@
 //! `PRAGMA user_version` tells how many steps a database has behind it. Opening it for writing does
 //! the rest in one transaction. A step that was released is never changed: the next one is added
 //! at the end, and doc/store-format.md tells of it.
+//!
+//! A new column has a default, since programs of before that have the database open go on to add rows
+//! without it; readers of old databases get a temporary view with the column (`stand_in`), which stands
+//! before the table of that name. A table whose rows decide what planning finds renews `answers` in the
+//! table `state` with triggers on every change of it.
 
 use rusqlite::{Connection, Transaction};
 
@@ -128,6 +133,50 @@ CREATE TEMP VIEW IF NOT EXISTS history AS
         stand_in: "
 CREATE TEMP VIEW layer AS SELECT tree, base, depth, boot, 0 AS made FROM main.layer;
 ",
+    },
+    // `state` has a random number for what may be remembered: which packs there are, and which answers the
+    // database and the packs give. Whoever finds the number that it saw before knows that nothing changed.
+    Step {
+        up: "
+CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO state (name, value) VALUES ('packs', random()), ('answers', random());
+CREATE TRIGGER pack_added AFTER INSERT ON pack BEGIN
+  UPDATE state SET value = random() WHERE name = 'packs';
+END;
+CREATE TRIGGER pack_removed AFTER DELETE ON pack BEGIN
+  UPDATE state SET value = random();
+END;
+CREATE TRIGGER pack_changed AFTER UPDATE ON pack BEGIN
+  UPDATE state SET value = random();
+END;
+CREATE TRIGGER realisation_added AFTER INSERT ON realisation BEGIN
+  UPDATE state SET value = random() WHERE name = 'answers';
+END;
+CREATE TRIGGER realisation_removed AFTER DELETE ON realisation BEGIN
+  UPDATE state SET value = random() WHERE name = 'answers';
+END;
+CREATE TRIGGER realisation_changed AFTER UPDATE ON realisation BEGIN
+  UPDATE state SET value = random() WHERE name = 'answers';
+END;
+CREATE TRIGGER part_added AFTER INSERT ON part BEGIN
+  UPDATE state SET value = random() WHERE name = 'answers';
+END;
+CREATE TRIGGER part_removed AFTER DELETE ON part BEGIN
+  UPDATE state SET value = random() WHERE name = 'answers';
+END;
+CREATE TRIGGER part_changed AFTER UPDATE ON part BEGIN
+  UPDATE state SET value = random() WHERE name = 'answers';
+END;
+CREATE TRIGGER pin_removed AFTER DELETE ON pin BEGIN
+  UPDATE state SET value = random() WHERE name = 'answers';
+END;
+CREATE TRIGGER lock_file_removed AFTER DELETE ON lock_file BEGIN
+  UPDATE state SET value = random() WHERE name = 'answers';
+END;
+CREATE INDEX history_drv ON history (drv);
+CREATE INDEX history_tree ON history (tree);
+",
+        stand_in: "CREATE TEMP TABLE state (name TEXT PRIMARY KEY, value INTEGER);",
     },
 ];
 

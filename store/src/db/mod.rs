@@ -10,16 +10,17 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::StoreError;
-use crate::pack::PackKind;
 
 pub(crate) mod history;
 mod migrate;
+pub(crate) mod packs;
 pub(crate) mod pins;
 pub(crate) mod realisations;
 pub(crate) mod records;
 pub(crate) mod rescue;
 pub(crate) mod rows;
 pub(crate) mod signatures;
+pub(crate) mod state;
 pub(crate) mod used;
 
 /// Seconds.
@@ -29,27 +30,69 @@ pub(crate) const DAY: i64 = 86_400;
 #[derive(Debug)]
 pub(crate) struct Database {
     path: PathBuf,
-    connection: Mutex<Connection>,
+    connection: Mutex<Link>,
 }
 
-/// Makes a sealed pack part of the store.
-pub(crate) fn add_pack(
-    t: &Transaction<'_>,
-    name: &str,
-    content: PackKind,
-    bytes: u64,
-    objects: u64,
-) -> rusqlite::Result<()> {
-    t.execute(
-        "INSERT INTO pack (name, content, bytes, objects) VALUES (?1, ?2, ?3, ?4)",
-        rusqlite::params![
-            name,
-            content.word(),
-            bytes.cast_signed(),
-            objects.cast_signed()
-        ],
-    )?;
-    Ok(())
+/// The connection, and what was said to it.
+#[derive(Debug)]
+struct Link {
+    connection: Connection,
+    /// How much a commit survives as things are.
+    durable: Option<Durable>,
+    /// How many want to read from one state.
+    holders: usize,
+    /// How often they were disappointed because somebody wrote.
+    broken: u64,
+}
+
+impl Link {
+    fn new(connection: Connection) -> Mutex<Link> {
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        Mutex::new(Link {
+            connection,
+            durable: None,
+            holders: 0,
+            broken: 0,
+        })
+    }
+
+    /// Ends the transaction in which others read, if there is one.
+    fn let_go(&mut self) -> rusqlite::Result<()> {
+        if self.connection.is_autocommit() {
+            return Ok(());
+        }
+        self.broken += 1;
+        self.connection.execute_batch("COMMIT")
+    }
+}
+
+/// How many statements are kept ready: more than there are.
+const STATEMENTS: usize = 200;
+
+/// While it is there, all that is read is of one state of the database, unless somebody writes through the
+/// same handle.
+#[derive(Debug)]
+pub(crate) struct Hold<'a> {
+    database: &'a Database,
+    broken: u64,
+}
+
+impl Hold<'_> {
+    /// Tells whether all that was read so far is of one state.
+    pub fn is_whole(&self) -> bool {
+        self.database.lock().broken == self.broken
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        let mut link = self.database.lock();
+        link.holders -= 1;
+        if link.holders == 0 && !link.connection.is_autocommit() {
+            // It only read.
+            let _ = link.connection.execute_batch("COMMIT");
+        }
+    }
 }
 
 /// How much a commit must survive.
@@ -95,7 +138,7 @@ impl Database {
         };
         let database = Database {
             path: path.to_path_buf(),
-            connection: Mutex::new(connection),
+            connection: Link::new(connection),
         };
         let version = database.read("read the schema version", migrate::version)?;
         match u32::try_from(version) {
@@ -143,11 +186,11 @@ impl Database {
         };
         Ok(Database {
             path: path.to_path_buf(),
-            connection: Mutex::new(make().map_err(|e| database_error("make it", path, e))?),
+            connection: Link::new(make().map_err(|e| database_error("make it", path, e))?),
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    fn lock(&self) -> MutexGuard<'_, Link> {
         // A panic inside a transaction rolled it back when it was dropped.
         self.connection.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -160,7 +203,7 @@ impl Database {
     ) -> Result<R, StoreError> {
         #[cfg(test)]
         crate::disk::turns::point();
-        f(&self.lock()).map_err(|error| database_error(action, &self.path, error))
+        f(&self.lock().connection).map_err(|error| database_error(action, &self.path, error))
     }
 
     /// Reads several times from one state of the database.
@@ -171,12 +214,37 @@ impl Database {
     ) -> Result<R, StoreError> {
         #[cfg(test)]
         crate::disk::turns::point();
-        let mut connection = self.lock();
+        let mut link = self.lock();
         let run = || {
-            let transaction = connection.transaction()?;
+            if !link.connection.is_autocommit() {
+                return f(&link.connection);
+            }
+            let transaction = link.connection.transaction()?;
             f(&transaction)
         };
         run().map_err(|error| database_error(action, &self.path, error))
+    }
+
+    /// Reads from one state of the database until the guard is dropped, or somebody writes. Others write
+    /// meanwhile, through handles of their own.
+    pub fn hold(&self) -> Result<Hold<'_>, StoreError> {
+        let mut link = self.lock();
+        let begin = || {
+            if link.holders == 0 && link.connection.is_autocommit() {
+                link.connection.execute_batch("BEGIN")?;
+            }
+            // The state is that of the first reading.
+            migrate::version(&link.connection)
+        };
+        let begun = begin();
+        begun.map_err(|error| database_error("begin to read", &self.path, error))?;
+        link.holders += 1;
+        let broken = link.broken;
+        drop(link);
+        Ok(Hold {
+            database: self,
+            broken,
+        })
     }
 
     /// Writes, all or nothing.
@@ -188,15 +256,18 @@ impl Database {
     ) -> Result<R, StoreError> {
         #[cfg(test)]
         crate::disk::turns::point();
-        let mut connection = self.lock();
+        let mut link = self.lock();
         let run = || {
-            let level = match durable {
-                Durable::Yes => "PRAGMA synchronous = FULL",
-                Durable::No => "PRAGMA synchronous = NORMAL",
-            };
-            connection.execute_batch(level)?;
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            link.let_go()?;
+            if link.durable != Some(durable) {
+                link.connection.execute_batch(match durable {
+                    Durable::Yes => "PRAGMA synchronous = FULL",
+                    Durable::No => "PRAGMA synchronous = NORMAL",
+                })?;
+                link.durable = Some(durable);
+            }
+            let behaviour = TransactionBehavior::Immediate;
+            let transaction = link.connection.transaction_with_behavior(behaviour)?;
             let result = f(&transaction)?;
             transaction.commit()?;
             Ok(result)

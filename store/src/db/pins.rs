@@ -60,7 +60,8 @@ impl Store {
         let fresh = |(seen, missing): (i64, Option<i64>)| {
             missing.is_none() && (seen..seen + super::DAY).contains(&now)
         };
-        if known.0.is_some_and(fresh) && known.1 == wanted {
+        let same = known.1 == wanted;
+        if known.0.is_some_and(fresh) && same {
             return Ok(());
         }
         self.database()
@@ -69,6 +70,9 @@ impl Store {
                     "INSERT OR REPLACE INTO lock_file (path, seen, missing) VALUES (?1, ?2, NULL)",
                     params![path, now],
                 )?;
+                if same {
+                    return Ok(());
+                }
                 t.execute("DELETE FROM pin WHERE path = ?1", [path])?;
                 let mut insert =
                     t.prepare("INSERT INTO pin (path, kind, name, tree) VALUES (?1, ?2, ?3, ?4)")?;

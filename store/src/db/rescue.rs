@@ -6,14 +6,15 @@ use std::path::Path;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-use super::{add_pack, connect, migrate, rows};
+use super::packs::add_pack;
+use super::{connect, migrate, rows};
 use crate::disk::{Disk, RealDisk};
 use crate::lock::StoreLock;
-use crate::pack::{EXTENSION, Pack, PackKind};
+use crate::pack::{EXTENSION, Pack, PackRow};
 use crate::{Store, StoreError, session};
 
 /// What ends with the processes that hold it, or is a cache: not saved.
-const PASSING: [&str; 4] = ["lease", "lease_tree", "lease_pack", "layer"];
+const PASSING: [&str; 5] = ["lease", "lease_tree", "lease_pack", "layer", "state"];
 
 /// The damaged database, and where it stays.
 const OLD: &str = crate::layout::DATABASE;
@@ -85,9 +86,14 @@ impl Store {
     }
 }
 
+/// Tells whether an interrupted rescue left something to be done.
+pub(crate) fn is_pending(root: &Path) -> bool {
+    root.join(WHOLE).exists()
+}
+
 /// Finishes what an interrupted rescue left to be done.
 pub(crate) fn finish(disk: &dyn Disk, root: &Path) -> Result<(), StoreError> {
-    if !root.join(WHOLE).exists() {
+    if !is_pending(root) {
         return Ok(());
     }
     // Perhaps nobody interrupted it.
@@ -164,13 +170,12 @@ fn fill(
             continue;
         }
         let path = root.join("packs").join(&*text);
-        let (content, bytes, objects) = match Pack::open(disk, name, &path) {
-            Ok(pack) if pack.is_meta() => (PackKind::Meta, pack.len(), pack.count() as u64),
-            Ok(pack) => (PackKind::Data, pack.len(), pack.count() as u64),
+        let row = match Pack::open(disk, name, &path) {
+            Ok(pack) => PackRow::of(&pack),
             // It may still be saved record by record.
-            Err(_) => (PackKind::Data, 0, 0),
+            Err(_) => PackRow::unknown(name.to_owned()),
         };
-        add_pack(&t, name, content, bytes, objects)?;
+        add_pack(&t, &row)?;
         rescued.packs += 1;
     }
     t.commit()?;

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
+use super::Durable;
 use super::rows::hash_at;
 use crate::{Store, StoreError, TreeHash};
 
@@ -33,6 +34,41 @@ pub(crate) fn now() -> i64 {
 }
 
 impl Store {
+    /// Notes that trees are used now, exact to a minute: in one transaction, and in none when that is
+    /// known. Tells whether all of them are here; of one that is not, nothing is noted.
+    pub fn note_use(&self, trees: &[TreeHash]) -> Result<bool, StoreError> {
+        if self.is_read_only() {
+            return Ok(true);
+        }
+        let now = now();
+        let known = self
+            .database()
+            .read_together("look for uses of trees", |c| {
+                let mut select = c.prepare_cached("SELECT at FROM used WHERE tree = ?1")?;
+                let at = |tree: &TreeHash| select.query_row([tree.to_string()], |row| row.get(0));
+                let known = trees.iter().map(at).map(OptionalExtension::optional);
+                known.collect::<rusqlite::Result<Vec<Option<i64>>>>()
+            })?;
+        let due = |at: &Option<i64>| at.is_none_or(|at| at < now - EXACT);
+        if !known.iter().any(due) {
+            return Ok(true);
+        }
+        // A note of a tree that was collected would tell that it was lost.
+        let _lock = self.lock_shared()?;
+        self.refresh()?;
+        let mut here = Vec::with_capacity(trees.len());
+        for tree in trees {
+            if self.has_tree(*tree)? {
+                here.push(*tree);
+            }
+        }
+        self.database()
+            .write(Durable::No, "note uses of trees", |t| {
+                here.iter().try_for_each(|tree| touch(t, *tree, now))
+            })?;
+        Ok(here.len() == trees.len())
+    }
+
     /// When each tree was last used: taken for a build, checked out, copied, built. In seconds since
     /// 1970, exact to a minute.
     pub fn last_used(&self) -> Result<BTreeMap<TreeHash, i64>, StoreError> {
@@ -53,7 +89,6 @@ pub(crate) fn last_used(c: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::Durable;
     use crate::{Hash, OpenOptions};
 
     #[test]

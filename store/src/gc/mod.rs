@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::lock::StoreLock;
 use crate::mark::Marks;
-use crate::pack::{Pack, PackKind};
+use crate::pack::{PackFile, PackKind};
 use crate::reserve;
 use crate::{Cancel, LostResult, Realisation, RegisteredPin, Store, StoreError, TreeHash};
 
@@ -327,6 +327,7 @@ impl Store {
         self.remove_dead(&mut plan, lock)?;
         self.rewrite(policy, &mut plan)?;
         plan.report.freed = plan.report.gone.iter().map(Gone::bytes).sum();
+        self.drop_catalogues();
         reserve::keep(self.disk(), self.path());
         Ok(plan.report)
     }
@@ -346,7 +347,7 @@ fn mark_all(policy: &GcPolicy<'_>, roots: &Roots, marks: &mut Marks) -> Result<(
 }
 
 fn whole(marks: &Marks) -> Result<(), StoreError> {
-    if let Some((name, detail)) = marks.packs.broken.first() {
+    if let Some((name, detail)) = marks.packs.broken()?.packs.first() {
         return Err(StoreError::DamagedFile {
             path: PathBuf::from(format!("packs/{name}.pack")),
             detail: detail.clone(),

@@ -12,8 +12,9 @@ use super::{GcPolicy, GcReport, Gone, Why};
 use crate::checkout::LINKS;
 use crate::db::rows::hash_at;
 use crate::disk::Disk;
+use crate::layout::CATALOGUES;
 use crate::mark::Marks;
-use crate::pack::{EXTENSION, Pack, PackKind, RecordKind};
+use crate::pack::{EXTENSION, PackFile, PackKind, RecordKind};
 use crate::session;
 use crate::{Store, StoreError, TreeHash};
 
@@ -27,7 +28,7 @@ pub(super) struct Plan {
     pub report: GcReport,
     pub marks: Marks,
     /// Packs that go under the lock.
-    pub dead: Vec<Arc<Pack>>,
+    pub dead: Vec<Arc<PackFile>>,
     /// Packs of manifests, whose living part is copied under the lock.
     pub meta: Vec<Victim>,
     /// Packs of contents, whose living part is copied afterwards.
@@ -45,7 +46,7 @@ pub(super) struct Plan {
 /// A pack whose living objects are copied.
 #[derive(Clone)]
 pub(super) struct Victim {
-    pub pack: Arc<Pack>,
+    pub pack: Arc<PackFile>,
     /// Living objects that the copy has.
     pub copied: usize,
     /// Bytes of them.
@@ -273,11 +274,8 @@ impl Store {
         };
         for (name, path) in list(self.disk(), &self.packs_dir())? {
             // Packs are placed and named under the lock: one that has no name was left by a crash.
-            let named = name.strip_suffix(EXTENSION).is_some_and(|name| {
-                let broken = marks.packs.broken.iter().any(|(b, _)| b == name);
-                broken || marks.packs.packs.iter().any(|p| p.name == name)
-            });
-            if !named {
+            let named = name.strip_suffix(EXTENSION);
+            if named.and_then(|name| marks.packs.number(name)).is_none() {
                 leave("packs", &name, path);
             }
         }
@@ -339,7 +337,7 @@ impl Store {
     /// Bytes of the store that are neither in packs nor in checkouts, and stay.
     pub(super) fn other_bytes(&self, policy: &GcPolicy<'_>) -> Result<u64, StoreError> {
         let mut sum = 0;
-        for folder in ["db", "logs", "cache", "failed"] {
+        for folder in ["db", "logs", "cache", "failed", CATALOGUES] {
             sum += disk_use(&self.path().join(folder));
         }
         let mut report = GcReport::default();
@@ -357,12 +355,12 @@ impl Store {
 
 /// Bytes of all packs when the victims are written anew.
 fn size_after(marks: &Marks, meta: &[Victim], data: &[Victim]) -> u64 {
+    let all = meta.iter().chain(data);
+    let living: BTreeMap<&str, u64> = all.map(|v| (v.pack.name(), v.living)).collect();
     let mut sum = 0;
     for (number, pack) in marks.packs.packs.iter().enumerate() {
         if marks.count(number) > 0 {
-            let mut all = meta.iter().chain(data);
-            let victim = all.find(|v| v.pack.name == pack.name);
-            sum += victim.map_or(pack.len(), |v| v.living);
+            sum += living.get(pack.name()).copied().unwrap_or(pack.len());
         }
     }
     sum
@@ -376,16 +374,18 @@ fn judge_packs(
     victims: &[&Victim],
     dropped: &Dropped,
     report: &mut GcReport,
-) -> Result<Vec<Arc<Pack>>, StoreError> {
+) -> Result<Vec<Arc<PackFile>>, StoreError> {
+    let victims: BTreeMap<&str, u64> = victims.iter().map(|v| (v.pack.name(), v.bytes)).collect();
     let mut dead = Vec::new();
     let mut trees = BTreeSet::new();
     for (number, pack) in marks.packs.packs.iter().enumerate() {
         let living = marks.count(number);
         report.objects_alive += living as u64;
         report.objects_gone += (pack.count() - living) as u64;
-        for at in 0..pack.count() {
-            if !marks.is_marked(number, at) {
-                let place = pack.entry(at)?;
+        if pack.is_meta() && living < pack.count() {
+            let open = pack.open()?;
+            for at in (0..open.count()).filter(|at| !marks.is_marked(number, *at)) {
+                let place = open.entry(at)?;
                 if place.kind == RecordKind::Tree {
                     trees.insert(TreeHash(place.hash));
                 }
@@ -393,16 +393,16 @@ fn judge_packs(
         }
         if living == 0 {
             report.gone.push(Gone::Pack {
-                name: pack.name.clone(),
+                name: pack.name().to_owned(),
                 bytes: pack.len(),
             });
             dead.push(pack.clone());
             continue;
         }
-        if let Some(victim) = victims.iter().find(|v| v.pack.name == pack.name) {
+        if let Some(bytes) = victims.get(pack.name()) {
             report.gone.push(Gone::Rewrite {
-                name: pack.name.clone(),
-                bytes: victim.bytes,
+                name: pack.name().to_owned(),
+                bytes: *bytes,
             });
             if pack.is_meta() {
                 dead.push(pack.clone());
@@ -434,15 +434,16 @@ pub(super) fn victims(
     let mut small = Vec::new();
     for (number, pack) in marks.packs.packs.iter().enumerate() {
         let copied = marks.count(number);
-        if copied == 0 || marks.is_held(&pack.name) || pack.is_meta() != (content == PackKind::Meta)
+        if copied == 0
+            || marks.is_held(pack.name())
+            || pack.is_meta() != (content == PackKind::Meta)
         {
             continue;
         }
         let mut living = 0;
-        for at in 0..pack.count() {
-            if marks.is_marked(number, at) {
-                living += pack.entry(at)?.record_len() + crate::pack::ENTRY_LEN as u64;
-            }
+        let open = pack.open()?;
+        for at in (0..open.count()).filter(|at| marks.is_marked(number, *at)) {
+            living += open.entry(at)?.record_len() + crate::pack::ENTRY_LEN as u64;
         }
         let victim = Victim {
             pack: pack.clone(),

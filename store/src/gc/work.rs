@@ -1,7 +1,7 @@
 //! Carries a plan out.
 
 use super::*;
-use crate::db::{Durable, add_pack, used};
+use crate::db::{Durable, used};
 use crate::pack::{Effort, PackWriter, Packed, RecordKind, SealedPack};
 use crate::session::random_name;
 
@@ -50,7 +50,7 @@ impl Store {
                 _ => {}
             }
         }
-        self.unlink_packs(&plan.dead)?;
+        self.unlink_packs(plan.dead.iter().map(|pack| pack.name()))?;
         drop(lock);
         aside.remove()
     }
@@ -75,13 +75,13 @@ impl Store {
             };
             match done {
                 Ok(done) => {
-                    let names = batch.iter().map(|v| v.pack.name.clone());
+                    let names = batch.iter().map(|v| v.pack.name().to_owned());
                     undone.extend(names.filter(|name| !done.contains(name)));
                 }
                 // What frees room without needing any is done; the rest waits for more of it.
                 Err(StoreError::NoSpace { .. }) => {
-                    let all = batch.iter().map(|v| v.pack.name.clone());
-                    undone.extend(all.chain(rest.by_ref().map(|v| v.pack.name.clone())));
+                    let all = batch.iter().map(|v| v.pack.name().to_owned());
+                    undone.extend(all.chain(rest.by_ref().map(|v| v.pack.name().to_owned())));
                 }
                 Err(error) => return Err(error),
             }
@@ -108,15 +108,14 @@ impl Store {
         let roots = self.gc_roots(policy, &Dropped::new())?;
         plan.marks.renew_in_place(self.refresh()?);
         mark_all(policy, &roots, &mut plan.marks)?;
-        let mut gone: Vec<Arc<Pack>> = Vec::new();
+        let mut gone: Vec<Arc<PackFile>> = Vec::new();
         for victim in batch {
-            let packs = &plan.marks.packs.packs;
-            let number = packs.iter().position(|p| p.name == victim.pack.name);
+            let number = plan.marks.packs.number(victim.pack.name());
             if number.is_some_and(|n| plan.marks.count(n) == victim.copied) {
                 gone.push(victim.pack.clone());
             }
         }
-        let names = gone.iter().map(|pack| pack.name.clone()).collect();
+        let names = gone.iter().map(|pack| pack.name().to_owned()).collect();
         // Additions of which nothing is needed any more may name what goes: a manifest that can be
         // found has to be complete.
         let meta = victims(&plan.marks, PackKind::Meta, false)?;
@@ -130,7 +129,7 @@ impl Store {
         let forgotten = dead_trees(&plan.marks, &gone)?;
         let fresh = self.replace(&copies, &gone, |t| forget_uses(t, &forgotten))?;
         plan.marks.adopt(self.refresh()?, &fresh);
-        self.unlink_packs(&gone)?;
+        self.unlink_packs(gone.iter().map(|pack| pack.name()))?;
         Ok(names)
     }
 
@@ -143,45 +142,46 @@ impl Store {
         go_on: &dyn Fn() -> Result<(), StoreError>,
     ) -> Result<Vec<(PackKind, SealedPack)>, StoreError> {
         let session = self.session()?;
-        let effort = victims.iter().map(|v| v.pack.effort()).min();
-        let effort = effort.unwrap_or(Effort::Quick);
+        let mut effort = Effort::Thorough;
+        for victim in victims {
+            effort = effort.min(victim.pack.open()?.effort());
+        }
         let mut sealed = Vec::new();
         let mut writer: Option<PackWriter> = None;
         for victim in victims {
-            for (number, pack) in marks.packs.packs.iter().enumerate() {
-                if pack.name != victim.pack.name {
-                    continue;
+            let Some(number) = marks.packs.number(victim.pack.name()) else {
+                continue;
+            };
+            let pack = marks.packs.packs[number].open()?;
+            let mut places = Vec::new();
+            for at in 0..pack.count() {
+                if marks.is_marked(number, at) {
+                    places.push(pack.entry(at)?);
                 }
-                let mut places = Vec::new();
-                for at in 0..pack.count() {
-                    if marks.is_marked(number, at) {
-                        places.push(pack.entry(at)?);
+            }
+            places.sort_unstable_by_key(|place| place.offset);
+            for place in places {
+                go_on()?;
+                let current = match writer.take() {
+                    Some(writer) => writer,
+                    None => {
+                        let path = session.tmp.join(random_name()?);
+                        PackWriter::create(self.disk(), &path, effort)?
                     }
-                }
-                places.sort_unstable_by_key(|place| place.offset);
-                for place in places {
-                    go_on()?;
-                    let current = match writer.take() {
-                        Some(writer) => writer,
-                        None => {
-                            let path = session.tmp.join(random_name()?);
-                            PackWriter::create(self.disk(), &path, effort)?
-                        }
-                    };
-                    let end = pack.with_stored(&place, |stored| {
-                        current.append(&Packed {
-                            hash: place.hash,
-                            kind: place.kind,
-                            raw: place.raw,
-                            flags: place.flags,
-                            stored,
-                        })
-                    })?;
-                    if end > crate::ingest::PACK_LIMIT {
-                        sealed.push((content, current.seal()?));
-                    } else {
-                        writer = Some(current);
-                    }
+                };
+                let end = pack.with_stored(&place, |stored| {
+                    current.append(&Packed {
+                        hash: place.hash,
+                        kind: place.kind,
+                        raw: place.raw,
+                        flags: place.flags,
+                        stored,
+                    })
+                })?;
+                if end > crate::ingest::PACK_LIMIT {
+                    sealed.push((content, current.seal()?));
+                } else {
+                    writer = Some(current);
                 }
             }
         }
@@ -196,43 +196,30 @@ impl Store {
     pub(crate) fn replace(
         &self,
         copies: &[(PackKind, SealedPack)],
-        dead: &[Arc<Pack>],
+        dead: &[Arc<PackFile>],
         more: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<()>,
     ) -> Result<Vec<String>, StoreError> {
-        let names = self.place_packs(copies)?;
-        self.database().write(Durable::Yes, "replace packs", |t| {
-            for ((content, pack), name) in copies.iter().zip(&names) {
-                add_pack(t, name, *content, pack.len, pack.count)?;
-            }
-            for pack in dead {
-                t.execute("DELETE FROM pack WHERE name = ?1", [&pack.name])?;
-            }
-            more(t)?;
-            Ok(())
-        })?;
-        self.refresh()?;
-        Ok(names)
-    }
-
-    /// Removes the files of packs that the store does not name any more.
-    pub(crate) fn unlink_packs(&self, dead: &[Arc<Pack>]) -> Result<(), StoreError> {
-        for pack in dead {
-            match self.disk().remove(&pack.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(StoreError::io("remove pack", &pack.path, error));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        let removed: Vec<&str> = dead.iter().map(|pack| pack.name()).collect();
+        self.change_packs(
+            Durable::Yes,
+            "replace packs",
+            copies,
+            &removed,
+            |t, rows| {
+                more(t)?;
+                Ok(rows.iter().map(|row| row.name.clone()).collect())
+            },
+        )
     }
 }
 
 /// Trees of packs that go which nothing needs.
-fn dead_trees(marks: &Marks, gone: &[Arc<Pack>]) -> Result<Vec<TreeHash>, StoreError> {
+fn dead_trees(marks: &Marks, gone: &[Arc<PackFile>]) -> Result<Vec<TreeHash>, StoreError> {
+    let gone: BTreeSet<&str> = gone.iter().map(|pack| pack.name()).collect();
     let mut dead = Vec::new();
-    for (number, pack) in marks.packs.packs.iter().enumerate() {
-        if pack.is_meta() && gone.iter().any(|g| g.name == pack.name) {
+    for (number, file) in marks.packs.packs.iter().enumerate() {
+        if file.is_meta() && gone.contains(file.name()) {
+            let pack = file.open()?;
             for at in (0..pack.count()).filter(|at| !marks.is_marked(number, *at)) {
                 let entry = pack.entry(at)?;
                 if entry.kind == RecordKind::Tree {

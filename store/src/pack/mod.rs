@@ -2,18 +2,29 @@
 //!
 //! The layout is a contract, described byte by byte in `doc/store-format.md`.
 
+mod catalogue;
+mod files;
 mod read;
+mod rule;
 mod set;
+#[cfg(test)]
+mod tests;
 mod write;
 
+pub(crate) use catalogue::{CATALOGUE, Catalogue, Listed, write_catalogue};
+pub(crate) use files::{PackFile, PackFiles, PackRow};
 pub(crate) use read::{Pack, Room, unzip};
-pub(crate) use set::{EXTENSION, PackSet};
+pub(crate) use rule::Rule;
+pub(crate) use set::PackSet;
 pub(crate) use write::{
     Effort, LEVEL_FAST, LEVEL_FIRST, LEVEL_THOROUGH, MAX_RAW, PackWriter, Packed, SealedPack,
     with_packed,
 };
 
 use crate::Hash;
+
+/// File name extension of packs.
+pub(crate) const EXTENSION: &str = ".pack";
 
 pub(crate) const HEAD_MAGIC: &[u8; 8] = b"mstorepk";
 pub(crate) const FOOT_MAGIC: &[u8; 8] = b"mstoreix";
@@ -25,6 +36,14 @@ pub(crate) const FANOUT: usize = 256 * 4;
 pub(crate) const ENTRY_LEN: usize = 64;
 /// Set when the stored bytes are a zstd frame.
 pub(crate) const ZSTD: u8 = 1;
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
 
 /// What a pack holds. Objects that name others never share a pack with contents, so that the
 /// collector can always remove every dead one of them: a tree that can be found is complete.
@@ -43,6 +62,13 @@ impl PackKind {
             PackKind::Data => "data",
             PackKind::Meta => "meta",
         }
+    }
+
+    /// The kind of which this is the word.
+    pub fn of_word(word: &str) -> Option<PackKind> {
+        [PackKind::Data, PackKind::Meta]
+            .into_iter()
+            .find(|kind| kind.word() == word)
     }
 }
 

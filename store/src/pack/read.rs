@@ -42,16 +42,8 @@ pub(crate) struct Pack {
     /// Offset of the index section.
     index: usize,
     count: usize,
-    is_meta: bool,
+    kind: PackKind,
     effort: Effort,
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 
 impl Pack {
@@ -74,7 +66,7 @@ impl Pack {
             touched: AtomicU64::new(0),
             index: 0,
             count: 0,
-            is_meta: false,
+            kind: PackKind::Data,
             effort: Effort::Quick,
         };
         let parsed = pack.parse();
@@ -115,16 +107,17 @@ impl Pack {
         };
         (self.index, self.count) = (index, count);
         // A pack is never empty, and never mixed.
-        self.is_meta = count > 0
-            && self
-                .entry(0)
-                .is_ok_and(|place| place.kind.pack_kind() == PackKind::Meta);
+        if count > 0
+            && let Ok(first) = self.entry(0)
+        {
+            self.kind = first.kind.pack_kind();
+        }
         Ok(())
     }
 
-    /// Tells whether this pack holds objects that name others.
-    pub fn is_meta(&self) -> bool {
-        self.is_meta
+    /// What it holds, as far as its index tells.
+    pub fn kind(&self) -> PackKind {
+        self.kind
     }
 
     /// How hard what is in it was compressed.
@@ -239,6 +232,20 @@ impl Pack {
             return Err(self.damaged("fanout table is wrong"));
         }
         Ok(None)
+    }
+
+    /// The number of the first object whose hash is not smaller. To be compared: damage leads anywhere.
+    pub fn first_from(&self, hash: &Hash) -> usize {
+        let (mut low, mut high) = (0, self.count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.entry_bytes(middle)[..32] < hash.as_bytes()[..] {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
     }
 
     /// Finds an object.

@@ -1,29 +1,72 @@
 //! All packs of a store, as one moment saw them.
+//!
+//! A pack is opened when something is looked for in it. Where it is needed is told by the catalogues,
+//! whose packs are opened and closed again so that never too many are mapped. The packs that no
+//! catalogue is about, the *loose* ones, are looked into one by one: they are few, because additions
+//! fold small packs together, and put the others into a catalogue (see `fold.rs`).
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustix::io::Errno;
 
 use super::*;
 use crate::StoreError;
-use crate::disk::Disk;
+
+/// So many loose packs stay open with a set. There are more in a store that an older release left to those
+/// who may not write to it.
+const MOST_PINNED: usize = 16_384;
 
 /// The packs of a store, sorted by name. Never changes: a newer set replaces it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct PackSet {
-    pub packs: Vec<Arc<Pack>>,
-    /// Numbers of packs, those with most objects first: what is looked for is most likely there.
-    pub order: Vec<usize>,
-    /// Packs that cannot be opened, with the reason. The objects of those that are lost or damaged
-    /// count as missing.
-    pub broken: Vec<(String, String)>,
-    /// One of those that are there and cannot be read. What it has is not missing: nobody knows.
-    unreadable: Option<Unreadable>,
-    /// Those of the broken ones that may be sound: the system would not open them now, or their owner
-    /// put a link in their place.
-    pub withheld: Vec<Unreadable>,
+    pub packs: Vec<Arc<PackFile>>,
+    catalogues: Vec<Listing>,
+    /// Those with most objects first: what is looked for is most likely there.
+    loose: Vec<Loose>,
+    /// Some pack could not be opened.
+    failed: AtomicBool,
+}
+
+/// A catalogue, and where its packs are in the set.
+#[derive(Debug)]
+struct Listing {
+    catalogue: Arc<Catalogue>,
+    /// Numbers in the set; none for a pack that is gone.
+    numbers: Vec<Option<usize>>,
+}
+
+/// A pack that no catalogue is about. What came of opening it is kept with the set.
+#[derive(Debug)]
+struct Loose {
+    number: usize,
+    pack: OnceLock<Result<Arc<Pack>, Failure>>,
+}
+
+/// Why a pack cannot be opened.
+#[derive(Debug)]
+enum Failure {
+    /// It is damaged, or not there. Its objects count as missing.
+    Lost,
+    /// It is there and cannot be read. What it has is not missing: nobody knows.
+    Unreadable(Unreadable),
+}
+
+impl Failure {
+    fn of(path: &Path, error: StoreError) -> Failure {
+        match error {
+            StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Failure::Lost
+            }
+            StoreError::Io { source, .. } | StoreError::Unreadable { source, .. } => {
+                Failure::Unreadable(Unreadable::new(path, &source))
+            }
+            _ => Failure::Lost,
+        }
+    }
 }
 
 /// An error of reading, to be told again and again.
@@ -55,93 +98,252 @@ impl Unreadable {
     }
 }
 
-/// File name extension of packs.
-pub(crate) const EXTENSION: &str = ".pack";
+/// The packs that cannot be opened.
+#[derive(Debug, Default)]
+pub(crate) struct Broken {
+    /// Names, with the reason.
+    pub packs: Vec<(String, String)>,
+    /// Those of them that may be sound: the system would not open them now, or their owner put a link in
+    /// their place.
+    pub withheld: Vec<Unreadable>,
+}
 
 impl PackSet {
-    /// Opens the packs that the database names, taking over what `old` has open.
-    pub fn load(
-        disk: &dyn Disk,
-        dir: &Path,
-        names: &[String],
-        old: &PackSet,
-    ) -> Result<PackSet, StoreError> {
-        let mut set = PackSet::default();
-        for name in names {
-            let name = name.as_str();
-            if let Ok(at) = old.packs.binary_search_by(|p| p.name.as_str().cmp(name)) {
-                set.packs.push(old.packs[at].clone());
-                continue;
-            }
-            let path = dir.join(format!("{name}{EXTENSION}"));
-            match Pack::open(disk, name, &path) {
-                Ok(pack) => set.packs.push(Arc::new(pack)),
-                // Damaged or lost, or the collector removed it after we read the list: its objects
-                // are not here either way.
-                Err(StoreError::DamagedFile { detail, .. }) => {
-                    set.broken.push((name.to_string(), detail));
-                }
-                Err(error) => {
-                    let (action, source) = match error {
-                        StoreError::Io { action, source, .. } => (action, source),
-                        StoreError::Unreadable { source, .. } => ("read it", source),
-                        other => return Err(other),
-                    };
-                    let detail = format!("cannot {action}: {source}");
-                    set.broken.push((name.to_string(), detail));
-                    if withheld(&source) || path.is_symlink() {
-                        set.withheld.push(Unreadable::new(&path, &source));
-                    }
-                    if source.kind() != io::ErrorKind::NotFound {
-                        let error = source;
-                        set.unreadable.get_or_insert(Unreadable { path, error });
-                    }
-                }
-            }
+    /// Nothing, where packs can be opened from.
+    pub fn empty() -> PackSet {
+        PackSet {
+            packs: Vec::new(),
+            catalogues: Vec::new(),
+            loose: Vec::new(),
+            failed: AtomicBool::new(false),
         }
-        set.packs.sort_by(|a, b| a.name.cmp(&b.name));
-        set.order = (0..set.packs.len()).collect();
-        set.order
-            .sort_by_key(|at| std::cmp::Reverse(set.packs[*at].count()));
-        Ok(set)
     }
 
-    /// Finds an object. It is not here only if every pack could be read; else this fails.
-    pub fn find(&self, hash: &Hash) -> Result<Option<(&Arc<Pack>, PackEntry)>, StoreError> {
-        self.first(|number| {
-            let pack = &self.packs[number];
-            Ok(pack.find(hash)?.map(|place| (pack, place)))
+    /// The packs of a folder that `rows` name, sorted by name. What `old` has open is taken over.
+    pub fn new(
+        files: &Arc<PackFiles>,
+        rows: impl IntoIterator<Item = PackRow>,
+        catalogues: Vec<Arc<Catalogue>>,
+        old: &PackSet,
+    ) -> PackSet {
+        let packs = rows.into_iter().map(|row| match old.number(&row.name) {
+            Some(number) if old.packs[number].row() == &row => old.packs[number].clone(),
+            _ => PackFile::new(files, row),
+        });
+        Self::of(packs.collect(), catalogues, old)
+    }
+
+    /// This set with some packs more and some less.
+    pub fn with(
+        &self,
+        files: &Arc<PackFiles>,
+        added: &[PackRow],
+        removed: &[&str],
+        catalogues: Vec<Arc<Catalogue>>,
+    ) -> PackSet {
+        let mut packs: Vec<Arc<PackFile>> = self
+            .packs
+            .iter()
+            .filter(|pack| !removed.contains(&pack.name()))
+            .cloned()
+            .collect();
+        packs.extend(added.iter().map(|row| PackFile::new(files, row.clone())));
+        packs.sort_by(|a, b| a.name().cmp(b.name()));
+        Self::of(packs, catalogues, self)
+    }
+
+    fn of(packs: Vec<Arc<PackFile>>, catalogues: Vec<Arc<Catalogue>>, old: &PackSet) -> PackSet {
+        let mut set = PackSet {
+            packs,
+            ..PackSet::empty()
+        };
+        let mut listed = vec![false; set.packs.len()];
+        for catalogue in catalogues {
+            let numbers: Vec<Option<usize>> = catalogue
+                .packs
+                .iter()
+                .map(|name| set.number(name))
+                .collect();
+            for number in numbers.iter().flatten() {
+                listed[*number] = true;
+            }
+            set.catalogues.push(Listing { catalogue, numbers });
+        }
+        let mut loose: Vec<Loose> = listed
+            .iter()
+            .enumerate()
+            .filter(|(_, listed)| !**listed)
+            .map(|(number, _)| Loose {
+                number,
+                pack: OnceLock::new(),
+            })
+            .collect();
+        // What is open stays so; what failed is tried again.
+        for before in &old.loose {
+            let Some(Ok(open)) = before.pack.get() else {
+                continue;
+            };
+            let file = &old.packs[before.number];
+            let number = set.number(file.name());
+            let here = number.filter(|number| Arc::ptr_eq(&set.packs[*number], file));
+            let at = here.and_then(|n| loose.binary_search_by_key(&n, |l| l.number).ok());
+            if let Some(at) = at {
+                let _ = loose[at].pack.set(Ok(open.clone()));
+            }
+        }
+        loose.sort_by_key(|l| std::cmp::Reverse(set.packs[l.number].count()));
+        set.loose = loose;
+        set
+    }
+
+    /// The number of a pack.
+    pub fn number(&self, name: &str) -> Option<usize> {
+        self.packs.binary_search_by(|p| p.name().cmp(name)).ok()
+    }
+
+    /// Tells whether some pack could not be opened, which may be otherwise by now.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// The catalogues in use.
+    pub fn catalogues(&self) -> impl Iterator<Item = &Arc<Catalogue>> {
+        self.catalogues.iter().map(|listing| &listing.catalogue)
+    }
+
+    /// The packs that no catalogue is about.
+    pub fn loose(&self) -> impl Iterator<Item = &Arc<PackFile>> {
+        self.loose.iter().map(|loose| &self.packs[loose.number])
+    }
+
+    /// Finds an object. It is not here only if every pack that could have it was read; else this fails.
+    pub fn find(&self, hash: &Hash) -> Result<Option<(Arc<Pack>, PackEntry)>, StoreError> {
+        self.first(hash, |_, pack| {
+            let found = pack.find(hash)?;
+            Ok(found.map(|entry| (pack.clone(), entry)))
         })
     }
 
     /// Finds the numbers of an object's pack, and of the object in it.
     pub fn locate(&self, hash: &Hash) -> Result<Option<(usize, usize)>, StoreError> {
-        self.first(|number| {
-            let at = self.packs[number].position(hash)?;
+        self.first(hash, |number, pack| {
+            let at = pack.position(hash)?;
             Ok(at.map(|at| (number, at)))
         })
     }
 
+    /// Looks into the packs that may have an object until one has it.
     fn first<T>(
         &self,
-        look: impl Fn(usize) -> Result<Option<T>, StoreError>,
+        hash: &Hash,
+        look: impl Fn(usize, &Arc<Pack>) -> Result<Option<T>, StoreError>,
     ) -> Result<Option<T>, StoreError> {
-        let mut failed = None;
-        for number in &self.order {
-            match look(*number) {
-                Ok(Some(found)) => return Ok(Some(found)),
-                Ok(None) => {}
-                // Another may have it.
-                Err(error) => failed = failed.or(Some(error)),
+        // Another may have what cannot be read here.
+        let mut failed: Option<StoreError> = None;
+        let mut take = |found: Result<Option<T>, StoreError>| match found {
+            Ok(found) => found,
+            Err(error) => {
+                failed.get_or_insert(error);
+                None
+            }
+        };
+        for listing in &self.catalogues {
+            let mut found = None;
+            let named = listing.catalogue.candidates(hash, |number| {
+                let number = listing.numbers.get(number as usize).copied().flatten();
+                found = number.and_then(|number| take(self.look_into(number, &look)));
+                match found {
+                    Some(_) => ControlFlow::Break(()),
+                    None => ControlFlow::Continue(()),
+                }
+            });
+            if found.is_some() {
+                return Ok(found);
+            }
+            if named.is_err() {
+                // It cannot be read: its packs can.
+                for number in listing.numbers.iter().flatten() {
+                    if let Some(found) = take(self.look_into(*number, &look)) {
+                        return Ok(Some(found));
+                    }
+                }
             }
         }
-        let failed = failed.or_else(|| self.unreadable.as_ref().map(Unreadable::error));
+        let pinned = self.loose.len() <= MOST_PINNED;
+        for loose in &self.loose {
+            let looked = match pinned {
+                false => self.look_into(loose.number, &look),
+                true => match self.open_loose(loose) {
+                    Ok(pack) => look(loose.number, pack),
+                    Err(Failure::Lost) => Ok(None),
+                    Err(Failure::Unreadable(error)) => Err(error.error()),
+                },
+            };
+            if let Some(found) = take(looked) {
+                return Ok(Some(found));
+            }
+        }
         failed.map_or(Ok(None), Err)
+    }
+
+    fn open_loose<'a>(&self, loose: &'a Loose) -> Result<&'a Arc<Pack>, &'a Failure> {
+        let open = || {
+            let file = &self.packs[loose.number];
+            file.open().map_err(|error| {
+                self.failed.store(true, Ordering::Relaxed);
+                Failure::of(file.path(), error)
+            })
+        };
+        loose.pack.get_or_init(open).as_ref()
+    }
+
+    fn look_into<T>(
+        &self,
+        number: usize,
+        look: impl Fn(usize, &Arc<Pack>) -> Result<Option<T>, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let file = &self.packs[number];
+        match file.open() {
+            Ok(pack) => look(number, &pack),
+            Err(error) => {
+                self.failed.store(true, Ordering::Relaxed);
+                match Failure::of(file.path(), error) {
+                    Failure::Lost => Ok(None),
+                    Failure::Unreadable(error) => Err(error.error()),
+                }
+            }
+        }
     }
 
     /// Tells whether an object is here for certain, without looking at it.
     pub fn contains(&self, hash: &Hash) -> bool {
         self.locate(hash).is_ok_and(|found| found.is_some())
+    }
+
+    /// Opens every pack, one after the other, and tells which cannot be.
+    pub fn broken(&self) -> Result<Broken, StoreError> {
+        let mut broken = Broken::default();
+        for file in &self.packs {
+            // An error that does not come again says nothing.
+            let opened = file.open().or_else(|_| file.open());
+            let (detail, source) = match opened {
+                Ok(_) => continue,
+                Err(StoreError::DamagedFile { detail, .. }) => (detail, None),
+                Err(StoreError::Io { action, source, .. }) => {
+                    (format!("cannot {action}: {source}"), Some(source))
+                }
+                Err(StoreError::Unreadable { source, .. }) => {
+                    (format!("cannot read it: {source}"), Some(source))
+                }
+                Err(other) => return Err(other),
+            };
+            broken.packs.push((file.name().to_owned(), detail));
+            let path = file.path();
+            if let Some(source) = source.filter(|e| withheld(e) || path.is_symlink()) {
+                broken.withheld.push(Unreadable::new(path, &source));
+            }
+        }
+        Ok(broken)
     }
 }
 

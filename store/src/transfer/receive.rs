@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Object, Source, TransferError};
+use crate::db::Durable;
 use crate::links;
 use crate::manifest::{Kind, MAX_DEPTH, Manifest, Tree};
 use crate::objects::parse_chunks;
@@ -568,13 +569,15 @@ impl<'a> Incoming<'a> {
         if let Some(writer) = self.meta.take() {
             sealed.push((PackKind::Meta, sole_owner(writer, || ())?.seal()?));
         }
-        let _lock = self.store.lock_shared()?;
+        let lock = self.store.lock_shared()?;
         let packs = self.store.refresh()?;
         if self.relied.iter().any(|hash| !packs.contains(hash)) {
             return Ok(false);
         }
         self.check_links(&sealed)?;
         self.store.add_packs(&sealed, trees)?;
+        drop(lock);
+        self.store.keep_packs_few();
         Ok(true)
     }
 
@@ -666,19 +669,14 @@ impl Store {
         lease: Option<&Lease>,
     ) -> Result<(), StoreError> {
         let _lock = self.lock_shared()?;
-        let names = self.place_packs(sealed)?;
         let lease = lease.and_then(Lease::id);
-        self.database()
-            .write(crate::db::Durable::Yes, "add packs", |t| {
-                for ((content, pack), name) in sealed.iter().zip(&names) {
-                    crate::db::add_pack(t, name, *content, pack.len, pack.count)?;
-                    if let Some(lease) = lease {
-                        session::lease_pack(t, lease, name)?;
-                    }
+        self.change_packs(Durable::Yes, "add packs", sealed, &[], |t, rows| {
+            for row in rows {
+                if let Some(lease) = lease {
+                    session::lease_pack(t, lease, &row.name)?;
                 }
-                Ok(())
-            })?;
-        self.refresh()?;
-        Ok(())
+            }
+            Ok(())
+        })
     }
 }

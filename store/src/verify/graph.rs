@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Damage;
 use crate::manifest::{Kind, Manifest, Tree};
 use crate::objects::parse_chunks;
-use crate::pack::{Pack, PackEntry, PackSet, RecordKind};
+use crate::pack::{PackEntry, PackFile, PackSet, RecordKind};
 use crate::{DirHash, Hash, TreeHash};
 
 /// Who names whom, of all objects that can be read.
@@ -31,13 +31,14 @@ impl Graph {
     pub fn read(packs: &PackSet, damage: &Damage) -> Graph {
         let mut graph = Graph::default();
         let mut sizes: HashMap<Hash, u64> = HashMap::new();
-        let mut metas: Vec<(&Arc<Pack>, PackEntry)> = Vec::new();
-        for pack in &packs.packs {
+        let mut metas: Vec<(&Arc<PackFile>, PackEntry)> = Vec::new();
+        for file in &packs.packs {
+            let Ok(pack) = file.open() else { continue };
             for place in (0..pack.count()).filter_map(|at| pack.entry(at).ok()) {
                 if place.kind == RecordKind::Blob {
                     sizes.insert(place.hash, place.raw);
                 } else {
-                    metas.push((pack, place));
+                    metas.push((file, place));
                 }
             }
         }
@@ -45,12 +46,15 @@ impl Graph {
         metas.dedup_by_key(|(_, place)| place.hash);
         let mut buffer = Vec::new();
         let mut files: HashMap<DirHash, Vec<(Hash, u64)>> = HashMap::new();
-        for (pack, place) in metas {
+        for (file, place) in metas {
             if damage.contains_key(&place.hash) {
                 continue;
             }
             buffer.clear();
-            if let Err(error) = pack.read_into(&place, &mut buffer) {
+            let read = file
+                .open()
+                .and_then(|pack| pack.read_into(&place, &mut buffer));
+            if let Err(error) = read {
                 graph.faults.push((place.hash, error.to_string()));
                 continue;
             }

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::read::check_record_bytes;
-use crate::db::{Durable, add_pack, rows};
+use crate::db::{Durable, rows};
 use crate::manifest::{Manifest, Tree};
 use crate::pack::{
-    EXTENSION, Effort, HEAD_LEN, MAX_RAW, Pack, PackEntry, PackKind, PackSet, PackWriter, Packed,
-    RECORD_HEAD, RecordKind, SealedPack,
+    EXTENSION, Effort, HEAD_LEN, MAX_RAW, Pack, PackEntry, PackFile, PackKind, PackRow, PackSet,
+    PackWriter, Packed, RECORD_HEAD, RecordKind, SealedPack,
 };
 use crate::session::random_name;
 use crate::{Hash, Store, StoreError};
@@ -94,9 +94,13 @@ impl Store {
     /// Writes packs anew whose index cannot be used, from their records. Returns the names of those
     /// from which something was saved. The caller holds the store's lock alone.
     pub(super) fn salvage(&self, packs: &PackSet) -> Result<Vec<String>, StoreError> {
-        let indexed = |pack: &&Arc<Pack>| pack.check_index().is_err();
-        let mut names: Vec<String> = packs.broken.iter().map(|(name, _)| name.clone()).collect();
-        names.extend(packs.packs.iter().filter(indexed).map(|p| p.name.clone()));
+        let unsound = |file: &&Arc<PackFile>| file.open().and_then(|p| p.check_index()).is_err();
+        let names: Vec<&str> = packs
+            .packs
+            .iter()
+            .filter(unsound)
+            .map(|file| file.name())
+            .collect();
         let mut saved = Vec::new();
         for name in names {
             let path = self.packs_dir().join(format!("{name}{EXTENSION}"));
@@ -116,21 +120,15 @@ impl Store {
                 writers.append(self, &object).map(drop)
             })?;
             let sealed = writers.seal()?;
-            let placed = self.place_packs(&sealed)?;
-            self.database().write(Durable::Yes, "save a pack", |t| {
-                for ((content, pack), name) in sealed.iter().zip(&placed) {
-                    add_pack(t, name, *content, pack.len, pack.count)?;
-                }
-                t.execute("DELETE FROM pack WHERE name = ?1", [&name])
-            })?;
+            let (durable, old) = (Durable::Yes, [name]);
+            self.change_packs(durable, "save a pack", &sealed, &old, |_, _| Ok(()))?;
             drop(map);
             // All that is good of it is elsewhere now.
             let _ = self.disk().remove(&path);
             if !sealed.is_empty() {
-                saved.push(name);
+                saved.push(name.to_owned());
             }
         }
-        self.refresh()?;
         Ok(saved)
     }
 
@@ -170,14 +168,7 @@ impl Store {
             came.push(*hash);
         }
         let sealed = writers.seal()?;
-        let placed = self.place_packs(&sealed)?;
-        self.database().write(Durable::Yes, "mend", |t| {
-            for ((content, pack), name) in sealed.iter().zip(&placed) {
-                add_pack(t, name, *content, pack.len, pack.count)?;
-            }
-            Ok(())
-        })?;
-        self.refresh()?;
+        self.change_packs(Durable::Yes, "mend", &sealed, &[], |_, _| Ok(()))?;
         Ok(came)
     }
 
@@ -201,18 +192,8 @@ impl Store {
             adopted.extend(pack);
             stays
         });
-        self.database()
-            .write(Durable::Yes, "take packs back", |t| {
-                for pack in &adopted {
-                    let content = match pack.is_meta() {
-                        true => PackKind::Meta,
-                        false => PackKind::Data,
-                    };
-                    add_pack(t, &pack.name, content, pack.len(), pack.count() as u64)?;
-                }
-                Ok(())
-            })?;
-        self.refresh()?;
+        let rows: Vec<PackRow> = adopted.iter().map(PackRow::of).collect();
+        self.change_pack_rows(Durable::Yes, "take packs back", &rows, &[], |_| Ok(()))?;
         Ok(adopted.into_iter().map(|pack| pack.name).collect())
     }
 
@@ -232,10 +213,8 @@ impl Store {
         let mut strange = Vec::new();
         for name in list {
             let text = name.to_string_lossy();
-            let named = text.strip_suffix(EXTENSION).is_some_and(|name| {
-                let broken = packs.broken.iter().any(|(b, _)| b == name);
-                broken || packs.packs.iter().any(|p| p.name == name)
-            });
+            let named = text.strip_suffix(EXTENSION);
+            let named = named.and_then(|name| packs.number(name)).is_some();
             let old = || {
                 let changed = std::fs::metadata(dir.join(&name)).and_then(|m| m.modified());
                 changed.is_ok_and(|t| t.elapsed().is_ok_and(|age| age.as_secs() > 3600))

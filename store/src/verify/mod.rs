@@ -10,7 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::db::{Durable, add_pack};
+use crate::db::Durable;
+use crate::layout::CATALOGUES;
 use crate::pack::{PackEntry, PackKind, PackSet, PackWriter, Packed, RecordKind};
 use crate::session::random_name;
 use crate::store::missing_folders;
@@ -24,6 +25,7 @@ use graph::Graph;
 pub use mend::Refetch;
 #[cfg(feature = "fuzzing")]
 pub(crate) use mend::scan as scan_records;
+pub(crate) use read::check_bytes;
 use read::{check_record, has_good_copy};
 
 /// What to check.
@@ -233,15 +235,20 @@ impl Store {
             true => self.lock_exclusive()?,
             false => self.lock_shared()?,
         };
-        let mut packs = self.refresh()?;
+        let (mut packs, catalogues) = self.without_unsound_catalogues(options.repair)?;
         // A repair forgets what cannot be read: not for a reason that may be gone in a minute.
+        let unopened = packs.broken()?;
         if options.repair
-            && let Some(pack) = packs.withheld.first()
+            && let Some(pack) = unopened.withheld.first()
         {
             return Err(pack.error());
         }
         let mut report = VerifyReport::default();
-        let (mut files, broken) = self.file_faults(&packs, options.quick, &mut report);
+        let (mut files, broken) =
+            self.file_faults(&packs, &unopened.packs, options.quick, &mut report);
+        for (name, detail) in catalogues {
+            files.push(Fault::of_file(format!("{CATALOGUES}/{name}"), detail));
+        }
         let strange = self.strange_files(&packs, options.repair)?;
         for name in &strange {
             files.push(Fault::of_file(
@@ -311,6 +318,7 @@ impl Store {
     fn file_faults(
         &self,
         packs: &PackSet,
+        unopened: &[(String, String)],
         quick: bool,
         report: &mut VerifyReport,
     ) -> (Vec<Fault>, bool) {
@@ -320,10 +328,11 @@ impl Store {
             .map(|detail| Fault::of_file("db/mstore.sqlite", detail))
             .collect();
         let before_packs = files.len();
-        for (name, reason) in &packs.broken {
+        for (name, reason) in unopened {
             files.push(Fault::of_file(format!("packs/{name}.pack"), reason));
         }
-        for pack in &packs.packs {
+        for file in &packs.packs {
+            let Ok(pack) = file.open() else { continue };
             if let Err(error) = pack.check_index() {
                 let detail = match error {
                     StoreError::DamagedFile { detail, .. } => detail,
@@ -460,7 +469,9 @@ impl Store {
         let session = self.session()?;
         let mut old = Vec::new();
         let mut new = Vec::new();
-        for pack in &packs.packs {
+        let broken = packs.broken()?.packs;
+        for file in &packs.packs {
+            let Ok(pack) = file.open() else { continue };
             let places: Vec<PackEntry> = (0..pack.count())
                 .filter_map(|at| pack.entry(at).ok())
                 .collect();
@@ -469,10 +480,10 @@ impl Store {
             if whole && !places.iter().any(|place| touched(&place.hash)) {
                 continue;
             }
-            old.push(pack.clone());
+            old.push(file.name());
             let mut kept: Vec<PackEntry> = places
                 .into_iter()
-                .filter(|place| !gone.contains(&place.hash) && check_record(pack, place).is_ok())
+                .filter(|place| !gone.contains(&place.hash) && check_record(&pack, place).is_ok())
                 .collect();
             kept.sort_unstable_by_key(|place| place.offset);
             kept.dedup_by_key(|place| place.offset);
@@ -500,15 +511,12 @@ impl Store {
                 new.push((content, writer.seal()?));
             }
         }
-        let names = self.place_packs(&new)?;
-        self.database().write(Durable::Yes, "repair", |t| {
-            for ((content, pack), name) in new.iter().zip(&names) {
-                add_pack(t, name, *content, pack.len, pack.count)?;
-            }
-            let rewritten = old.iter().map(|pack| &pack.name);
-            for name in rewritten.chain(packs.broken.iter().map(|(name, _)| name)) {
-                t.execute("DELETE FROM pack WHERE name = ?1", [name])?;
-            }
+        let removed: Vec<&str> = old
+            .iter()
+            .copied()
+            .chain(broken.iter().map(|(name, _)| name.as_str()))
+            .collect();
+        self.change_packs(Durable::Yes, "repair", &new, &removed, |t, _| {
             for key in keys {
                 t.execute("DELETE FROM realisation WHERE key = ?1", [key.to_string()])?;
             }
@@ -521,10 +529,9 @@ impl Store {
             }
             Ok(())
         })?;
-        for pack in &old {
-            let _ = self.disk().remove(&pack.path);
+        for name in old {
+            let _ = self.disk().remove(&self.pack_files().path(name));
         }
-        self.refresh()?;
         Ok(())
     }
 }

@@ -101,12 +101,14 @@ pub(super) fn read_all(packs: &PackSet, quick: bool) -> Result<Found, StoreError
         Job::Whole(large) => std::cmp::Reverse(large.size),
         Job::Records(..) => std::cmp::Reverse(0),
     });
-    for (number, pack) in packs.packs.iter().enumerate() {
-        if quick && !pack.is_meta() {
+    for (number, file) in packs.packs.iter().enumerate() {
+        if quick && !file.is_meta() {
             continue;
         }
+        // That it cannot be opened is told already.
+        let Ok(pack) = file.open() else { continue };
         let is_taken = |at: usize| taken[number][at / 64] >> (at % 64) & 1 == 1;
-        windows(pack, is_taken, |records| {
+        windows(&pack, is_taken, |records| {
             jobs.push(Job::Records(number, records));
         });
     }
@@ -114,7 +116,12 @@ pub(super) fn read_all(packs: &PackSet, quick: bool) -> Result<Found, StoreError
         jobs.into_par_iter().with_max_len(1).for_each(|job| {
             ROOM.with_borrow_mut(|room| match job {
                 Job::Whole(large) => reading.whole(&large, room),
-                Job::Records(pack, records) => reading.records(&packs.packs[pack], &records, room),
+                Job::Records(pack, records) => {
+                    // It could be opened a moment ago.
+                    if let Ok(pack) = packs.packs[pack].open() {
+                        reading.records(&pack, &records, room);
+                    }
+                }
             });
         });
     });
@@ -169,7 +176,8 @@ impl Reading<'_> {
     fn lists(&self) -> Vec<Large> {
         let mut lists = Vec::new();
         let mut room = Room::default();
-        for pack in self.packs.packs.iter().filter(|pack| pack.is_meta()) {
+        for file in self.packs.packs.iter().filter(|pack| pack.is_meta()) {
+            let Ok(pack) = file.open() else { continue };
             for place in (0..pack.count()).filter_map(|at| pack.entry(at).ok()) {
                 if place.kind != RecordKind::Chunks {
                     continue;
@@ -205,8 +213,9 @@ impl Reading<'_> {
         let mut together = Some(blake3::Hasher::new());
         for chunk in &large.chunks {
             let found = chunk.at.and_then(|(pack, at)| {
-                let pack = &self.packs.packs[pack];
-                Some((pack, pack.entry(at).ok()?))
+                let pack = self.packs.packs[pack].open().ok()?;
+                let place = pack.entry(at).ok()?;
+                Some((pack, place))
             });
             // One that is missing is told of where the list itself is checked.
             let Some((pack, place)) = found.filter(|(_, place)| place.kind == RecordKind::Blob)
@@ -217,7 +226,7 @@ impl Reading<'_> {
                 Ok(bytes) if Hash::of(bytes) == chunk.hash => bytes,
                 other => {
                     let error = other.err().unwrap_or_else(|| wrong_hash(&place));
-                    self.damaged(pack, place.hash, &error);
+                    self.damaged(&pack, place.hash, &error);
                     together = None;
                     continue;
                 }
@@ -338,9 +347,10 @@ impl Reading<'_> {
 
 /// Tells whether any pack has an object undamaged.
 pub(super) fn has_good_copy(packs: &PackSet, hash: &Hash) -> bool {
-    packs.packs.iter().any(|pack| {
+    packs.packs.iter().any(|file| {
+        let Ok(pack) = file.open() else { return false };
         let place = pack.find(hash).ok().flatten();
-        place.is_some_and(|place| check_record(pack, &place).is_ok())
+        place.is_some_and(|place| check_record(&pack, &place).is_ok())
     })
 }
 
@@ -386,7 +396,7 @@ fn wrong_hash(place: &PackEntry) -> StoreError {
 
 /// Compares bytes with the hash that they go by. The content of a list of chunks is compared where
 /// the chunks are.
-fn check_bytes(place: &PackEntry, bytes: &[u8]) -> Result<(), StoreError> {
+pub(crate) fn check_bytes(place: &PackEntry, bytes: &[u8]) -> Result<(), StoreError> {
     let name = match place.kind {
         RecordKind::Blob => Hash::of(bytes),
         RecordKind::Manifest => Manifest::hash_encoded(bytes).0,

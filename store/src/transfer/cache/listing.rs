@@ -55,15 +55,16 @@ impl Listing {
             if marks.count(number) == 0 {
                 continue;
             }
-            for at in (0..pack.count()).filter(|at| marks.is_marked(number, *at)) {
+            let open = pack.open()?;
+            for at in (0..open.count()).filter(|at| marks.is_marked(number, *at)) {
                 listing.objects += 1;
-                listing.bytes += pack.entry(at)?.record_len();
+                listing.bytes += open.entry(at)?.record_len();
             }
             listing.packs.push(ListedPack {
-                name: pack.name.clone(),
+                name: pack.name().to_owned(),
                 meta: pack.is_meta(),
                 len: pack.len(),
-                index: pack.index_at(),
+                index: open.index_at(),
                 count: pack.count() as u64,
             });
         }

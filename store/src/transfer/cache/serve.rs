@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::listing::Listing;
 use super::{CACHE_FILE, CACHE_TEXT};
-use crate::pack::EXTENSION;
+use crate::pack::{EXTENSION, PackSet};
 use crate::{Hash, Lease, Store, StoreError, TreeHash};
 
 /// One file of the cache that a store pretends to be.
@@ -54,13 +54,13 @@ impl Store {
             (None, Some(name)) => (name, false),
             (None, None) => return Ok(None),
         };
-        let find =
-            |packs: &crate::pack::PackSet| packs.packs.iter().find(|p| p.name == name).cloned();
+        let find = |packs: &PackSet| packs.number(name).map(|number| packs.packs[number].clone());
         let found = match find(&self.packs()) {
-            None => find(&self.refresh()?.clone()),
+            None => find(&*self.refresh()?),
             found => found,
         };
-        Ok(found.map(|pack| {
+        // One that cannot be opened is not there.
+        Ok(found.and_then(|file| file.open().ok()).map(|pack| {
             let from = if whole { 0 } else { pack.index_at() };
             CacheFile::File {
                 path: pack.path.clone(),
@@ -80,6 +80,7 @@ impl Store {
             Err(StoreError::Missing { .. }) => return Ok(None),
             Err(error) => return Err(error),
         }
+        let _lock = self.lock_shared()?;
         let listing = Listing::of(&self.refresh()?, tree)?;
         Ok(listing
             .ok()

@@ -15,8 +15,8 @@ use crate::disk::Disk;
 use crate::lock::StoreLock;
 use crate::mark::Marks;
 use crate::pack::{
-    EXTENSION, Effort, LEVEL_THOROUGH, PackEntry, PackKind, PackSet, PackWriter, Packed,
-    RECORD_HEAD, with_packed,
+    EXTENSION, Effort, LEVEL_THOROUGH, PackEntry, PackFiles, PackKind, PackRow, PackSet,
+    PackWriter, Packed, RECORD_HEAD, with_packed,
 };
 use crate::session::{is_old, random_name};
 use crate::store::create_all;
@@ -94,7 +94,7 @@ impl<'a> Folder<'a> {
         Folder {
             store,
             path: folder.to_path_buf(),
-            packs: Arc::default(),
+            packs: Arc::new(PackSet::empty()),
             _lock: None,
         }
     }
@@ -129,7 +129,7 @@ impl<'a> Folder<'a> {
         let mut cache = Folder {
             store,
             path: folder.to_path_buf(),
-            packs: Arc::default(),
+            packs: Arc::new(PackSet::empty()),
             _lock: lock,
         };
         if write {
@@ -187,7 +187,14 @@ impl<'a> Folder<'a> {
             .filter(|name| all.contains(&format!("{name}.index")))
             .map(str::to_owned)
             .collect();
-        PackSet::load(self.store.disk(), &self.packs_dir(), &names, &self.packs)
+        let files = PackFiles::new(self.store.disk_handle(), self.packs_dir());
+        let mut rows = Vec::with_capacity(names.len());
+        for name in names {
+            // Whoever looks into one that cannot be opened learns why.
+            let row = files.open(&name).map(|pack| PackRow::of(&pack));
+            rows.push(row.unwrap_or_else(|_| PackRow::unknown(name)));
+        }
+        Ok(PackSet::new(&files, rows, Vec::new(), &self.packs))
     }
 
     fn add_trees(
@@ -231,7 +238,7 @@ impl<'a> Folder<'a> {
                 if options.cancel.is_cancelled() {
                     return Err(TransferError::Cancelled);
                 }
-                let pack = &marks.packs.packs[number];
+                let pack = marks.packs.packs[number].open()?;
                 let object = pack.with_stored(&place, |stored| Ok(Object::new(place, stored)))?;
                 progress.objects += 1;
                 if content == PackKind::Data {
@@ -262,8 +269,12 @@ impl<'a> Folder<'a> {
     ) -> Result<Vec<(PackKind, usize, PackEntry)>, TransferError> {
         let mut wanted = Vec::new();
         for (number, pack) in marks.packs.packs.iter().enumerate() {
-            for at in (0..pack.count()).filter(|at| marks.is_marked(number, *at)) {
-                let place = pack.entry(at)?;
+            if marks.count(number) == 0 {
+                continue;
+            }
+            let open = pack.open()?;
+            for at in (0..open.count()).filter(|at| marks.is_marked(number, *at)) {
+                let place = open.entry(at)?;
                 if !self.packs.contains(&place.hash) {
                     progress.objects_wanted += 1;
                     if pack.is_meta() {
