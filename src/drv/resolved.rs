@@ -54,6 +54,16 @@ pub enum ResolveError {
 impl Derivation {
     /// Puts trees in the place of the inputs, in their order.
     pub fn resolve(&self, trees: Vec<TreeHash>) -> Result<Resolved, ResolveError> {
+        let key = self.key(&trees)?;
+        Ok(Resolved {
+            derivation: self.clone(),
+            trees,
+            key,
+        })
+    }
+
+    /// What a realisation is stored under when the inputs are these trees, in their order.
+    pub fn key(&self, trees: &[TreeHash]) -> Result<Key, ResolveError> {
         if trees.len() != self.inputs.len() {
             return Err(ResolveError::Count {
                 name: self.name.clone(),
@@ -61,12 +71,7 @@ impl Derivation {
                 trees: trees.len(),
             });
         }
-        let key = Key(Hash::derive(KEY_CONTEXT, &self.encode_key(&trees)));
-        Ok(Resolved {
-            derivation: self.clone(),
-            trees,
-            key,
-        })
+        Ok(Key(Hash::derive(KEY_CONTEXT, &self.encode_key(trees))))
     }
 
     fn encode_key(&self, trees: &[TreeHash]) -> Vec<u8> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use mstore_lang::{Definition, DiskFiles, Files, Session};
+use mstore_lang::{Definition, Files, Session};
 use rayon::prelude::*;
 
 use super::elements::{Asked, Elements, SpecError};
@@ -11,6 +11,7 @@ use super::entry::Entry;
 use super::error::PlanError;
 use super::files::SpecFiles;
 use super::lock::{LOCK_NAME, Lock, PinKind};
+use super::looked::{Looked, Sights};
 use super::name::{Arch, Index, TargetId};
 use super::recipe::{Recipe, Start};
 use super::recipes::Recipes;
@@ -34,6 +35,8 @@ pub struct Distribution {
     own_version: bool,
     /// The elements that tell what there is.
     asked: Asked,
+    /// What was looked at on this machine's disk; nothing where files come from elsewhere.
+    looked: Option<Looked>,
 }
 
 impl Distribution {
@@ -44,8 +47,11 @@ impl Distribution {
         cwd: &Path,
         definitions: Vec<Definition>,
     ) -> Result<Distribution, PlanError> {
-        let entry = Entry::find(entry, cwd)?;
-        Self::with_files(Box::new(DiskFiles), entry, definitions)
+        let looked = Looked::default();
+        let entry = Entry::find_with(entry, cwd, &looked)?;
+        let mut this = Self::with_files(Box::new(looked.clone()), entry, definitions)?;
+        this.looked = Some(looked);
+        Ok(this)
     }
 
     /// Opens an entry file among `base`.
@@ -65,6 +71,7 @@ impl Distribution {
             entry,
             definitions,
             index,
+            looked: None,
         })
     }
 
@@ -76,6 +83,12 @@ impl Distribution {
     /// Whether the standard specs are used as they are.
     pub fn is_builtin(&self) -> bool {
         self.entry.is_builtin()
+    }
+
+    /// All that was looked at on this machine's disk so far; `None` where files come from elsewhere, and when
+    /// they changed meanwhile.
+    pub fn sights(&self) -> Option<Sights> {
+        self.looked.as_ref()?.sights()
     }
 
     /// The files the specification is read from.
@@ -277,5 +290,6 @@ fn read_index(elements: &Elements, entry: &Path) -> Result<Index, PlanError> {
         builds,
         arches,
         targets,
+        names: Default::default(),
     })
 }

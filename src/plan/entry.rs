@@ -10,11 +10,12 @@
 
 use std::path::{Path, PathBuf};
 
-use mstore_lang::{DiskFiles, Files};
+use mstore_lang::Files;
 
 use super::embedded::{BUILTIN_ENTRY, VIRTUAL_SPECS};
 use super::error::PlanError;
 use super::files::SpecFiles;
+use super::looked::Looked;
 
 /// The name of an entry file that is looked for.
 pub const ENTRY_NAME: &str = "metro.conf";
@@ -36,18 +37,22 @@ impl Entry {
 
     /// Chooses the entry file. One that was given need not be there.
     pub fn choose(given: Option<&Path>, cwd: &Path) -> Result<Self, PlanError> {
+        Self::choose_with(given, cwd, &Looked::default())
+    }
+
+    fn choose_with(given: Option<&Path>, cwd: &Path, looked: &Looked) -> Result<Self, PlanError> {
         Ok(Self::at(match given {
             Some(path) if path.starts_with(VIRTUAL_SPECS) => path.to_owned(),
             Some(path) => {
                 let path = cwd.join(path);
-                match path.is_dir() {
+                match looked.is_dir(&path) {
                     true => path.join(ENTRY_NAME),
                     false => path,
                 }
             }
             None => {
                 let here = cwd.join(ENTRY_NAME);
-                match is_file(&here)? {
+                match is_file(&here, looked)? {
                     true => here,
                     false => BUILTIN_ENTRY.into(),
                 }
@@ -57,8 +62,13 @@ impl Entry {
 
     /// Chooses the entry file. One that was given and is not there is an error.
     pub fn find(given: Option<&Path>, cwd: &Path) -> Result<Self, PlanError> {
-        let entry = Self::choose(given, cwd)?;
-        if !entry.is_builtin() && !is_file(&entry.path)? {
+        Self::find_with(given, cwd, &Looked::default())
+    }
+
+    /// The same; `looked` notes what was looked at.
+    pub fn find_with(given: Option<&Path>, cwd: &Path, looked: &Looked) -> Result<Self, PlanError> {
+        let entry = Self::choose_with(given, cwd, looked)?;
+        if !entry.is_builtin() && !is_file(&entry.path, looked)? {
             return Err(PlanError::NoEntry { path: entry.path });
         }
         Ok(entry)
@@ -87,8 +97,8 @@ impl Entry {
     }
 }
 
-fn is_file(path: &Path) -> Result<bool, PlanError> {
-    DiskFiles.is_file(path).map_err(|source| PlanError::Io {
+fn is_file(path: &Path, looked: &Looked) -> Result<bool, PlanError> {
+    looked.is_file(path).map_err(|source| PlanError::Io {
         path: path.to_owned(),
         source,
     })

@@ -1,6 +1,6 @@
 //! The graph: every target a chain of steps, joined where one target starts from another.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use mstore_store::{Hash, TreeHash};
 
@@ -127,9 +127,9 @@ impl Graph {
             graph: Graph::default(),
             outputs: BTreeMap::new(),
             picked: BTreeMap::new(),
-            shapes: BTreeMap::new(),
+            shapes: HashMap::new(),
             requested: recipes.requested().collect(),
-            by_hash: BTreeMap::new(),
+            by_hash: HashMap::new(),
         };
         for id in order(recipes)? {
             builder.target(id)?;
@@ -261,6 +261,16 @@ fn order(recipes: &Recipes) -> Result<Vec<&TargetId>, PlanError> {
     Ok(sorted)
 }
 
+/// The names of a target, made once for all of its steps.
+struct Names {
+    /// As short as it can be.
+    shown: String,
+    /// `TARGET-SUBARCH`.
+    short: String,
+    /// `BUILD/ARCH/SUBARCH/TARGET`.
+    full: String,
+}
+
 struct Builder<'a> {
     recipes: &'a Recipes,
     lock: &'a Lock,
@@ -271,8 +281,8 @@ struct Builder<'a> {
     outputs: BTreeMap<TargetId, (NodeId, String)>,
     picked: BTreeMap<(TreeHash, Vec<String>), TreeHash>,
     /// The first node of each shape: what it builds, with inputs by the shape of their producers.
-    shapes: BTreeMap<Hash, NodeId>,
-    by_hash: BTreeMap<DrvHash, NodeId>,
+    shapes: HashMap<Hash, NodeId>,
+    by_hash: HashMap<DrvHash, NodeId>,
     requested: BTreeSet<&'a TargetId>,
 }
 
@@ -284,9 +294,14 @@ impl Builder<'_> {
             });
         };
         let (mut source, mut producer) = self.start(recipe)?;
+        let names = Names {
+            shown: self.recipes.display_name(id),
+            short: id.short(),
+            full: id.to_string(),
+        };
         let mut nodes = Vec::new();
         for step in &recipe.steps {
-            let at = self.node(recipe, step, Output::Captured, (source, producer))?;
+            let at = self.node(recipe, &names, step, Output::Captured, (source, producer))?;
             nodes.push(at);
             source = InputSource::Derivation {
                 hash: self.graph.nodes[at].hash,
@@ -300,7 +315,7 @@ impl Builder<'_> {
             if let InputSource::Derivation { path, .. } = &mut source {
                 path.clone_from(&root);
             }
-            let at = self.node(recipe, test, Output::Input, (source, producer))?;
+            let at = self.node(recipe, &names, test, Output::Input, (source, producer))?;
             nodes.push(at);
             root = "/".to_owned();
         }
@@ -314,7 +329,7 @@ impl Builder<'_> {
         self.graph.by_id.insert(id.clone(), at);
         self.graph.targets.push(Target {
             id: id.clone(),
-            name: self.recipes.display_name(id),
+            name: names.shown,
             requested: self.requested.contains(id),
             class: recipe.class.clone(),
             version: recipe.version.clone(),
@@ -370,6 +385,7 @@ impl Builder<'_> {
     fn node(
         &mut self,
         recipe: &Recipe,
+        names: &Names,
         step: &StepRecipe,
         output: Output,
         (source, producer): (InputSource, Option<NodeId>),
@@ -395,7 +411,7 @@ impl Builder<'_> {
         let id = &recipe.id;
         let derivation = Derivation {
             env: Env(recipe.env.clone()),
-            name: StepName::new(id.short(), &step.name)?,
+            name: StepName::new(&names.short, &step.name)?,
             root: match output {
                 Output::Captured => recipe.root.clone(),
                 Output::Input => "/".to_owned(),
@@ -432,8 +448,8 @@ impl Builder<'_> {
         let first = *self.shapes.entry(shape).or_insert(at);
         self.by_hash.insert(hash, at);
         self.graph.nodes.push(Node {
-            name: StepName::new(self.recipes.display_name(id), &step.name)?,
-            full_name: StepName::new(id, &step.name)?,
+            name: StepName::new(&names.shown, &step.name)?,
+            full_name: StepName::new(&names.full, &step.name)?,
             target: id.clone(),
             derivation,
             hash,

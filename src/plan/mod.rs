@@ -9,6 +9,7 @@ mod compare;
 mod elements;
 mod files;
 mod line_diff;
+mod looked;
 mod recipe;
 mod recipes;
 
@@ -38,6 +39,7 @@ pub use git::GitFiles;
 pub use graph::{Graph, Node, NodeId, NodeMap, Pins, Target};
 pub use line_diff::{LineChange, line_diff};
 pub use lock::{Lock, LockError, Pin, PinKind};
+pub use looked::{Looked, Sights};
 pub use name::{Index, NameError, TargetId};
 pub use recipe::{Reads, Recipe, Seed, SnapshotUse, Start, StepRecipe};
 pub use recipes::{MissingPin, PinOrigin, Recipes};

@@ -1,6 +1,8 @@
 //! Names of targets: the forms that people type, and the four parts that they stand for.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::sync::OnceLock;
 
 use mstore_lang::nearest::nearest_few;
 use serde::{Deserialize, Serialize};
@@ -48,6 +50,41 @@ pub struct Index {
     pub arches: Vec<Arch>,
     /// All target classes, in the order of `list/targets`.
     pub targets: Vec<String>,
+    /// The same names, to be looked up: made when one is looked up first.
+    #[serde(skip)]
+    pub(super) names: Names,
+}
+
+/// The names of an index, to be looked up. They are made of the rest of the index, which does not change after.
+#[derive(Default)]
+pub struct Names(OnceLock<Lookup>);
+
+#[derive(Debug)]
+struct Lookup {
+    builds: HashSet<String>,
+    targets: HashSet<String>,
+    /// Numbers of the architectures that have a subarch, ascending.
+    subarches: HashMap<String, Vec<usize>>,
+}
+
+impl Clone for Names {
+    fn clone(&self) -> Self {
+        Names::default()
+    }
+}
+
+impl PartialEq for Names {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Names {}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Names")
+    }
 }
 
 /// One architecture and its subarches.
@@ -116,14 +153,36 @@ const MAX_COMPARED: usize = 50_000;
 const MAX_NAME: usize = 512;
 
 impl Index {
+    fn lookup(&self) -> &Lookup {
+        self.names.0.get_or_init(|| {
+            let mut subarches: HashMap<String, Vec<usize>> = HashMap::new();
+            for (number, arch) in self.arches.iter().enumerate() {
+                for subarch in &arch.subarches {
+                    let homes = subarches.entry(subarch.clone()).or_default();
+                    if homes.last() != Some(&number) {
+                        homes.push(number);
+                    }
+                }
+            }
+            Lookup {
+                builds: self.builds.iter().cloned().collect(),
+                targets: self.targets.iter().cloned().collect(),
+                subarches,
+            }
+        })
+    }
+
+    /// The architectures that have a subarch.
+    fn homes(&self, subarch: &str) -> impl Iterator<Item = &Arch> {
+        let numbers = self.lookup().subarches.get(subarch);
+        numbers.into_iter().flatten().map(|at| &self.arches[*at])
+    }
+
     /// Whether a target of these four parts exists.
     pub fn contains(&self, id: &TargetId) -> bool {
-        self.builds.contains(&id.build)
-            && self.targets.contains(&id.target)
-            && self
-                .arches
-                .iter()
-                .any(|a| a.name == id.arch_desc && a.subarches.contains(&id.subarch))
+        self.lookup().builds.contains(&id.build)
+            && self.lookup().targets.contains(&id.target)
+            && self.homes(&id.subarch).any(|a| a.name == id.arch_desc)
     }
 
     /// Every target of `build`: architecture by architecture, subarch by subarch.
@@ -265,11 +324,12 @@ impl Index {
         };
         for (at, _) in short.rmatch_indices('-') {
             let (target, subarch) = (&short[..at], &short[at + 1..]);
-            if !self.targets.iter().any(|t| t == target) {
+            if !self.lookup().targets.contains(target) {
                 continue;
             }
-            let homes: Vec<TargetId> = arches()
-                .filter(|a| a.subarches.iter().any(|s| s == subarch))
+            let homes: Vec<TargetId> = self
+                .homes(subarch)
+                .filter(|a| arch.is_none_or(|n| a.name == n))
                 .map(|a| TargetId {
                     build: build.to_owned(),
                     arch_desc: a.name.clone(),
@@ -382,6 +442,7 @@ mod tests {
                 },
             ],
             targets: words("stage1 stage3 stage3-freshen stage3-amd64"),
+            names: Names::default(),
         }
     }
 

@@ -392,11 +392,10 @@ impl<'g> Staleness<'g> {
         if same && matches!(self.states[node], NodeState::Known { present: true, .. }) {
             return Ok(());
         }
-        let Ok(resolved) = self.graph.nodes()[node].derivation.resolve(trees.clone()) else {
+        let Ok(key) = self.graph.nodes()[node].derivation.key(&trees) else {
             // `inputs` gives one tree for each input.
             return Ok(());
         };
-        let key = resolved.key();
         let known = match self.anew[node] {
             true => None,
             false => facts.realised(key)?,

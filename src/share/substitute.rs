@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use mstore_store::transfer::{Fact, ReceiveOptions, Received, TransferError};
-use mstore_store::{Hash, RealisationKind, Store, TreeHash};
+use mstore_store::{Hash, RealisationKind, Steady, Store, TreeHash};
 
 use super::peer::{Ask, Offer, Peer};
 use super::trust::{Trust, Untrusted};
@@ -281,6 +281,11 @@ impl<'a> Substitute<'a> {
     /// How many steps were taken over.
     pub fn taken(&self) -> BTreeSet<Hash> {
         self.lock().taken.clone()
+    }
+
+    /// Lets what follows be answered from one state of the store's database, and faster.
+    pub fn steady(&self) -> Result<Steady<'_>, FactsError> {
+        self.inner.steady()
     }
 
     /// The store underneath.

@@ -1,5 +1,7 @@
 //! `mstore graph`
 
+use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use crate::cli::context::Context;
@@ -26,7 +28,9 @@ pub struct Args {
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let project = context.project(Access::ReadIfPresent)?;
     let graph = project.graph(&args.targets, Pins::Optional)?;
+    let steady = project.facts.steady()?;
     let staleness = Staleness::walk(&graph, &project.facts, &mut ())?;
+    drop(steady);
     let view = GraphView::new(&graph, Some(&staleness));
     if args.json {
         output::json(&view)?;
@@ -40,24 +44,21 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         }
         output::line(text + "}")?;
     } else {
-        for node in &view.nodes {
-            let needs: Vec<&str> = view
-                .edges
-                .iter()
-                .filter(|[_, to]| *to == node.name)
-                .map(|[from, _]| from.as_str())
-                .collect();
-            let needs = if needs.is_empty() {
-                String::new()
-            } else {
-                format!(" <- {}", needs.join(" "))
-            };
-            output::line(format!(
-                "{:10} {}{needs}",
-                node.state.unwrap_or_default(),
-                node.name
-            ))?;
+        let mut needs: HashMap<&str, String> = HashMap::new();
+        for [from, to] in &view.edges {
+            let all = needs.entry(to).or_insert_with(|| " <-".to_owned());
+            all.push(' ');
+            all.push_str(from);
         }
+        let mut text = String::new();
+        for node in &view.nodes {
+            let needs = needs.get(node.name.as_str());
+            let needs = needs.map_or("", String::as_str);
+            let state = node.state.unwrap_or_default();
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{state:10} {}{needs}", node.name);
+        }
+        output::bytes(text.as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
 }
