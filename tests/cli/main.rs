@@ -16,6 +16,7 @@ mod losses;
 mod names;
 mod read_only;
 mod realise;
+mod remembered;
 mod samples;
 mod seed;
 mod snapshot;

@@ -1,5 +1,6 @@
 //! `mstore realise`
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -9,7 +10,7 @@ use crate::cli::Failure;
 use crate::cli::args::{self, TrustArgs};
 use crate::cli::blame;
 use crate::cli::blame::pin_hint;
-use crate::cli::context::Context;
+use crate::cli::context::{Context, current_dir};
 use crate::cli::failure::FOUND;
 use crate::cli::output::{self, Style, plural};
 use crate::cli::watch::Watch;
@@ -17,7 +18,7 @@ use crate::config::Config;
 use crate::drv::StepName;
 use crate::plan::{MissingPin, PinOrigin};
 use crate::project::realise::{
-    Preview, Report, Run, StepsPreview, TargetReport, check, preview, realise,
+    Preview, Question, Recalled, Report, Run, StepsPreview, TargetReport, check, preview, realise,
 };
 use crate::project::{Access, Blocked, Caches, Project};
 use crate::schedule::realise::Outcome;
@@ -74,6 +75,9 @@ struct Line<'a> {
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let config = context.config()?;
+    if let Some(done) = recall(context, &config, &args)? {
+        return Ok(done);
+    }
     let caches = match args.no_substitute {
         true => Caches::default(),
         false => Caches::start(&config, &context.reach())?,
@@ -111,11 +115,25 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let report = realise(&mut project, &targets, &run, entered)?;
-    if !show(&project, &report, &args)? {
+    let mut folders = Vec::new();
+    let complete = show(&report, &args, |target| {
+        folders.push(place(&project, target)?);
+        Ok(folders.last().cloned().flatten())
+    })?;
+    if !complete {
         return Ok(ExitCode::from(FOUND));
     }
-    if args.check && check(&project, &targets, &run)? > 0 {
-        return Ok(ExitCode::from(FOUND));
+    if args.check {
+        return Ok(match check(&project, &targets, &run)? {
+            0 => ExitCode::SUCCESS,
+            _ => ExitCode::from(FOUND),
+        });
+    }
+    if can_recall(&config, &args) {
+        // Whoever cannot remember it works it out again.
+        let _ = ask(context, &args, |question| {
+            question.keep(&project, &report, &folders)
+        });
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -129,16 +147,60 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
+/// Whether the answer of an earlier run says all that this one would.
+fn can_recall(config: &Config, args: &Args) -> bool {
+    // A cache that is not to be believed is told of every time.
+    let silent = args.no_substitute || config.caches.is_empty();
+    silent && !args.dry_run && !args.check && !args.rebuild
+}
+
+/// Asks what was asked before: these words, here, about this store.
+fn ask<R>(
+    context: &Context,
+    args: &Args,
+    ask: impl FnOnce(&Question<'_>) -> R,
+) -> Result<R, Failure> {
+    let program = std::env::current_exe()
+        .map_err(|e| Failure::machine(format!("cannot find this program: {e}")))?;
+    Ok(ask(&Question {
+        store: &context.store_path()?,
+        entry: context.entry(),
+        cwd: &current_dir()?,
+        definitions: context.definitions(),
+        words: &args.targets,
+        program: &program,
+    }))
+}
+
+/// Answers as the last run did that found nothing to do, if nothing changed since.
+fn recall(context: &Context, config: &Config, args: &Args) -> Result<Option<ExitCode>, Failure> {
+    if !can_recall(config, args) {
+        return Ok(None);
+    }
+    let Some(Recalled { report, folders }) = ask(context, args, |question| question.recall())?
+    else {
+        return Ok(None);
+    };
+    let mut folders = folders.into_iter();
+    show(&report, args, |_| Ok(folders.next().flatten()))?;
+    Ok(Some(ExitCode::SUCCESS))
+}
+
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Prints what came of a run. Returns whether every target is there.
-fn show(project: &Project, report: &Report, args: &Args) -> Result<bool, Failure> {
+/// Prints what came of a run; `place` tells in which folder a target is to be looked at. Returns whether
+/// every target is there.
+fn show(
+    report: &Report,
+    args: &Args,
+    mut place: impl FnMut(&TargetReport) -> Result<Option<PathBuf>, Failure>,
+) -> Result<bool, Failure> {
     let outcome = &report.outcome;
     show_failed(outcome);
     for target in &report.targets {
-        show_target(project, report, target, args.json)?;
+        show_target(report, target, place(target)?, args.json)?;
     }
     if outcome.cancelled {
         return Err(Failure::interrupted().hint("what is finished is kept; run it again to go on"));
@@ -173,22 +235,28 @@ fn show(project: &Project, report: &Report, args: &Args) -> Result<bool, Failure
     Ok(true)
 }
 
+/// The folder of a target's tree, which is checked out if need be.
+fn place(project: &Project, target: &TargetReport) -> Result<Option<PathBuf>, Failure> {
+    let Some(tree) = target.tree else {
+        return Ok(None);
+    };
+    let path = project.checkout(tree)?;
+    if path.is_none() {
+        tell!(
+            "{} is not checked out, and the store may not be written: mstore export {tree} --to DIR",
+            target.name
+        );
+    }
+    Ok(path)
+}
+
 fn show_target(
-    project: &Project,
     report: &Report,
     target: &TargetReport,
+    path: Option<PathBuf>,
     json: bool,
 ) -> Result<(), Failure> {
-    let mut path = None;
-    if let Some(tree) = target.tree {
-        path = project.checkout(tree)?.map(|p| p.display().to_string());
-        if path.is_none() {
-            tell!(
-                "{} is not checked out, and the store may not be written: mstore export {tree} --to DIR",
-                target.name
-            );
-        }
-    }
+    let path = path.map(|path| path.display().to_string());
     if json {
         return output::json(&Line {
             target: &target.name,
@@ -308,18 +376,20 @@ fn show_json(steps: &StepsPreview) -> Result<(), Failure> {
 }
 
 fn show_steps(steps: &StepsPreview) -> Result<(), Failure> {
+    let mut text = String::new();
     for (name, reasons) in &steps.build {
         let why: Vec<String> = reasons
             .iter()
             .map(|r| r.to_string().lines().next().unwrap_or_default().to_owned())
             .collect();
-        output::line(format!("would build {name}: {}", why.join("; ")))?;
+        text.push_str(&format!("would build {name}: {}\n", why.join("; ")));
     }
     for name in &steps.maybe {
-        output::line(format!(
-            "would build {name} if its inputs come out different"
-        ))?;
+        text.push_str(&format!(
+            "would build {name} if its inputs come out different\n"
+        ));
     }
+    output::bytes(text.as_bytes())?;
     for (tree, bytes) in &steps.fetch {
         let size = bytes.map(|b| format!(", at most {}", output::size(b)));
         output::line(format!(

@@ -5,6 +5,9 @@
 
 mod check;
 mod preview;
+mod remembered;
+
+use std::collections::HashSet;
 
 use mstore_store::transfer::ReceiveOptions;
 use mstore_store::{Cancel, Realisation, RealisationKind, TreeHash};
@@ -24,6 +27,7 @@ use crate::share::{SecretKey, Substitute, Trust};
 
 pub use check::check;
 pub use preview::{Preview, StepsPreview, preview};
+pub use remembered::{Question, Recalled};
 
 /// What a run works with, and how it goes about it.
 pub struct Run<'a> {
@@ -124,6 +128,8 @@ pub struct Report {
     pub substituted: usize,
     /// How the run over the steps ended.
     pub outcome: Outcome,
+    /// The state of the store at which all was found out, if it was one.
+    state: Option<i64>,
     /// Wall seconds.
     pub seconds: f64,
 }
@@ -139,16 +145,25 @@ impl Report {
 struct Work<'g> {
     staleness: Staleness<'g>,
     todo: Todo,
+    /// The state of the store at which that is so, if it is one.
+    state: Option<i64>,
 }
 
 impl<'g> Work<'g> {
     fn of(graph: &'g Graph, facts: &Substitute<'_>, rebuild: bool) -> Result<Self, ProjectError> {
+        // What is looked up is of one moment, as long as no cache is asked.
+        let steady = facts.steady()?;
         let staleness = match rebuild {
             true => Staleness::walk_anew(graph, &facts, &mut ())?,
             false => Staleness::walk(graph, &facts, &mut ())?,
         };
         let todo = staleness.todo(&facts)?;
-        Ok(Work { staleness, todo })
+        let state = steady.answers();
+        Ok(Work {
+            staleness,
+            todo,
+            state,
+        })
     }
 }
 
@@ -282,8 +297,8 @@ fn build(
     }
     run.events.event(Event::BuildStarted(&work.todo));
     let seconds = |name: &StepName| {
-        let all = project.store.realisations(Some(name.as_str())).ok()?;
-        all.first().map(|r| r.seconds)
+        let newest = project.store.newest_realisation(name.as_str()).ok()?;
+        newest.map(|r| r.seconds)
     };
     let fetch = |tree: TreeHash| {
         let options = ReceiveOptions {
@@ -305,7 +320,9 @@ fn build(
         jobs: run.jobs,
         keep_going: run.keep_going,
     };
-    let Work { staleness, todo } = work;
+    let Work {
+        staleness, todo, ..
+    } = work;
     let outcome = run::realise(&tools, staleness, todo, options, &mut Steps(run.events));
     run.events.event(Event::BuildEnded);
     Ok(outcome)
@@ -319,7 +336,11 @@ fn remember(
     outcome: Outcome,
     clock: Stopwatch,
 ) -> Result<Report, ProjectError> {
-    let Work { staleness, todo } = work;
+    let Work {
+        staleness,
+        todo,
+        state,
+    } = work;
     let graph = staleness.graph();
     let mut targets = Vec::new();
     for target in graph.targets() {
@@ -337,11 +358,14 @@ fn remember(
             });
         }
     }
+    let trees: Vec<TreeHash> = targets.iter().filter_map(|target| target.tree).collect();
+    project.store.note_use(&trees)?;
     // Not simply the rest: after a signal or a full disk some steps are neither.
+    let built: HashSet<NodeId> = outcome.built.iter().copied().collect();
     let there = graph
         .nodes()
         .ids()
-        .filter(|n| staleness.state(*n).tree().is_some() && !outcome.built.contains(n));
+        .filter(|n| staleness.state(*n).tree().is_some() && !built.contains(n));
     let taken = facts.taken();
     let (substituted, reused): (Vec<NodeId>, Vec<NodeId>) = there.partition(|&n| {
         let key = staleness.state(n).key();
@@ -354,6 +378,7 @@ fn remember(
         reused: reused.len(),
         substituted: substituted.len(),
         outcome,
+        state: *state,
         seconds: clock.elapsed().as_secs_f64(),
     })
 }
@@ -369,17 +394,19 @@ fn record(
 ) -> Result<(), ProjectError> {
     let store = &project.store;
     let name = target.id.to_string();
-    let known = store.realisations(Some(&name))?;
-    if store.is_read_only() || known.first().is_some_and(|r| r.tree == tree) {
+    let known = store.newest_realisation(&name)?;
+    if store.is_read_only() || known.as_ref().is_some_and(|r| r.tree == tree) {
         return Ok(());
     }
+    // Newer than what was the newest, also within a second and after the clock was put back.
+    let after = known.map_or(0, |r| r.started.saturating_add(1));
     store.record(&Realisation {
         kind: RealisationKind::Target,
         key: target_key(&name, tree),
         drv: graph.nodes()[target.last].hash.0,
         name,
         tree,
-        started: clock::now(),
+        started: clock::now().max(after),
         seconds: clock.elapsed().as_secs_f64(),
         host: String::new(),
         log: None,

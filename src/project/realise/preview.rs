@@ -61,6 +61,7 @@ pub fn preview(
         Err(fetch) => return Ok(fetch),
     };
     facts.prepare(graph.nodes().values().map(|node| node.hash))?;
+    let _steady = facts.steady()?;
     let Work { todo, .. } = Work::of(&graph, &facts, false)?;
     // The same walk again, with somebody who listens to the reasons.
     let mut explainer = Explainer::only(todo.build.iter().copied());

@@ -1,0 +1,233 @@
+//! The answer of the last run that found nothing to do, so that the next one need not work it out again.
+//!
+//! What such a run finds depends on: the words it was asked with and where; this program; every file
+//! that it read and every one that it looked for, the lock file among them; the state of the store, and
+//! the packs that have the trees. An answer is kept with all of these, and given again only while each is
+//! what it was. Whoever gives it notes first that the trees are used, as a run does that works it out; it is
+//! given for a day, so that what such a run writes down once a day, of the lock file, is not forgotten.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use mstore_lang::Definition;
+use mstore_store::{Hash, Store, TreeHash, codec};
+use serde::{Deserialize, Serialize};
+
+use super::{Report, TargetReport};
+use crate::drv::DrvHash;
+use crate::plan::{Sights, TargetId};
+use crate::project::clock::{self, DAY};
+use crate::project::{Access, Project, ProjectError, open_store};
+use crate::schedule::realise::Outcome;
+
+/// Keeps hashes of questions apart from all others.
+const CONTEXT: &str = "mstore 2026 project question of realise";
+/// Format number of an answer.
+const FORMAT: u32 = 1;
+/// Longest answer that is read.
+const LIMIT: usize = 16 << 20;
+/// Seconds for which it need not be noted again that the trees are used.
+const MINUTE: i64 = 60;
+
+/// What is asked: targets by the words that name them, and what else the answer depends on besides files
+/// and the store.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The store's folder.
+    pub store: &'a Path,
+    /// The entry file, if one was named.
+    pub entry: Option<&'a Path>,
+    /// The folder in which it is looked for.
+    pub cwd: &'a Path,
+    /// Definitions in the place of those of the entry file.
+    pub definitions: &'a [Definition],
+    /// Names and patterns of targets.
+    pub words: &'a [String],
+    /// This program.
+    pub program: &'a Path,
+}
+
+/// What is kept.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Answer {
+    /// When it was worked out, in seconds since 1970.
+    at: i64,
+    /// When the trees were noted as used.
+    noted: i64,
+    /// The boot of the machine on which the folders were made.
+    boot: String,
+    /// The state of the store.
+    state: i64,
+    /// Everything that was looked at.
+    sights: Sights,
+    up_to_date: u64,
+    targets: Vec<Kept>,
+}
+
+/// A target: its id and name, its derivation and tree, and the folder that the tree was shown in.
+type Kept = (TargetId, String, DrvHash, TreeHash, Option<Vec<u8>>);
+
+/// An answer that is true now.
+#[derive(Debug)]
+pub struct Recalled {
+    /// What the run told.
+    pub report: Report,
+    /// The folder of each target, in the order of the report.
+    pub folders: Vec<Option<PathBuf>>,
+}
+
+impl Question<'_> {
+    fn hash(&self) -> Hash {
+        let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
+        let definitions = self.definitions.iter();
+        let definitions: Vec<(&str, &str)> = definitions
+            .map(|d| (d.name.as_str(), d.value.as_str()))
+            .collect();
+        let asked = (
+            FORMAT,
+            env!("CARGO_PKG_VERSION"),
+            rustix::process::geteuid().as_raw(),
+            self.entry.map(bytes),
+            bytes(self.cwd),
+            definitions,
+            self.words,
+            bytes(self.program),
+        );
+        Hash::derive(CONTEXT, &codec::encode(&asked))
+    }
+
+    /// The report of the last run that was asked this and found nothing to do, if it would be the same now.
+    /// Notes once a minute that the trees are used.
+    pub fn recall(&self) -> Option<Recalled> {
+        let started = std::time::Instant::now();
+        let question = self.hash();
+        let (bytes, state) = Store::kept_answer(self.store, &question)?;
+        let (format, mut answer) = codec::decode::<(u32, Answer)>(&bytes, LIMIT).ok()?;
+        let now = clock::now();
+        if format != FORMAT
+            || answer.state != state
+            || !(0..DAY).contains(&(now - answer.at))
+            || answer.boot != boot()
+            || !answer.sights.is_unchanged()
+        {
+            return None;
+        }
+        if !(0..MINUTE).contains(&(now - answer.noted)) {
+            answer.noted = now;
+            self.note_use(&question, &answer)
+                .ok()
+                .filter(|noted| *noted)?;
+        }
+        let up_to_date = usize::try_from(answer.up_to_date).ok()?;
+        let (mut targets, mut folders) = (Vec::new(), Vec::new());
+        for (id, name, drv, tree, folder) in answer.targets {
+            let tree = Some(tree);
+            targets.push(TargetReport {
+                id,
+                name,
+                drv,
+                tree,
+            });
+            folders.push(folder.map(|path| OsString::from_vec(path).into()));
+        }
+        let report = Report {
+            targets,
+            idle: true,
+            up_to_date,
+            reused: up_to_date,
+            substituted: 0,
+            outcome: Outcome::default(),
+            state: None,
+            seconds: started.elapsed().as_secs_f64(),
+        };
+        Some(Recalled { report, folders })
+    }
+
+    /// Notes that the trees of an answer are used. Tells whether it could be done, with all of them here.
+    fn note_use(&self, question: &Hash, answer: &Answer) -> Result<bool, ProjectError> {
+        let store = open_store(self.store, Access::ChangeIfAllowed)?;
+        let trees: Vec<TreeHash> = answer.targets.iter().map(|target| target.3).collect();
+        if store.is_read_only() || !store.note_use(&trees)? {
+            return Ok(false);
+        }
+        store.keep_answer(question, &codec::encode(&(FORMAT, answer)))?;
+        Ok(true)
+    }
+
+    /// Keeps the report of a run that was asked this, if it found nothing to do and all that it looked at
+    /// stayed as it was. `folders` are those that the trees were shown in, in the order of the report.
+    pub fn keep(
+        &self,
+        project: &Project,
+        report: &Report,
+        folders: &[Option<PathBuf>],
+    ) -> Result<(), ProjectError> {
+        let idle = report.idle && report.substituted == 0 && report.reused == report.up_to_date;
+        let Some(state) = report.state.filter(|_| idle) else {
+            return Ok(());
+        };
+        if project.store.is_read_only() || folders.len() != report.targets.len() {
+            return Ok(());
+        }
+        let targets = report.targets.iter().zip(folders).map(|(target, folder)| {
+            let folder = folder
+                .as_ref()
+                .map(|path| path.as_os_str().as_bytes().to_vec());
+            let name = target.name.clone();
+            Some((target.id.clone(), name, target.drv, target.tree?, folder))
+        });
+        let Some(targets) = targets.collect::<Option<Vec<Kept>>>() else {
+            return Ok(());
+        };
+        let Some(sights) = self.sights(project, &targets)? else {
+            return Ok(());
+        };
+        let now = clock::now();
+        let answer = Answer {
+            at: now,
+            noted: now,
+            boot: boot(),
+            state,
+            sights,
+            up_to_date: report.up_to_date as u64,
+            targets,
+        };
+        let bytes = codec::encode(&(FORMAT, answer));
+        Ok(project.store.keep_answer(&self.hash(), &bytes)?)
+    }
+
+    /// All files that the answer depends on. `None` when they do not stay as they are.
+    fn sights(&self, project: &Project, targets: &[Kept]) -> Result<Option<Sights>, ProjectError> {
+        let trees: Vec<TreeHash> = targets.iter().map(|target| target.3).collect();
+        let Some(packs) = project.store.files_of_trees(&trees)? else {
+            return Ok(None);
+        };
+        let format = self.store.join("format");
+        let mut sealed: Vec<&Path> = packs.iter().map(AsRef::as_ref).collect();
+        sealed.push(self.program);
+        sealed.push(&format);
+        let folders = targets.iter().filter_map(|target| target.4.as_deref());
+        let folders: Vec<&Path> = folders
+            .map(|path| Path::new(OsStr::from_bytes(path)))
+            .collect();
+        let (Some(mut sights), Some(files), Some(folders)) = (
+            project.distribution.sights(),
+            Sights::of_sealed(&sealed),
+            Sights::of_folders(&folders),
+        ) else {
+            return Ok(None);
+        };
+        sights.extend(files);
+        sights.extend(folders);
+        Ok(Some(sights))
+    }
+}
+
+/// The boot of the machine: what was written out before it does not count after.
+fn boot() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;
