@@ -85,7 +85,9 @@ pub use db::rescue::Rescued;
 pub use db::signatures::Signature;
 pub use error::{ErrorKind, StoreError};
 pub use facts::{Lease, LostResult, ScratchDir, Steady};
-pub use gc::{GcPolicy, GcReport, Gone, Keeper, ObjectKind, Occupied, Survivor, Why, WhyAlive};
+pub use gc::{
+    GcPolicy, GcReport, Gone, InUse, Keeper, ObjectKind, Occupied, Survivor, Why, WhyAlive,
+};
 pub use git::{GitError, GitImported, GitOptions};
 pub use hash::{BlobHash, DirHash, Hash, ParseHashError, TreeHash};
 pub use image::{ImageError, ImageKind, ImageOptions};

@@ -14,6 +14,10 @@ pub const ALL: &[Test] = &[
         "another_process_is_waited_for",
         another_process_is_waited_for,
     ),
+    (
+        "folders_that_processes_work_in_stay",
+        folders_that_processes_work_in_stay,
+    ),
 ];
 
 fn many(place: &Place, n: usize, script: &str) {
@@ -156,5 +160,28 @@ fn another_process_is_waited_for(place: &Place) -> Option<&'static str> {
     let first = first.wait_with_output().unwrap();
     assert_ne!(second.ok(), String::from_utf8_lossy(&first.stdout));
     assert_eq!(place.folders("building"), Vec::<std::path::PathBuf>::new());
+    None
+}
+
+fn folders_that_processes_work_in_stay(place: &Place) -> Option<&'static str> {
+    place.targets(&[("t", "base", &[("one", "echo 1 > /one")])]);
+    place.tree("t");
+    fs::write(place.path("mstore.conf"), "[section gc]\ngrace: 0\n").unwrap();
+    let folders = place.folders("checkouts");
+    let folder = folders.iter().find(|f| f.join("data").is_dir()).unwrap();
+    let mut stands = std::process::Command::new("sleep")
+        .arg("60")
+        .current_dir(folder.join("data"))
+        .spawn()
+        .unwrap();
+    let ran = place.run(&["gc", "--max-size", "1"]);
+    let told = format!("stays: in use by process {}", stands.id());
+    stands.kill().unwrap();
+    stands.wait().unwrap();
+    assert!(ran.stderr.contains(&told), "{}{}", ran.stdout, ran.stderr);
+    let _ = ran.ok();
+    assert!(folder.join("data/file").exists());
+    let _ = place.run(&["gc", "--max-size", "1"]).ok();
+    assert!(!folder.exists());
     None
 }

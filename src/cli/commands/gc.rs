@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use mstore_store::transfer::Fact;
 use mstore_store::transfer::cache::{self, CACHE_FILE, CachePolicy};
-use mstore_store::{GcReport, Gone};
+use mstore_store::{GcReport, Gone, InUse};
 
 use crate::cli::args::RetentionArgs;
 use crate::cli::context::Context;
@@ -43,6 +43,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     if let Some(cache) = &args.cache {
         return collect_cache(context, cache, &args, &config);
     }
+    let seen = seen_before(context);
     context.enter()?;
     // The lock file beside the specifications is looked after, if there are any that can be used.
     let mut here = None;
@@ -67,6 +68,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let cancel = context.cancel()?;
     let retention = args.retention.retention();
     let mut policy = retention.policy(&store, &config, cancel)?;
+    policy.seen = seen;
     if let Some(here) = here {
         here.count_in(&mut policy);
     }
@@ -122,6 +124,15 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         return Ok(repack::status(&done, cancel));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The processes of an ordinary user, who cannot see them any more from within a user namespace.
+fn seen_before(context: &Context) -> Option<InUse> {
+    if rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let store = context.store_path().ok()?;
+    Some(InUse::look(&std::fs::canonicalize(store).ok()?))
 }
 
 /// Keeps the newest facts of each step and target in a cache, and what they need.

@@ -4,7 +4,8 @@
 //! a chroot was entered into, or where a program was started from, and nobody tells the store. So the
 //! collector looks at each process as far as it may: its root, its working folder, its program, the
 //! files that it has open, and those that are mapped into it, such as libraries. Processes of other
-//! users can be looked at by root alone. Of a process in a mount namespace of its own, what lies below
+//! users can be looked at by root alone, and from within a user namespace those outside of it by nobody: who
+//! is about to enter one looks before, and hands on what was seen. Of a process in a mount namespace of its own, what lies below
 //! its root is seen by paths of that namespace; its root and its working folder are compared by device and
 //! inode too.
 
@@ -18,8 +19,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Which folders in some folders of the store are in use, with the processes that use them.
-#[derive(Debug, Default)]
-pub(super) struct InUse {
+#[derive(Clone, Debug, Default)]
+pub struct InUse {
     by_path: BTreeMap<(OsString, OsString), BTreeSet<u32>>,
     by_inode: BTreeMap<(u64, u64), BTreeSet<u32>>,
 }
@@ -85,7 +86,7 @@ impl InUse {
     }
 
     /// The processes that use a folder, which lies in a folder of the store's.
-    pub fn of(&self, path: &Path) -> Vec<u32> {
+    pub(super) fn of(&self, path: &Path) -> Vec<u32> {
         let mut all = BTreeSet::new();
         if let (Some(folder), Some(name)) =
             (path.parent().and_then(Path::file_name), path.file_name())
@@ -105,15 +106,18 @@ impl InUse {
 /// Looks at the processes when anything is to go, of which there may be thousands, and notes what stays.
 pub(super) struct Occupancy<'a> {
     root: &'a Path,
+    /// What was seen before.
+    seen: Option<&'a InUse>,
     in_use: OnceCell<InUse>,
     found: RefCell<Vec<Occupied>>,
 }
 
 impl<'a> Occupancy<'a> {
     /// Of the folders of a store, whose own folder has no symbolic links in its path.
-    pub fn of(root: &'a Path) -> Self {
+    pub fn of(root: &'a Path, seen: Option<&'a InUse>) -> Self {
         Occupancy {
             root,
+            seen,
             in_use: OnceCell::new(),
             found: RefCell::default(),
         }
@@ -121,7 +125,14 @@ impl<'a> Occupancy<'a> {
 
     /// Whether processes work in a folder that would go.
     pub fn holds(&self, path: &Path) -> bool {
-        let pids = self.in_use.get_or_init(|| InUse::look(self.root)).of(path);
+        let mut pids = self.in_use.get_or_init(|| InUse::look(self.root)).of(path);
+        if let Some(seen) = self.seen {
+            // Whether they still work there cannot be told, only whether they live.
+            let lives = |pid: &u32| Path::new("/proc").join(pid.to_string()).exists();
+            pids.extend(seen.of(path).into_iter().filter(lives));
+            pids.sort_unstable();
+            pids.dedup();
+        }
         if pids.is_empty() {
             return false;
         }

@@ -32,7 +32,7 @@ mod roots;
 mod work;
 
 pub use alive::{Keeper, ObjectKind, WhyAlive};
-pub use in_use::Occupied;
+pub use in_use::{InUse, Occupied};
 use plan::{Plan, Victim, victims};
 use roots::{Dropped, Roots};
 
@@ -72,6 +72,9 @@ pub struct GcPolicy<'a> {
     pub logs_before: Option<i64>,
     /// Caches of unchanged files that nobody used since this second go.
     pub caches_before: Option<i64>,
+    /// The processes that were seen at work in folders of the store before the collection, by one that
+    /// cannot see them any more.
+    pub seen: Option<InUse>,
     /// Ends the collection with [`StoreError::Interrupted`].
     pub cancel: Cancel,
 }
@@ -92,6 +95,7 @@ impl GcPolicy<'_> {
             failed_before: None,
             logs_before: None,
             caches_before: None,
+            seen: None,
             cancel: Cancel::new(),
         }
     }

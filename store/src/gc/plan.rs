@@ -86,7 +86,7 @@ impl Store {
         let all: Vec<&Victim> = meta.iter().chain(&data).collect();
         let dead = judge_packs(&marks, &roots, &all, dropped, &mut report)?;
         let room = limit.map(|limit| limit.saturating_sub(size));
-        let layers = self.judge_layers(&roots, room, &mut report)?;
+        let layers = self.judge_layers(policy, &roots, room, &mut report)?;
         let mut paths = self.judge_leftovers(&marks, &mut report)?;
         paths.extend(self.judge_aids(policy, &roots, &mut report)?);
         report.lost = self.lost_results()?;
@@ -115,6 +115,7 @@ impl Store {
     /// Finds checkouts and layers that no living tree uses.
     fn judge_layers(
         &self,
+        policy: &GcPolicy<'_>,
         roots: &Roots,
         mut room: Option<u64>,
         report: &mut GcReport,
@@ -133,7 +134,7 @@ impl Store {
                 .collect::<rusqlite::Result<BTreeMap<_, _>>>()
         })?;
         let kept = self.kept_layers(roots, &rows, &mut room);
-        let occupancy = Occupancy::of(self.path());
+        let occupancy = Occupancy::of(self.path(), policy.seen.as_ref());
         let mut gone = self.judge_links(roots, room, limited, &occupancy, report)?;
         for (folder, whole) in [("checkouts", true), ("layers", false)] {
             for (name, path) in list(self.disk(), &self.path().join(folder))? {
