@@ -31,6 +31,8 @@ use crate::{
 };
 
 mod file;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use walk::Walk;
@@ -317,19 +319,23 @@ impl Scan {
                 ..Meta::default()
             };
         }
-        let mut mtime = mtime_of(stat);
-        if let Some(epoch) = self.rules.clamp {
-            mtime = mtime.min(Mtime {
-                secs: epoch,
-                nanos: 0,
-            });
-        }
         Meta {
             mode: (stat.st_mode & 0o7777) as u16,
             uid: stat.st_uid,
             gid: stat.st_gid,
-            mtime,
+            mtime: self.clamped(mtime_of(stat)),
             xattrs,
+        }
+    }
+
+    /// The time of an entry of an upper directory that the tree is to have.
+    fn clamped(&self, mtime: Mtime) -> Mtime {
+        match self.rules.clamp {
+            Some(epoch) => mtime.min(Mtime {
+                secs: epoch,
+                nanos: 0,
+            }),
+            None => mtime,
         }
     }
 

@@ -71,7 +71,8 @@ impl<'a> Walk<'a> {
         let scan = self.scan;
         let stat = fstat(&top).map_err(|e| scan.io("look at", b"", e))?;
         self.device = stat.st_dev;
-        let meta = self.dir_meta(&top, &stat)?;
+        let mut meta = self.dir_meta(&top, &stat)?;
+        keep_time(&mut meta, &stat, base.map(|tree| &tree.root));
         // The root of an upper directory is laid over the base's root, never opaque.
         let top = self.dir(Arc::new(top), &stat, None, base.map(|tree| tree.dir))?;
         if scan.rules.clamp.is_some() && meta.mtime != mtime_of(&stat) {
@@ -289,17 +290,21 @@ impl<'a> Walk<'a> {
 
     /// Brings the time of an entry in an upper directory to what the tree says.
     fn clamp(&self, dir: &OwnedFd, name: &CStr, stat: &Stat) -> Result<(), StoreError> {
-        let Some(epoch) = self.scan.rules.clamp else {
-            return Ok(());
-        };
-        let limit = Mtime {
-            secs: epoch,
-            nanos: 0,
-        };
-        if mtime_of(stat) <= limit {
+        let mtime = self.scan.clamped(mtime_of(stat));
+        self.bring_to(mtime, dir, name, stat)
+    }
+
+    fn bring_to(
+        &self,
+        mtime: Mtime,
+        dir: &OwnedFd,
+        name: &CStr,
+        stat: &Stat,
+    ) -> Result<(), StoreError> {
+        if self.scan.rules.clamp.is_none() || mtime_of(stat) == mtime {
             return Ok(());
         }
-        utimensat(dir, name, &times(limit), AtFlags::SYMLINK_NOFOLLOW)
+        utimensat(dir, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|e| self.scan.io("set times of", &self.path, e))
     }
 
@@ -324,7 +329,7 @@ impl<'a> Walk<'a> {
             openat(dir, name, flags, Mode::empty()).map_err(|e| fail("open directory", e))?;
         // What was opened counts, not what was seen before.
         let stat = fstat(&child).map_err(|e| fail("look at", e))?;
-        let meta = self.dir_meta(&child, &stat)?;
+        let mut meta = self.dir_meta(&child, &stat)?;
         let mut under = None;
         if scan.rules.clamp.is_some() {
             let opaque = Place::Open(&child)
@@ -338,6 +343,7 @@ impl<'a> Walk<'a> {
                     ..
                 }) if !opaque => {
                     under = Some(manifest);
+                    keep_time(&mut meta, &stat, Some(&old));
                     if old != meta {
                         scan.changed.fetch_add(1, Ordering::Relaxed);
                     }
@@ -348,6 +354,7 @@ impl<'a> Walk<'a> {
                 }
             }
         }
+        let mtime = meta.mtime;
         let slot = {
             let mut entries = frame.lock();
             entries.push(Entry {
@@ -372,7 +379,7 @@ impl<'a> Walk<'a> {
             let child = self.dir(child, &stat, parent, under)?;
             here.fd = Some(Arc::new(self.back(&child, here.inode)?));
         }
-        self.clamp(here.fd(scan)?, name, &stat)
+        self.bring_to(mtime, here.fd(scan)?, name, &stat)
     }
 
     /// Opens the directory above another one, which must still be the one that it was.
@@ -445,5 +452,15 @@ impl<'a> Walk<'a> {
             self.read_waiting(here)?;
         }
         Ok(())
+    }
+}
+
+/// Keeps the time of a folder that is laid over one of the base and still has its time, however late that
+/// is: the build has changed nothing in it. (Files are different: one that was written anew could have its
+/// old time in one build and, through two steps, the clamped one.)
+fn keep_time(meta: &mut Meta, stat: &Stat, base: Option<&Meta>) {
+    let now = mtime_of(stat);
+    if base.is_some_and(|base| base.mtime == now) {
+        meta.mtime = now;
     }
 }
