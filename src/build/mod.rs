@@ -5,6 +5,7 @@
 //! - [`host`]: platforms that this machine runs, and remedies for what it lacks;
 //! - [`step`]: one derivation to one tree; [`error`]: why there is none; [`failed`]: roots of failed steps; [`step_log`]: their logs;
 //! - [`clean`]: removes what builds leave; [`space`]: tells a full disk from a failing script;
+//! - [`processors`]: shares processors out among running steps;
 //! - [`seed`]: captures a toolchain from this machine;
 //! - [`log`]: keeps endless output bounded; [`cancel`]: stops running builds for good, [`pause`] for a
 //!   while.
@@ -19,6 +20,7 @@ pub mod failed;
 pub mod host;
 pub mod log;
 pub mod pause;
+pub mod processors;
 pub mod sandbox;
 pub mod seed;
 pub mod space;

@@ -19,6 +19,7 @@ use super::error::{Failure, Infrastructure, StepError, failed_to};
 use super::failed::{self, FailedRoot};
 use super::host;
 use super::pause::Stopwatch;
+use super::processors::{Processors, Share};
 use super::sandbox::{Bind, Finished, Job, Sandbox, Status};
 use super::step_log::StepLog;
 use crate::drv::Results;
@@ -35,8 +36,8 @@ pub struct Builder<'a> {
     pub sandbox: Sandbox,
     /// Stops running builds.
     pub cancel: &'a CancelToken,
-    /// How many jobs `MAKEOPTS` allows in a build; never part of a key.
-    pub make_jobs: usize,
+    /// What steps share the processors of this machine with; how many one gets is never part of a key.
+    pub processors: Processors,
     /// How much a step may leave and write.
     pub limits: Limits,
     /// Is told what people should know.
@@ -149,13 +150,14 @@ impl Prepared {
         })
     }
 
-    /// The job that runs the scripts of `step`, with changes going to `upper`.
+    /// The job that runs the scripts of `step`, with changes going to `upper`, and with `share` of the
+    /// processors.
     pub fn job(
         &self,
         step: &Resolved,
         upper: Option<PathBuf>,
         scratch: &Path,
-        make_jobs: usize,
+        share: &Share,
     ) -> Job {
         let derivation = step.derivation();
         let script: Vec<&str> = derivation
@@ -169,12 +171,13 @@ impl Prepared {
             scratch: scratch.to_owned(),
             binds: self.binds.clone(),
             script: script.concat().into_bytes(),
-            env: environment_of(step, make_jobs),
+            env: environment_of(step, share.jobs()),
             platform: derivation.platform.clone(),
             tmp_on_root: Path::new(&derivation.root).starts_with("/tmp"),
             timeout: derivation.policy.timeout.map(Duration::from_secs),
             most_output: None,
             fewer_processors: false,
+            jobserver: Some(share.jobserver()),
         }
     }
 
@@ -383,9 +386,10 @@ impl Builder<'_> {
             step: name.to_owned(),
             detail: "it has no root".to_owned(),
         })?;
+        let scratch = self.store.scratch("build")?;
+        let share = self.processors.join(usize::from(run == Run::Check));
         let prepared = self.prepare(name, step, run)?;
         self.tell_of_harmed(&prepared)?;
-        let scratch = self.store.scratch("build")?;
         let upper = scratch.path().join("upper");
         let work = scratch.path().join("work");
         fs::create_dir(&work).map_err(failed_to("make the folder", &work))?;
@@ -393,19 +397,16 @@ impl Builder<'_> {
             Run::First => self.store.prepare_upper(root_tree, &upper)?,
             Run::Check => self.store.prepare_upper_anew(root_tree, &upper)?,
         };
-        let mut job = prepared.job(step, Some(upper.clone()), &work, self.make_jobs);
+        let mut job = prepared.job(step, Some(upper.clone()), &work, &share);
         job.most_output = Some(self.limits.output);
-        if run == Run::Check {
-            let more = self.make_jobs.saturating_add(1);
-            job.env = environment_of(step, more);
-            job.fewer_processors = true;
-        }
+        job.fewer_processors = run == Run::Check;
 
         let mut log = StepLog::create(self.store, name, began)?;
         let clock = Stopwatch::start();
         let finished =
             self.sandbox
                 .run(&job, &mut |bytes| log.write(bytes, output), self.cancel)?;
+        drop(share);
         let (log_name, log, tail) = log.finish(output)?;
         let ran = Ran {
             finished,

@@ -109,7 +109,7 @@ fn work(
         facts: builder.facts,
         sandbox: builder.sandbox.clone(),
         cancel,
-        make_jobs: builder.make_jobs,
+        processors: builder.processors.clone(),
         limits: builder.limits,
         note: &|note| report.note(note),
         anew: builder.anew,

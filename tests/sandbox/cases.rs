@@ -26,6 +26,18 @@ pub const ALL: &[(&str, Test)] = &[
         changes_land_in_the_upper_layer,
     ),
     (
+        "a_step_learns_its_share",
+        crate::processors::a_step_learns_its_share,
+    ),
+    (
+        "makes_share_the_processors",
+        crate::processors::makes_in_two_sandboxes_share_the_processors,
+    ),
+    (
+        "nothing_gives_the_seed",
+        crate::processors::a_step_that_changes_nothing_gives_the_tree_of_its_seed,
+    ),
+    (
         "a_target_is_realised_without_the_command_line",
         crate::library::a_target_is_realised_without_the_command_line,
     ),

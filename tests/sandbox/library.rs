@@ -65,7 +65,7 @@ pub fn a_target_is_realised_without_the_command_line(env: &Env) -> Outcome {
     );
     let run = Run {
         jobs: 2,
-        make_jobs: 1,
+        processors: 1,
         limits: Limits::default(),
         keep_going: false,
         rebuild: false,

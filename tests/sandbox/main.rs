@@ -9,6 +9,7 @@ mod base;
 mod cases;
 mod library;
 mod processes;
+mod processors;
 mod schedule;
 mod support;
 mod user;

@@ -6,12 +6,13 @@ use std::thread;
 
 use mstore::build::cancel::CancelToken;
 use mstore::build::host;
+use mstore::build::processors::Processors;
 use mstore::build::sandbox::Sandbox;
 use mstore::build::step::Builder;
 use mstore::drv::derivation::{
     Env as Variables, Input, InputSource, Network, Output, Phase, Policy, SANDBOX_PROFILE,
 };
-use mstore::drv::{Derivation, Role, StepName, StoreFacts};
+use mstore::drv::{Derivation, Resolved, Role, StepName, StoreFacts};
 use mstore::schedule::driver::{Decision, Driver, Options, Planner, Verdict};
 use mstore::schedule::growth::{Growth, Listing, feed};
 use mstore::schedule::local::Local;
@@ -19,6 +20,38 @@ use mstore::schedule::{Observer, RunEvent, ScheduleError};
 use mstore_store::{Cancel, ImportOptions, OpenOptions, Store, TreeHash};
 
 use crate::support::{self, Env};
+
+/// A step that runs a script on a tree.
+pub fn step(name: &str, root: TreeHash, script: &str) -> Resolved {
+    let derivation = Derivation {
+        env: Variables::default(),
+        name: StepName::new("stage1-one", name).unwrap(),
+        root: "/".into(),
+        build: "demo".into(),
+        class: "stage1".into(),
+        epoch: 315_532_800,
+        inputs: vec![Input {
+            at: "/".into(),
+            role: Role::Root,
+            source: InputSource::Tree(root),
+        }],
+        output: Output::Captured,
+        phases: vec![Phase {
+            name: name.to_owned(),
+            script: script.to_owned(),
+        }],
+        policy: Policy {
+            network: Network::None,
+            timeout: Some(60),
+        },
+        target: "stage1".into(),
+        sandbox: SANDBOX_PROFILE.into(),
+        subarch: "one".into(),
+        platform: host::machine(),
+        arch_desc: "pc".into(),
+    };
+    derivation.resolve(vec![root]).unwrap()
+}
 
 /// Steps by name: what each starts from (another step, or the seed) and runs.
 struct Steps {
@@ -45,35 +78,7 @@ impl Planner for Steps {
     fn decide(&mut self, node: &&'static str) -> Result<Decision, ScheduleError> {
         let (from, script) = self.steps[node];
         let root = from.map_or(self.seed, |from| self.trees[from]);
-        let derivation = Derivation {
-            env: Variables::default(),
-            name: StepName::new("stage1-one", node).unwrap(),
-            root: "/".into(),
-            build: "demo".into(),
-            class: "stage1".into(),
-            epoch: 315_532_800,
-            inputs: vec![Input {
-                at: "/".into(),
-                role: Role::Root,
-                source: InputSource::Tree(root),
-            }],
-            output: Output::Captured,
-            phases: vec![Phase {
-                name: (*node).to_owned(),
-                script: script.to_owned(),
-            }],
-            policy: Policy {
-                network: Network::None,
-                timeout: Some(60),
-            },
-            target: "stage1".into(),
-            sandbox: SANDBOX_PROFILE.into(),
-            subarch: "one".into(),
-            platform: host::machine(),
-            arch_desc: "pc".into(),
-        };
-        let resolved = derivation.resolve(vec![root]).unwrap();
-        Ok(Decision::Build(Box::new(resolved)))
+        Ok(Decision::Build(Box::new(step(node, root, script))))
     }
 
     fn usable(
@@ -149,7 +154,7 @@ pub fn steps_are_listed_while_others_build(env: &Env) -> support::Outcome {
         facts: &facts,
         sandbox: Sandbox::new(),
         cancel: &unused,
-        make_jobs: 1,
+        processors: Processors::new(1),
         limits: Default::default(),
         note: &|_| (),
         anew: false,

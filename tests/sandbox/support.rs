@@ -79,6 +79,7 @@ pub fn job_in(base: &Path, dir: &Path, script: &str) -> Job {
         timeout: Some(Duration::from_secs(60)),
         most_output: None,
         fewer_processors: false,
+        jobserver: None,
     }
 }
 

@@ -219,7 +219,14 @@ fn init(
         std::process::exit(1);
     }
     rustix::process::umask(FileMode::from_raw_mode(0));
-    mounts::enter_root(order)?;
+    if let Some(fifo) = mounts::enter_root(order)? {
+        channel
+            .send(&Reply::Jobserver.encode())
+            .during(SetupStage::Protocol)?;
+        channel
+            .send_fds(&[fifo.as_fd()])
+            .during(SetupStage::Protocol)?;
+    }
     rustix::process::umask(FileMode::from_raw_mode(0o022));
     rustix::system::sethostname(b"mstore").during(SetupStage::Hostname)?;
     rustix::system::setdomainname(b"(none)").during(SetupStage::Hostname)?;

@@ -25,6 +25,7 @@ pub use stages::SetupStage;
 
 use super::cancel::CancelToken;
 use super::host;
+use super::processors::Jobserver;
 use super::space::Free;
 use super::sys::Usage;
 
@@ -67,6 +68,8 @@ pub struct Job {
     pub most_output: Option<u64>,
     /// The job sees one processor less than it might, if there are several.
     pub fewer_processors: bool,
+    /// Fills the jobserver that it finds; without one there is none.
+    pub jobserver: Option<Jobserver>,
 }
 
 /// How the script ended.
@@ -288,6 +291,7 @@ impl Sandbox {
             timeout: Some(Duration::from_secs(60)),
             most_output: None,
             fewer_processors: false,
+            jobserver: None,
         };
         let order = order(&job, wire::Mode::Probe, Vec::new())?;
         let cancel = CancelToken::new().map_err(|source| SandboxError::Io {
@@ -299,7 +303,7 @@ impl Sandbox {
 }
 
 /// Places that are the sandbox's own.
-const RESERVED: [&str; 4] = ["/dev", "/proc", "/sys", "/mstore/step"];
+const RESERVED: [&str; 5] = ["/dev", "/proc", "/sys", "/mstore/step", "/mstore/jobs"];
 
 fn order(job: &Job, mode: wire::Mode, argv: Vec<Vec<u8>>) -> Result<wire::Order, SandboxError> {
     let bad = |text: String| Err(SandboxError::BadJob(text));
@@ -366,5 +370,6 @@ fn order(job: &Job, mode: wire::Mode, argv: Vec<Vec<u8>>) -> Result<wire::Order,
         linux32: host::is_32_bit_of(&host::machine(), &job.platform),
         tmp_on_root: job.tmp_on_root,
         fewer_processors: job.fewer_processors,
+        jobserver: job.jobserver.is_some(),
     })
 }

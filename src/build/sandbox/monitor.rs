@@ -18,6 +18,7 @@ use super::wire::{Channel, Mode, Order, Reply};
 use super::{Finished, Job, Log, SandboxError, SetupStage, Status};
 use crate::build::cancel::CancelToken;
 use crate::build::pause::{self, Registered, Stopwatch};
+use crate::build::processors::Jobserver;
 use crate::build::space::Watcher;
 use crate::build::{HELPER_WORD, clean, host, sys, userns};
 
@@ -129,6 +130,7 @@ fn run(
         space,
         clock,
         timeout: job.timeout,
+        jobserver: job.jobserver.as_ref(),
         most_output: job.most_output,
         overflow: None,
         output_left: job.most_output,
@@ -148,6 +150,7 @@ struct Watch<'a, 'l> {
     output: Option<OwnedFd>,
     log: Option<&'a mut Log<'l>>,
     proxy: Option<Proxy>,
+    jobserver: Option<&'a Jobserver>,
     cancel: &'a CancelToken,
     space: &'a mut Watcher,
     clock: Stopwatch,
@@ -296,6 +299,12 @@ impl Watch<'_, '_> {
             }
             Reply::Started => {}
             Reply::Terminal => self.proxy = Some(self.connect_terminal()?),
+            Reply::Jobserver => {
+                let fifo = self.receive_fd("cannot receive the jobserver")?;
+                if let Some(jobserver) = self.jobserver {
+                    jobserver.connect(fifo);
+                }
+            }
             Reply::Ended { .. } | Reply::Failed { .. } => {
                 self.answer.get_or_insert(reply);
             }
@@ -303,17 +312,18 @@ impl Watch<'_, '_> {
         Ok(())
     }
 
+    fn receive_fd(&self, what: &'static str) -> Result<OwnedFd, SandboxError> {
+        let received = self.helper.channel.receive_fds();
+        let fd = received.map_err(io_error(what))?.pop();
+        fd.ok_or_else(|| SandboxError::Io {
+            what,
+            source: io::ErrorKind::UnexpectedEof.into(),
+        })
+    }
+
     /// Takes the controlling end of the terminal inside.
     fn connect_terminal(&self) -> Result<Proxy, SandboxError> {
-        let mut fds = self
-            .helper
-            .channel
-            .receive_fds()
-            .map_err(io_error("cannot receive the terminal"))?;
-        let controller = fds.pop().ok_or_else(|| SandboxError::Io {
-            what: "cannot receive the terminal",
-            source: io::ErrorKind::UnexpectedEof.into(),
-        })?;
+        let controller = self.receive_fd("cannot receive the terminal")?;
         Proxy::start(controller).map_err(io_error("cannot use the terminal"))
     }
 

@@ -59,8 +59,8 @@ const PLAIN: MountAttrFlags =
 /// less than all of the machine's memory together.
 const SMALL: &str = "4m";
 
-/// Builds the root and makes it this process's own.
-pub(crate) fn enter_root(order: &Order) -> Result<(), Trouble> {
+/// Builds the root and makes it this process's own. Gives the fifo of the jobserver, if there is to be one.
+pub(crate) fn enter_root(order: &Order) -> Result<Option<OwnedFd>, Trouble> {
     rustix::mount::mount_change(
         "/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
@@ -101,6 +101,10 @@ pub(crate) fn enter_root(order: &Order) -> Result<(), Trouble> {
         SetupStage::Tmpfs,
     )?;
     write_script(&own, &order.script)?;
+    let jobserver = match order.jobserver {
+        true => Some(make_jobserver(&own)?),
+        false => None,
+    };
     show_inputs(order, &root, &memory, &own, tmp.as_ref())?;
     sys::mount_setattr(&own, false, libc::MOUNT_ATTR_RDONLY)
         .at(SetupStage::Tmpfs, Path::new("/mstore"))?;
@@ -109,7 +113,8 @@ pub(crate) fn enter_root(order: &Order) -> Result<(), Trouble> {
     rustix::process::pivot_root(".", ".").during(SetupStage::PivotRoot)?;
     // The old root now lies on top of the new one; with it goes every way back.
     rustix::mount::unmount(".", UnmountFlags::DETACH).during(SetupStage::PivotRoot)?;
-    rustix::process::chdir("/").during(SetupStage::PivotRoot)
+    rustix::process::chdir("/").during(SetupStage::PivotRoot)?;
+    Ok(jobserver)
 }
 
 /// Mounts the overlay. Gives its root, and a directory in memory that nobody inside sees.
@@ -383,6 +388,15 @@ fn make_proc(root: &OwnedFd) -> Result<(), Trouble> {
         attach_at(&cover, &proc, name).at(stage, path)?;
     }
     Ok(())
+}
+
+/// Makes the fifo of the jobserver, which everybody inside may read and write, and opens both its ends.
+fn make_jobserver(own: &OwnedFd) -> Result<OwnedFd, Trouble> {
+    let path = Path::new("/mstore/jobs");
+    let mode = Mode::from_raw_mode(0o666);
+    rustix::fs::mknodat(own, "jobs", FileType::Fifo, mode, 0).at(SetupStage::Jobserver, path)?;
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::openat(own, "jobs", flags, Mode::empty()).at(SetupStage::Jobserver, path)
 }
 
 fn write_script(own: &OwnedFd, script: &[u8]) -> Result<(), Trouble> {

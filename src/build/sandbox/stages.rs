@@ -57,6 +57,8 @@ stages! {
     Bind = "showing an input",
     /// `/mstore/step`.
     Script = "writing the step's script",
+    /// `/mstore/jobs`.
+    Jobserver = "making the jobserver",
     /// `pivot_root`.
     PivotRoot = "entering the root",
     /// The loopback interface.

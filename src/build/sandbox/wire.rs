@@ -59,6 +59,8 @@ pub(crate) struct Order {
     pub linux32: bool,
     pub tmp_on_root: bool,
     pub fewer_processors: bool,
+    /// Make the fifo of a jobserver, and send it.
+    pub jobserver: bool,
 }
 
 /// What the helper answers.
@@ -70,6 +72,8 @@ pub(crate) enum Reply {
     Started,
     /// The controlling end of the shell's terminal follows.
     Terminal,
+    /// The fifo of the jobserver follows.
+    Jobserver,
     /// The main process ended: exit status, or signal; microseconds of user and system time; KiB.
     Ended {
         signal: bool,
@@ -164,6 +168,7 @@ impl Order {
         w.0.push(u8::from(self.linux32));
         w.0.push(u8::from(self.tmp_on_root));
         w.0.push(u8::from(self.fewer_processors));
+        w.0.push(u8::from(self.jobserver));
         w.number(self.parent.into());
         w.number(self.layers.len() as u64);
         for layer in &self.layers {
@@ -202,6 +207,7 @@ impl Order {
         let linux32 = r.byte()? != 0;
         let tmp_on_root = r.byte()? != 0;
         let fewer_processors = r.byte()? != 0;
+        let jobserver = r.byte()? != 0;
         let parent = u32::try_from(r.number()?).map_err(|_| malformed())?;
         let layers = (0..r.count()?)
             .map(|_| r.path())
@@ -238,6 +244,7 @@ impl Order {
             linux32,
             tmp_on_root,
             fewer_processors,
+            jobserver,
         })
     }
 }
@@ -249,6 +256,7 @@ impl Reply {
             Reply::Unshared => w.0.push(0),
             Reply::Started => w.0.push(1),
             Reply::Terminal => w.0.push(4),
+            Reply::Jobserver => w.0.push(5),
             Reply::Ended {
                 signal,
                 code,
@@ -280,6 +288,7 @@ impl Reply {
             0 => Reply::Unshared,
             1 => Reply::Started,
             4 => Reply::Terminal,
+            5 => Reply::Jobserver,
             2 => Reply::Ended {
                 signal: r.byte()? != 0,
                 code: r.signed()?,
@@ -436,6 +445,7 @@ mod tests {
             linux32: true,
             tmp_on_root: false,
             fewer_processors: true,
+            jobserver: true,
         }
     }
 
@@ -447,6 +457,7 @@ mod tests {
             Reply::Unshared,
             Reply::Started,
             Reply::Terminal,
+            Reply::Jobserver,
             Reply::Ended {
                 signal: true,
                 code: -9,

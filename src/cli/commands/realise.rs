@@ -99,7 +99,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let watch = Watch::with_bar(args.quiet, args.quiet || args.json);
     let run = Run {
         jobs: args.jobs.map_or_else(processors, |n| n.get().into()),
-        make_jobs: processors(),
+        processors: processors(),
         limits: limits(&config),
         keep_going: args.keep_going,
         rebuild: args.rebuild,

@@ -7,6 +7,7 @@ use mstore_store::{ScratchDir, Store, TreeHash};
 
 use crate::build::cancel::CancelToken;
 use crate::build::failed::FailedRoot;
+use crate::build::processors::{Processors, Share};
 use crate::build::sandbox::{Job, Sandbox, Status};
 use crate::build::step::Prepared;
 use crate::build::{environment, host};
@@ -106,10 +107,16 @@ fn enter_failed(
         node.name
     );
     let (_scratch, work) = work_folder(store)?;
+    let share = one_processor();
     let prepared = Prepared::new(store, name, &failed.step)?;
-    let mut job = prepared.job(&failed.step, None, &work, 1);
+    let mut job = prepared.job(&failed.step, None, &work, &share);
     job.layers.insert(0, failed.upper);
     enter(&job, command).map(Some)
+}
+
+/// Who works in a shell may take more.
+fn one_processor() -> Share {
+    Processors::new(1).join(0)
 }
 
 /// Enters a tree as it is.
@@ -120,6 +127,7 @@ fn enter_tree(
     command: &[String],
 ) -> Result<ExitCode, Failure> {
     let (scratch, work) = work_folder(store)?;
+    let share = one_processor();
     let checkout = store.checkout(tree)?;
     let upper = scratch.path().join("upper");
     store.prepare_upper(tree, &upper)?;
@@ -129,12 +137,13 @@ fn enter_tree(
         scratch: work,
         binds: Vec::new(),
         script: Vec::new(),
-        env: environment(DEFAULT_EPOCH, 1),
+        env: environment(DEFAULT_EPOCH, share.jobs()),
         platform: platform.to_owned(),
         tmp_on_root: false,
         timeout: None,
         most_output: None,
         fewer_processors: false,
+        jobserver: Some(share.jobserver()),
     };
     enter(&job, command)
 }

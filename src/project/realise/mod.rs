@@ -17,6 +17,7 @@ use super::events::{Event, Events, Steps};
 use super::{Blocked, Project, ProjectError, clock};
 use crate::build::cancel::CancelToken;
 use crate::build::pause::Stopwatch;
+use crate::build::processors::Processors;
 use crate::build::sandbox::Sandbox;
 use crate::build::step::{Builder, Limits};
 use crate::build::userns::{Entered, UsernsError};
@@ -33,8 +34,8 @@ pub use remembered::{Question, Recalled};
 pub struct Run<'a> {
     /// Steps that are built at a time.
     pub jobs: usize,
-    /// Jobs that `MAKEOPTS` allows in one build.
-    pub make_jobs: usize,
+    /// Processors that the steps share.
+    pub processors: usize,
     /// What a step may leave and write.
     pub limits: Limits,
     /// Whether to go on, after a failure, with what does not depend on it.
@@ -62,7 +63,7 @@ impl Run<'_> {
             facts: &project.facts,
             sandbox: Sandbox::new(),
             cancel: token,
-            make_jobs: self.make_jobs,
+            processors: Processors::new(self.processors),
             limits: self.limits,
             note: &|_| (),
             anew: self.rebuild,

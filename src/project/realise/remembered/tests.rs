@@ -105,7 +105,7 @@ impl World {
         let cancel = Cancel::default();
         let run = Run {
             jobs: 1,
-            make_jobs: 1,
+            processors: 1,
             limits: Default::default(),
             rebuild: false,
             read_inputs: false,
