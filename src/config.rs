@@ -16,10 +16,11 @@ pub const FILE_NAME: &str = "mstore.conf";
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The elements that there are; `NAME` stands for the name of a cache.
-const ELEMENTS: [&str; 19] = [
+const ELEMENTS: [&str; 20] = [
     "gc/keep",
     "gc/keep-days",
     "gc/max-size",
+    "gc/written-out",
     "gc/roots",
     "gc/failed-days",
     "gc/log-days",
@@ -66,6 +67,8 @@ pub struct Gc {
     pub keep_days: Option<u32>,
     /// The size in bytes that the store shall not exceed.
     pub max_size: Option<u64>,
+    /// The bytes that trees may take that were written out whole.
+    pub written_out: u64,
     /// Targets (full names, or patterns with `*` and `?`) and trees that always live.
     pub roots: Vec<String>,
     /// Days after which roots of failed steps go.
@@ -86,6 +89,7 @@ impl Default for Gc {
             keep: 3,
             keep_days: None,
             max_size: None,
+            written_out: 10 << 30,
             roots: Vec::new(),
             failed_days: 14,
             log_days: 90,
@@ -327,6 +331,9 @@ impl Reader<'_> {
         gc.keep_days = self.number("gc/keep-days", 0)?;
         if let Some(text) = self.line("gc/max-size")? {
             gc.max_size = Some(size(&text).map_err(|detail| self.bad("gc/max-size", detail))?);
+        }
+        if let Some(text) = self.line("gc/written-out")? {
+            gc.written_out = size(&text).map_err(|detail| self.bad("gc/written-out", detail))?;
         }
         gc.roots = self.words("gc/roots")?;
         for (element, number) in [

@@ -18,6 +18,7 @@ mod failure;
 mod imports;
 mod lost;
 mod output;
+mod places;
 mod progress;
 mod repack;
 mod signals;

@@ -23,6 +23,7 @@ pub fn reason(why: &Why) -> String {
         Why::Newest { group, place } => format!("{group}, number {place} from the newest"),
         Why::Recent { name } => format!("{name}, built recently"),
         Why::Lease { pid, purpose } => format!("in use by process {pid} ({purpose})"),
+        Why::OutLink(path) => format!("the link {}", path.display()),
         Why::JustUsed => "used just now (gc/grace)".to_owned(),
         Why::Pin(name) => name.clone(),
         other => format!("{other:?}"),

@@ -34,7 +34,7 @@ pub mod step;
 
 use std::path::{Path, PathBuf};
 
-use mstore_store::{Store, StoreError, TreeHash};
+use mstore_store::Store;
 
 use crate::drv::StoreFacts;
 use crate::plan::{Distribution, Graph, Lock, Pins, Recipes, TargetId};
@@ -97,15 +97,6 @@ impl Project {
         match self.store.is_read_only() {
             true => Err(self.blocked(what())),
             false => Ok(()),
-        }
-    }
-
-    /// Returns the folder in which a tree lies on disk, checking it out if need be. `None` where that
-    /// is needed and the store may not be written.
-    pub fn checkout(&self, tree: TreeHash) -> Result<Option<PathBuf>, ProjectError> {
-        match self.store.checkout_whole(tree) {
-            Err(StoreError::ReadOnly { .. }) => Ok(None),
-            other => Ok(other?.layers().first().cloned()),
         }
     }
 

@@ -78,6 +78,7 @@ impl Retention {
             failed_before: before(config.failed_days.into()),
             logs_before: before(config.log_days.into()),
             caches_before: before(CACHE_DAYS),
+            most_written_out: Some(config.written_out),
             cancel: cancel.clone(),
             ..GcPolicy::newest(self.keep(config))
         })

@@ -24,15 +24,19 @@ use crate::{Cancel, Store, StoreError, TreeHash};
 
 mod check;
 mod look;
+mod over;
 mod raise;
+mod views;
 mod write;
 
 use look::{Folder, Moment, changed_at};
 pub use raise::Raised;
+pub(crate) use views::{OUT_LINKS, VIEWS};
+pub use views::{View, check_out_link};
 use write::{How, Source, Take};
 
-/// More layers than this on top of each other, and a fresh whole checkout is made: overlayfs gets
-/// slow with many, and takes 500 at most.
+/// More layers than this on top of each other, and the upper ones are replaced by one: overlayfs gets slow
+/// with many, and takes 500 at most.
 const MAX_LAYERS: i64 = 32;
 
 /// A tree on disk, in one or more layers. It stays while this is held.
@@ -338,26 +342,6 @@ impl Store {
         self.making().thorough.store(true, Ordering::Relaxed);
     }
 
-    /// Like [`Store::checkout`], but always one folder, which people can look into.
-    pub fn checkout_whole(&self, tree: TreeHash) -> Result<Checkout, StoreError> {
-        let lease = self.lease_trees("checkout", &[tree])?;
-        let turn = self.making().turn(tree);
-        let _turn = lock(&turn);
-        let layers = match self.present_layers(tree)? {
-            Some(layers) if layers.len() == 1 => layers,
-            _ => {
-                self.make_checkout(tree, None)?;
-                vec![self.whole_path(tree)]
-            }
-        };
-        Ok(Checkout {
-            layers,
-            dropped: Vec::new(),
-            _lease: lease,
-            _scratch: None,
-        })
-    }
-
     /// Writes a tree out; nothing when another process was faster. The turn of the tree is the caller's.
     fn make_checkout(
         &self,
@@ -440,8 +424,9 @@ impl Store {
     }
 
     /// Takes over a captured upper directory: laid over the layers of `base` it is `tree`. It must
-    /// lie in a scratch folder of this store. When it cannot be used (the base has no layers here,
-    /// or too many), it is removed, and the next checkout writes the tree out.
+    /// lie in a scratch folder of this store. When it cannot be used (the base has no layers here), it is
+    /// removed, and the next checkout writes the tree out. When there would be too many layers, one takes the
+    /// place of the upper ones.
     pub fn keep_layer(
         &self,
         base: TreeHash,
@@ -458,15 +443,35 @@ impl Store {
         if base == tree || self.present_layers(tree)?.is_some() {
             return drop_it();
         }
-        let depth = match self.present_layers(base)? {
-            Some(layers) => layers.len() as i64 + 1,
-            None => return drop_it(),
+        let Some(layers) = self.on_disk(base)? else {
+            return drop_it();
         };
+        let depth = layers.len() as i64 + 1;
         if depth > MAX_LAYERS {
+            // A layer is worth no failure: without one the tree is written out when it is needed.
+            let _ = self.keep_folded(tree, &layers);
             return drop_it();
         }
         let path = self.layer_path(tree);
         self.publish(tree, Some(base), depth, &upper, &path)
+            .map(drop)
+    }
+
+    /// Makes one layer of what `tree` has more than one of `layers`, and lays it over that one.
+    fn keep_folded(&self, tree: TreeHash, layers: &[OnDisk]) -> Result<(), StoreError> {
+        let Some((at, over)) = self.fold_onto(tree, layers)? else {
+            return Ok(());
+        };
+        let scratch = self.scratch("fold")?;
+        let new = scratch.path().join("upper");
+        let how = How {
+            over: Some(&over),
+            ..How::new(Spelling::Overlay)
+        };
+        write::write_tree(self, tree, &new, how)?;
+        let depth = (layers.len() - at) as i64 + 1;
+        let path = self.layer_path(tree);
+        self.publish(tree, Some(layers[at].tree), depth, &new, &path)
             .map(drop)
     }
 
@@ -490,7 +495,8 @@ impl Store {
             write::write_root(upper, &object.root, Spelling::Overlay)?;
             return Ok(Raised::nothing(self, upper));
         }
-        let from = self.whole_on_disk(tree)?;
+        // Nothing that people were given: a build sees it.
+        let from = self.whole_layer(tree)?;
         let how = How {
             source: from.as_deref().map(|path| Source {
                 path,
@@ -529,7 +535,16 @@ impl Store {
     ) -> Result<Placed, StoreError> {
         let _lease = self.lease_trees("copy", &[tree])?;
         let near = how != Placing::Copy && !self.is_read_only() && self.is_near(target);
-        let from = if near {
+        let clones = near && how == Placing::Shared && self.can_clone()?;
+        let how = match how {
+            Placing::Shared if clones => Placing::Reflink,
+            Placing::Shared => Placing::Link,
+            how => how,
+        };
+        let from = if clones {
+            // Clones share nothing that anybody could write to.
+            self.whole_layer(tree)?
+        } else if near {
             Some(self.links_source(tree, cancel)?)
         } else {
             self.whole_on_disk(tree)?
@@ -580,6 +595,11 @@ impl Store {
         if links.is_dir() {
             return Ok(Some(links));
         }
+        self.whole_layer(tree)
+    }
+
+    /// The folder that builds see a tree in, if that is a single one.
+    fn whole_layer(&self, tree: TreeHash) -> Result<Option<PathBuf>, StoreError> {
         Ok(match self.present_layers(tree)? {
             Some(layers) if layers.len() == 1 => layers.into_iter().next(),
             _ => None,
@@ -639,6 +659,8 @@ pub enum Placing {
     /// As further names of the store's files: nobody may write to them. Copies where that cannot be,
     /// as on another file system. Files of their own in the tree never become one.
     Link,
+    /// As clones where the file system can, else as further names, else as copies.
+    Shared,
 }
 
 /// What to do about devices that this user cannot make.

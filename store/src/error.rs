@@ -243,6 +243,12 @@ pub enum StoreError {
     /// A file-system image that cannot be made.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// Something is in the way of a link.
+    #[error("{} is there, and no link to a folder of a store", path.display())]
+    NotALink {
+        /// What is there.
+        path: PathBuf,
+    },
     /// A name that roots or scratch folders cannot have.
     #[error("not a usable name: {name}: {reason}")]
     BadName {
@@ -322,6 +328,7 @@ impl StoreError {
             | E::Changed { .. }
             | E::Tar(_)
             | E::Git(_)
+            | E::NotALink { .. }
             | E::BadName { .. } => ErrorKind::Input,
             E::Image(_) | E::Io { .. } | E::Unreadable { .. } | E::Database { .. } => {
                 ErrorKind::Machine

@@ -76,7 +76,7 @@ mod workers;
 
 pub use builder::{Node, TreeBuilder};
 pub use cancel::Cancel;
-pub use checkout::{Checkout, Dropped, Placed, Placing, Raised, Unmakeable};
+pub use checkout::{Checkout, Dropped, Placed, Placing, Raised, Unmakeable, View, check_out_link};
 pub use claim::{Claim, Claimant, Claimed};
 pub use codec::CodecError;
 pub use db::history::{Attempt, HistoryFilter, Outcome};
@@ -87,6 +87,7 @@ pub use error::{ErrorKind, StoreError};
 pub use facts::{Lease, LostResult, ScratchDir, Steady};
 pub use gc::{
     GcPolicy, GcReport, Gone, InUse, Keeper, ObjectKind, Occupied, Survivor, Why, WhyAlive,
+    WrittenOut,
 };
 pub use git::{GitError, GitImported, GitOptions};
 pub use hash::{BlobHash, DirHash, Hash, ParseHashError, TreeHash};

@@ -102,7 +102,7 @@ fn what_was_used_just_now_stays_in_a_store_that_is_too_large() {
     let why =
         format!("keeps {fresh}: a/b/c/fresh, number 1 from the newest; used just now (gc/grace)");
     assert!(dry.contains(&why), "{dry}");
-    assert!(!dry.contains("checkout"), "{dry}");
+    assert!(!dry.contains("folder of"), "{dry}");
     // The time is in the configuration file.
     env.write("longer.conf", "gc/grace: 90\n");
     let longer = ["--config", "longer.conf", "gc", "-n", "--max-size", "1k"];
@@ -112,7 +112,7 @@ fn what_was_used_just_now_stays_in_a_store_that_is_too_large() {
     let none = ["--config", "none.conf", "gc", "--max-size", "1k"];
     let gone = env.run(&none).ok();
     assert!(gone.contains(&format!("removed tree {fresh}")), "{gone}");
-    assert!(gone.contains("removed checkout"), "{gone}");
+    assert!(gone.contains("removed folder of"), "{gone}");
     // Collections lose nothing.
     let info = env.run(&["store", "info"]);
     assert!(!info.stderr.contains("lost"), "{}", info.all());

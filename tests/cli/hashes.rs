@@ -141,7 +141,7 @@ fn whatever_takes_a_tree_takes_the_step_that_made_it() {
         let why = env.run(&["why", "alive", short(word)]).ok();
         assert!(why.contains(&format!("tree {tree}")), "{why}");
         let path = env.run(&["store", "path", short(word)]).ok();
-        assert!(path.trim().ends_with(tree.as_str()), "{path}");
+        assert!(path.ends_with(&format!("/views/{tree}/root\n")), "{path}");
         let root = format!("by {}", short(word));
         let _ = env.run(&["store", "root", "add", &root, short(word)]).ok();
         let copied = env.run(&["copy", "--to", "other", short(word)]).ok();

@@ -14,6 +14,7 @@ mod hashes;
 mod log;
 mod losses;
 mod names;
+mod places;
 mod read_only;
 mod realise;
 mod remembered;

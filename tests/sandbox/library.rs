@@ -87,8 +87,10 @@ pub fn a_target_is_realised_without_the_command_line(env: &Env) -> Outcome {
     assert_eq!(report.outcome.built.len(), 2);
     assert_eq!(notes.take(), ["build started", "build ended"]);
     let tree = report.targets[0].tree.unwrap();
-    let folder = project.checkout(tree).unwrap().unwrap();
-    assert_eq!(fs::read_to_string(folder.join("made")).unwrap(), "1\n2\n");
+    let folder = project.store.view(tree, &cancel).unwrap();
+    let made = folder.path().join("made");
+    assert_eq!(fs::read_to_string(made).unwrap(), "1\n2\n");
+    drop(folder);
 
     // It is remembered as a target, found by its name, and kept.
     assert_eq!(project.built_tree("stage1-one").unwrap().tree, tree);

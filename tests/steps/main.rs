@@ -6,12 +6,14 @@
 #[path = "../sandbox/base.rs"]
 mod base;
 mod caller;
+mod chains;
 mod faults;
 mod forget;
 mod inputs;
 mod jobs;
 mod links;
 mod pause;
+mod people;
 mod place;
 #[path = "../sandbox/user.rs"]
 mod user;
@@ -56,6 +58,8 @@ fn main() -> ExitCode {
         inputs::ALL,
         jobs::ALL,
         pause::ALL,
+        people::ALL,
+        chains::ALL,
     ];
     let wanted = |name: &str| filter.is_empty() || filter.iter().any(|f| name.contains(f.as_str()));
     let mut left: Vec<Test> = all.concat();

@@ -276,6 +276,9 @@ fn json(gone: &Gone) -> serde_json::Value {
         Gone::Checkout {
             folder: "links", ..
         } => "links",
+        Gone::Checkout {
+            folder: "views", ..
+        } => "view",
         Gone::Checkout { .. } => "checkout",
         Gone::Leftover { .. } => "leftover",
         Gone::Failed { .. } => "failed root",
@@ -336,6 +339,7 @@ fn what(gone: &Gone) -> String {
             let what = match *folder {
                 "layers" => "layer",
                 "links" => "links to files of",
+                "views" => "folder of",
                 _ => "checkout",
             };
             format!("{what} {tree}, {size}{}", for_size(yes))

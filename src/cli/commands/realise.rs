@@ -1,6 +1,6 @@
 //! `mstore realise`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -13,6 +13,7 @@ use crate::cli::blame::pin_hint;
 use crate::cli::context::{Context, current_dir};
 use crate::cli::failure::FOUND;
 use crate::cli::output::{self, Style, plural};
+use crate::cli::places::Wanted;
 use crate::cli::watch::Watch;
 use crate::config::Config;
 use crate::drv::StepName;
@@ -20,7 +21,7 @@ use crate::plan::{MissingPin, PinOrigin};
 use crate::project::realise::{
     Preview, Question, Recalled, Report, Run, StepsPreview, TargetReport, check, preview, realise,
 };
-use crate::project::{Access, Blocked, Caches, Project};
+use crate::project::{Access, Blocked, Caches};
 use crate::schedule::realise::Outcome;
 
 /// Steps that were not tried and are named.
@@ -38,6 +39,12 @@ pub struct Args {
     /// Only show what would be built, and why
     #[arg(long, short = 'n')]
     dry_run: bool,
+    /// Make NAME a link to a folder with the result, which gc keeps while the link is there
+    #[arg(long, value_name = "NAME", conflicts_with = "dry_run")]
+    out_link: Option<PathBuf>,
+    /// Write the result into the folder DIR, which must be empty or not exist
+    #[arg(long, value_name = "DIR", conflicts_with = "dry_run")]
+    checkout: Option<PathBuf>,
     /// Print one line of JSON a target
     #[arg(long)]
     json: bool,
@@ -84,6 +91,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     };
     let key = args::signing_key(&config, None)?;
     let trust = args::trust(&config, &TrustArgs::default())?;
+    let sees_all = rustix::process::geteuid().is_root();
     // Must come before the first thread. That it failed matters only if something is to be built.
     let mut entered = context.enter();
     let mut project = context.project(match args.dry_run {
@@ -94,7 +102,16 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         project.must_write(|| Blocked::Check)?;
         entered = Ok(entered?);
     }
+    // Files of many owners are written.
+    if args.out_link.is_some() || args.checkout.is_some() {
+        entered = Ok(entered?);
+    }
     let targets = project.targets(&args.targets)?;
+    let place = Wanted::of(
+        args.out_link.as_deref(),
+        args.checkout.as_deref(),
+        targets.len(),
+    )?;
     let cancel = context.cancel()?;
     let watch = Watch::with_bar(args.quiet, args.quiet || args.json);
     let run = Run {
@@ -115,13 +132,15 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let report = realise(&mut project, &targets, &run, entered)?;
-    let mut folders = Vec::new();
-    let complete = show(&report, &args, |target| {
-        folders.push(place(&project, target)?);
-        Ok(folders.last().cloned().flatten())
+    let complete = show(&report, &args, |target| match target.tree {
+        Some(tree) => place.make(&project.store, tree, cancel),
+        None => Ok(None),
     })?;
     if !complete {
         return Ok(ExitCode::from(FOUND));
+    }
+    if !report.idle || place.is_some() {
+        project.store.trim(config.gc.written_out, sees_all)?;
     }
     if args.check {
         return Ok(match check(&project, &targets, &run)? {
@@ -130,6 +149,8 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         });
     }
     if can_recall(&config, &args) {
+        // Nothing was written out.
+        let folders = vec![None; report.targets.len()];
         // Whoever cannot remember it works it out again.
         let _ = ask(context, &args, |question| {
             question.keep(&project, &report, &folders)
@@ -151,7 +172,8 @@ fn limits(config: &Config) -> Limits {
 fn can_recall(config: &Config, args: &Args) -> bool {
     // A cache that is not to be believed is told of every time.
     let silent = args.no_substitute || config.caches.is_empty();
-    silent && !args.dry_run && !args.check && !args.rebuild
+    let asks_more = args.dry_run || args.check || args.rebuild;
+    silent && !asks_more && args.out_link.is_none() && args.checkout.is_none()
 }
 
 /// Asks what was asked before: these words, here, about this store.
@@ -177,12 +199,10 @@ fn recall(context: &Context, config: &Config, args: &Args) -> Result<Option<Exit
     if !can_recall(config, args) {
         return Ok(None);
     }
-    let Some(Recalled { report, folders }) = ask(context, args, |question| question.recall())?
-    else {
+    let Some(Recalled { report, .. }) = ask(context, args, |question| question.recall())? else {
         return Ok(None);
     };
-    let mut folders = folders.into_iter();
-    show(&report, args, |_| Ok(folders.next().flatten()))?;
+    show(&report, args, |_| Ok(None))?;
     Ok(Some(ExitCode::SUCCESS))
 }
 
@@ -190,12 +210,12 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Prints what came of a run; `place` tells in which folder a target is to be looked at. Returns whether
-/// every target is there.
-fn show(
+/// Prints what came of a run; `place` makes what is wanted of a target, and names it. Returns whether every
+/// target is there.
+fn show<'a>(
     report: &Report,
     args: &Args,
-    mut place: impl FnMut(&TargetReport) -> Result<Option<PathBuf>, Failure>,
+    mut place: impl FnMut(&TargetReport) -> Result<Option<&'a Path>, Failure>,
 ) -> Result<bool, Failure> {
     let outcome = &report.outcome;
     show_failed(outcome);
@@ -235,25 +255,10 @@ fn show(
     Ok(true)
 }
 
-/// The folder of a target's tree, which is checked out if need be.
-fn place(project: &Project, target: &TargetReport) -> Result<Option<PathBuf>, Failure> {
-    let Some(tree) = target.tree else {
-        return Ok(None);
-    };
-    let path = project.checkout(tree)?;
-    if path.is_none() {
-        tell!(
-            "{} is not checked out, and the store may not be written: mstore export {tree} --to DIR",
-            target.name
-        );
-    }
-    Ok(path)
-}
-
 fn show_target(
     report: &Report,
     target: &TargetReport,
-    path: Option<PathBuf>,
+    path: Option<&Path>,
     json: bool,
 ) -> Result<(), Failure> {
     let path = path.map(|path| path.display().to_string());

@@ -13,7 +13,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::LINKS;
+use super::views::ROOT;
+use super::{LINKS, VIEWS};
 use crate::attributes::{
     Attributes, CAPABILITY, OPAQUE, Place, Spelling, WHITEOUT, normalise_capability,
 };
@@ -36,8 +37,15 @@ pub(crate) struct FolderFault {
 impl FolderFault {
     /// Whether it is in a folder that builds may use as their input.
     pub fn is_seen_by_builds(&self) -> bool {
-        self.folder.parent().is_none_or(|p| !p.ends_with(LINKS))
+        !is_for_people(&self.folder)
     }
+}
+
+/// Whether a folder was made for people.
+fn is_for_people(folder: &Path) -> bool {
+    let mut above = folder.ancestors().skip(1);
+    let (parent, next) = (above.next(), above.next());
+    parent.is_some_and(|p| p.ends_with(LINKS)) || next.is_some_and(|p| p.ends_with(VIEWS))
 }
 
 /// Files whose content was read and is right: layers share those below them. Device, inode, content.
@@ -57,7 +65,11 @@ impl Store {
         let wholes = made(true)?;
         let mut faults = Vec::new();
         let mut known = Known::new();
-        for (folder, spelling) in [("checkouts", Spelling::Overlay), (LINKS, Spelling::Plain)] {
+        for (folder, spelling) in [
+            ("checkouts", Spelling::Overlay),
+            (LINKS, Spelling::Plain),
+            (VIEWS, Spelling::Plain),
+        ] {
             let dir = self.path().join(folder);
             let Ok(names) = self.disk().list(&dir) else {
                 continue;
@@ -65,6 +77,7 @@ impl Store {
             for name in names.iter().filter_map(|name| name.to_str()) {
                 let text = match folder {
                     LINKS => name.strip_suffix(&boot).and_then(|n| n.strip_suffix('-')),
+                    VIEWS => Some(name).filter(|_| self.is_view(&dir.join(name))),
                     _ => wholes.get(name).map(String::as_str),
                 };
                 // What is of another boot is not used any more.
@@ -72,7 +85,10 @@ impl Store {
                     continue;
                 };
                 let shown = format!("{folder}/{name}");
-                let layers = [dir.join(name)];
+                let layers = [match folder {
+                    VIEWS => dir.join(name).join(ROOT),
+                    _ => dir.join(name),
+                }];
                 faults.append(
                     &mut self.check_folder(tree, shown, &layers, spelling, full, &mut known)?,
                 );
@@ -165,7 +181,7 @@ impl Store {
         let folders: BTreeSet<(&Path, TreeHash)> =
             faults.iter().map(|f| (&*f.folder, f.tree)).collect();
         for (folder, tree) in folders {
-            if folder.parent().is_some_and(|p| p.ends_with(LINKS)) {
+            if is_for_people(folder) {
                 self.disk()
                     .remove_tree(folder)
                     .map_err(|e| StoreError::io("remove", folder, e))?;

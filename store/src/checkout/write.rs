@@ -23,6 +23,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::Unmakeable;
+use super::over::{Over, Step, entries_below};
 use crate::attributes::{Place, Spelling};
 use crate::error::show;
 use crate::links::{a_directory, are_one, no_name, two_faces};
@@ -116,6 +117,8 @@ pub(crate) struct How<'a> {
     pub cancel: Option<&'a Cancel>,
     /// Only files with several names, and the directories above them.
     pub only_linked: bool,
+    /// Only what the tree has more than another one, and whiteouts for what it has not.
+    pub over: Option<&'a Over>,
     /// Unlike other writings of the same tree, in all that is not part of the tree: order and size of
     /// directories, holes, times of access.
     pub vary: bool,
@@ -129,6 +132,7 @@ impl How<'_> {
             devices: Unmakeable::LeaveOut,
             cancel: None,
             only_linked: false,
+            over: None,
             vary: false,
         }
     }
@@ -159,6 +163,7 @@ fn write_now(
         devices,
         cancel,
         only_linked,
+        over,
         vary,
     } = how;
     let need = || store.content_of(tree).map(Need::Tree);
@@ -175,7 +180,7 @@ fn write_now(
         only_linked,
         vary,
     };
-    write_all(writing, &object, top, source).map_err(|e| {
+    write_all(writing, &object, top, source, over).map_err(|e| {
         let e = e.needing(need);
         // Where something is in the way, somebody else writes there too, and none of it is ours to remove.
         let theirs = matches!(&e, StoreError::Io { source, .. }
@@ -206,6 +211,7 @@ fn write_all(
     tree: &Tree,
     top: OwnedFd,
     source: Option<Source<'_>>,
+    over: Option<&Over>,
 ) -> Result<Counts, StoreError> {
     let writing = Arc::new(writing);
     // Every member of a group but the first is linked to the first, once that is written.
@@ -230,6 +236,7 @@ fn write_all(
     let mut walk = Walk {
         writing: &writing,
         batch: &batch,
+        over,
         path: Vec::new(),
         firsts,
         originals: BTreeMap::new(),
@@ -237,7 +244,7 @@ fn write_all(
         late: BTreeMap::new(),
         misfit: None,
     };
-    let walked = walk.dir(&frame, tree.dir, 0);
+    let walked = walk.dir(&frame, tree.dir, over.map(|over| over.base), 0);
     if walked.is_err() {
         batch.cancel();
     }
@@ -452,6 +459,7 @@ fn may_lack(kind: &Kind) -> bool {
 struct Walk<'a> {
     writing: &'a Arc<Writing>,
     batch: &'a Batch,
+    over: Option<&'a Over>,
     path: Vec<u8>,
     /// The first name of everything that has several.
     firsts: BTreeMap<&'a [u8], &'a [u8]>,
@@ -466,7 +474,14 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn dir(&mut self, frame: &Arc<Frame>, dir: DirHash, depth: usize) -> Result<(), StoreError> {
+    /// Fills a directory, with `under` in the tree that it is laid over.
+    fn dir(
+        &mut self,
+        frame: &Arc<Frame>,
+        dir: DirHash,
+        under: Option<DirHash>,
+        depth: usize,
+    ) -> Result<(), StoreError> {
         if depth > MAX_DEPTH {
             return Err(StoreError::TooDeep {
                 limit: MAX_DEPTH,
@@ -475,6 +490,7 @@ impl Walk<'_> {
         }
         let mut files = Vec::new();
         let mut bytes = 0;
+        let mut below = entries_below(&self.writing.store, under)?;
         let mut entries = self.writing.store.manifest(dir)?.into_entries();
         if self.writing.vary {
             entries.reverse();
@@ -486,9 +502,15 @@ impl Walk<'_> {
                 self.path.push(b'/');
             }
             self.path.extend_from_slice(&entry.name);
-            let result = match self.is_wanted(&entry) {
-                true => self.entry(frame, entry, depth),
-                false => Ok(None),
+            let old = below.remove(&entry.name);
+            let step = match self.over {
+                Some(over) => over.step(&self.path, &entry, old.as_ref()),
+                None if self.is_wanted(&entry) => Step::Write(None),
+                None => Step::Leave,
+            };
+            let result = match step {
+                Step::Write(under) => self.entry(frame, entry, under, depth),
+                Step::Leave => Ok(None),
             };
             self.path.truncate(before);
             if let Some(file) = result? {
@@ -502,6 +524,12 @@ impl Walk<'_> {
         }
         if !files.is_empty() {
             self.write_files(frame, files, bytes)?;
+        }
+        for name in below.into_keys() {
+            // A whiteout, which every user may make.
+            let whiteout = FileType::CharacterDevice;
+            mknodat(&frame.fd, name.as_slice(), whiteout, Mode::empty(), 0)
+                .map_err(|e| self.writing.io("hide an entry of", &self.path, e))?;
         }
         if depth > 0 {
             self.writing.release(frame.clone())?;
@@ -546,6 +574,7 @@ impl Walk<'_> {
         &mut self,
         frame: &Arc<Frame>,
         entry: Entry,
+        under: Option<DirHash>,
         depth: usize,
     ) -> Result<Option<NewFile>, StoreError> {
         let name = CString::new(entry.name.clone()).map_err(|_| StoreError::BadEntry {
@@ -597,7 +626,7 @@ impl Walk<'_> {
                     late: AtomicBool::new(false),
                     parent: Some(frame.clone()),
                 });
-                self.dir(&child, manifest, depth + 1)?;
+                self.dir(&child, manifest, under, depth + 1)?;
             }
             other => self.special(frame, &name, &meta, &other)?,
         }
@@ -695,13 +724,14 @@ impl Walk<'_> {
             links,
             late,
             misfit,
+            over,
             ..
         } = self;
         if let Some(detail) = misfit {
             return Err(disagrees(detail));
         }
         // Of names alone, those of devices are not met.
-        if originals.len() + links.len() < firsts.len() && !writing.only_linked {
+        if originals.len() + links.len() < firsts.len() && !writing.only_linked && over.is_none() {
             let is_met = |path: &[u8]| {
                 originals.contains_key(path) || links.iter().any(|link| link.path == path)
             };

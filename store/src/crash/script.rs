@@ -171,7 +171,7 @@ impl<'a> Run<'a> {
         drop(checkout);
         clean_of_script(self.store())?;
         self.reopen()?;
-        drop(self.store().checkout_whole(built)?);
+        drop(self.store().checkout_anew(built, None)?);
         Ok(())
     }
 

@@ -29,12 +29,14 @@ mod alive;
 mod in_use;
 mod plan;
 mod roots;
+mod trim;
 mod work;
 
 pub use alive::{Keeper, ObjectKind, WhyAlive};
 pub use in_use::{InUse, Occupied};
 use plan::{Plan, Victim, victims};
 use roots::{Dropped, Roots};
+pub use trim::WrittenOut;
 
 /// Names the group that a realisation belongs to; `None` for one that is not worth keeping by itself.
 pub type GroupOf<'a> = dyn Fn(&Realisation) -> Option<String> + 'a;
@@ -75,6 +77,9 @@ pub struct GcPolicy<'a> {
     /// The processes that were seen at work in folders of the store before the collection, by one that
     /// cannot see them any more.
     pub seen: Option<InUse>,
+    /// The bytes that trees may take that were written out whole. Those that nobody uses go, also of trees
+    /// that stay, and what was used longest ago goes first.
+    pub most_written_out: Option<u64>,
     /// Ends the collection with [`StoreError::Interrupted`].
     pub cancel: Cancel,
 }
@@ -96,6 +101,7 @@ impl GcPolicy<'_> {
             logs_before: None,
             caches_before: None,
             seen: None,
+            most_written_out: None,
             cancel: Cancel::new(),
         }
     }
@@ -148,6 +154,8 @@ pub enum Why {
     },
     /// It was used a moment ago.
     JustUsed,
+    /// Somebody has a link to the folder of it.
+    OutLink(PathBuf),
 }
 
 impl Why {
@@ -202,7 +210,7 @@ pub enum Gone {
     Checkout {
         /// The tree.
         tree: TreeHash,
-        /// The folder of the store that it is in: `checkouts`, `layers` or `links`.
+        /// The folder of the store that it is in: `checkouts`, `layers`, `links` or `views`.
         folder: &'static str,
         /// Bytes on disk.
         bytes: u64,
@@ -325,11 +333,23 @@ impl Store {
         mark_all(policy, &roots, &mut marks)?;
         let mut plan = self.plan(policy, roots, marks, &dropped)?;
         if dry_run {
+            if let Some(bound) = policy.most_written_out {
+                let others = plan.layers.iter().map(|(_, path)| path.clone()).collect();
+                plan.report
+                    .gone
+                    .extend(self.trim_plan(bound, policy.seen.as_ref(), &others)?);
+                plan.report.freed = plan.report.gone.iter().map(Gone::bytes).sum();
+            }
             return Ok(plan.report);
         }
         policy.go_on()?;
         self.remove_dead(&mut plan, lock)?;
         self.rewrite(policy, &mut plan)?;
+        if let Some(bound) = policy.most_written_out {
+            plan.report
+                .gone
+                .extend(self.trim_now(bound, policy.seen.as_ref())?);
+        }
         plan.report.freed = plan.report.gone.iter().map(Gone::bytes).sum();
         self.drop_catalogues();
         reserve::keep(self.disk(), self.path());

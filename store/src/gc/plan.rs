@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::in_use::Occupancy;
 use super::roots::{Dropped, Roots};
 use super::{GcPolicy, GcReport, Gone, Why};
-use crate::checkout::LINKS;
+use crate::checkout::{LINKS, OUT_LINKS, VIEWS};
 use crate::db::rows::hash_at;
 use crate::disk::Disk;
 use crate::layout::CATALOGUES;
@@ -56,7 +56,7 @@ pub(super) struct Victim {
 }
 
 /// Rows of the table of layers by tree: the layer below, and the boot that it was made in.
-type LayerRows = BTreeMap<TreeHash, (Option<TreeHash>, String)>;
+pub(super) type LayerRows = BTreeMap<TreeHash, (Option<TreeHash>, String)>;
 
 impl Store {
     /// Makes the plan from marks that are complete. The caller holds the store's lock.
@@ -121,21 +121,13 @@ impl Store {
         report: &mut GcReport,
     ) -> Result<Vec<(Option<TreeHash>, PathBuf)>, StoreError> {
         let limited = room.is_some();
-        let rows = self.database().read("list layers", |c| {
-            c.prepare("SELECT tree, base, boot FROM layer ORDER BY tree")?
-                .query_map([], |row| {
-                    let base: Option<String> = row.get(1)?;
-                    let base = match base {
-                        Some(_) => Some(TreeHash(hash_at(row, 1)?)),
-                        None => None,
-                    };
-                    Ok((TreeHash(hash_at(row, 0)?), (base, row.get::<_, String>(2)?)))
-                })?
-                .collect::<rusqlite::Result<BTreeMap<_, _>>>()
-        })?;
+        let rows = self.layer_rows()?;
         let kept = self.kept_layers(roots, &rows, &mut room);
         let occupancy = Occupancy::of(self.path(), policy.seen.as_ref());
-        let mut gone = self.judge_links(roots, room, limited, &occupancy, report)?;
+        let mut gone = Vec::new();
+        for folder in [VIEWS, LINKS] {
+            gone.extend(self.judge_links(folder, roots, &mut room, limited, &occupancy, report)?);
+        }
         for (folder, whole) in [("checkouts", true), ("layers", false)] {
             for (name, path) in list(self.disk(), &self.path().join(folder))? {
                 let tree: Option<TreeHash> = name.parse().ok();
@@ -167,6 +159,22 @@ impl Store {
         }
         report.occupied = occupancy.found();
         Ok(gone)
+    }
+
+    /// The table of layers.
+    pub(super) fn layer_rows(&self) -> Result<LayerRows, StoreError> {
+        self.database().read("list layers", |c| {
+            c.prepare("SELECT tree, base, boot FROM layer ORDER BY tree")?
+                .query_map([], |row| {
+                    let base: Option<String> = row.get(1)?;
+                    let base = match base {
+                        Some(_) => Some(TreeHash(hash_at(row, 1)?)),
+                        None => None,
+                    };
+                    Ok((TreeHash(hash_at(row, 0)?), (base, row.get::<_, String>(2)?)))
+                })?
+                .collect()
+        })
     }
 
     /// The trees whose checkouts and layers stay: those of living trees, newest first, as long as there is
@@ -214,28 +222,34 @@ impl Store {
         kept
     }
 
-    /// Finds folders of links that no living tree uses.
+    /// Finds folders for people, and of the files that these link to, of trees that do not live.
     fn judge_links(
         &self,
+        folder: &'static str,
         roots: &Roots,
-        mut room: Option<u64>,
+        room: &mut Option<u64>,
         limited: bool,
         occupancy: &Occupancy<'_>,
         report: &mut GcReport,
     ) -> Result<Vec<(Option<TreeHash>, PathBuf)>, StoreError> {
         let boot = self.disk().boot();
         let mut gone = Vec::new();
-        for (name, path) in list_if_there(self.disk(), &self.path().join(LINKS))? {
-            let parts = name.split_once('-');
-            let tree = parts.and_then(|(tree, _)| tree.parse::<TreeHash>().ok());
-            let made_now = parts.is_some_and(|(_, made)| made == boot);
-            let why = tree
-                .and_then(|tree| roots.why.get(&tree))
-                .filter(|_| made_now);
-            let leased = why.is_some_and(|why| why.iter().any(Why::is_use));
+        for (name, path) in list_if_there(self.disk(), &self.path().join(folder))? {
+            let (tree, made) = name.split_once('-').unwrap_or((&name, ""));
+            let tree = tree.parse::<TreeHash>().ok();
+            let why = tree.and_then(|tree| roots.why.get(&tree));
+            // Somebody had it made by name: it stays as it is, also when the machine was started anew.
+            let is_named = |why: &Why| folder == VIEWS && matches!(why, Why::OutLink(_));
+            let named = why.is_some_and(|why| why.iter().any(is_named));
+            let made_now = match folder {
+                VIEWS => self.is_view(&path),
+                _ => made == boot,
+            };
+            let why = why.filter(|_| made_now || named);
+            let leased = named || why.is_some_and(|why| why.iter().any(Why::is_use));
             let bytes = disk_use(&path);
             if why.is_some() && (leased || room.is_none_or(|room| bytes <= room)) {
-                room = room.map(|room| room.saturating_sub(bytes));
+                *room = room.map(|room| room.saturating_sub(bytes));
                 continue;
             }
             if occupancy.holds(&path) {
@@ -244,12 +258,12 @@ impl Store {
             report.gone.push(match tree {
                 Some(tree) => Gone::Checkout {
                     tree,
-                    folder: LINKS,
+                    folder,
                     bytes,
                     for_size: limited && why.is_some(),
                 },
                 None => Gone::Leftover {
-                    name: format!("{LINKS}/{name}"),
+                    name: format!("{folder}/{name}"),
                     bytes,
                 },
             });
@@ -278,6 +292,11 @@ impl Store {
             let named = name.strip_suffix(EXTENSION);
             if named.and_then(|name| marks.packs.number(name)).is_none() {
                 leave("packs", &name, path);
+            }
+        }
+        for link in self.out_links()?.into_iter().filter(|link| link.dead) {
+            if let Some(name) = link.note.file_name() {
+                leave(OUT_LINKS, &name.to_string_lossy(), link.note.clone());
             }
         }
         for name in session::abandoned(self.disk(), self.path())? {
@@ -466,7 +485,10 @@ pub(super) fn victims(
 }
 
 /// What is in a folder that stores of earlier releases do not have.
-fn list_if_there(disk: &dyn Disk, dir: &Path) -> Result<Vec<(String, PathBuf)>, StoreError> {
+pub(super) fn list_if_there(
+    disk: &dyn Disk,
+    dir: &Path,
+) -> Result<Vec<(String, PathBuf)>, StoreError> {
     if dir.is_dir() {
         list(disk, dir)
     } else {

@@ -147,6 +147,9 @@ impl Store {
         // Asked after the leases: who imports leases first, then pins, then lets go of the lease.
         let now_pinned = (policy.locks)(self)?;
         roots.add_pins(policy, noted.locks, &noted.pins, &now_pinned);
+        for link in self.out_links()?.into_iter().filter(|link| !link.dead) {
+            roots.add(link.tree, Why::OutLink(link.link));
+        }
         for (name, tree) in &policy.pins {
             roots.add(*tree, Why::Pin(name.clone()));
         }

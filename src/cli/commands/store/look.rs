@@ -203,16 +203,16 @@ pub fn du(context: &Context, at: &Where) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Names the folder in which a tree lies on disk, checking it out if need be.
+/// Names a folder with the files of a tree, writing it out if need be.
 pub fn path(context: &Context, at: &Where) -> Result<ExitCode, Failure> {
+    let sees_all = rustix::process::geteuid().is_root();
     context.enter()?;
     let (store, tree, path) = at.find(context)?;
     let found = store.look_up(tree, path, true)?;
-    let checkout = store.checkout_whole(tree)?;
-    let Some(folder) = checkout.layers().first() else {
-        return Err(Failure::machine(format!("{tree} has no checkout")));
-    };
-    let mut full = folder.clone();
+    let bound = context.config()?.gc.written_out;
+    let view = store.view(tree, context.cancel()?)?;
+    store.trim(bound, sees_all)?;
+    let mut full = view.path().to_owned();
     if !found.path.is_empty() {
         full.push(OsStr::from_bytes(&found.path));
     }
@@ -320,6 +320,7 @@ pub fn info(context: &Context, as_json: bool) -> Result<ExitCode, Failure> {
     let config = context.config()?.gc;
     let store = context.store(Access::Read)?;
     let info = store.info()?;
+    let written = store.written_out()?;
     let policy = Retention::default().policy(&store, &config, &Cancel::new())?;
     let garbage = store.gc(&policy, true)?;
     let ratio = match info.stored_bytes {
@@ -343,6 +344,9 @@ pub fn info(context: &Context, as_json: bool) -> Result<ExitCode, Failure> {
             "attempts": info.attempts,
             "roots": info.roots,
             "checkouts": info.checkouts,
+            "checkout_bytes": written.checkouts,
+            "layer_bytes": written.layers,
+            "view_bytes": written.views,
             "garbage_bytes": garbage.freed,
             "garbage_objects": garbage.objects_gone,
             "lost": lost::json(&garbage.lost),
@@ -354,7 +358,8 @@ pub fn info(context: &Context, as_json: bool) -> Result<ExitCode, Failure> {
         "{}\n\
          {} trees with {} entries, {} of content\n\
          kept as {} directories and {} contents of files, {}, compressed {}: {ratio} to 1\n\
-         {} packs, {}; {} checkouts and layers\n\
+         {} packs, {}\n\
+         {} checkouts and layers for builds, {} and {}; folders for people, {}\n\
          {} realisations, {} attempts, {} roots\n\
          the next gc would free {} ({} objects)",
         store.path().display(),
@@ -368,6 +373,9 @@ pub fn info(context: &Context, as_json: bool) -> Result<ExitCode, Failure> {
         info.packs,
         size(info.pack_bytes),
         info.checkouts,
+        size(written.checkouts),
+        size(written.layers),
+        size(written.views),
         info.realisations,
         info.attempts,
         info.roots,
