@@ -16,7 +16,7 @@ pub const FILE_NAME: &str = "mstore.conf";
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The elements that there are; `NAME` stands for the name of a cache.
-const ELEMENTS: [&str; 20] = [
+const ELEMENTS: [&str; 21] = [
     "gc/keep",
     "gc/keep-days",
     "gc/max-size",
@@ -36,6 +36,7 @@ const ELEMENTS: [&str; 20] = [
     "trust/need",
     "sign/key",
     "sign/verify",
+    "repo/shared",
     "cache/NAME/ca-file",
 ];
 
@@ -56,6 +57,8 @@ pub struct Config {
     pub sign_key: Option<PathBuf>,
     /// Whether inputs of what will be signed are read and compared before they are used.
     pub sign_verify: bool,
+    /// Whether the mirror is shared with machines on which the old tool runs.
+    pub shared_mirror: bool,
 }
 
 /// What the collector keeps.
@@ -153,6 +156,7 @@ impl Default for Config {
             },
             sign_key: None,
             sign_verify: true,
+            shared_mirror: false,
         }
     }
 }
@@ -229,6 +233,7 @@ impl Config {
         reader.trust(&mut config.trust)?;
         config.sign_key = reader.file("sign/key")?;
         config.sign_verify = reader.yes("sign/verify", true)?;
+        config.shared_mirror = reader.yes("repo/shared", false)?;
         Ok(config)
     }
 }

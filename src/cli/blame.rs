@@ -17,7 +17,7 @@ use crate::plan::{LockError, NameError, PinKind, PinOrigin, PlanError, WalkError
 use crate::project::find::{HashKind, Wants};
 use crate::project::repair::VitalFile;
 use crate::project::{FindError, ProjectError};
-use crate::repo::config::BuildbotError;
+use crate::repo::config::{BuildbotError, NotThatShape};
 use crate::repo::layout::MirrorError;
 use crate::schedule::ScheduleError;
 use crate::share::RemoteError;
@@ -224,6 +224,20 @@ impl From<BuildbotError> for Failure {
             BuildbotError::Missing(_) => Failure::new(Kind::Usage, error)
                 .hint("name one with --config FILE; doc/repository.md tells what is in it"),
             BuildbotError::At { .. } | BuildbotError::Io { .. } => Failure::new(Kind::Usage, error),
+        }
+    }
+}
+
+impl From<NotThatShape> for Failure {
+    fn from(error: NotThatShape) -> Self {
+        match error {
+            NotThatShape::Buildbot(error) => error.into(),
+            NotThatShape::Function { .. } => Failure::new(Kind::Found, error).hint(
+                "Metro text says by the last build what comes next, and by the subarch what is built besides; keep the Python file",
+            ),
+            NotThatShape::Name { .. } => {
+                Failure::new(Kind::Found, error).hint("keep the Python file")
+            }
         }
     }
 }

@@ -60,7 +60,16 @@ impl Context {
 
     /// Reads the configuration file, if there is one.
     pub fn config(&self) -> Result<Config, Failure> {
-        let named = self.args.config.clone().or_else(|| {
+        self.read_config(self.args.config.clone())
+    }
+
+    /// Reads the configuration file for a command that has another meaning for `--config`.
+    pub fn machine_config(&self) -> Result<Config, Failure> {
+        self.read_config(None)
+    }
+
+    fn read_config(&self, named: Option<PathBuf>) -> Result<Config, Failure> {
+        let named = named.or_else(|| {
             env::var_os("MSTORE_CONFIG")
                 .filter(|p| !p.is_empty())
                 .map(PathBuf::from)

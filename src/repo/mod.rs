@@ -6,10 +6,15 @@
 //! Read first: [`layout`] (names and places), [`config`] (what is managed), [`scan`] (what is there), [`rotation`]
 //! (what is built next), [`lock`] (who works on it). The jobs stand on those.
 
+pub mod clean;
+pub mod compress;
 pub mod config;
 pub mod control;
 pub mod date;
 mod dialect;
+pub mod digest;
+pub mod hash;
+pub mod index;
 pub mod layout;
 pub mod lock;
 pub mod name;
@@ -18,3 +23,4 @@ pub mod quote;
 pub mod rotation;
 pub mod scan;
 pub mod small;
+mod xml;

@@ -11,12 +11,9 @@ use serde_json::{Map, Value};
 
 use crate::world::{Entry, World, told, touch};
 
-/// Verbs that are not there yet.
-const LATER: &[&str] = &["clean", "digestgen", "index.xml", "compress"];
-
 /// A run that needs publishing: `next` without `--pretend`.
 fn is_later(verb: &[&str]) -> bool {
-    verb == ["next"] || LATER.contains(&verb[0])
+    verb == ["next"]
 }
 
 /// What stands for the marks in texts.
@@ -83,7 +80,7 @@ fn every_case_is_answered() {
         faults.len(),
         faults.join("\n\n")
     );
-    assert!(ran > 150, "{ran} runs");
+    assert!(ran > 220, "{ran} runs");
 }
 
 fn strings(value: &Value) -> impl Iterator<Item = &str> {

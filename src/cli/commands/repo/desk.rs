@@ -14,6 +14,7 @@ use crate::repo::config::{Buildbot, FILE_NAME};
 use crate::repo::control::FailCount;
 use crate::repo::date::Date;
 use crate::repo::layout::{CONTROL, FAILCOUNT, Mirror};
+use crate::repo::owner::Ownership;
 use crate::repo::quote::shown;
 use crate::repo::scan::Subarch;
 
@@ -125,6 +126,32 @@ impl<'a> Desk<'a> {
             }
         };
         Ok(self.specs.get_or_init(|| specs).as_ref())
+    }
+
+    /// Owner, group and mode of what is written, as the specifications say.
+    pub fn ownership(&self) -> Result<Ownership, Failure> {
+        let owner = self.element("path/mirror/owner")?;
+        let group = self.element("path/mirror/group")?;
+        let dirmode = self.element("path/mirror/dirmode")?;
+        let dirmode = dirmode.map(|text| {
+            let mode = u32::from_str_radix(&text, 8)
+                .ok()
+                .filter(|mode| *mode <= 0o7777);
+            mode.ok_or_else(|| {
+                Failure::usage(format!(
+                    "path/mirror/dirmode: `{}` is not a mode",
+                    shown(&text)
+                ))
+                .hint("write for example 775")
+            })
+        });
+        let dirmode = dirmode.transpose()?;
+        Ownership::new(owner.as_deref(), group.as_deref(), dirmode).map_err(Failure::usage)
+    }
+
+    /// Whether the mirror is shared with machines on which the old tool runs.
+    pub fn shared(&self) -> Result<bool, Failure> {
+        Ok(self.context.machine_config()?.shared_mirror)
     }
 
     /// An element of the specifications, if they have it with something in it.

@@ -2,6 +2,7 @@
 
 mod desk;
 mod rotation;
+mod upkeep;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,17 @@ enum Verb {
     Zap,
     /// List the subarches of the rotation that never were built
     Empties,
+    /// Print a shell script that removes old builds, what came to nothing, and old snapshots
+    Clean(upkeep::Clean),
+    /// Make hash files beside archives, and remove those whose archive is gone
+    Digestgen,
+    /// Write index.xml into the root of the mirror: every build that can be downloaded
+    #[command(name = "index.xml")]
+    IndexXml,
+    /// Compress archives that are marked with .cme, below a folder
+    Compress(upkeep::Compress),
+    /// Print the configuration as Metro text
+    ImportBuildbot,
 }
 
 /// Runs the command.
@@ -43,5 +55,10 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         Verb::Fails => rotation::fails(&desk),
         Verb::Zap => rotation::zap(&desk),
         Verb::Empties => rotation::empties(&desk),
+        Verb::Clean(args) => upkeep::clean(&desk, args),
+        Verb::Digestgen => upkeep::digestgen(&desk),
+        Verb::IndexXml => upkeep::index_xml(&desk),
+        Verb::Compress(args) => upkeep::compress(&desk, args),
+        Verb::ImportBuildbot => upkeep::import_buildbot(&desk),
     }
 }
