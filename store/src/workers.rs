@@ -5,13 +5,16 @@
 //! level) takes a [`Turn`] besides.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
 use crate::StoreError;
 
 /// Weight of all jobs under way together, in bytes.
 const CAPACITY: usize = 32 << 20;
+/// Cost in bytes of the jobs that a batch does without other threads, and what each costs at least.
+const ALONE: usize = 256 << 10;
+const LEAST: usize = 4 << 10;
 /// Open files that are left to everything else: the database, pipes and sockets of running builds.
 const OTHERS: u64 = 128;
 /// Open files that a walk through a tree needs, unless the tree is unusually deep.
@@ -141,6 +144,8 @@ struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     failed: AtomicBool,
+    /// Cost of the jobs that were done at once.
+    alone: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -200,6 +205,34 @@ impl Batch {
         weight: usize,
         job: impl FnOnce() -> Result<(), StoreError> + Send + 'static,
     ) -> Result<(), StoreError> {
+        self.pool.spawn(self.begin(weight, job)?);
+        Ok(())
+    }
+
+    /// Starts a job like [`Batch::spawn`], but does the first ones of a batch at once, up to a cost in
+    /// bytes: to wake threads for a handful of files takes longer than to read them.
+    pub fn spawn_or_do(
+        &self,
+        weight: usize,
+        cost: usize,
+        job: impl FnOnce() -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let job = self.begin(weight, job)?;
+        let cost = cost.clamp(LEAST, CAPACITY);
+        if self.shared.alone.fetch_add(cost, Ordering::Relaxed) + cost <= ALONE {
+            job();
+        } else {
+            self.pool.spawn(job);
+        }
+        Ok(())
+    }
+
+    /// Waits until there is room for a job, and counts it. What it gives has to be run.
+    fn begin(
+        &self,
+        weight: usize,
+        job: impl FnOnce() -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<impl FnOnce() + Send + 'static, StoreError> {
         let place = Place::take(weight.clamp(1, CAPACITY), &self.shared);
         let mut state = self.shared.lock();
         if let Some(error) = state.error.take() {
@@ -209,7 +242,7 @@ impl Batch {
         state.jobs += 1;
         drop(state);
         let shared = self.shared.clone();
-        self.pool.spawn(move || {
+        Ok(move || {
             let result = if shared.failed.load(Ordering::Relaxed) {
                 // What it holds goes before it counts as done.
                 drop(job);
@@ -231,8 +264,7 @@ impl Batch {
             // After the job stopped counting: whoever waits for room looks at both.
             drop(place);
             shared.changed.notify_all();
-        });
-        Ok(())
+        })
     }
 
     /// Tells the jobs not yet begun to do nothing.
@@ -289,7 +321,30 @@ pub(crate) fn sole_owner<T>(value: Arc<T>, drop_others: impl FnOnce()) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicUsize;
+
+    #[test]
+    fn a_little_is_done_at_once_and_the_rest_by_others() {
+        let batch = Batch::new().unwrap();
+        let ours = std::thread::current().id();
+        let by_us = Arc::new(AtomicUsize::new(0));
+        for _ in 0..1000 {
+            let by_us = by_us.clone();
+            let count = move || {
+                if std::thread::current().id() == ours {
+                    by_us.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(())
+            };
+            batch.spawn_or_do(1, 1, count).unwrap();
+        }
+        batch.wait().unwrap();
+        assert_eq!(by_us.load(Ordering::Relaxed), ALONE / LEAST);
+        let failing = Batch::new().unwrap();
+        let fail = || Err(StoreError::Interrupted);
+        failing.spawn_or_do(1, 1, fail).unwrap();
+        assert!(failing.spawn_or_do(1, 1, || unreachable!()).is_err());
+        assert!(failing.wait().is_err());
+    }
 
     #[test]
     fn few_open_files_make_little_at_once() {

@@ -26,6 +26,8 @@ const BUNDLE: usize = 32;
 const BUNDLE_BYTES: usize = 1 << 20;
 /// What the smallest bundle counts: it keeps its directory open.
 const BUNDLE_WEIGHT: usize = 256 << 10;
+/// What it takes to open a file, in bytes that could be read meanwhile.
+const FILE_COST: usize = 8 << 10;
 
 /// Directories that the walk holds open; those above are opened again on the way back.
 const HELD: usize = 32;
@@ -162,11 +164,12 @@ impl<'a> Walk<'a> {
         here.frame.left.fetch_add(1, Ordering::AcqRel);
         let weight = here.bytes.max(BUNDLE_WEIGHT);
         let files = std::mem::take(&mut here.files);
+        let cost = here.bytes + files.len() * FILE_COST;
         here.bytes = 0;
         let dir = here.fd(self.scan)?.clone();
         let (scan, frame) = (self.scan.clone(), here.frame.clone());
         self.batch
-            .spawn(weight, move || scan.read_files(&dir, frame, files))
+            .spawn_or_do(weight, cost, move || scan.read_files(&dir, frame, files))
     }
 
     fn entry(
