@@ -112,18 +112,6 @@ impl Sights {
         Some(Sights(entries.collect::<Option<_>>()?))
     }
 
-    /// Looks at folders, of which it counts that they are there. `None` when one is not.
-    pub fn of_folders(paths: &[&Path]) -> Option<Sights> {
-        let entries = paths.iter().map(|path| {
-            let sight = Sight::of(path).ok()?;
-            matches!(sight, Sight::Other { .. }).then(|| Entry {
-                path: path.as_os_str().as_bytes().to_vec(),
-                sight,
-            })
-        });
-        Some(Sights(entries.collect::<Option<_>>()?))
-    }
-
     /// Adds what was looked at elsewhere.
     pub fn extend(&mut self, other: Sights) {
         self.0.extend(other.0);

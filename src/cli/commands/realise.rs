@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::drv::StepName;
 use crate::plan::{MissingPin, PinOrigin};
 use crate::project::realise::{
-    Preview, Question, Recalled, Report, Run, StepsPreview, TargetReport, check, preview, realise,
+    Preview, Question, Report, Run, StepsPreview, TargetReport, check, preview, realise,
 };
 use crate::project::{Access, Blocked, Caches};
 use crate::schedule::realise::Outcome;
@@ -149,12 +149,8 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         });
     }
     if can_recall(&config, &args) {
-        // Nothing was written out.
-        let folders = vec![None; report.targets.len()];
         // Whoever cannot remember it works it out again.
-        let _ = ask(context, &args, |question| {
-            question.keep(&project, &report, &folders)
-        });
+        let _ = ask(context, &args, |question| question.keep(&project, &report));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -199,7 +195,7 @@ fn recall(context: &Context, config: &Config, args: &Args) -> Result<Option<Exit
     if !can_recall(config, args) {
         return Ok(None);
     }
-    let Some(Recalled { report, .. }) = ask(context, args, |question| question.recall())? else {
+    let Some(report) = ask(context, args, |question| question.recall())? else {
         return Ok(None);
     };
     show(&report, args, |_| Ok(None))?;

@@ -28,7 +28,7 @@ use crate::share::{SecretKey, Substitute, Trust};
 
 pub use check::check;
 pub use preview::{Preview, StepsPreview, preview};
-pub use remembered::{Question, Recalled};
+pub use remembered::Question;
 
 /// What a run works with, and how it goes about it.
 pub struct Run<'a> {

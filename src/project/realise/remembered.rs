@@ -6,9 +6,8 @@
 //! what it was. Whoever gives it notes first that the trees are used, as a run does that works it out; it is
 //! given for a day, so that what such a run writes down once a day, of the lock file, is not forgotten.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use mstore_lang::Definition;
 use mstore_store::{Hash, Store, TreeHash, codec};
@@ -55,8 +54,6 @@ struct Answer {
     at: i64,
     /// When the trees were noted as used.
     noted: i64,
-    /// The boot of the machine on which the folders were made.
-    boot: String,
     /// The state of the store.
     state: i64,
     /// Everything that was looked at.
@@ -65,17 +62,8 @@ struct Answer {
     targets: Vec<Kept>,
 }
 
-/// A target: its id and name, its derivation and tree, and the folder that the tree was shown in.
-type Kept = (TargetId, String, DrvHash, TreeHash, Option<Vec<u8>>);
-
-/// An answer that is true now.
-#[derive(Debug)]
-pub struct Recalled {
-    /// What the run told.
-    pub report: Report,
-    /// The folder of each target, in the order of the report.
-    pub folders: Vec<Option<PathBuf>>,
-}
+/// A target: its id and name, its derivation and tree.
+type Kept = (TargetId, String, DrvHash, TreeHash);
 
 impl Question<'_> {
     fn hash(&self) -> Hash {
@@ -99,7 +87,7 @@ impl Question<'_> {
 
     /// The report of the last run that was asked this and found nothing to do, if it would be the same now.
     /// Notes once a minute that the trees are used.
-    pub fn recall(&self) -> Option<Recalled> {
+    pub fn recall(&self) -> Option<Report> {
         let started = std::time::Instant::now();
         let question = self.hash();
         let (bytes, state) = Store::kept_answer(self.store, &question)?;
@@ -108,7 +96,6 @@ impl Question<'_> {
         if format != FORMAT
             || answer.state != state
             || !(0..DAY).contains(&(now - answer.at))
-            || answer.boot != boot()
             || !answer.sights.is_unchanged()
         {
             return None;
@@ -120,19 +107,16 @@ impl Question<'_> {
                 .filter(|noted| *noted)?;
         }
         let up_to_date = usize::try_from(answer.up_to_date).ok()?;
-        let (mut targets, mut folders) = (Vec::new(), Vec::new());
-        for (id, name, drv, tree, folder) in answer.targets {
-            let tree = Some(tree);
-            targets.push(TargetReport {
-                id,
-                name,
-                drv,
-                tree,
-            });
-            folders.push(folder.map(|path| OsString::from_vec(path).into()));
-        }
-        let report = Report {
-            targets,
+        let targets = answer.targets.into_iter();
+        Some(Report {
+            targets: targets
+                .map(|(id, name, drv, tree)| TargetReport {
+                    id,
+                    name,
+                    drv,
+                    tree: Some(tree),
+                })
+                .collect(),
             idle: true,
             up_to_date,
             reused: up_to_date,
@@ -140,8 +124,7 @@ impl Question<'_> {
             outcome: Outcome::default(),
             state: None,
             seconds: started.elapsed().as_secs_f64(),
-        };
-        Some(Recalled { report, folders })
+        })
     }
 
     /// Notes that the trees of an answer are used. Tells whether it could be done, with all of them here.
@@ -156,26 +139,18 @@ impl Question<'_> {
     }
 
     /// Keeps the report of a run that was asked this, if it found nothing to do and all that it looked at
-    /// stayed as it was. `folders` are those that the trees were shown in, in the order of the report.
-    pub fn keep(
-        &self,
-        project: &Project,
-        report: &Report,
-        folders: &[Option<PathBuf>],
-    ) -> Result<(), ProjectError> {
+    /// stayed as it was.
+    pub fn keep(&self, project: &Project, report: &Report) -> Result<(), ProjectError> {
         let idle = report.idle && report.substituted == 0 && report.reused == report.up_to_date;
         let Some(state) = report.state.filter(|_| idle) else {
             return Ok(());
         };
-        if project.store.is_read_only() || folders.len() != report.targets.len() {
+        if project.store.is_read_only() {
             return Ok(());
         }
-        let targets = report.targets.iter().zip(folders).map(|(target, folder)| {
-            let folder = folder
-                .as_ref()
-                .map(|path| path.as_os_str().as_bytes().to_vec());
+        let targets = report.targets.iter().map(|target| {
             let name = target.name.clone();
-            Some((target.id.clone(), name, target.drv, target.tree?, folder))
+            Some((target.id.clone(), name, target.drv, target.tree?))
         });
         let Some(targets) = targets.collect::<Option<Vec<Kept>>>() else {
             return Ok(());
@@ -187,7 +162,6 @@ impl Question<'_> {
         let answer = Answer {
             at: now,
             noted: now,
-            boot: boot(),
             state,
             sights,
             up_to_date: report.up_to_date as u64,
@@ -207,26 +181,14 @@ impl Question<'_> {
         let mut sealed: Vec<&Path> = packs.iter().map(AsRef::as_ref).collect();
         sealed.push(self.program);
         sealed.push(&format);
-        let folders = targets.iter().filter_map(|target| target.4.as_deref());
-        let folders: Vec<&Path> = folders
-            .map(|path| Path::new(OsStr::from_bytes(path)))
-            .collect();
-        let (Some(mut sights), Some(files), Some(folders)) = (
-            project.distribution.sights(),
-            Sights::of_sealed(&sealed),
-            Sights::of_folders(&folders),
-        ) else {
+        let (Some(mut sights), Some(files)) =
+            (project.distribution.sights(), Sights::of_sealed(&sealed))
+        else {
             return Ok(None);
         };
         sights.extend(files);
-        sights.extend(folders);
         Ok(Some(sights))
     }
-}
-
-/// The boot of the machine: what was written out before it does not count after.
-fn boot() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -124,16 +124,12 @@ impl World {
         realise()?;
         let report = realise()?;
         assert!(report.idle);
-        let folders = vec![None; report.targets.len()];
-        self.ask(words, |question| {
-            question.keep(&project, &report, &folders).unwrap()
-        });
+        self.ask(words, |question| question.keep(&project, &report).unwrap());
         Ok(Some(answers(&report)))
     }
 
     fn recall(&self, words: &[String]) -> Option<Answers> {
-        let Recalled { report, folders } = self.ask(words, |question| question.recall())?;
-        assert_eq!(folders, vec![None; report.targets.len()]);
+        let report = self.ask(words, |question| question.recall())?;
         assert!(report.idle && report.reused == report.up_to_date);
         Some(answers(&report))
     }
