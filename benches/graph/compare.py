@@ -2,22 +2,28 @@
 """Graphs of N trivial steps: planned, built, and looked at again with nothing to do, beside ninja.
 
     compare.py --work DIR [--mstore FILE] [--before FILE] [--nodes 1000,10000] [--runs 7]
-               [--only plan,graph,build,noop,one] [--jobs N] [--check]
+               [--only plan,graph,build,noop,one,attempts] [--jobs N] [--check]
 
 Every figure is a whole process, from `execve` to its end, with the page cache warm; contenders take
 turns, run by run.  `--before` is another mstore (an older build), which gets rows of its own and a
-column of ratios.  `--check` ends with status 1 when a goal is missed.  DIR must lie on a file system
-with a journal: see ../store/README.md.  Needs root, as a sandbox with one user does.
+column of ratios.  Goals that are missed are told at the end.  `--check` ends with status 1 when a figure is
+so far from its goal that it must have begun to grow with what exists, whatever the machine: a run with
+nothing to do that takes FAR times as long as ninja by the clock and the processor, or a last thousand of
+steps with FAR times the median of the first.  DIR must lie on a file system with a journal: see
+../store/README.md.  Needs root, as a sandbox with one user does.
 """
 import argparse
 import os
 import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+
+FAR = 3
 
 GOALS = {
     # what: (nodes or None for all, seconds, MiB)
@@ -56,6 +62,7 @@ def best(runs):
 class Table:
     def __init__(self):
         self.missed = []
+        self.far = []
         print("| nodes | what | who | fastest, s | median, s | user+sys, s | MiB | ratio | goal |")
         print("| --- | --- | --- | ---: | ---: | ---: | ---: | --- | --- |")
 
@@ -70,7 +77,9 @@ class Table:
                 ratio = ", ".join(f"{ours[0] / o[0]:.2f} x {n}" for n, o in others)
                 limit = goal
                 if other is not None:
-                    limit = best(contenders[other])[0]
+                    limit, _, spent, _ = best(contenders[other])
+                    if wall > FAR * limit and cpu > FAR * spent:
+                        self.far.append(f"{what} of {nodes} nodes: more than {FAR} x {other}")
                 if limit is not None:
                     aim = f"{limit:.3f} s" + (f" ({other})" if other else "")
                     if wall > limit:
@@ -87,6 +96,7 @@ class Bench:
     def __init__(self, args):
         self.args = args
         self.table = Table()
+        self.first = {}
         self.tools = {"mstore": os.path.abspath(args.mstore)}
         if args.before:
             self.tools["before"] = os.path.abspath(args.before)
@@ -150,6 +160,8 @@ class Bench:
             parts = [part for part in parts if len(part) > 500]
             text = " ".join(f"{statistics.median(part):.1f}/{statistics.mean(part):.1f}" for part in parts)
             self.table.line(nodes, "ms a step, median/mean of every thousand", who, text)
+            if who == "mstore" and parts and statistics.median(parts[-1]) > FAR * statistics.median(parts[0]):
+                self.table.far.append(f"steps of {nodes} nodes: the last thousand is much slower than the first")
             slow = max((statistics.median(part) for part in parts), default=0)
             if who == "mstore" and slow > 11:
                 self.table.missed.append(f"steps of {nodes} nodes: {slow:.1f} ms, not 11")
@@ -182,6 +194,24 @@ class Bench:
             self.table.rows(nodes, " ".join(words), runs)
 
 
+    def attempts(self, nodes):
+        """The same commands with 10 and 1,000 times the attempts in the history."""
+        name = "t5-a0"
+        for factor in (1, 10, 1000):
+            for who in self.tools:
+                with sqlite3.connect(os.path.join(self.store(who, nodes), "db", "mstore.sqlite")) as database:
+                    columns = "key, kind, drv, name, tree, started, seconds, host, log, outcome, phase, detail"
+                    have, = database.execute("SELECT max(id) FROM history").fetchone()
+                    first = self.first.setdefault((who, nodes), have)
+                    database.execute(
+                        "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?1) "
+                        f"INSERT INTO history ({columns}) SELECT {columns} FROM history, n WHERE id <= ?2 AND ?1 > 0",
+                        (factor - have // first, first))
+            for words in (["realise", "-n", name], ["show", name], ["why", "rebuild", name], ["log", name]):
+                runs = self.turns(self.each(nodes, *words), self.args.runs)
+                self.table.rows(nodes, f"{' '.join(words)}, {factor:,} x the attempts", runs)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", required=True)
@@ -199,12 +229,14 @@ def main():
     bench = Bench(args)
     for nodes in (int(text) for text in args.nodes.split(",")):
         bench.prepare(nodes)
-        for part in ("plan", "graph", "build", "noop", "one"):
-            if bench.wanted(part):
+        for part in ("plan", "graph", "build", "noop", "one", "attempts"):
+            if bench.wanted(part) and (part != "attempts" or args.only):
                 getattr(bench, part)(nodes)
     for text in bench.table.missed:
         print(f"missed: {text}", file=sys.stderr)
-    sys.exit(1 if args.check and bench.table.missed else 0)
+    for text in bench.table.far:
+        print(f"far from its goal: {text}", file=sys.stderr)
+    sys.exit(1 if args.check and bench.table.far else 0)
 
 
 if __name__ == "__main__":
