@@ -145,6 +145,13 @@ fn what_never_ends_is_ended() {
             "{said}"
         );
     }
+    let world = World::new(b"builds = arches = subarches = tuple(str(n) for n in range(101))\n");
+    let out = world.run(DAY, &["fails"]);
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(
+        out.status.code() == Some(2) && said.contains("more than 1000000"),
+        "{said}"
+    );
     // And so is a file that is none, or none that ends.
     let world = World::new(b"");
     let file = world.home().join("buildbot");

@@ -34,6 +34,9 @@ pub enum NotThatShape {
 /// A day that stands for any: `map_build` is known not to look at which it is.
 const SOME_DAY: &str = "2015-02-20";
 
+/// How many builds and subarches the function is asked about.
+const MAX_ASKED: usize = 10_000;
+
 /// The three cases that the elements tell apart, and what they are called.
 const CASES: [(&str, bool, bool); 3] = [
     ("map/after-full", true, true),
@@ -152,6 +155,16 @@ fn map(
     let function = program.global("map_build").map(|(f, _)| f.clone());
     if function.is_some_and(|f| reads_date(&f)) {
         return Err(not("looks at the day in full_date"));
+    }
+    if settings
+        .builds
+        .len()
+        .saturating_mul(settings.subarches.len())
+        > MAX_ASKED
+    {
+        return Err(not(
+            "would have to be asked about too many builds and subarches",
+        ));
     }
     // All that the function can be asked: what it depends on besides is asked for each value that there is.
     let mut elements = Vec::new();

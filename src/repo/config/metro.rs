@@ -68,9 +68,13 @@ pub(super) fn of_spec(file: &Path, spec: &Spec) -> Result<Option<Buildbot>, Buil
     if !any {
         return Ok(None);
     }
+    let settings = reader.settings()?;
+    if let Some(why) = settings.too_many() {
+        return Err(reader.wrong("subarches", why));
+    }
     Ok(Some(Buildbot {
         file: file.to_owned(),
-        settings: reader.settings()?,
+        settings,
         chooser: reader.chooser()?,
         printed: Vec::new(),
     }))

@@ -92,7 +92,18 @@ pub struct Managed {
     pub own: bool,
 }
 
+/// How many subarches may be managed: builds times arches times subarches, there or not.
+const MAX_MANAGED: usize = 1_000_000;
+
 impl Settings {
+    /// Says so if more is managed than anybody can look through.
+    fn too_many(&self) -> Option<String> {
+        let (builds, arches) = (self.all_builds.len(), self.all_arches.len());
+        let all = builds.saturating_mul(arches);
+        (all.saturating_mul(self.all_subarches.len()) > MAX_MANAGED)
+            .then(|| format!("builds times arches times subarches are more than {MAX_MANAGED}"))
+    }
+
     /// Every managed subarch, in the order of the configuration.
     pub fn managed(&self) -> impl Iterator<Item = Managed> + '_ {
         let (builds, arches) = (set(&self.builds), set(&self.arches));

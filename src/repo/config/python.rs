@@ -23,6 +23,9 @@ fn read(file: &Path, source: &str) -> Result<Buildbot, Fault> {
     let mut program = Program::run(source)?;
     let printed = program.take_printed();
     let settings = settings(&program)?;
+    if let Some(why) = settings.too_many() {
+        return Err(Fault::at(1, why));
+    }
     let chooser = match program.global("map_build") {
         None => Chooser::Full,
         Some((function, line)) => {
