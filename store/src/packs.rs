@@ -15,7 +15,7 @@ use crate::pack::{
     CATALOGUE, Catalogue, EXTENSION, PackFiles, PackKind, PackRow, PackSet, Rule, SealedPack,
 };
 use crate::session::random_name;
-use crate::{Store, StoreError};
+use crate::{Hash, Store, StoreError};
 
 /// The packs of a store as this handle knows them.
 #[derive(Debug)]
@@ -92,7 +92,10 @@ impl Store {
     fn reload(&self) -> Result<Arc<PackSet>, StoreError> {
         let (state, mut rows) = self.database().read_together("list packs", |c| {
             let rows = c
-                .prepare_cached("SELECT name, content, bytes, objects FROM pack ORDER BY name")?
+                .prepare_cached(
+                    "SELECT name, content, bytes, objects, index_hash, records_hash \
+                     FROM pack ORDER BY name",
+                )?
                 .query_map([], pack_at)?
                 .collect::<rusqlite::Result<Vec<_>>>()?;
             Ok((state::of_packs(c)?, rows))
@@ -199,6 +202,24 @@ impl Store {
         Ok(result)
     }
 
+    /// Notes the hashes of packs that a release wrote which did not.
+    pub(crate) fn note_hashes(&self, hashes: &[(String, Hash, Hash)]) -> Result<(), StoreError> {
+        if hashes.is_empty() {
+            return Ok(());
+        }
+        self.database().write(Durable::No, "note hashes", |t| {
+            let mut note = t.prepare(
+                "UPDATE pack SET index_hash = ?2, records_hash = ?3 \
+                 WHERE name = ?1 AND records_hash IS NULL",
+            )?;
+            for (name, index, records) in hashes {
+                note.execute([name, &index.to_string(), &records.to_string()])?;
+            }
+            Ok(())
+        })?;
+        self.refresh().map(drop)
+    }
+
     /// Moves sealed packs to the folder of packs, durably. They count from the moment in which the
     /// database names them.
     fn place_packs(&self, sealed: &[(PackKind, SealedPack)]) -> Result<Vec<PackRow>, StoreError> {
@@ -215,6 +236,8 @@ impl Store {
                 kind: *kind,
                 bytes: pack.len,
                 objects: pack.count,
+                index_hash: Some(pack.index_hash),
+                records_hash: pack.records_hash,
             });
         }
         if !rows.is_empty() {

@@ -178,6 +178,17 @@ CREATE INDEX history_tree ON history (tree);
 ",
         stand_in: "CREATE TEMP TABLE state (name TEXT PRIMARY KEY, value INTEGER);",
     },
+    // Null until the next full verification for packs that are here already.
+    Step {
+        up: "
+ALTER TABLE pack ADD COLUMN index_hash TEXT;
+ALTER TABLE pack ADD COLUMN records_hash TEXT;
+",
+        stand_in: "
+CREATE TEMP VIEW pack AS
+  SELECT name, content, bytes, objects, NULL AS index_hash, NULL AS records_hash FROM main.pack;
+",
+    },
 ];
 
 /// The version that this release writes.

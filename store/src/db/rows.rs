@@ -7,7 +7,7 @@ use rusqlite::{Connection, Error, Row};
 use crate::{Hash, RealisationKind};
 
 /// Columns that hold hashes, in every table that has them.
-const HASHES: [&str; 4] = ["key", "drv", "tree", "base"];
+const HASHES: [&str; 6] = ["key", "drv", "tree", "base", "index_hash", "records_hash"];
 /// Tables whose column `kind` is that of a realisation.
 const KINDS: [&str; 2] = ["realisation", "history"];
 

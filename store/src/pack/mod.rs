@@ -7,6 +7,7 @@ mod files;
 mod read;
 mod rule;
 mod set;
+mod sum;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -16,6 +17,7 @@ pub(crate) use files::{PackFile, PackFiles, PackRow};
 pub(crate) use read::{Pack, Room, unzip};
 pub(crate) use rule::Rule;
 pub(crate) use set::PackSet;
+pub(crate) use sum::{RecordsHash, is_own_hash};
 pub(crate) use write::{
     Effort, LEVEL_FAST, LEVEL_FIRST, LEVEL_THOROUGH, MAX_RAW, PackWriter, Packed, SealedPack,
     with_packed,

@@ -44,6 +44,8 @@ pub(crate) struct Pack {
     count: usize,
     kind: PackKind,
     effort: Effort,
+    /// The hash of the index, as its foot tells it.
+    index_hash: Hash,
 }
 
 impl Pack {
@@ -68,6 +70,7 @@ impl Pack {
             count: 0,
             kind: PackKind::Data,
             effort: Effort::Quick,
+            index_hash: Hash::from_bytes([0; 32]),
         };
         let parsed = pack.parse();
         // Zeros in the place of what cannot be read are no damage, and no pack of this kind.
@@ -101,10 +104,13 @@ impl Pack {
         if index < HEAD_LEN || expected != Some(map.len()) {
             return Err(damaged("length does not agree with the index"));
         }
+        let index_hash = Hash::from_slice(&foot[32..FOOT_LEN])
+            .ok_or_else(|| damaged("head or foot is not that of a pack"))?;
         self.effort = match u32_at(map, 12) {
             Some(0) | None => Effort::Quick,
             Some(_) => Effort::Thorough,
         };
+        self.index_hash = index_hash;
         (self.index, self.count) = (index, count);
         // A pack is never empty, and never mixed.
         if count > 0
@@ -123,6 +129,20 @@ impl Pack {
     /// How hard what is in it was compressed.
     pub fn effort(&self) -> Effort {
         self.effort
+    }
+
+    /// The hash of the index, as the foot tells it.
+    pub fn index_hash(&self) -> Hash {
+        self.index_hash
+    }
+
+    /// The bytes before the first record.
+    pub fn head(&self) -> Result<[u8; HEAD_LEN], StoreError> {
+        let mut head = [0; HEAD_LEN];
+        self.map
+            .read_at(&mut head, 0)
+            .map_err(|e| self.unreadable(e))?;
+        Ok(head)
     }
 
     /// Objects in this pack.

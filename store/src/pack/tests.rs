@@ -68,6 +68,8 @@ impl Folder {
             kind: PackKind::Data,
             bytes: fs::metadata(self.path(name)).map_or(0, |meta| meta.len()),
             objects: objects.len() as u64,
+            index_hash: None,
+            records_hash: None,
         });
         rows.collect()
     }

@@ -141,6 +141,8 @@ struct State {
     /// Batches written and used again.
     spare: Vec<Vec<u8>>,
     places: Vec<PackEntry>,
+    /// Of all that was appended.
+    records: Option<RecordsHash>,
     /// Offset up to which a sync was begun.
     behind: u64,
     syncing: Option<JoinHandle<io::Result<()>>>,
@@ -160,6 +162,7 @@ impl PackWriter {
             path: path.to_path_buf(),
             file: file.into(),
             state: Mutex::new(State {
+                records: Some(RecordsHash::new(&batch)),
                 batch,
                 ..State::default()
             }),
@@ -186,6 +189,10 @@ impl PackWriter {
     /// Appends an object. Returns the length of the pack so far.
     pub fn append(&self, object: &Packed<'_>) -> Result<u64, StoreError> {
         let mut full = None;
+        let stored_hash = match is_own_hash(object.kind, object.flags) {
+            true => object.hash,
+            false => Hash::of(object.stored),
+        };
         let end = {
             let mut state = self.lock();
             let offset = state.start + state.batch.len() as u64;
@@ -199,6 +206,9 @@ impl PackWriter {
             };
             state.batch.extend_from_slice(&place.head_bytes());
             state.batch.extend_from_slice(object.stored);
+            if let Some(records) = &mut state.records {
+                records.add(&place, &stored_hash);
+            }
             state.places.push(place);
             if state.batch.len() >= BATCH {
                 let next = state.spare.pop();
@@ -245,6 +255,7 @@ impl PackWriter {
         let mut state = std::mem::take(&mut *self.lock());
         let behind = state.syncing.take();
         state.places.sort_unstable_by_key(|place| place.hash);
+        let records = state.records.take();
         let index_at = state.start + state.batch.len() as u64;
         let mut check = blake3::Hasher::new();
         let mut piece = std::mem::take(&mut state.batch);
@@ -276,7 +287,8 @@ impl PackWriter {
         piece.extend_from_slice(&[0; 4]);
         piece.extend_from_slice(&index_at.to_le_bytes());
         piece.extend_from_slice(&(state.places.len() as u64).to_le_bytes());
-        piece.extend_from_slice(check.finalize().as_bytes());
+        let index_hash = check.finalize();
+        piece.extend_from_slice(index_hash.as_bytes());
         self.write(&piece, at)?;
         at += piece.len() as u64;
         if let Some(done) = behind {
@@ -288,6 +300,8 @@ impl PackWriter {
         Ok(SealedPack {
             len: at,
             count: state.places.len() as u64,
+            index_hash: Hash::from_bytes(*index_hash.as_bytes()),
+            records_hash: records.map(|records| records.finish()),
             path: self.path,
         })
     }
@@ -299,4 +313,8 @@ pub(crate) struct SealedPack {
     pub path: PathBuf,
     pub len: u64,
     pub count: u64,
+    /// What its foot has.
+    pub index_hash: Hash,
+    /// The hash of all before the index.
+    pub records_hash: Option<Hash>,
 }

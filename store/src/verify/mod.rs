@@ -20,6 +20,7 @@ use crate::{Hash, LostResult, Realisation, RegisteredPin, Root, Store, StoreErro
 mod graph;
 mod mend;
 mod read;
+mod tally;
 
 use graph::Graph;
 pub use mend::Refetch;
@@ -134,16 +135,21 @@ struct Judged {
     bad_trees: BTreeMap<TreeHash, BTreeSet<Hash>>,
     /// Objects that would mend something.
     wanted: BTreeSet<Hash>,
+    /// Packs that are not what was written, though every object in them is good.
+    altered: BTreeSet<String>,
 }
 
 impl Judged {
     fn is_bad(&self) -> bool {
-        !self.damage.is_empty() || !self.spoiled.is_empty()
+        !self.damage.is_empty() || !self.spoiled.is_empty() || !self.altered.is_empty()
     }
 }
 
 fn judge(packs: &PackSet, found: read::Found, users: &Users) -> Judged {
-    let mut faults = Vec::new();
+    let altered = found.packs.iter();
+    let mut faults: Vec<Fault> = altered
+        .map(|(name, detail)| Fault::of_file(format!("packs/{name}.pack"), detail))
+        .collect();
     let mut damage = found.damage;
     // A good copy in another pack makes a damaged one a fault of that pack alone.
     let mut spoiled = BTreeSet::new();
@@ -202,6 +208,7 @@ fn judge(packs: &PackSet, found: read::Found, users: &Users) -> Judged {
         graph,
         bad_trees,
         wanted,
+        altered: found.packs.into_iter().map(|(name, _)| name).collect(),
     }
 }
 
@@ -282,11 +289,12 @@ impl Store {
         };
         let found = read::read_all(&packs, options.quick)?;
         report.bytes = found.bytes;
-        if files.is_empty()
-            && found.is_clean()
-            && users.lost.is_empty()
-            && users.roots_are_here(&packs)
-        {
+        let whole = found.is_clean() && users.lost.is_empty() && users.roots_are_here(&packs);
+        if whole && !broken && self.writable("note hashes").is_ok() {
+            // Else one of these packs may be in the place of another.
+            self.note_hashes(&found.hashes)?;
+        }
+        if whole && files.is_empty() {
             return Ok(report);
         }
         let mut judged = judge(&packs, found, &users);
@@ -428,7 +436,7 @@ impl Store {
             true => (&[][..], &[][..]),
             false => (&report.forgotten[..], &report.forgotten_roots[..]),
         };
-        self.rewrite_without(packs, &gone, &judged.spoiled, keys, roots)
+        self.rewrite_without(packs, &gone, judged, keys, roots)
     }
 
     /// Forgets realisations and roots whose trees a repair removed. Names that were given to other trees
@@ -462,7 +470,7 @@ impl Store {
         &self,
         packs: &PackSet,
         gone: &BTreeSet<Hash>,
-        spoiled: &BTreeSet<Hash>,
+        judged: &Judged,
         keys: &[Hash],
         roots: &[String],
     ) -> Result<(), StoreError> {
@@ -476,7 +484,8 @@ impl Store {
                 .filter_map(|at| pack.entry(at).ok())
                 .collect();
             let whole = places.len() == pack.count() && pack.check_index().is_ok();
-            let touched = |hash| gone.contains(hash) || spoiled.contains(hash);
+            let whole = whole && !judged.altered.contains(file.name());
+            let touched = |hash| gone.contains(hash) || judged.spoiled.contains(hash);
             if whole && !places.iter().any(|place| touched(&place.hash)) {
                 continue;
             }

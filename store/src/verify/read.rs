@@ -8,10 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rayon::prelude::*;
 
 use super::Damage;
+use super::tally::{Read, Tallies};
 use crate::links;
 use crate::manifest::{Kind, Manifest, Tree};
 use crate::objects::parse_chunks;
-use crate::pack::{Pack, PackEntry, PackSet, RecordKind, Room, ZSTD, unzip};
+use crate::pack::{
+    Pack, PackEntry, PackSet, RECORD_HEAD, RecordKind, Room, ZSTD, is_own_hash, unzip,
+};
 use crate::{DirHash, Hash, StoreError};
 
 /// Bytes that one job reads at once.
@@ -28,6 +31,10 @@ pub(super) struct Found {
     /// What is good by itself and does not fit what it names: large blobs that their chunks do not make
     /// together, and trees whose hard links are not as their directories say.
     pub wholes: Vec<(Hash, String)>,
+    /// Packs in which every object is good and which are not what was written, with the reason.
+    pub packs: Vec<(String, String)>,
+    /// Packs that the database has no hashes of, with those of index and records.
+    pub hashes: Vec<(String, Hash, Hash)>,
     /// Something names what is not here.
     lacking: bool,
     pub bytes: u64,
@@ -35,7 +42,8 @@ pub(super) struct Found {
 
 impl Found {
     pub fn is_clean(&self) -> bool {
-        self.damage.is_empty() && self.wholes.is_empty() && !self.lacking
+        let whole = self.wholes.is_empty() && self.packs.is_empty();
+        self.damage.is_empty() && whole && !self.lacking
     }
 }
 
@@ -65,6 +73,7 @@ struct Reading<'a> {
     /// Lengths of large blobs.
     large: HashMap<Hash, u64>,
     found: Mutex<Found>,
+    tallies: Tallies,
     bytes: AtomicU64,
 }
 
@@ -74,6 +83,7 @@ pub(super) fn read_all(packs: &PackSet, quick: bool) -> Result<Found, StoreError
         packs,
         large: HashMap::new(),
         found: Mutex::default(),
+        tallies: Tallies::new(packs),
         bytes: AtomicU64::new(0),
     };
     // A chunk is hashed where its blob is, so that it is read once.
@@ -116,10 +126,10 @@ pub(super) fn read_all(packs: &PackSet, quick: bool) -> Result<Found, StoreError
         jobs.into_par_iter().with_max_len(1).for_each(|job| {
             ROOM.with_borrow_mut(|room| match job {
                 Job::Whole(large) => reading.whole(&large, room),
-                Job::Records(pack, records) => {
+                Job::Records(pack_number, records) => {
                     // It could be opened a moment ago.
-                    if let Ok(pack) = packs.packs[pack].open() {
-                        reading.records(&pack, &records, room);
+                    if let Ok(pack) = packs.packs[pack_number].open() {
+                        reading.records(pack_number, &pack, &records, room);
                     }
                 }
             });
@@ -131,6 +141,7 @@ pub(super) fn read_all(packs: &PackSet, quick: bool) -> Result<Found, StoreError
         .unwrap_or_else(|e| e.into_inner());
     found.bytes = reading.bytes.into_inner();
     found.wholes.sort_unstable();
+    found.packs.sort_unstable();
     Ok(found)
 }
 
@@ -212,20 +223,33 @@ impl Reading<'_> {
     fn whole(&self, large: &Large, room: &mut Room) {
         let mut together = Some(blake3::Hasher::new());
         for chunk in &large.chunks {
-            let found = chunk.at.and_then(|(pack, at)| {
-                let pack = self.packs.packs[pack].open().ok()?;
+            let found = chunk.at.and_then(|(number, at)| {
+                let pack = self.packs.packs[number].open().ok()?;
                 let place = pack.entry(at).ok()?;
-                Some((pack, place))
+                Some((number, at, pack, place))
             });
             // One that is missing is told of where the list itself is checked.
-            let Some((pack, place)) = found.filter(|(_, place)| place.kind == RecordKind::Blob)
+            let Some((number, at, pack, place)) =
+                found.filter(|(.., place)| place.kind == RecordKind::Blob)
             else {
-                return;
+                together = None;
+                continue;
             };
-            let bytes = match pack.load(&place, room) {
-                Ok(bytes) if Hash::of(bytes) == chunk.hash => bytes,
-                other => {
-                    let error = other.err().unwrap_or_else(|| wrong_hash(&place));
+            let end = place.offset + place.record_len();
+            let loaded = pack.load_range(place.offset, end, &mut room.stored);
+            let record = &room.stored[..place.record_len() as usize];
+            let opened = loaded.and_then(|()| pack.open_record(&place, record, &mut room.raw));
+            let checked = opened.and_then(|bytes| match Hash::of(bytes) == chunk.hash {
+                true => Ok(bytes),
+                false => Err(wrong_hash(&place)),
+            });
+            if chunk.first {
+                let read = read_of(&place, record, checked.is_ok());
+                self.tally(number, &pack, [(at as u32, read)]);
+            }
+            let bytes = match checked {
+                Ok(bytes) => bytes,
+                Err(error) => {
                     self.damaged(&pack, place.hash, &error);
                     together = None;
                     continue;
@@ -251,25 +275,51 @@ impl Reading<'_> {
         }
     }
 
-    fn records(&self, pack: &Pack, records: &[u32], room: &mut Room) {
-        let places: Vec<PackEntry> = records
+    /// Notes what came of records of a pack, and judges the pack when those were the last.
+    fn tally(&self, number: usize, pack: &Pack, records: impl IntoIterator<Item = (u32, Read)>) {
+        let Some(whole) = self.tallies.take(number, pack, records) else {
+            return;
+        };
+        let noted = self.packs.packs[number].row().records_hash;
+        let name = pack.name.clone();
+        let mut found = self.found();
+        match (whole, noted) {
+            (Ok(hash), Some(noted)) if hash == noted => {}
+            (Ok(_), Some(_)) => found.packs.push((
+                name,
+                "every object in it is good, and other bytes are not those that were written"
+                    .into(),
+            )),
+            (Ok(hash), None) => found.hashes.push((name, pack.index_hash(), hash)),
+            (Err(wrong), _) => found.packs.push((name, wrong)),
+        }
+    }
+
+    fn records(&self, number: usize, pack: &Pack, records: &[u32], room: &mut Room) {
+        let places: Vec<(u32, PackEntry)> = records
             .iter()
-            .filter_map(|at| pack.entry(*at as usize).ok())
+            .filter_map(|at| Some((*at, pack.entry(*at as usize).ok()?)))
             .collect();
-        let (Some(first), Some(last)) = (places.first(), places.last()) else {
+        let (Some((_, first)), Some((_, last))) = (places.first(), places.last()) else {
             return;
         };
         let (from, to) = (first.offset, last.offset + last.record_len());
         // Where the whole cannot be read, single records may be.
         let window = pack.load_range(from, to, &mut room.stored).is_ok();
-        for place in &places {
-            let bytes = if window {
-                let at = (place.offset - from) as usize;
-                let record = room.stored.get(at..at + place.record_len() as usize);
-                pack.open_record(place, record.unwrap_or_default(), &mut room.raw)
-            } else {
-                pack.load(place, room)
+        let mut reads = Vec::with_capacity(places.len());
+        for (at, place) in &places {
+            let length = place.record_len();
+            let (loaded, begin) = match window {
+                true => (Ok(()), (place.offset - from) as usize),
+                false => {
+                    let end = place.offset + length;
+                    let loaded = pack.load_range(place.offset, end, &mut room.stored);
+                    (loaded, 0)
+                }
             };
+            let record = room.stored.get(begin..begin + length as usize);
+            let record = record.unwrap_or_default();
+            let bytes = loaded.and_then(|()| pack.open_record(place, record, &mut room.raw));
             let checked = bytes.and_then(|bytes| {
                 check_bytes(place, bytes)?;
                 self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -283,10 +333,12 @@ impl Reading<'_> {
                 }
                 Ok(())
             });
+            reads.push((*at, read_of(place, record, checked.is_ok())));
             if let Err(error) = checked {
                 self.damaged(pack, place.hash, &error);
             }
         }
+        self.tally(number, pack, reads);
     }
 
     /// What is wrong with the hard links of a tree, as far as its directories can be read.
@@ -342,6 +394,15 @@ impl Reading<'_> {
                 })
             }
         })
+    }
+}
+
+/// What came of a record that was compared with its hash.
+fn read_of(place: &PackEntry, record: &[u8], good: bool) -> Read {
+    match (good, is_own_hash(place.kind, place.flags)) {
+        (false, _) => Read::Bad,
+        (true, true) => Read::Plain,
+        (true, false) => Read::Packed(Hash::of(&record[RECORD_HEAD..])),
     }
 }
 
