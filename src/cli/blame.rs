@@ -79,6 +79,14 @@ fn store_hint(e: &StoreError) -> Option<&'static str> {
             action: "write to the database",
             ..
         } => READ_ONLY,
+        StoreError::LinkedFolder { .. } => {
+            "remove the link; a folder that lies on another disk is mounted in its place (`mount --bind`)"
+        }
+        StoreError::Io {
+            action: "enter", ..
+        } => {
+            "a store is for its owner and its group: ask its owner, or use another store: --store DIR"
+        }
         StoreError::LostFormat { .. } => {
             "`mstore store verify --repair` writes it anew if the database is sound; nothing else of the store is touched"
         }

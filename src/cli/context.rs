@@ -126,7 +126,7 @@ impl Context {
 
     /// Opens the store.
     pub fn store(&self, access: Access) -> Result<Store, Failure> {
-        Ok(open_store(&self.store_path()?, access)?)
+        Ok(told(open_store(&self.store_path()?, access)?))
     }
 
     /// The definitions of `--define`.
@@ -152,7 +152,9 @@ impl Context {
     pub fn project(&self, access: Access) -> Result<Project, Failure> {
         // Specification errors first, also before the store's place is asked for.
         let distribution = self.distribution()?;
-        Ok(Project::open(&self.store_path()?, access, distribution)?)
+        let mut project = Project::open(&self.store_path()?, access, distribution)?;
+        project.store = told(project.store);
+        Ok(project)
     }
 
     /// Opens the three for a command that changes the lock file.
@@ -168,6 +170,19 @@ impl Context {
             None => Ok(self.project(Access::ReadIfPresent)?.built_tree(word)?),
         }
     }
+}
+
+/// Tells what was open to other users until now.
+fn told(store: Store) -> Store {
+    let closed = store.tightened();
+    if !closed.is_empty() {
+        tell!(
+            "note: other users had more access to the store than they should, and have it no more: {}: {}",
+            store.path().display(),
+            closed.join(", ")
+        );
+    }
+    store
 }
 
 /// The folder that the command was started in.

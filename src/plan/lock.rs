@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use mstore_lang::Files;
@@ -308,7 +309,13 @@ impl Lock {
         temporary.push(format!(".new-{}", std::process::id()));
         let temporary = folder.join(temporary);
         let written = (|| {
-            let mut file = File::create(&temporary)?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                // Whoever may change it decides what builds start from: not everybody, whatever the umask.
+                .mode(0o664)
+                .open(&temporary)?;
             file.write_all(self.text().as_bytes())?;
             file.sync_all()?;
             fs::rename(&temporary, path)

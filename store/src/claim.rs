@@ -4,7 +4,6 @@
 //! ends; the file says who it is, for people. Whoever gets the lock looks whether the file still has its
 //! name: its owner removes the file before the lock goes.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -73,7 +72,7 @@ impl Store {
                 continue;
             }
             // For people alone: a claim without it counts too.
-            let _ = fs::write(&path, format!("{} {name}\n", std::process::id()));
+            let _ = crate::doors::write(&path, &format!("{} {name}\n", std::process::id()));
             return Ok(Claimed::Ours(Claim {
                 store: self.clone(),
                 path,
@@ -111,6 +110,8 @@ pub(crate) fn clean(disk: &dyn Disk, root: &std::path::Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::OpenOptions;
     use std::sync::atomic::{AtomicUsize, Ordering};

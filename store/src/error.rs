@@ -68,6 +68,12 @@ pub enum StoreError {
         /// What is missing or strange.
         detail: String,
     },
+    /// A link is in the place of a folder of the store. What is behind it is not the store's.
+    #[error("a symbolic link is in the place of a folder of the store: {}", path.display())]
+    LinkedFolder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The file that tells the format is damaged or gone; the database and packs are there.
     #[error("the store's file named format cannot be used: {}: {detail}", path.display())]
     LostFormat {
@@ -310,6 +316,7 @@ impl StoreError {
             E::Corrupt { .. } | E::DamagedFile { .. } | E::Decode { .. } => ErrorKind::Corrupt,
             E::Interrupted => ErrorKind::Interrupted,
             E::NotAStore { .. }
+            | E::LinkedFolder { .. }
             | E::LostFormat { .. }
             | E::NewerFormat { .. }
             | E::ReadOnly { .. } => ErrorKind::Format,

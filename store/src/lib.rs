@@ -43,6 +43,7 @@ mod claim;
 mod crash;
 mod db;
 mod disk;
+mod doors;
 mod error;
 mod facts;
 mod fold;

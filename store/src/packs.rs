@@ -15,7 +15,7 @@ use crate::pack::{
     CATALOGUE, Catalogue, EXTENSION, PackFiles, PackKind, PackRow, PackSet, Rule, SealedPack,
 };
 use crate::session::random_name;
-use crate::{Hash, Store, StoreError};
+use crate::{Hash, Store, StoreError, doors};
 
 /// The packs of a store as this handle knows them.
 #[derive(Debug)]
@@ -228,8 +228,9 @@ impl Store {
         for (kind, pack) in sealed {
             let name = random_name()?;
             let to = dir.join(format!("{name}{EXTENSION}"));
-            self.disk()
-                .rename(&pack.path, &to)
+            let protect = self.disk().protect(&pack.path, doors::PACK);
+            protect
+                .and_then(|()| self.disk().rename(&pack.path, &to))
                 .map_err(|e| StoreError::io("add pack", &to, e))?;
             rows.push(PackRow {
                 name,

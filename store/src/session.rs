@@ -53,7 +53,7 @@ impl Session {
         };
         let file_path = root.join("sessions").join(&id);
         let tmp = root.join("tmp").join(&id);
-        disk.create_dir(&tmp, 0o777)
+        disk.create_dir(&tmp, 0o700)
             .map_err(|e| StoreError::io("create scratch folder", &tmp, e))?;
         Ok(Session {
             id,

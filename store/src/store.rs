@@ -7,10 +7,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use crate::checkout::Making;
+use crate::checkout::{Making, OUT_LINKS, VIEWS};
 use crate::claim;
 use crate::db::{Database, Durable, records, rescue};
 use crate::disk::{Disk, RealDisk};
+use crate::doors;
 use crate::layout::{CATALOGUES, DATABASE, FORMAT_FILE};
 use crate::lock::StoreLock;
 use crate::pack::{PackKind, SealedPack};
@@ -52,6 +53,7 @@ pub struct Store {
 struct Inner {
     root: PathBuf,
     read_only: bool,
+    tightened: Vec<&'static str>,
     /// There is no folder.
     absent: bool,
     disk: Arc<dyn Disk>,
@@ -84,11 +86,14 @@ impl Store {
             create(root, disk.as_ref())?;
         }
         check_format(root, disk.as_ref())?;
+        doors::check(root, all_folders())?;
         // Mount options and namespaces change what a relative path means later.
         let root = fs::canonicalize(root).map_err(|e| StoreError::io("open store", root, e))?;
         let path = root.join(DATABASE);
+        let mut tightened = Vec::new();
         if !options.read_only {
             make_passing(&root, disk.as_ref())?;
+            tightened = doors::tighten(&root, all_folders());
             rescue::finish(disk.as_ref(), &root)?;
         }
         let open = || Database::open(&path, options.read_only, disk.vfs());
@@ -103,6 +108,7 @@ impl Store {
                 packs: Packs::new(disk.clone(), &root),
                 root,
                 read_only: options.read_only,
+                tightened,
                 absent: false,
                 disk,
                 database,
@@ -152,6 +158,7 @@ impl Store {
             inner: Arc::new(Inner {
                 root: root.to_path_buf(),
                 read_only: true,
+                tightened: Vec::new(),
                 absent: true,
                 disk: Arc::new(RealDisk),
                 database: Database::nothing()?,
@@ -192,6 +199,12 @@ impl Store {
     /// Tells whether the store was opened read-only.
     pub fn is_read_only(&self) -> bool {
         self.inner.read_only
+    }
+
+    /// Folders of the store that were open to others and were closed when this handle was opened; `.` for
+    /// the store's own.
+    pub fn tightened(&self) -> &[&'static str] {
+        &self.inner.tightened
     }
 
     /// The folder of build logs.
@@ -361,10 +374,15 @@ pub(crate) fn missing_folders(root: &Path) -> Vec<&'static str> {
 fn make_passing(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
     for folder in absent(root, &CACHE_FOLDERS) {
         let path = root.join(folder);
-        disk.create_dir(&path, 0o777)
+        disk.create_dir(&path, doors::mode_of(folder))
             .map_err(|e| StoreError::io("create folder", &path, e))?;
     }
     Ok(())
+}
+
+/// Those too that are made when they are first needed.
+fn all_folders() -> impl Iterator<Item = &'static str> {
+    folders().chain(["failed", VIEWS, OUT_LINKS])
 }
 
 fn folders() -> impl Iterator<Item = &'static str> {
@@ -379,7 +397,7 @@ fn absent(root: &Path, folders: &[&'static str]) -> Vec<&'static str> {
 fn make_folders(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
     for folder in folders() {
         let path = root.join(folder);
-        disk.create_dir(&path, 0o777)
+        disk.create_dir(&path, doors::mode_of(folder))
             .map_err(|e| StoreError::io("create folder", &path, e))?;
     }
     // Mode 0644 is enough to lock it, by others who may only read as well.
@@ -406,7 +424,7 @@ pub(crate) fn create_all(path: &Path, disk: &dyn Disk) -> io::Result<()> {
         _ => Path::new("."),
     };
     create_all(parent, disk)?;
-    disk.create_dir(path, 0o777)?;
+    disk.create_dir(path, doors::TOP)?;
     disk.sync_dir(parent)
 }
 

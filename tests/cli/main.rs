@@ -5,6 +5,7 @@ mod check;
 mod collect;
 mod copy;
 mod diff;
+mod doors;
 mod environment;
 mod eval;
 mod export;

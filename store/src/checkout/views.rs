@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::{Placing, Unmakeable, lock};
+use crate::doors;
 use crate::facts::Lease;
 use crate::session::random_name;
 use crate::{Cancel, Hash, Store, StoreError, TreeHash};
@@ -100,7 +101,7 @@ impl Store {
         self.writable("write out a tree")?;
         let views = self.path().join(VIEWS);
         let make = |path: &Path| {
-            let made = self.disk().create_dir(path, 0o755);
+            let made = self.disk().create_dir(path, doors::mode_of(VIEWS));
             made.map_err(|e| StoreError::io("create folder", path, e))
         };
         make(&views)?;
@@ -133,7 +134,7 @@ impl Store {
         check_out_link(link)?;
         let notes = self.path().join(OUT_LINKS);
         self.disk()
-            .create_dir(&notes, 0o755)
+            .create_dir(&notes, doors::mode_of(OUT_LINKS))
             .map_err(|e| StoreError::io("create folder", &notes, e))?;
         // The tree is leased: until the link is there too, no collector takes the note for dead.
         let _lock = self.lock_shared()?;

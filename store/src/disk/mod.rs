@@ -62,6 +62,8 @@ pub(crate) trait Disk: Send + Sync + Debug {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// Creates a folder whose parent exists; one that exists already is fine.
     fn create_dir(&self, path: &Path, mode: u32) -> io::Result<()>;
+    /// Takes from a file what its mode allows beyond this one.
+    fn protect(&self, path: &Path, mode: u32) -> io::Result<()>;
     /// Gives a file or folder another name; a file replaces what has it.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.

@@ -224,6 +224,11 @@ impl Disk for TurnsDisk {
         RealDisk.create_dir(path, mode)
     }
 
+    fn protect(&self, path: &Path, mode: u32) -> io::Result<()> {
+        point();
+        RealDisk.protect(path, mode)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         point();
         RealDisk.rename(from, to)

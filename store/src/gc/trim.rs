@@ -125,7 +125,7 @@ impl Store {
         };
         if !self.is_read_only() {
             // It is counted again where this cannot be kept.
-            let _ = fs::write(&note, format!("{inode} {bytes}"));
+            let _ = crate::doors::write(&note, &format!("{inode} {bytes}"));
         }
         bytes
     }
