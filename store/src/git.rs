@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
-use crate::manifest::Mtime;
+use crate::manifest::{Kind, Mtime};
 use crate::tar::{Devices, StripTop, TarLimits, TarOptions};
-use crate::{ImportOptions, Imported, Store, StoreError};
+use crate::{BlobHash, ImportOptions, Imported, Store, StoreError, TreeHash};
 
 /// How to read a revision.
 #[derive(Debug, Clone)]
@@ -49,6 +49,8 @@ pub struct GitImported {
     pub date: i64,
     /// Paths of submodules, each an empty folder in the tree: their content lies in other repositories.
     pub submodules: Vec<String>,
+    /// Paths of files that only point to their content, which Git LFS keeps elsewhere.
+    pub lfs_pointers: Vec<String>,
 }
 
 /// Why a revision could not be read.
@@ -113,6 +115,14 @@ pub enum GitError {
 
 /// How much of git's answers and complaints is kept.
 const LONGEST: u64 = 64 << 10;
+/// How a file begins that stands for one in Git LFS, and how long it is at most, as its specification says.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+const LFS_LONGEST: u64 = 1024;
+/// The attribute that such files have.
+const LFS_FILTER: &[u8] = b"filter=lfs";
+
+/// Sees a file: path, content, length.
+type SeeFile<'a> = dyn FnMut(&[u8], BlobHash, u64) -> Result<(), StoreError> + 'a;
 
 impl Store {
     /// Reads a revision of a git repository into the store, durably.
@@ -148,12 +158,58 @@ impl Store {
         let date = date.trim().parse().map_err(|_| git.answer("show", &date))?;
         let submodules = git.submodules(&plain, &commit)?;
         let imported = self.import_archive(&git, &plain, &commit, options)?;
+        let lfs_pointers = self.lfs_pointers(imported.tree)?;
         Ok(GitImported {
             imported,
             commit,
             date,
             submodules,
+            lfs_pointers,
         })
+    }
+
+    /// Files that hold the address of their content in Git LFS. They are looked for where some
+    /// `.gitattributes` says that there are any.
+    fn lfs_pointers(&self, tree: TreeHash) -> Result<Vec<String>, StoreError> {
+        let mut any = false;
+        self.each_file(tree, &mut |path, blob, size| {
+            let name = path.rsplit(|b| *b == b'/').next();
+            if !any && name == Some(b".gitattributes") && size <= LONGEST {
+                let text = self.blob(blob)?;
+                any = text.windows(LFS_FILTER.len()).any(|w| w == LFS_FILTER);
+            }
+            Ok(())
+        })?;
+        let mut found = Vec::new();
+        if any {
+            self.each_file(tree, &mut |path, blob, size| {
+                if size <= LFS_LONGEST && self.blob(blob)?.starts_with(LFS_POINTER) {
+                    found.push(String::from_utf8_lossy(path).into_owned());
+                }
+                Ok(())
+            })?;
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Shows every file of a tree.
+    fn each_file(&self, tree: TreeHash, see: &mut SeeFile<'_>) -> Result<(), StoreError> {
+        let mut open = vec![(Vec::new(), self.tree(tree)?.dir)];
+        while let Some((above, dir)) = open.pop() {
+            for entry in self.manifest(dir)?.entries() {
+                let path = match above.is_empty() {
+                    true => entry.name.clone(),
+                    false => [&above[..], b"/", &entry.name].concat(),
+                };
+                match entry.kind {
+                    Kind::Dir { manifest } => open.push((path, manifest)),
+                    Kind::File { blob, size } => see(&path, blob, size)?,
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Lets git write the revision as an archive and reads that.

@@ -193,6 +193,19 @@ fn submodules_are_noted() {
 }
 
 #[test]
+fn files_that_git_lfs_has_are_noted() {
+    let Some(world) = World::new() else { return };
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:77\nsize 5\n";
+    let files = [("d/big", pointer), ("small", "content"), ("z", pointer)];
+    world.commit(&files);
+    let found = world.import("main").unwrap();
+    assert_eq!(found.lfs_pointers, [""; 0], "nothing says that they are");
+    world.commit(&[("d/.gitattributes", "big filter=lfs diff=lfs -text\n")]);
+    let found = world.import("main").unwrap();
+    assert_eq!(found.lfs_pointers, ["d/big", "z"]);
+}
+
+#[test]
 fn mistakes_are_named() {
     let Some(world) = World::new() else { return };
     world.commit(&[("a", "1")]);

@@ -84,6 +84,11 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         for path in &git.submodules {
             tell!("note: {path} is a submodule; it is an empty folder in the snapshot");
         }
+        for path in &git.lfs_pointers {
+            tell!(
+                "note: {path} is in Git LFS; in the snapshot it is the pointer, without the content"
+            );
+        }
         (
             git.imported,
             clock::date(git.date),
