@@ -102,12 +102,12 @@ fn every_target_of_every_subarch_evaluates() {
                     for step in steps {
                         assert!(!text(&spec, &format!("steps/chroot/{step}")).is_empty());
                     }
-                    for name in [
-                        "target/platform",
-                        "portage/ROOT",
-                        "subarch/CHOST",
-                        "env/CFLAGS",
-                    ] {
+                    // Portage has the flags in make.conf, where packages can change them.
+                    let flags = match text(&spec, "build/style").as_str() {
+                        "portage" => "portage/CFLAGS",
+                        _ => "env/CFLAGS",
+                    };
+                    for name in ["target/platform", "portage/ROOT", "subarch/CHOST", flags] {
                         assert!(!text(&spec, name).is_empty(), "{name}");
                     }
                 }

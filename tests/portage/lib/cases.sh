@@ -1,0 +1,154 @@
+# What must hold, one function a case; sourced by run.sh. They run in order on one store.
+
+# Time of everything that is built. It is later than that of most files of the seed, so both kinds occur.
+epoch=1790000000
+
+# realise TARGET [OPTION...]: output in $work/out and $work/err, which is shown if it fails
+realise() {
+    local target=$1; shift
+    m realise --json "$@" "$target-generic_64" > "$work/out" 2> "$work/err" || { tail -n 60 "$work/err"; fail "$target was not built"; }
+}
+# built_nodes: steps that were built, on one line
+built_nodes() { sed -n 's/^built \([^ ]*\) in .*/\1/p' "$work/err" | sort | tr '\n' ' ' | sed 's/ $//'; }
+# in_tree COMMAND: what a command prints in the tree that was realised last
+in_tree() { m shell "$(field tree < "$work/out")" -- /bin/bash -c "$1" 2> /dev/null; }
+# in_stage TARGET COMMAND: what a command prints in a stage
+in_stage() { m shell "$1-generic_64" -- /bin/bash -c "$2" 2> /dev/null; }
+
+case_chain() {
+    local target
+    for target in stage1 stage2 stage3; do
+        realise "$target"
+        eval "$target=$(field tree < "$work/out")"
+        ok "$target: $(eval "echo \$$target"), $(field built < "$work/out") steps in $(field seconds < "$work/out") s"
+    done
+}
+
+case_contents() {
+    # modes, owners, links, capabilities and attributes, as packages have them
+    equal "a program with set-uid" "$(in_stage stage3 'stat -c "%a %u %g" /usr/bin/show-root')" "4711 0 0"
+    equal "a folder of a package's own user" "$(in_stage stage3 'stat -c "%a %U %G" /var/spool/maildrop')" "2730 maildrop maildrop"
+    equal "a folder for everybody" "$(in_stage stage3 'stat -c %a /var/lib/everybody')" 1777
+    equal "hard links" "$(in_stage stage3 'stat -c %h /usr/bin/show-plain')" 3
+    equal "a capability" "$(in_stage stage3 'getcap /usr/bin/show-network')" "/usr/bin/show-network cap_net_raw=ep"
+    equal "a library that the loader's cache alone knows" "$(in_stage stage3 ask)" 42
+    equal "the chosen alternative" "$(in_stage stage3 'readlink /usr/bin/bz')" bzip2
+    # users and groups
+    equal "groups in stage1" "$(in_stage stage1 'grep -c . /etc/group')" "$(($(grep -c . "$here/tree/sys-apps/baselayout/files/group") + 1))"
+    equal "the mode of /etc/shadow" "$(in_stage stage3 'stat -c %a /etc/shadow')" 640
+    # flags are those of make.conf and the profile, stage by stage
+    equal "flags of stage1" "$(in_stage stage1 'grep ^CFLAGS /etc/privileges.conf')" 'CFLAGS="-O2 -pipe"'
+    equal "flags of stage3" "$(in_stage stage3 'grep ^CFLAGS /etc/privileges.conf')" 'CFLAGS="-mtune=generic -O2 -pipe"'
+    equal "the linker's flags" "$(in_stage stage3 'grep ^LDFLAGS /etc/privileges.conf')" 'LDFLAGS="-Wl,-O1 -Wl,--as-needed"'
+    equal "flags that stage1 cannot do without" "$(in_stage stage1 'cat /usr/share/targets/targets')" tool_targets_new
+    equal "make.profile" "$(in_stage stage3 'readlink /etc/portage/make.profile')" ../../var/db/repos/gentoo/profiles/default/linux/amd64/23.0
+    equal "what a parent's packages.build has and a child takes back" "$(in_stage stage1 'ls /usr/bin/greeting 2>&1 | grep -c such')" 1
+    # nothing waits, nothing is left
+    equal "configuration files that wait" "$(in_stage stage3 "find /etc -name '._cfg*'")" ""
+    # Times of files are those in the records of packages, of old files as of new ones.
+    equal "times that differ from the records" "$(in_stage stage3 'python3 -c "
+import glob, os
+for contents in glob.glob(\"/var/db/pkg/*/*/CONTENTS\"):
+    for line in open(contents):
+        words = line.split()
+        if words[0] == \"obj\" and not words[1].startswith(\"/etc/\") and int(os.stat(words[1]).st_mtime) != int(words[-1]):
+            print(words[1])
+"')" ""
+    equal "both kinds of time" "$(in_stage stage3 "cat /var/db/pkg/*/*/CONTENTS | grep ^obj | awk '{ print \$NF == $epoch }' | sort -u | tr -d '\n'")" 01
+}
+
+case_nothing_to_do() {
+    realise stage3
+    equal "a second realise builds" "$(field built < "$work/out")" 0
+    equal "same tree" "$(field tree < "$work/out")" "$stage3"
+}
+
+case_rootless() {
+    local user=mstore-test home=$work/home target
+    id "$user" > /dev/null 2>&1 || useradd -m -d "/var/tmp/$user" "$user"
+    grep -q "^$user:" /etc/subuid || usermod --add-subuids 300000-365535 --add-subgids 300000-365535 "$user"
+    rm -rf "$home"
+    mkdir "$home"
+    cp -R "$work/conf" "$home/conf"
+    rm -f "$home/conf/metro.lock"
+    install -m 755 "$MSTORE" "$work/mstore"
+    chown -R "$user:" "$home"
+    # One processor, where root has all: how many there are must not show.
+    as_user() {
+        (cd "$home" && env -u MSTORE_STORE HOME="$home" TZ=Asia/Kathmandu LC_ALL=C \
+            taskset -c 0 setpriv --reuid "$user" --regid "$user" --init-groups "$work/mstore" --store "$home/store" -f conf/metro.conf "$@")
+    }
+    as_user seed import "$work/seed.tar" --name gentoo/x86-64bit/generic_64/stage3 > /dev/null
+    as_user snapshot import "$work/tree" --name gentoo --epoch "$epoch" > /dev/null
+    for target in stage1 stage2 stage3; do
+        as_user realise --json "$target-generic_64" > "$work/out" 2> "$work/err" || { tail -n 60 "$work/err"; fail "$target as an ordinary user"; }
+        equal "$target as an ordinary user" "$(field tree < "$work/out")" "$(eval "echo \$$target")"
+    done
+    rm -rf "$home"
+}
+
+case_tailored() {
+    realise stage3 -D user/packages=app-misc/greeting
+    equal "a package more builds" "$(built_nodes)" \
+        "stage3-generic_64:clean stage3-generic_64:configure stage3-generic_64:tailor stage3-generic_64:test"
+    equal "its program" "$(in_tree greeting)" "hello 1"
+    equal "what the world is then" "$(in_tree 'cat /var/lib/portage/world')" app-misc/greeting
+    realise stage3 -D user/packages-clean=app-misc/privileges
+    equal "a package less" "$(in_tree 'ls -d /var/db/pkg/app-misc/privileges* /usr/bin/show* 2> /dev/null')" ""
+    realise stage3
+    equal "the stage as it was" "$(field tree < "$work/out")" "$stage3"
+}
+
+case_unused_ebuild() {
+    cp "$work/conf/metro.lock" "$work/metro.lock"
+    echo '# a remark' >> "$work/tree/app-misc/unused/unused-1.ebuild"
+    m snapshot import "$work/tree" --name gentoo --epoch "$epoch" > /dev/null
+    m realise -n stage3-generic_64 > "$work/out" 2> "$work/err"
+    equal "what a remark in an ebuild makes stale for certain" \
+        "$(cat "$work/out" "$work/err" | grep -v 'come out different' | grep -o 'stage[0-9]-generic_64:[a-z]*' | tr '\n' ' ')" "stage1-generic_64:build "
+    cp "$work/metro.lock" "$work/conf/metro.lock"
+}
+
+case_freshen() {
+    # The stage3 of before is the seed, and one package of it has a newer version by now.
+    cp "$work/conf/metro.lock" "$work/metro.lock"
+    cp "$work/tree/app-alternatives/bz/bz-1.ebuild" "$work/tree/app-alternatives/bz/bz-2.ebuild"
+    m snapshot import "$work/tree" --name gentoo --epoch "$epoch" > /dev/null
+    m lock --seed "gentoo/x86-64bit/generic_64/stage3=$stage3" > /dev/null
+    realise stage3-freshen
+    equal "freshening builds" "$(built_nodes | sed 's/stage3-freshen-generic_64://g')" "build clean configure setup tailor test"
+    equal "what is new, and what nothing needs" "$(in_tree 'cd /var/db/pkg; ls -d app-*/{bz,bzip2,targets}-* 2> /dev/null | tr "\n" " "')" \
+        "app-alternatives/bz-2 app-arch/bzip2-1.0.8 "
+    equal "what was not built anew" "$(m log stage3-freshen-generic_64:build | grep -c '^>>> Emerging')" 1
+    cp "$work/metro.lock" "$work/conf/metro.lock"
+    rm "$work/tree/app-alternatives/bz/bz-2.ebuild"
+}
+
+# damaged NAME SCRIPT WANTED: the test finds what the script did to the stage
+damaged() {
+    local got=0
+    m realise damaged-generic_64 -D "damage/script=$2" > "$work/out" 2> "$work/err" || got=$?
+    [ "$got" = 1 ] || { cat "$work/err"; fail "$1: exit status $got"; }
+    m log damaged-generic_64:test > "$work/log"
+    grep -qF -- "$3" "$work/log" || { cat "$work/log"; fail "$1: the test does not say '$3'"; }
+    ok "$1: $3"
+}
+
+case_damages() {
+    damaged "lost groups" 'sed -i "/^root:/d; /^wheel:/d; /^maildrop:/d" /etc/group' "/etc/group: there is not a group wheel"
+    damaged "a secret" 'chmod 644 /etc/shadow' "/etc/shadow: others may do too much with it"
+    damaged "a file that waits" 'cp /etc/fstab /etc/._cfg0000_fstab' "a configuration file that waits to be merged"
+    damaged "a missing program" 'rm /usr/bin/bzip2' "/usr/bin/bzip2: app-arch/bzip2-1.0.8 has it"
+    damaged "a missing library" 'rm -r /usr/lib/answer; sed -i "/answer/d" /var/db/pkg/app-misc/*/CONTENTS' "/usr/bin/ask: the library libanswer.so.1 is missing"
+    damaged "a missing package" 'rm -r /var/db/pkg/app-arch/bzip2-*' "packages of @system that the stage lacks"
+    realise damaged
+    ok "the same target without a damage passes"
+}
+
+case_profile() {
+    local got=0
+    m realise stage1-generic_64 -D user/profile=default/linux/amd64/17.1 > "$work/out" 2> "$work/err" || got=$?
+    equal "exit status with a profile that is not there" "$got" 1
+    grep -qF 'in that place are: 23.0' "$work/err" || { cat "$work/err"; fail "the message does not say what there is"; }
+    ok "the message names those that there are"
+}

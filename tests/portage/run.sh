@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Stages of real Portage by the standard specifications: a Debian seed with Portage in it, a small tree of
+# ebuilds, profiles and eclasses written for this test, and source archives of Debian. stage1, stage2 and stage3
+# are built as root and as an ordinary user, and looked at. Needs root, mmdebstrap, uidmap, pip, and apt's and
+# pip's own configuration.
+#
+#   MSTORE=target/release/mstore tests/portage/run.sh [WORK]
+#
+# Input that WORK has from an earlier run is used again. With SPECS=stdlib-specs the specifications of that
+# folder are used in place of those in the program.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+MSTORE=$(realpath "${MSTORE:-$here/../../target/release/mstore}")
+work=${1:-$(mktemp -d /var/tmp/mstore-portage.XXXXXX)}
+mkdir -p "$work"
+chmod 755 "$work"
+. "$here/../real/lib/assert.sh"
+. "$here/lib/input.sh"
+. "$here/lib/cases.sh"
+
+[ "$(id -u)" = 0 ] || fail "must run as root"
+cleanup() { [ $# -gt 0 ] || [ -n "${KEEP:-}" ] || rm -rf "$work"; }
+trap 'cleanup "$@"' EXIT
+
+section "input"
+mkdir -p "$work/distfiles"
+make_seed "$work/seed"
+pack_seed "$work/seed" "$work/seed.tar"
+pack_stand_in "$work/seed" "$work/distfiles/stand-in-12.tar.zst"
+fetch_sources
+make_tree "$work/tree"
+rm -rf "$work/conf"
+cp -R "$here/conf" "$work/conf"
+[ -z "${SPECS:-}" ] || cp -R "$SPECS/." "$work/conf/specs/"
+store=$work/store
+m() { "$MSTORE" --store "$store" -f "$work/conf/metro.conf" "$@"; }
+ok "the seed has $(stat -c %s "$work/seed.tar") bytes, the tree $(find "$work/tree" | wc -l) entries"
+run m seed import "$work/seed.tar" --name gentoo/x86-64bit/generic_64/stage3
+run m snapshot import "$work/tree" --name gentoo --epoch "$epoch"
+
+for case in chain contents nothing_to_do rootless tailored unused_ebuild freshen damages profile; do
+    section "$case"
+    "case_$case"
+done
+summary
