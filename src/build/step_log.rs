@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::BufWriter;
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use mstore_store::Store;
+use rustix::fs::OFlags;
 
 use super::log::BoundedLog;
 
@@ -72,6 +74,18 @@ fn file_name(name: &str, began: i64) -> String {
     format!("{}.{began}.log", flat(name))
 }
 
+/// Makes the file of a log: nobody but its owner writes to it whatever the umask, and a link in its
+/// place is not followed.
+fn make(path: &Path) -> std::io::Result<File> {
+    File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o640)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path)
+}
+
 fn flat(name: &str) -> String {
     name.chars()
         .map(|c| {
@@ -90,7 +104,7 @@ impl StepLog {
     pub fn create(store: &Store, name: &str, began: i64) -> Result<StepLog, StepLogError> {
         let name = file_name(name, began);
         let path = store.logs_dir().join(&name);
-        let made = fs::create_dir_all(store.logs_dir()).and_then(|()| File::create(&path));
+        let made = fs::create_dir_all(store.logs_dir()).and_then(|()| make(&path));
         match made {
             Ok(file) => Ok(StepLog {
                 name,
@@ -146,6 +160,21 @@ impl StepLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_is_for_its_owner_to_write_and_no_link_is_followed() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("step.7.log");
+        drop(make(&path).unwrap());
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o137, 0);
+        let (elsewhere, link) = (dir.path().join("elsewhere"), dir.path().join("link"));
+        fs::write(&elsewhere, "kept").unwrap();
+        symlink(&elsewhere, &link).unwrap();
+        assert!(make(&link).is_err());
+        assert_eq!(fs::read(&elsewhere).unwrap(), b"kept");
+    }
 
     #[test]
     fn names_stay_within_the_folder() {
