@@ -81,11 +81,27 @@ case_elsewhere() {
     equal "having built" "$(field built < "$work/out")" 7
 }
 
+# of_another PROCESS: whether a living mstore with another store started it
+of_another() {
+    local p=$1
+    while [ "${p:-0}" -gt 1 ]; do
+        case "$(tr '\0' ' ' 2>/dev/null < "/proc/$p/cmdline")" in
+        *" --store $store "*) return 1 ;;
+        *" --store "*) return 0 ;;
+        esac
+        p=$(awk '/^PPid:/ { print $2 }' "/proc/$p/status" 2>/dev/null)
+    done
+    return 1
+}
+
 # leftovers: mounts, processes and temporary folders that a build has left
 leftovers() {
     grep -F "$store" /proc/self/mounts || true
     for p in /proc/[0-9]*; do
-        case "$(tr '\0' ' ' 2>/dev/null < "$p/cmdline")" in */mstore/step*|*"$store"*) echo "${p#/proc/}" ;; esac
+        case "$(tr '\0' ' ' 2>/dev/null < "$p/cmdline")" in
+        *"$store"*) echo "${p#/proc/}" ;;
+        */mstore/step*) of_another "${p#/proc/}" || echo "${p#/proc/}" ;;
+        esac
     done
 }
 
