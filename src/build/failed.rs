@@ -1,6 +1,7 @@
 //! Roots of failed steps, kept as the step left them so that people can look around.
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use mstore_store::{Hash, Store};
@@ -39,7 +40,12 @@ impl FailedRoot {
     ) -> Result<(), Infrastructure> {
         forget(store, name)?;
         let folder = folder(store, name);
-        fs::create_dir_all(&folder).map_err(failed_to("make the folder", &folder))?;
+        // Set-id programs of the step are for nobody but the owner of the store.
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .map_err(failed_to("make the folder", &folder))?;
         let kept = folder.join("upper");
         fs::rename(upper, &kept).map_err(failed_to("move the failed root to", &kept))?;
         // Written last: without it the folder counts as nothing.

@@ -87,7 +87,7 @@ of_another() {
     while [ "${p:-0}" -gt 1 ]; do
         case "$(tr '\0' ' ' 2>/dev/null < "/proc/$p/cmdline")" in
         *" --store $store "*) return 1 ;;
-        *" --store "*) return 0 ;;
+        */mstore\ *) return 0 ;;
         esac
         p=$(awk '/^PPid:/ { print $2 }' "/proc/$p/status" 2>/dev/null)
     done
