@@ -62,6 +62,7 @@ pub const ALL: &[(&str, Test)] = &[
     ),
     ("many_layers_with_odd_names", many_layers_with_odd_names),
     ("whiteouts_between_layers", whiteouts_between_layers),
+    ("one_device", one_device),
     ("timeout", timeout),
     ("cancelled", cancelled),
     ("daemons_die", daemons_die),
@@ -107,6 +108,19 @@ fn output_and_status(env: &Env) -> Outcome {
     let (finished, _) =
         run(&env.job("usage", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done")).unwrap();
     assert!(finished.usage.user > Duration::ZERO && finished.usage.peak_kib > 0);
+    Ok(())
+}
+
+/// Programs take files of another device than their folder for another file system: they copy where
+/// they could rename, and lose attributes on the way.
+fn one_device(env: &Env) -> Outcome {
+    let log = succeed(&env.job(
+        "device",
+        "echo new > /data/new; for f in / /data /data/file /data/new /data/old /bin/sh; do stat -c %d $f; done\n",
+    ));
+    let devices: Vec<&str> = log.lines().collect();
+    assert_eq!(devices.len(), 6, "{log}");
+    assert!(devices.iter().all(|device| *device == devices[0]), "{log}");
     Ok(())
 }
 

@@ -22,6 +22,10 @@ pub const ALL: &[Test] = &[
         "folders_of_earlier_steps_are_moved_as_documented",
         folders_of_earlier_steps_are_moved_as_documented,
     ),
+    (
+        "files_and_folders_are_of_one_device",
+        files_and_folders_are_of_one_device,
+    ),
 ];
 
 /// Runs pieces of one script in one step, in a step each, and in a step each with its input written out
@@ -207,5 +211,39 @@ fn folders_of_earlier_steps_are_moved_as_documented(place: &Place) -> Option<&'s
         place.cat("t", "seen"),
         "/moved 711 2\n/moved/x 644 2\n/moved/y 644 2\n/f\n"
     );
+    None
+}
+
+/// Portage renames only within one device, and copies without `user.*` attributes else. Layers lie on two file
+/// systems as soon as a snapshot is shown where the root has no folder.
+fn files_and_folders_are_of_one_device(place: &Place) -> Option<&'static str> {
+    std::fs::create_dir(place.path("tree")).unwrap();
+    std::fs::write(place.path("tree/file"), "x").unwrap();
+    let tree = place.path("tree");
+    place
+        .run(&[
+            "snapshot",
+            "import",
+            tree.to_str().unwrap(),
+            "--name",
+            "tree",
+        ])
+        .ok();
+    let first = "mkdir /d; echo x > /d/x; setfattr -n user.origin -v upstream /d/x";
+    let second = "cd /; mkdir n n/folder; echo y > n/y; setfattr -n user.origin -v here n/y
+        stat -c %d . d d/x n n/y data bin var | sort -u | while read -r device; do echo one; done
+        perl -e 'rename($ARGV[0], $ARGV[1]) or die $!' d/x n/x
+        perl -e 'rename($ARGV[0], $ARGV[1]) or die $!' n/y d/y
+        perl -e 'rename($ARGV[0], $ARGV[1]) or die $!' n d/n
+        test -d d/n/folder
+        for name in d/n/x d/y; do getfattr --only-values -n user.origin $name; echo; done";
+    let snapshot = "[section snapshot]\n: tree\npath: /var/db/repos/tree\n";
+    let second = format!("{{ {second}; }} > /seen");
+    place.targets_with(
+        &[("t", "base", &[("first", first), ("second", &second)])],
+        snapshot,
+    );
+    place.tree("t");
+    assert_eq!(place.cat("t", "seen"), "one\nupstream\nhere\n");
     None
 }

@@ -159,9 +159,10 @@ fn overlay(order: &Order) -> Result<(OwnedFd, OwnedFd), Trouble> {
 
     // `volatile`: the caller makes durable what it keeps, so syncing here (on every `fsync` of a
     // build and once more on unmounting, for the whole file system) would only cost time.
-    // The rest holds the semantics still whatever this kernel's defaults are.
+    // The rest holds the semantics still whatever this kernel's defaults are. With `xino=on` files and folders
+    // show one device although layers lie on two file systems; `auto` has no effect in a user namespace.
     let options = format!(
-        "{},upperdir={},workdir={},userxattr,volatile,index=off,metacopy=off,xino=auto",
+        "{},upperdir={},workdir={},userxattr,volatile,index=off,metacopy=off,xino=on",
         lower_dirs(&lowers),
         upper.as_raw_fd(),
         work.as_raw_fd(),
