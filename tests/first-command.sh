@@ -30,7 +30,8 @@ done
 ok "nothing to do takes $best us"
 
 [ "$("$work/mstore" shell stage3-corei7 -- /bin/sh -c 'echo inside')" = inside ] || fail "the stage does not run"
-ok "the finished stage runs"
+"$work/mstore" shell stage3-corei7 -- /bin/sh -c 'test -f /mstore/snapshot/spm/spm && test -n "$CFLAGS"' || fail "the shell lacks the snapshot or the environment of the steps"
+ok "the finished stage runs, and its shell shows the snapshot"
 
 user=mstore-test
 id "$user" > /dev/null 2>&1 || useradd -m -d "/var/tmp/$user" "$user"

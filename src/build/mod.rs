@@ -29,6 +29,8 @@ pub mod step_log;
 mod sys;
 pub mod userns;
 
+use std::collections::BTreeMap;
+
 pub use sys::Usage;
 
 /// The word that makes this program a sandbox helper.
@@ -70,19 +72,27 @@ fn raise_open_files() {
     }
 }
 
-/// The environment that every build has besides its own. `MAKEOPTS` is the machine's affair and
-/// never part of a key.
-pub fn environment(epoch: i64, make_jobs: usize) -> std::collections::BTreeMap<String, String> {
-    let pairs = [
+/// The environment of a build: its `own` variables, what every build has where it has none of that name, and
+/// what is the machine's affair and never part of a key (`MAKEOPTS`) or the snapshot's (`SOURCE_DATE_EPOCH`).
+pub fn environment(
+    own: &BTreeMap<String, String>,
+    epoch: i64,
+    make_jobs: usize,
+) -> BTreeMap<String, String> {
+    let usual = [
         (
             "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         ),
-        ("HOME", "/root".to_owned()),
-        ("TZ", "UTC".to_owned()),
-        ("LC_ALL", "C.UTF-8".to_owned()),
-        ("SOURCE_DATE_EPOCH", epoch.to_string()),
-        ("MAKEOPTS", format!("-j{make_jobs}")),
+        ("HOME", "/root"),
+        ("TZ", "UTC"),
+        ("LC_ALL", "C.UTF-8"),
     ];
-    pairs.map(|(name, value)| (name.to_owned(), value)).into()
+    let mut env: BTreeMap<String, String> = usual
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    env.extend(own.clone());
+    env.insert("SOURCE_DATE_EPOCH".to_owned(), epoch.to_string());
+    env.insert("MAKEOPTS".to_owned(), format!("-j{make_jobs}"));
+    env
 }

@@ -529,7 +529,5 @@ impl Builder<'_> {
 /// The whole environment of a step.
 fn environment_of(step: &Resolved, make_jobs: usize) -> BTreeMap<String, String> {
     let derivation = step.derivation();
-    let mut env = derivation.env.0.clone();
-    env.extend(super::environment(derivation.epoch, make_jobs));
-    env
+    super::environment(&derivation.env.0, derivation.epoch, make_jobs)
 }

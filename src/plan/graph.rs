@@ -223,6 +223,12 @@ impl Graph {
         Ok(())
     }
 
+    /// The whole seed or snapshot that a tree is, or is a part of.
+    pub fn whole(&self, part: TreeHash) -> Option<TreeHash> {
+        let Origin { kind, name, .. } = self.origins.get(&part)?;
+        self.pins.get(&(*kind, name.clone())).copied()
+    }
+
     /// The seeds and snapshots it stands on.
     pub fn pins(&self) -> impl Iterator<Item = (PinKind, &str, TreeHash)> {
         self.pins.iter().map(|((k, n), t)| (*k, n.as_str(), *t))
@@ -397,10 +403,15 @@ impl Builder<'_> {
         }];
         let mut producers = vec![producer];
         let mut epoch = DEFAULT_EPOCH;
-        if let Some(snapshot) = &recipe.snapshot
-            && let Some((source, time)) = self.snapshot(recipe, step, snapshot)?
-        {
-            epoch = time;
+        let main = recipe.snapshot.iter().map(|s| (s, &step.reads));
+        let beside = recipe.beside.iter().map(|s| (s, &step.reads_beside));
+        for (snapshot, reads) in main.chain(beside) {
+            let Some((source, time)) = self.snapshot(recipe, step, snapshot, reads)? else {
+                continue;
+            };
+            if inputs.len() == 1 {
+                epoch = time;
+            }
             inputs.push(Input {
                 at: snapshot.at.clone(),
                 role: Role::Snapshot,
@@ -459,17 +470,18 @@ impl Builder<'_> {
         Ok(at)
     }
 
-    /// What a step sees of the snapshot, and the time stamp that goes with it; nothing if it reads
-    /// nothing.
+    /// What a step that `reads` this sees of a snapshot, and the time stamp that goes with it; nothing if it
+    /// reads nothing.
     fn snapshot(
         &mut self,
         recipe: &Recipe,
         step: &StepRecipe,
         snapshot: &SnapshotUse,
+        reads: &Reads,
     ) -> Result<Option<(InputSource, i64)>, PlanError> {
-        let paths = match &step.reads {
-            Reads::Paths(paths) if paths.is_empty() => return Ok(None),
-            Reads::Paths(paths) => Some(paths),
+        let paths = match reads {
+            Reads::Paths(paths) | Reads::Existing(paths) if paths.is_empty() => return Ok(None),
+            Reads::Paths(paths) | Reads::Existing(paths) => Some(paths),
             Reads::All => None,
         };
         let Some(pin) = self.lock.get(PinKind::Snapshot, &snapshot.name) else {
@@ -509,6 +521,11 @@ impl Builder<'_> {
                 self.picked.insert(key, part);
                 self.graph.origins.insert(part, origin);
                 Ok(Some((InputSource::Tree(part), epoch)))
+            }
+            TreePart::NoSuchPath(which) if matches!(reads, Reads::Existing(_)) => {
+                let mut fewer = paths.clone();
+                fewer.remove(which);
+                self.snapshot(recipe, step, snapshot, &Reads::Existing(fewer))
             }
             TreePart::NoSuchPath(which) => Err(PlanError::NoSuchRead {
                 path: paths.get(which).cloned().unwrap_or_default(),

@@ -34,6 +34,9 @@ pub struct Recipe {
     pub start: Start,
     /// The snapshot that its steps read.
     pub snapshot: Option<SnapshotUse>,
+    /// Snapshots that they read besides, sorted by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<SnapshotUse>,
     /// `portage/ROOT`, the directory that is captured.
     pub root: String,
     /// The steps, in order; at least one.
@@ -85,6 +88,8 @@ pub struct StepRecipe {
     pub script: String,
     /// What it reads of the snapshot.
     pub reads: Reads,
+    /// What it reads of each of the snapshots beside it.
+    pub reads_beside: Reads,
     /// The element that said so.
     #[serde(skip)]
     pub reads_element: String,
@@ -101,6 +106,8 @@ pub enum Reads {
     All,
     /// These paths alone: sorted, none inside another.
     Paths(Vec<String>),
+    /// Those of these paths that it has: sorted, none inside another.
+    Existing(Vec<String>),
 }
 
 impl Recipe {
@@ -127,6 +134,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn recipe(&self) -> Result<Recipe, PlanError> {
         let snapshot = self.snapshot()?;
+        let beside = self.beside(snapshot.as_ref())?;
         let steps = self.steps()?;
         let test = match self.script(TEST_STEP)? {
             Some(script) => Some(self.step(TEST_STEP, script)?),
@@ -141,6 +149,7 @@ impl Reader<'_> {
             version: self.text("target/version")?.unwrap_or_default(),
             start: self.start()?,
             snapshot,
+            beside,
             root: self.root()?,
             steps,
             test,
@@ -278,6 +287,57 @@ impl Reader<'_> {
             )
         })?;
         Ok(Some(SnapshotUse { name, at, builtin }))
+    }
+
+    /// The snapshots of `snapshot/beside`. Each appears under the last part of its name.
+    fn beside(&self, snapshot: Option<&SnapshotUse>) -> Result<Vec<SnapshotUse>, PlanError> {
+        const LIST: &str = "snapshot/beside";
+        const FOLDER: &str = "snapshot/beside/path";
+        let names: BTreeSet<String> = self.words(LIST)?.into_iter().collect();
+        let folder = self.text(FOLDER)?;
+        let folder = folder.as_deref().unwrap_or("/mstore/snapshots");
+        let folder = absolute(folder).filter(|p| p != "/").ok_or_else(|| {
+            self.bad(
+                FOLDER,
+                format!("`{folder}` is not an absolute path below /"),
+                "the default is /mstore/snapshots",
+            )
+        })?;
+        let mut all: Vec<SnapshotUse> = Vec::new();
+        for name in names {
+            lock::check_name(&name)
+                .map_err(|e| self.bad(LIST, e.to_string(), e.help().unwrap_or_default()))?;
+            let last = name.rsplit('/').next().unwrap_or(&name);
+            let at = format!("{folder}/{last}");
+            let at = absolute(&at).filter(|at| *at != folder).ok_or_else(|| {
+                let message = format!("`{name}` cannot name a folder below {folder}");
+                self.bad(LIST, message, "")
+            })?;
+            let within = |other: &SnapshotUse| {
+                let (long, short) = match at.len() > other.at.len() {
+                    true => (&at, &other.at),
+                    false => (&other.at, &at),
+                };
+                let rest = long.strip_prefix(short.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            if let Some(other) = snapshot.into_iter().chain(&all).find(|other| within(other)) {
+                return Err(self.bad(
+                    LIST,
+                    format!(
+                        "`{name}` would appear at {at}, where `{}` is ({})",
+                        other.name, other.at
+                    ),
+                    "give one of them another name in the lock file",
+                ));
+            }
+            all.push(SnapshotUse {
+                name,
+                at,
+                builtin: None,
+            });
+        }
+        Ok(all)
     }
 
     fn root(&self) -> Result<String, PlanError> {
@@ -421,7 +481,15 @@ impl Reader<'_> {
 
     fn step(&self, name: &str, script: String) -> Result<StepRecipe, PlanError> {
         let own = format!("reads/{name}");
-        let element = match self.elements.is_defined(&own) {
+        let beside = format!("{own}/beside");
+        let own_is_defined = self.elements.is_defined(&own);
+        let reads_beside = match self.elements.is_defined(&beside) {
+            true => Reads::Existing(self.paths(&beside)?),
+            // Who names what is read reads nothing else.
+            false if own_is_defined => Reads::Existing(Vec::new()),
+            false => Reads::All,
+        };
+        let element = match own_is_defined {
             true => own,
             false => "snapshot/reads".to_owned(),
         };
@@ -433,6 +501,7 @@ impl Reader<'_> {
             name: name.to_owned(),
             script,
             reads,
+            reads_beside,
             reads_location: self.elements.location(&element),
             reads_element: element,
         })

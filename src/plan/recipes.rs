@@ -95,6 +95,12 @@ impl Recipes {
                 };
                 want(PinKind::Seed, &seed.name, from, false, &recipe.id);
             }
+            for snapshot in &recipe.beside {
+                if lock.get(PinKind::Snapshot, &snapshot.name).is_none() {
+                    let from = PinOrigin::Import;
+                    want(PinKind::Snapshot, &snapshot.name, from, false, &recipe.id);
+                }
+            }
             let Some(snapshot) = &recipe.snapshot else {
                 continue;
             };

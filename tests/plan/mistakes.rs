@@ -118,6 +118,18 @@ fn values_that_cannot_be_used_are_named_with_their_place() {
             ": ports\nkind: builtin\nbuiltin: nonesuch",
         ),
         after("metro.conf", ": ports", ": ports\npath: /"),
+        after(
+            "metro.conf",
+            ": ports",
+            ": ports\npath: /srv/kit\nbeside: more/kit\nbeside/path: /srv",
+        ),
+        after("metro.conf", ": ports", ": ports\nbeside: a b/a"),
+        after(
+            "metro.conf",
+            ": ports",
+            ": ports\nbeside: kit\nbeside/path: /",
+        ),
+        after("metro.conf", ": ports", ": ports\nbeside: kit"),
         after("metro.conf", "build: demo", "build: demmo"),
         after("metro.conf", "targets: ", "tragets: "),
     ];
@@ -162,6 +174,13 @@ fn values_that_cannot_be_used_are_named_with_their_place() {
     help: there is: seedling
     DIR/metro.conf:15: `snapshot/path` of demo/x86-64bit/corei7/stage3: `/` is not an absolute path below /
     help: the default is /mstore/snapshot
+    DIR/metro.conf:16: `snapshot/beside` of demo/x86-64bit/corei7/stage3: `more/kit` would appear at /srv/kit, where `ports` is (/srv/kit)
+    help: give one of them another name in the lock file
+    DIR/metro.conf:15: `snapshot/beside` of demo/x86-64bit/corei7/stage3: `b/a` would appear at /mstore/snapshots/a, where `a` is (/mstore/snapshots/a)
+    help: give one of them another name in the lock file
+    DIR/metro.conf:16: `snapshot/beside/path` of demo/x86-64bit/corei7/stage3: `/` is not an absolute path below /
+    help: the default is /mstore/snapshots
+    the lock file has no snapshot `kit`, which demo/x86-64bit/corei7/stage2 needs
     DIR/metro.conf:8: `default/build` of DIR/metro.conf: `demmo` is not among list/builds
     help: there is: demo other
     DIR/metro.conf: the specification has no `list/targets`

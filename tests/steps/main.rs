@@ -15,6 +15,7 @@ mod links;
 mod pause;
 mod people;
 mod place;
+mod shown;
 #[path = "../sandbox/user.rs"]
 mod user;
 
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         pause::ALL,
         people::ALL,
         chains::ALL,
+        shown::ALL,
     ];
     let wanted = |name: &str| filter.is_empty() || filter.iter().any(|f| name.contains(f.as_str()));
     let mut left: Vec<Test> = all.concat();

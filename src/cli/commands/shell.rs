@@ -1,5 +1,6 @@
 //! `mstore shell`
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,15 +9,16 @@ use mstore_store::{ScratchDir, Store, TreeHash};
 use crate::build::cancel::CancelToken;
 use crate::build::failed::FailedRoot;
 use crate::build::processors::{Processors, Share};
-use crate::build::sandbox::{Job, Sandbox, Status};
+use crate::build::sandbox::{Bind, Job, Sandbox, Status};
 use crate::build::step::Prepared;
 use crate::build::{environment, host};
 use crate::cli::Failure;
 use crate::cli::args::node_name;
 use crate::cli::context::Context;
 use crate::cli::failure::INTERRUPTED;
-use crate::drv::derivation::DEFAULT_EPOCH;
-use crate::plan::{Node, Pins, Staleness};
+use crate::drv::Role;
+use crate::drv::derivation::{DEFAULT_EPOCH, Derivation, InputSource};
+use crate::plan::{Graph, Node, Pins, Staleness, Target};
 use crate::project::step::no_such_step;
 use crate::project::{Access, FindError, find};
 
@@ -40,7 +42,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     if find::is_prefix(&args.target) {
         let store = context.store(Access::Read)?;
         let tree = context.tree(&store, &args.target)?.tree;
-        return enter_tree(&store, tree, &host::machine(), &args.command);
+        return enter_tree(&store, tree, &host::machine(), None, &args.command);
     }
     let project = context.project(Access::Change)?;
     let name = node_name(&args.target)?;
@@ -80,7 +82,51 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             .hint(format!("build it first: mstore realise {name}")));
     };
     host::runs(&target.platform).map_err(Failure::machine)?;
-    enter_tree(&project.store, tree, &target.platform, &args.command)
+    let view = view(&graph, target, step);
+    enter_tree(&project.store, tree, &target.platform, view, &args.command)
+}
+
+/// What a shell in a finished root sees besides it.
+struct View<'a> {
+    /// A step whose environment and time the shell has.
+    step: &'a Derivation,
+    /// Snapshots and the places where they are shown.
+    snapshots: Vec<(&'a str, TreeHash)>,
+}
+
+/// The view of the step that is named, or that of the target's steps together: each snapshot that one of
+/// them reads, whole although each may read parts of it.
+fn view<'a>(graph: &'a Graph, target: &Target, step: Option<&str>) -> Option<View<'a>> {
+    if let Some(step) = step {
+        let step = &graph.nodes()[graph.step_of(target, step)?].derivation;
+        let snapshots = snapshots(step).collect();
+        return Some(View { step, snapshots });
+    }
+    let steps = target.nodes.iter().rev();
+    let mut steps = steps.map(|&node| &graph.nodes()[node].derivation);
+    let mut all = BTreeMap::new();
+    for (at, part) in steps.clone().flat_map(snapshots) {
+        all.entry(at)
+            .or_insert_with(|| graph.whole(part).unwrap_or(part));
+    }
+    // One that reads a snapshot has its time.
+    let step = steps
+        .clone()
+        .find(|step| snapshots(step).next().is_some())
+        .or_else(|| steps.next())?;
+    Some(View {
+        step,
+        snapshots: all.into_iter().collect(),
+    })
+}
+
+/// Where a step sees snapshots, and which trees these are.
+fn snapshots(step: &Derivation) -> impl Iterator<Item = (&str, TreeHash)> {
+    let inputs = step.inputs.iter();
+    inputs.filter_map(|input| match (input.role, &input.source) {
+        (Role::Snapshot, InputSource::Tree(tree)) => Some((input.at.as_str(), *tree)),
+        _ => None,
+    })
 }
 
 /// A folder for the changes that are thrown away.
@@ -119,11 +165,12 @@ fn one_processor() -> Share {
     Processors::new(1).join(0)
 }
 
-/// Enters a tree as it is.
+/// Enters a tree, with the snapshots and environment of `view`.
 fn enter_tree(
     store: &Store,
     tree: TreeHash,
     platform: &str,
+    view: Option<View<'_>>,
     command: &[String],
 ) -> Result<ExitCode, Failure> {
     let (scratch, work) = work_folder(store)?;
@@ -131,13 +178,13 @@ fn enter_tree(
     let checkout = store.checkout(tree)?;
     let upper = scratch.path().join("upper");
     store.prepare_upper(tree, &upper)?;
-    let job = Job {
+    let mut job = Job {
         layers: checkout.layers().to_vec(),
         upper: Some(upper),
         scratch: work,
         binds: Vec::new(),
         script: Vec::new(),
-        env: environment(DEFAULT_EPOCH, share.jobs()),
+        env: environment(&BTreeMap::new(), DEFAULT_EPOCH, share.jobs()),
         platform: platform.to_owned(),
         tmp_on_root: false,
         timeout: None,
@@ -145,6 +192,26 @@ fn enter_tree(
         fewer_processors: false,
         jobserver: Some(share.jobserver()),
     };
+    // Held while the shell runs, since the binds point into them.
+    let mut shown = Vec::new();
+    if let Some(View { step, snapshots }) = view {
+        job.env = environment(&step.env.0, step.epoch, share.jobs());
+        for (at, tree) in snapshots {
+            let checkout = match store.checkout(tree) {
+                Ok(checkout) => checkout,
+                Err(error) => {
+                    tell!("the snapshot {tree} is not shown at {at}: {error}");
+                    continue;
+                }
+            };
+            job.binds.extend(checkout.layers().iter().map(|layer| Bind {
+                source: layer.clone(),
+                target: at.into(),
+                writable: false,
+            }));
+            shown.push(checkout);
+        }
+    }
     enter(&job, command)
 }
 
