@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 
 use mstore_lang::{DiskFiles, Files};
-use mstore_store::git::look_up;
+use mstore_store::git::{Listed, finish, list, look_up, tidy};
 
 /// Why a revision cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -19,10 +19,12 @@ pub enum GitError {
     #[error("cannot run git: {0}")]
     Run(#[source] io::Error),
     /// The entry file is not in a repository.
-    #[error("{} is not in a git repository", .path.display())]
+    #[error("{} is not in a git repository: {message}", .path.display())]
     NoRepository {
         /// The folder that was looked at.
         path: PathBuf,
+        /// What git said.
+        message: String,
     },
     /// The repository does not have the revision.
     #[error("`{0}` is not a revision that git knows")]
@@ -34,6 +36,16 @@ pub enum GitError {
         what: &'static str,
         /// What it said.
         message: String,
+    },
+    /// The revision holds more than is read.
+    #[error(
+        "{revision} holds more than {limit} files and folders, which is more than specifications are"
+    )]
+    TooMany {
+        /// The revision.
+        revision: String,
+        /// How many are read.
+        limit: u64,
     },
 }
 
@@ -49,6 +61,10 @@ impl GitError {
 
 /// Links followed before a ring is assumed.
 const MAX_LINKS: usize = 16;
+/// Files and folders of a revision. A few kilobytes of objects can stand for any number of them.
+const MAX_ENTRIES: u64 = 1_000_000;
+/// Bytes of their names.
+const MAX_NAMES: usize = 128 << 20;
 
 /// One file of the revision.
 #[derive(Debug, Clone)]
@@ -93,50 +109,68 @@ fn git(folder: &Path) -> Command {
     look_up(Path::new("git"), folder)
 }
 
-fn run(command: &mut Command, what: &'static str) -> Result<Vec<u8>, GitError> {
-    let output = command.output().map_err(GitError::Run)?;
-    if output.status.success() {
-        return Ok(output.stdout);
+fn run(command: Command, what: &'static str) -> Result<Vec<u8>, GitError> {
+    let answer = finish(command).map_err(GitError::Run)?;
+    if answer.status.success() {
+        return Ok(answer.out);
     }
     Err(GitError::Failed {
         what,
-        message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        message: tidy(&answer.errors),
     })
+}
+
+/// The files of a commit.
+fn listing(top: &Path, commit: &str, revision: &str) -> Result<BTreeMap<PathBuf, Blob>, GitError> {
+    let mut command = git(top);
+    command.args(["ls-tree", "-r", "-t", "-z", "--full-tree", commit]);
+    let mut blobs = BTreeMap::new();
+    let (mut seen, mut bytes) = (0, 0);
+    let listed = list(command, &mut |entry| {
+        seen += 1;
+        bytes += entry.len();
+        blobs.extend(parse_entry(entry));
+        seen <= MAX_ENTRIES && bytes <= MAX_NAMES
+    });
+    match listed.map_err(GitError::Run)? {
+        Listed::Ended(status, _) if status.success() => Ok(blobs),
+        Listed::Ended(_, errors) => Err(GitError::Failed {
+            what: "ls-tree",
+            message: tidy(&errors),
+        }),
+        Listed::Stopped => Err(GitError::TooMany {
+            revision: revision.to_owned(),
+            limit: MAX_ENTRIES,
+        }),
+    }
 }
 
 impl GitFiles {
     /// Opens `revision` of the repository that `folder` is in.
     pub fn open(folder: &Path, revision: &str) -> Result<GitFiles, GitError> {
-        let top = run(
-            git(folder).args(["rev-parse", "--show-toplevel"]),
-            "rev-parse",
-        )
-        .map_err(|error| match error {
-            GitError::Failed { .. } => GitError::NoRepository {
+        let mut command = git(folder);
+        command.args(["rev-parse", "--show-toplevel"]);
+        let top = run(command, "rev-parse").map_err(|error| match error {
+            GitError::Failed { message, .. } => GitError::NoRepository {
                 path: folder.to_owned(),
+                message,
             },
             other => other,
         })?;
         let top = PathBuf::from(OsStr::from_bytes(top.trim_ascii_end()));
-        let commit = run(
-            git(&top)
-                .args(["rev-parse", "--verify", "--quiet", "--end-of-options"])
-                .arg(format!("{revision}^{{commit}}")),
-            "rev-parse",
-        )
-        .map_err(|error| match error {
+        let mut command = git(&top);
+        command
+            .args(["rev-parse", "--verify", "--quiet", "--end-of-options"])
+            .arg(format!("{revision}^{{commit}}"));
+        let commit = run(command, "rev-parse").map_err(|error| match error {
             GitError::Failed { .. } => GitError::NoRevision(revision.to_owned()),
             other => other,
         })?;
         let commit = String::from_utf8_lossy(commit.trim_ascii_end()).into_owned();
-        let listing = run(
-            git(&top).args(["ls-tree", "-r", "-z", "--full-tree", &commit]),
-            "ls-tree",
-        )?;
+        let blobs = listing(&top, &commit, revision)?;
         let mut child = git(&top)
             .args(["cat-file", "--batch"])
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .map_err(GitError::Run)?;
@@ -145,7 +179,7 @@ impl GitFiles {
             return Err(GitError::Run(io::ErrorKind::BrokenPipe.into()));
         };
         Ok(GitFiles {
-            blobs: listing.split(|b| *b == 0).filter_map(parse_entry).collect(),
+            blobs,
             // A working tree reached through a link still has one name.
             top: top.canonicalize().unwrap_or(top),
             commit,

@@ -5,12 +5,14 @@
 //! read by way of an empty repository, with no configuration at all, that borrows the objects.
 //! So neither the user's settings nor those of the repository change what is imported.
 
-use std::ffi::OsStr;
-use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
+mod closed;
+
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
+use std::process::{Child, Command, ExitStatus};
+
+pub use closed::{Answer, Listed, command, finish, list, look_up, tidy};
+use closed::{LONGEST, collect};
 
 use crate::manifest::{Kind, Mtime};
 use crate::tar::{Devices, StripTop, TarLimits, TarOptions};
@@ -101,6 +103,16 @@ pub enum GitError {
         /// What it says.
         detail: String,
     },
+    /// The revision holds more than is read.
+    #[error("{rev} of {} holds more than {limit} files and folders, or more than {MAX_SUBMODULES} submodules", repo.display())]
+    TooMany {
+        /// The commit.
+        rev: String,
+        /// The repository.
+        repo: PathBuf,
+        /// How many are read.
+        limit: u64,
+    },
     /// git said something that makes no sense.
     #[error("git {step} gave an unexpected answer for {}: \"{detail}\"", repo.display())]
     Answer {
@@ -113,8 +125,8 @@ pub enum GitError {
     },
 }
 
-/// How much of git's answers and complaints is kept.
-const LONGEST: u64 = 64 << 10;
+/// Submodules that are told of.
+const MAX_SUBMODULES: usize = 1 << 16;
 /// How a file begins that stands for one in Git LFS, and how long it is at most, as its specification says.
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 const LFS_LONGEST: u64 = 1024;
@@ -150,13 +162,8 @@ impl Store {
         let scratch = self.scratch("git-import")?;
         let plain = scratch.path().join("repository");
         git.borrow(&plain, &format, &objects)?;
-        let date = git.read(
-            &plain,
-            "show",
-            &["-s", "--format=%ct", "--end-of-options", &commit],
-        )?;
-        let date = date.trim().parse().map_err(|_| git.answer("show", &date))?;
-        let submodules = git.submodules(&plain, &commit)?;
+        let date = git.date(&plain, &commit)?;
+        let submodules = git.submodules(&plain, &commit, options.limits.entries)?;
         let imported = self.import_archive(&git, &plain, &commit, options)?;
         let lfs_pointers = self.lfs_pointers(imported.tree)?;
         Ok(GitImported {
@@ -279,44 +286,6 @@ fn check_revision(rev: &str) -> Result<(), GitError> {
     }
 }
 
-/// A git command with a plain environment, so that no setting of the user or the system has a say.
-fn closed(program: &Path) -> Command {
-    let mut command = Command::new(program);
-    command
-        .env_clear()
-        .env(
-            "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        )
-        .env("HOME", "/nonexistent")
-        .env("LC_ALL", "C")
-        .env("TZ", "UTC")
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_ATTR_NOSYSTEM", "1")
-        .env("GIT_NO_REPLACE_OBJECTS", "1")
-        .env("GIT_NO_LAZY_FETCH", "1")
-        .env("GIT_OPTIONAL_LOCKS", "0")
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-/// A git command in a repository itself, for looking things up only: names, lists, objects as they are.
-///
-/// Nothing of the caller's environment and configuration has a say in it, `GIT_DIR` of a hook included.
-/// git refuses repositories of other users because of what their configuration could make it run.
-/// Looking something up runs nothing, so that this refusal is lifted here. Input is closed, output piped.
-pub fn look_up(program: &Path, repo: &Path) -> Command {
-    let mut command = closed(program);
-    command
-        .args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C"])
-        .arg(repo);
-    command
-}
-
 struct Git<'a> {
     program: &'a Path,
     repo: &'a Path,
@@ -370,7 +339,7 @@ impl Git<'_> {
 
     /// Makes an empty repository that borrows all objects of the real one.
     fn borrow(&self, plain: &Path, format: &str, objects: &str) -> Result<(), StoreError> {
-        let mut command = closed(self.program);
+        let mut command = command(self.program, &[]);
         command
             .args(["init", "--quiet", "--bare", "--template="])
             .arg(format!("--object-format={format}"))
@@ -392,70 +361,61 @@ impl Git<'_> {
     }
 
     fn within(&self, plain: &Path) -> Command {
-        let mut command = closed(self.program);
-        command
-            .env("GIT_DIR", plain)
-            // The store's folder may belong to somebody else; nothing in this repository is foreign.
-            .args(["-c", "safe.directory=*"])
-            .current_dir("/");
+        let mut command = command(self.program, &[]);
+        command.env("GIT_DIR", plain).current_dir("/");
         command
     }
 
-    fn read(
-        &self,
-        plain: &Path,
-        step: &'static str,
-        arguments: &[&str],
-    ) -> Result<String, GitError> {
+    /// When a commit was made. Nothing below the commit is looked at, as `show` would do.
+    fn date(&self, plain: &Path, commit: &str) -> Result<i64, GitError> {
+        let step = "rev-list";
         let mut command = self.within(plain);
-        command.arg(step).args(arguments);
+        command.args([step, "--max-count=1", "--timestamp", commit]);
         let (status, out, errors) = self.finish(step, command)?;
-        if status.success() {
-            Ok(out)
-        } else {
-            Err(self.failed(step, status, &errors))
+        if !status.success() {
+            return Err(self.failed(step, status, &errors));
+        }
+        let date = out.split(' ').next().and_then(|date| date.parse().ok());
+        date.ok_or_else(|| self.answer(step, &out))
+    }
+
+    /// Paths of the commit that are submodules. Folders are counted as well as files: a few kilobytes of
+    /// objects can stand for any number of them.
+    fn submodules(&self, plain: &Path, commit: &str, limit: u64) -> Result<Vec<String>, GitError> {
+        let mut command = self.within(plain);
+        command.args(["ls-tree", "-r", "-t", "-z", "--full-tree", commit]);
+        let mut found = Vec::new();
+        let mut seen = 0;
+        let listed = list(command, &mut |entry| {
+            seen += 1;
+            if let (true, Some(tab)) = (
+                entry.starts_with(b"160000 "),
+                entry.iter().position(|&b| b == b'\t'),
+            ) {
+                found.push(String::from_utf8_lossy(&entry[tab + 1..]).into_owned());
+            }
+            seen <= limit && found.len() <= MAX_SUBMODULES
+        });
+        match listed.map_err(|source| self.no_program(source))? {
+            Listed::Ended(status, _) if status.success() => Ok(found),
+            Listed::Ended(status, errors) => Err(self.failed("ls-tree", status, &errors)),
+            Listed::Stopped => Err(GitError::TooMany {
+                rev: commit.to_owned(),
+                repo: self.repo.to_path_buf(),
+                limit,
+            }),
         }
     }
 
-    /// Paths of the commit that are submodules.
-    fn submodules(&self, plain: &Path, commit: &str) -> Result<Vec<String>, GitError> {
-        let mut command = self.within(plain);
-        command.args(["ls-tree", "-r", "-z", "--full-tree", commit]);
-        let mut child = self.spawn(command)?;
-        let errors = collect(child.stderr.take());
-        let mut found = Vec::new();
-        if let Some(stdout) = child.stdout.take() {
-            // Names may hold anything but NUL, and there may be very many: one at a time.
-            let mut lines = io::BufReader::new(stdout);
-            let mut line = Vec::new();
-            loop {
-                line.clear();
-                let read = io::BufRead::read_until(&mut lines, 0, &mut line);
-                if !matches!(read, Ok(n) if n > 0) {
-                    break;
-                }
-                let entry = line.strip_suffix(b"\0").unwrap_or(&line);
-                if let (true, Some(tab)) = (
-                    entry.starts_with(b"160000 "),
-                    entry.iter().position(|&b| b == b'\t'),
-                ) {
-                    found.push(String::from_utf8_lossy(&entry[tab + 1..]).into_owned());
-                }
-            }
+    fn no_program(&self, source: io::Error) -> GitError {
+        GitError::NoProgram {
+            program: self.program.to_path_buf(),
+            source,
         }
-        let status = wait(&mut child, self)?;
-        if !status.success() {
-            let errors = errors.join().unwrap_or_default();
-            return Err(self.failed("ls-tree", status, &errors));
-        }
-        Ok(found)
     }
 
     fn spawn(&self, mut command: Command) -> Result<Child, GitError> {
-        command.spawn().map_err(|source| GitError::NoProgram {
-            program: self.program.to_path_buf(),
-            source,
-        })
+        command.spawn().map_err(|source| self.no_program(source))
     }
 
     /// Runs a command whose answer is short.
@@ -464,11 +424,12 @@ impl Git<'_> {
         step: &'static str,
         command: Command,
     ) -> Result<(ExitStatus, String, Vec<u8>), GitError> {
-        let mut child = self.spawn(command)?;
-        let errors = collect(child.stderr.take());
-        let out = collect(child.stdout.take()).join().unwrap_or_default();
-        let status = wait(&mut child, self)?;
-        let errors = errors.join().unwrap_or_default();
+        let answer = finish(command).map_err(|source| self.no_program(source))?;
+        let Answer {
+            status,
+            out,
+            errors,
+        } = answer;
         let out = String::from_utf8(out)
             .map_err(|e| self.answer(step, &String::from_utf8_lossy(e.as_bytes())))?;
         let out = out.strip_suffix('\n').unwrap_or(&out).to_string();
@@ -499,42 +460,5 @@ impl Git<'_> {
 }
 
 fn wait(child: &mut Child, git: &Git<'_>) -> Result<ExitStatus, GitError> {
-    child.wait().map_err(|source| GitError::NoProgram {
-        program: git.program.to_path_buf(),
-        source,
-    })
-}
-
-/// Reads a pipe to its end in a thread of its own, so that no other pipe can fill up meanwhile.
-fn collect(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Vec<u8>> {
-    thread::spawn(move || {
-        let mut kept = Vec::new();
-        if let Some(mut pipe) = pipe {
-            // What cannot be read is missing from a message or makes an answer unusable: both are seen later.
-            let _ = (&mut pipe).take(LONGEST).read_to_end(&mut kept);
-            let _ = io::copy(&mut pipe, &mut io::sink());
-        }
-        kept
-    })
-}
-
-/// What git says, on one line.
-fn tidy(errors: &[u8]) -> String {
-    let text = OsStr::from_bytes(errors).to_string_lossy();
-    let lines: Vec<String> = text
-        .lines()
-        .map(|line| {
-            line.trim()
-                .escape_debug()
-                .to_string()
-                .replace("\\'", "'")
-                .replace("\\\"", "\"")
-        })
-        .filter(|line| !line.is_empty())
-        .take(5)
-        .collect();
-    match lines.is_empty() {
-        true => "no message".into(),
-        false => lines.join("; "),
-    }
+    child.wait().map_err(|source| git.no_program(source))
 }

@@ -1,4 +1,5 @@
 //! A place of its own for each test: store, specifications, a seed of this machine's programs.
+#![allow(dead_code, reason = "not every suite with this file needs all of it")]
 
 use std::fmt::Write as _;
 use std::fs;
