@@ -9,7 +9,7 @@ use std::fmt;
 
 use mstore_store::codec;
 use mstore_store::{Hash, TreeHash, named_hash};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::step_name::StepName;
 
@@ -66,9 +66,15 @@ pub struct Derivation {
 }
 
 /// Environment variables, sorted by name. Encoded as a list of pairs.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Vec<(String, String)>", into = "Vec<(String, String)>")]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "Vec<(String, String)>")]
 pub struct Env(pub BTreeMap<String, String>);
+
+impl Serialize for Env {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(&self.0)
+    }
+}
 
 impl From<Vec<(String, String)>> for Env {
     fn from(pairs: Vec<(String, String)>) -> Self {

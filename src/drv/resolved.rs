@@ -83,10 +83,8 @@ impl Derivation {
     pub(crate) fn shape(&self, node: impl Fn(usize) -> Option<usize>) -> Hash {
         let sources = self.inputs.iter().enumerate();
         let body = self.encode_body(sources.map(|(at, input)| match (&input.source, node(at)) {
-            (InputSource::Derivation { path, .. }, Some(node)) => {
-                Shape::Node(node as u64, path.clone())
-            }
-            (source, _) => Shape::Other(source.clone()),
+            (InputSource::Derivation { path, .. }, Some(node)) => Shape::Node(node as u64, path),
+            (source, _) => Shape::Other(source),
         }));
         Hash::of(&body)
     }
@@ -98,9 +96,9 @@ impl Derivation {
 
 /// An input within a shape; never stored.
 #[derive(Serialize)]
-enum Shape {
-    Node(u64, String),
-    Other(InputSource),
+enum Shape<'a> {
+    Node(u64, &'a str),
+    Other(&'a InputSource),
 }
 
 /// A derivation whose inputs are at hand: what a builder gets.

@@ -14,7 +14,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use mstore_store::RealisationKind;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Stands between a target and a step.
 const SEPARATOR: char = ':';
@@ -74,13 +74,19 @@ impl fmt::Display for TargetName {
 }
 
 /// The name of one step of a target. Sorted as its text is.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct StepName {
     /// `TARGET:STEP`.
     text: String,
     /// Where the colon is.
     colon: usize,
+}
+
+impl Serialize for StepName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
 }
 
 impl StepName {
@@ -126,12 +132,6 @@ impl FromStr for StepName {
 
     fn from_str(text: &str) -> Result<Self, NodeNameError> {
         text.to_owned().try_into()
-    }
-}
-
-impl From<StepName> for String {
-    fn from(name: StepName) -> String {
-        name.text
     }
 }
 

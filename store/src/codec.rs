@@ -31,13 +31,18 @@ pub enum CodecError {
     NotCanonical,
 }
 
+/// Bytes that most records fit in, so that encoding one asks for memory once.
+const USUAL: usize = 1 << 10;
+
 /// Encodes a record in canonical form.
 ///
 /// # Panics
 /// Only when `T`'s own `Serialize` reports an error; derived implementations never do.
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_cbor::to_vec(value)
-        .expect("writing to memory cannot fail, and records have no failing Serialize")
+    let mut bytes = Vec::with_capacity(USUAL);
+    serde_cbor::to_writer(&mut bytes, value)
+        .expect("writing to memory cannot fail, and records have no failing Serialize");
+    bytes
 }
 
 /// Decodes a record of at most `limit` bytes, and only from its canonical form.

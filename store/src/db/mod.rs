@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::StoreError;
@@ -301,10 +302,14 @@ fn connect(
     flags: OpenFlags,
     vfs: Option<&str>,
 ) -> rusqlite::Result<Connection> {
-    match vfs {
+    let connection = match vfs {
         Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs),
         None => Connection::open_with_flags(path, flags),
-    }
+    }?;
+    // A plan does not depend on the values looked for: otherwise SQLite compiles some statements again
+    // for each of them.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(connection)
 }
 
 /// Opens the database without writing anything, whatever the folder allows.
@@ -385,5 +390,29 @@ fn database_error(action: &'static str, path: &Path, error: rusqlite::Error) -> 
         action,
         path: path.to_path_buf(),
         source: Box::new(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::{OptionalExtension, StatementStatus};
+
+    use super::*;
+
+    #[test]
+    fn a_statement_is_compiled_once_whatever_is_looked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let connection = connect(dir.path().join("db"), flags, None).unwrap();
+        let tables = "CREATE TABLE a (name TEXT, key TEXT, at INTEGER); CREATE TABLE b (key TEXT)";
+        connection.execute_batch(tables).unwrap();
+        let text = "SELECT key FROM a WHERE name = ?1 AND EXISTS (SELECT 1 FROM b WHERE b.key = a.key) \
+                    ORDER BY at DESC LIMIT 1";
+        for name in ["x", "y", "z"] {
+            let mut statement = connection.prepare_cached(text).unwrap();
+            let found = statement.query_row([name], |row| row.get::<_, String>(0));
+            assert_eq!(found.optional().unwrap(), None);
+            assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+        }
     }
 }
