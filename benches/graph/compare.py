@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Graphs of N trivial steps: planned, built, and looked at again with nothing to do, beside ninja.
+"""Graphs of N trivial steps: planned, built, and looked at again with nothing to do, beside ninja and Nix.
 
     compare.py --work DIR [--mstore FILE] [--before FILE] [--nodes 1000,10000] [--runs 7]
                [--only plan,graph,build,noop,one,attempts] [--jobs N] [--check]
 
 Every figure is a whole process, from `execve` to its end, with the page cache warm; contenders take
 turns, run by run.  `--before` is another mstore (an older build), which gets rows of its own and a
-column of ratios.  Goals that are missed are told at the end.  `--check` ends with status 1 when a figure is
+column of ratios.  ninja and nix-instantiate have rows where they are installed.  Goals that are missed are told at the end.  `--check` ends with status 1 when a figure is
 so far from its goal that it must have begun to grow with what exists, whatever the machine: a run with
 nothing to do that takes FAR times as long as ninja by the clock and the processor, or a last thousand of
 steps with FAR times the median of the first.  DIR must lie on a file system with a journal: see
@@ -135,7 +135,13 @@ class Bench:
             Run(self.command(who, nodes, "seed", "import", os.path.join(spec, "seed"), "--name", "bench"), spec)
 
     def plan(self, nodes):
-        runs = self.turns(self.each(nodes, "realise", "*", "-n"), self.args.runs)
+        contenders = self.each(nodes, "realise", "*", "-n")
+        if shutil.which("nix-instantiate"):
+            # Works out the derivations and their hashes, and writes nothing, as `-n` does.
+            home = os.path.join(self.args.work, "nix")
+            argv = ["env", f"HOME={home}", f"NIX_REMOTE={home}", "nix-instantiate", "--readonly-mode", "default.nix"]
+            contenders["nix-instantiate"] = (argv, self.spec(nodes))
+        runs = self.turns(contenders, self.args.runs)
         goal = GOALS["plan, nothing built"]
         self.table.rows(nodes, "plan, nothing built", runs, goal=goal[1] if nodes == goal[0] else None)
         if nodes == goal[0] and best(runs["mstore"])[3] > goal[2]:

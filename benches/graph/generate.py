@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Writes a specification of N trivial steps, the seed that it starts from, and a ninja file of the same size.
+"""Writes a specification of N trivial steps, the seed that it starts from, and files of the same size for ninja and Nix.
 
     generate.py N DIR [--steps 10] [--targets 10]
 
 Every subarch has `--targets` targets, and every target a chain of `--steps` steps that each write one file.
-DIR gets `metro.conf`, `seed/` (a shell and what it needs), and `build.ninja`, whose chains have the same
-shape.  What is written depends on the arguments alone, but for the shell, which is that of this machine.
+DIR gets `metro.conf`, `seed/` (a shell and what it needs), `build.ninja` and `default.nix`, whose chains have
+the same shape.  What is written depends on the arguments alone, but for the shell, which is that of this machine.
 """
 import argparse
 import os
@@ -61,6 +61,22 @@ def ninja(subarches, targets, steps):
     return "\n".join(lines) + "\n"
 
 
+def nix(subarches, targets, steps):
+    """The same chains as derivations of Nix, each step with the one before it as an input."""
+    return f"""let
+  step = target: root: n: derivation {{
+    name = "${{target}}-s${{toString n}}";
+    system = "builtin";
+    builder = "/bin/sh";
+    args = [ "-c" "echo ${{target}} ${{toString n}} > $out" ];
+    inherit root;
+  }};
+  chain = subarch: target:
+    builtins.foldl' (step "t${{toString target}}-a${{toString subarch}}") "seed" (builtins.genList (n: n) {steps});
+in builtins.concatMap (subarch: builtins.genList (chain subarch) {targets}) (builtins.genList (n: n) {subarches})
+"""
+
+
 def seed(folder):
     """A root with nothing but /bin/sh, the libraries that it is linked with, and an empty /tmp."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -94,6 +110,7 @@ def main():
     os.makedirs(args.dir, exist_ok=True)
     write(os.path.join(args.dir, "metro.conf"), specification(subarches, args.targets, args.steps))
     write(os.path.join(args.dir, "build.ninja"), ninja(subarches, args.targets, args.steps))
+    write(os.path.join(args.dir, "default.nix"), nix(subarches, args.targets, args.steps))
     seed(os.path.join(args.dir, "seed"))
 
 
