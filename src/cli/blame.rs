@@ -2,6 +2,8 @@
 //!
 //! Nothing below the command line knows how it is called, so this is the one place that does.
 
+use std::path::Path;
+
 use mstore_store::transfer::TransferError;
 use mstore_store::{ErrorKind, ObjectKind, StoreError};
 
@@ -12,6 +14,7 @@ use crate::build::step_log::StepLogError;
 use crate::build::userns::UsernsError;
 use crate::config::ConfigError;
 use crate::drv::{FactsError, StepName};
+use crate::plan::embedded::VIRTUAL_SPECS;
 use crate::plan::git::GitError;
 use crate::plan::{LockError, NameError, PinKind, PinOrigin, PlanError, WalkError};
 use crate::project::find::{HashKind, Wants};
@@ -120,7 +123,10 @@ impl From<StoreError> for Failure {
 impl From<PlanError> for Failure {
     fn from(e: PlanError) -> Self {
         match e {
-            PlanError::Spec(spec) => Failure::diagnostics(move |colour| spec.render(colour)),
+            PlanError::Spec(spec) => {
+                let hint = spec.path().and_then(standard_hint);
+                Failure::diagnostics(move |colour| spec.render(colour)).hints(hint)
+            }
             PlanError::Lock(lock) => lock.into(),
             PlanError::Facts(_) => Failure::new(Kind::Machine, e),
             _ => {
@@ -134,6 +140,14 @@ impl From<PlanError> for Failure {
             }
         }
     }
+}
+
+/// Says how the standard specification that an error is in can be replaced.
+fn standard_hint(path: &Path) -> Option<String> {
+    let path = path.strip_prefix(VIRTUAL_SPECS).ok()?.display();
+    Some(format!(
+        "`mstore specs export {path}` copies this file to `specs`, where you can change it"
+    ))
 }
 
 /// Says which command helps where there is no plan.

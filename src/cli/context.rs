@@ -12,7 +12,7 @@ use mstore_store::{Cancel, Store};
 use super::{Failure, GlobalArgs, definitions, signals};
 use crate::build::userns::{self, Choice, Entered, UsernsError};
 use crate::config::{self, Config};
-use crate::plan::Distribution;
+use crate::plan::{Distribution, above};
 use crate::project::find::{self, NamedTree};
 use crate::project::peers::ssh_command;
 use crate::project::{Access, Project, Reach, open_store};
@@ -20,6 +20,8 @@ use crate::project::{Access, Project, Reach, open_store};
 /// The answers to the options that every command takes.
 pub struct Context {
     args: GlobalArgs,
+    /// The entry file of a folder above, where none was named and this folder has none.
+    above: Option<PathBuf>,
     config_home: Option<PathBuf>,
     store: Result<PathBuf, NoStorePath>,
     definitions: Vec<Definition>,
@@ -36,10 +38,18 @@ enum NoStorePath {
 }
 
 impl Context {
-    /// Works out the store's folder, which has to happen while this process still is the user
-    /// that it was started by.
+    /// Works out the folders of the store and of the specifications, which has to happen while this
+    /// process still is the user that it was started by.
     pub fn new(args: GlobalArgs) -> Result<Self, Failure> {
+        if let Some(folder) = &args.directory {
+            env::set_current_dir(folder)
+                .map_err(|e| Failure::usage(format!("cannot enter {}: {e}", folder.display())))?;
+        }
+        // Where this folder has no name, nothing lies above it.
+        let cwd = env::current_dir().ok().filter(|_| args.file.is_none());
+        let above = cwd.and_then(|cwd| above(&cwd, rustix::process::geteuid().as_raw()));
         Ok(Context {
+            above,
             store: store_path(args.store.as_deref()),
             config_home: config_home(),
             definitions: definitions::parse(&args.define)?,
@@ -135,8 +145,22 @@ impl Context {
     }
 
     /// The entry file that the user named.
-    pub fn entry(&self) -> Option<&Path> {
+    pub fn named_entry(&self) -> Option<&Path> {
         self.args.file.as_deref()
+    }
+
+    /// The entry file that the user named, or that was found in a folder above.
+    pub fn entry(&self) -> Option<&Path> {
+        self.named_entry().or(self.above.as_deref())
+    }
+
+    /// Tells that the standard specifications are used, where nobody asked for them.
+    pub fn tell_if_standard(&self, distribution: &Distribution) {
+        if self.entry().is_none() && distribution.is_builtin() {
+            tell!(
+                "note: there is no metro.conf here or above: these are the standard specifications (`mstore specs`)"
+            );
+        }
     }
 
     /// Opens the specifications.

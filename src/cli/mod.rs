@@ -36,7 +36,7 @@ use std::process::ExitCode;
 use commands::lsp;
 use commands::{
     check, completions, copy, diff, eval, export, fmt, forget, gc, graph, key, list, lock, log,
-    man, realise, repo, seed, serve, shell, show, snapshot, store, why,
+    man, realise, repo, seed, serve, shell, show, snapshot, specs, store, why,
 };
 use context::Context;
 pub use failure::Failure;
@@ -44,7 +44,7 @@ pub use failure::Failure;
 /// Builds Linux distribution stages from Metro specifications, once, and remembers them.
 ///
 /// Give `realise` the name of a target, such as stage3-corei7. Without a metro.conf in the
-/// current folder the standard specifications inside this program are used.
+/// current folder or above the standard specifications inside this program are used.
 #[derive(Parser)]
 #[command(
     name = "mstore",
@@ -72,7 +72,11 @@ pub struct GlobalArgs {
     /// managed [default: ~/.buildbot]
     #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
     config: Option<PathBuf>,
-    /// Entry file of the specifications [default: ./metro.conf, else the built-in ones]
+    /// Enter this folder before anything else
+    #[arg(short = 'C', long, global = true, value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// Entry file of the specifications [default: metro.conf here or in the nearest folder above, else the
+    /// standard ones]
     #[arg(short = 'f', long = "file", global = true, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Define an element, replacing the entry file's definition: NAME=VALUE
@@ -122,6 +126,8 @@ enum Command {
     Seed(seed::Args),
     /// Import snapshots, the ports trees that builds read
     Snapshot(snapshot::Args),
+    /// List, print or copy the standard specifications
+    Specs(specs::Args),
     /// Show or change metro.lock
     Lock(lock::Args),
     /// Copy targets and trees to or from another store or a cache
@@ -189,6 +195,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Forget(args) => forget::run(&context, args),
         Command::Seed(args) => seed::run(&context, args),
         Command::Snapshot(args) => snapshot::run(&context, args),
+        Command::Specs(args) => specs::run(&context, args),
         Command::Lock(args) => lock::run(&context, args),
         Command::Copy(args) => copy::run(&context, args),
         Command::Serve(args) => serve::run(&context, args),

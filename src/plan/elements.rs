@@ -41,6 +41,11 @@ pub struct SpecError {
 }
 
 impl SpecError {
+    /// The file of the first error that has a place.
+    pub fn path(&self) -> Option<&Path> {
+        self.diagnostics.iter().find_map(Diagnostic::path)
+    }
+
     /// The text for people: source lines with carets, and helps.
     pub fn render(&self, colour: bool) -> String {
         let mut all: Vec<String> = self.diagnostics.iter().map(|d| d.render(colour)).collect();

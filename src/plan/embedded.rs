@@ -42,6 +42,12 @@ pub fn standard_spec(path: &str) -> Option<&'static Embedded> {
     FILES.get(at)
 }
 
+/// Files of the standard specs that a user's files can replace: all but those of the built-in snapshots.
+pub fn replaceable() -> impl Iterator<Item = &'static Embedded> {
+    let of_snapshot = |file: &Embedded| SNAPSHOTS.iter().any(|s| file.path.starts_with(s.folder));
+    FILES.iter().filter(move |file| !of_snapshot(file))
+}
+
 /// A snapshot that comes with the binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BuiltinSnapshot {

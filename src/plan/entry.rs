@@ -3,11 +3,13 @@
 //!
 //! - a path that was given is taken relative to the current folder; where it is a folder, its `metro.conf`
 //!   is meant;
-//! - without one it is the `metro.conf` of the current folder, if that is a file, and the built-in entry
-//!   otherwise;
+//! - without one it is the `metro.conf` of the current folder or of the nearest folder above it that has one
+//!   (see [`above`]), and the built-in entry otherwise;
 //! - a file `specs/PATH` beside the entry file stands for the standard spec PATH, unless the entry file is
 //!   itself one of the standard specs.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use mstore_lang::Files;
@@ -97,6 +99,30 @@ impl Entry {
     }
 }
 
+/// The `metro.conf` of the nearest folder above `cwd` that has one, if `cwd` itself has none.
+///
+/// Whoever may write to a folder above could otherwise choose what is built: the search ends at the border of
+/// the file system, and at a folder or file that belongs neither to root nor to the user `uid`.
+pub fn above(cwd: &Path, uid: u32) -> Option<PathBuf> {
+    let is_there = |path: &Path| fs::metadata(path).ok().filter(|meta| meta.is_file());
+    if is_there(&cwd.join(ENTRY_NAME)).is_some() {
+        return None;
+    }
+    let device = fs::metadata(cwd).ok()?.dev();
+    let trusted = |meta: &fs::Metadata| meta.uid() == 0 || meta.uid() == uid;
+    for folder in cwd.ancestors().skip(1) {
+        let meta = fs::metadata(folder).ok()?;
+        if meta.dev() != device || !trusted(&meta) {
+            return None;
+        }
+        let path = folder.join(ENTRY_NAME);
+        if let Some(meta) = is_there(&path) {
+            return trusted(&meta).then_some(path);
+        }
+    }
+    None
+}
+
 fn is_file(path: &Path, looked: &Looked) -> Result<bool, PlanError> {
     looked.is_file(path).map_err(|source| PlanError::Io {
         path: path.to_owned(),
@@ -107,7 +133,34 @@ fn is_file(path: &Path, looked: &Looked) -> Result<bool, PlanError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+
+    #[test]
+    fn the_entry_file_may_lie_above() {
+        let dir = tempfile::tempdir().unwrap();
+        let (top, uid) = (dir.path(), rustix::process::geteuid().as_raw());
+        let deep = top.join("a/b/c");
+        fs::create_dir_all(&deep).unwrap();
+        assert_eq!(above(&deep, uid), None);
+        // A folder of that name is passed by.
+        fs::create_dir(top.join("a/b").join(ENTRY_NAME)).unwrap();
+        let (far, near) = (top.join(ENTRY_NAME), top.join("a").join(ENTRY_NAME));
+        fs::write(&far, "").unwrap();
+        assert_eq!(above(&deep, uid), Some(far));
+        fs::write(&near, "").unwrap();
+        assert_eq!(above(&deep, uid), Some(near.clone()));
+        assert_eq!(above(&top.join("a"), uid), None, "its own comes first");
+        if uid != 0 {
+            return;
+        }
+        // A file, then a folder, of another user.
+        std::os::unix::fs::chown(&near, Some(1), None).unwrap();
+        assert_eq!(above(&deep, uid), None);
+        assert_eq!(above(&deep, 1), Some(near.clone()));
+        std::os::unix::fs::chown(&near, Some(0), None).unwrap();
+        std::os::unix::fs::chown(top.join("a/b"), Some(1), None).unwrap();
+        assert_eq!(above(&deep, uid), None);
+        assert_eq!(above(&deep, 1), Some(near));
+    }
 
     #[test]
     fn one_rule_chooses_the_entry_file() {

@@ -31,7 +31,7 @@ pub use compare::Reason;
 pub use diff::{OneStep, Pairing, PlanDiff, diff, diff_steps};
 pub use distribution::Distribution;
 pub use elements::{Asked, Elements, Location, SpecError};
-pub use entry::Entry;
+pub use entry::{Entry, above};
 pub use error::PlanError;
 pub use explain::Explainer;
 pub use files::SpecFiles;

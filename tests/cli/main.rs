@@ -22,5 +22,6 @@ mod remembered;
 mod samples;
 mod seed;
 mod snapshot;
+mod specs;
 mod store;
 mod why;

@@ -26,8 +26,14 @@ fn a_seed_that_the_lock_file_lacks() {
 #[test]
 fn an_unknown_target() {
     let env = Environment::new();
-    assert_snapshot!(env.run(&["realise", "stage9-corei7"]).fails(2), @"error: no target is called `stage9-corei7`; nearest: stage1-corei7 stage2-corei7 stage3-corei7 stage1-core2_32 stage1-core2_64");
-    assert_snapshot!(env.run(&["realise", "stage3-corei8"]).fails(2), @"error: no subarch is called `corei8`; nearest: stage3-corei7");
+    assert_snapshot!(env.run(&["realise", "stage9-corei7"]).fails(2), @"
+    note: there is no metro.conf here or above: these are the standard specifications (`mstore specs`)
+    error: no target is called `stage9-corei7`; nearest: stage1-corei7 stage2-corei7 stage3-corei7 stage1-core2_32 stage1-core2_64
+    ");
+    assert_snapshot!(env.run(&["realise", "stage3-corei8"]).fails(2), @"
+    note: there is no metro.conf here or above: these are the standard specifications (`mstore specs`)
+    error: no subarch is called `corei8`; nearest: stage3-corei7
+    ");
 }
 
 #[test]
@@ -234,7 +240,10 @@ fn no_user_namespaces() {
         .env("MSTORE", inner.get_program())
         .current_dir(env.work());
     let ran = env.finish(command.output().unwrap());
-    assert_snapshot!(ran.fails(3), @"error: user namespaces are switched off on this machine: as root, run `sysctl -w user.max_user_namespaces=15000`");
+    assert_snapshot!(ran.fails(3), @"
+    note: there is no metro.conf here or above: these are the standard specifications (`mstore specs`)
+    error: user namespaces are switched off on this machine: as root, run `sysctl -w user.max_user_namespaces=15000`
+    ");
     assert!(verify(&env).contains("no fault"));
     assert!(!env.store().join("metro.lock").exists());
 }

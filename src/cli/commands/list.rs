@@ -20,6 +20,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let distribution = context.distribution()?;
+    context.tell_if_standard(&distribution);
     let index = distribution.index();
     if !args.patterns.is_empty() {
         let names: Vec<String> = distribution

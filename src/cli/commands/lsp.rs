@@ -40,7 +40,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     given.extend(definitions::parse(&args.definitions)?);
     let cwd = current_dir()?;
     let options = Options {
-        entry: context.entry().map(|entry| cwd.join(entry)),
+        entry: context.named_entry().map(|entry| cwd.join(entry)),
         definitions: given,
     };
     let (sender, receiver) = sync_channel(16);

@@ -25,5 +25,6 @@ pub mod serve;
 pub mod shell;
 pub mod show;
 pub mod snapshot;
+pub mod specs;
 pub mod store;
 pub mod why;

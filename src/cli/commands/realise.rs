@@ -98,6 +98,9 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         true => Access::ReadIfPresent,
         false => Access::ChangeIfAllowed,
     })?;
+    if !args.quiet {
+        context.tell_if_standard(&project.distribution);
+    }
     if args.check {
         project.must_write(|| Blocked::Check)?;
         entered = Ok(entered?);
