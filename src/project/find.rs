@@ -10,10 +10,12 @@ use crate::plan::{Graph, Pins, Staleness, TargetId};
 
 /// Shorter beginnings of hashes are not looked for.
 const SHORTEST: usize = 4;
+/// Characters of a whole hash.
+const WHOLE: usize = 52;
 
 /// Tells whether a word can be a hash or the beginning of one.
 pub fn is_prefix(word: &str) -> bool {
-    (SHORTEST..=52).contains(&word.len())
+    (SHORTEST..=WHOLE).contains(&word.len())
         && word
             .bytes()
             .all(|b| b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b))
@@ -260,13 +262,17 @@ impl Project {
     /// `None` when nothing at all begins so.
     fn planned_hash(&self, word: &str, wants: Wants) -> Result<Option<Found>, ProjectError> {
         let mut found = all(&self.store, word)?;
-        for graph in self.plans() {
-            let begins = graph.nodes().values().filter(|n| n.hash.0.has_prefix(word));
-            found.extend(begins.map(|node| Found {
-                hash: node.hash.0,
-                kind: HashKind::Derivation,
-                of: Some(NodeName::Step(node.full_name.clone())),
-            }));
+        // No step has the whole hash of an object: it need not be planned what there could be.
+        let object = |found: &Found| matches!(found.kind, HashKind::Object(_));
+        if word.len() < WHOLE || !found.iter().any(object) {
+            for graph in self.plans() {
+                let begins = graph.nodes().values().filter(|n| n.hash.0.has_prefix(word));
+                found.extend(begins.map(|node| Found {
+                    hash: node.hash.0,
+                    kind: HashKind::Derivation,
+                    of: Some(NodeName::Step(node.full_name.clone())),
+                }));
+            }
         }
         match choose(word, found.clone(), wants)? {
             None if !found.is_empty() => Err(nothing(word, found, wants).into()),
