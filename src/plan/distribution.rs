@@ -267,6 +267,14 @@ fn read_index(elements: &Elements, entry: &Path) -> Result<Index, PlanError> {
     };
     let targets = needed("list/targets")?;
     let builds = needed("list/builds")?;
+    let mut of_build = BTreeMap::new();
+    for build in &builds {
+        let mut own = words(&format!("list/targets/{build}"))?;
+        own.retain(|target| !targets.contains(target));
+        if !own.is_empty() {
+            of_build.insert(build.clone(), own);
+        }
+    }
     let mut arches = Vec::new();
     for name in needed("list/arches")? {
         let subarches = words(&format!("list/subarches/{name}"))?;
@@ -290,6 +298,7 @@ fn read_index(elements: &Elements, entry: &Path) -> Result<Index, PlanError> {
         builds,
         arches,
         targets,
+        of_build,
         names: Default::default(),
     })
 }

@@ -1,6 +1,6 @@
 //! Names of targets: the forms that people type, and the four parts that they stand for.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -50,6 +50,9 @@ pub struct Index {
     pub arches: Vec<Arch>,
     /// All target classes, in the order of `list/targets`.
     pub targets: Vec<String>,
+    /// Target classes that one build has besides, in the order of `list/targets/BUILD`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub of_build: BTreeMap<String, Vec<String>>,
     /// The same names, to be looked up: made when one is looked up first.
     #[serde(skip)]
     pub(super) names: Names,
@@ -178,10 +181,23 @@ impl Index {
         numbers.into_iter().flatten().map(|at| &self.arches[*at])
     }
 
+    /// The target classes of `build`: those of all builds, then its own.
+    pub fn targets_of(&self, build: &str) -> impl Iterator<Item = &String> + Clone {
+        let own = self.of_build.get(build).into_iter().flatten();
+        self.targets.iter().chain(own)
+    }
+
+    /// Whether `build` has a target class.
+    fn has_target(&self, build: &str, target: &str) -> bool {
+        let own = self.of_build.get(build);
+        self.lookup().targets.contains(target)
+            || own.is_some_and(|own| own.iter().any(|t| t == target))
+    }
+
     /// Whether a target of these four parts exists.
     pub fn contains(&self, id: &TargetId) -> bool {
         self.lookup().builds.contains(&id.build)
-            && self.lookup().targets.contains(&id.target)
+            && self.has_target(&id.build, &id.target)
             && self.homes(&id.subarch).any(|a| a.name == id.arch_desc)
     }
 
@@ -189,7 +205,7 @@ impl Index {
     pub fn all_of<'a>(&'a self, build: &'a str) -> impl Iterator<Item = TargetId> + 'a {
         self.arches.iter().flat_map(move |arch| {
             arch.subarches.iter().flat_map(move |subarch| {
-                self.targets.iter().map(move |target| TargetId {
+                self.targets_of(build).map(move |target| TargetId {
                     build: build.to_owned(),
                     arch_desc: arch.name.clone(),
                     subarch: subarch.clone(),
@@ -279,7 +295,7 @@ impl Index {
                     .filter(|a| a.name == *arch)
                     .flat_map(|a| a.subarches.iter());
                 self.known("subarch", subarch, subarches)?;
-                self.known("target", target, self.targets.iter())?;
+                self.known("target", target, self.targets_of(build))?;
                 Ok(TargetId {
                     build: (*build).to_owned(),
                     arch_desc: (*arch).to_owned(),
@@ -324,7 +340,7 @@ impl Index {
         };
         for (at, _) in short.rmatch_indices('-') {
             let (target, subarch) = (&short[..at], &short[at + 1..]);
-            if !self.lookup().targets.contains(target) {
+            if !self.has_target(build, target) {
                 continue;
             }
             let homes: Vec<TargetId> = self
@@ -349,7 +365,7 @@ impl Index {
             }
         }
         let all = || arches().flat_map(|a| a.subarches.iter());
-        if self.targets.iter().any(|t| t == short) {
+        if self.has_target(build, short) {
             return Err(NameError::NoSubarch {
                 name: whole.to_owned(),
                 candidates: all()
@@ -362,7 +378,7 @@ impl Index {
         let head = short
             .rmatch_indices('-')
             .map(|(at, _)| (&short[..at], &short[at + 1..]))
-            .find(|(t, _)| self.targets.iter().any(|k| k == t));
+            .find(|(t, _)| self.has_target(build, t));
         if let Some((target, subarch)) = head {
             return Err(NameError::Unknown {
                 what: "subarch",
@@ -376,7 +392,7 @@ impl Index {
         let names = arches().flat_map(|a| {
             a.subarches
                 .iter()
-                .flat_map(|s| self.targets.iter().map(move |t| format!("{t}-{s}")))
+                .flat_map(|s| self.targets_of(build).map(move |t| format!("{t}-{s}")))
         });
         Err(NameError::Unknown {
             what: "target",
@@ -442,6 +458,7 @@ mod tests {
                 },
             ],
             targets: words("stage1 stage3 stage3-freshen stage3-amd64"),
+            of_build: [("funtoo-current".to_owned(), words("stage4"))].into(),
             names: Names::default(),
         }
     }
@@ -484,6 +501,15 @@ mod tests {
         assert_eq!(
             resolve("funtoo-current/pure64/twin/stage3"),
             "funtoo-current/pure64/twin/stage3"
+        );
+        // A target of one build is none of another.
+        assert_eq!(
+            resolve("funtoo-current/stage4-corei7"),
+            "funtoo-current/x86-64bit/corei7/stage4"
+        );
+        assert_eq!(
+            resolve("stage4-corei7"),
+            "error: no target is called `stage4-corei7`; nearest: stage1-corei7 stage3-corei7"
         );
         for id in index().all() {
             assert_eq!(index().resolve(&id.to_string()).as_ref(), Ok(&id));
@@ -533,7 +559,7 @@ mod tests {
             ["stage1-corei7"],
             "default build only"
         );
-        assert_eq!(names("*/stage?-corei7").len(), 4);
+        assert_eq!(names("*/stage?-corei7").len(), 5);
         assert_eq!(names("*/*/*/stage1").len(), 14);
         assert_eq!(names("x*"), ["no target fits the pattern `x*`"]);
     }

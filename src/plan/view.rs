@@ -139,6 +139,9 @@ pub struct ListView {
     pub builds: Vec<String>,
     /// All target classes.
     pub targets: Vec<String>,
+    /// Target classes that single builds have besides.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub targets_of: BTreeMap<String, Vec<String>>,
     /// Subarches by architecture.
     pub subarches: BTreeMap<String, Vec<String>>,
 }
@@ -149,6 +152,7 @@ impl From<&Index> for ListView {
             default_build: index.default_build.clone(),
             builds: index.builds.clone(),
             targets: index.targets.clone(),
+            targets_of: index.of_build.clone(),
             subarches: index
                 .arches
                 .iter()

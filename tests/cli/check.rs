@@ -397,9 +397,9 @@ fn errors_in_a_file_that_replaces_a_standard_one_name_that_file() {
      2 | machine x86_64
        | ^^^^^^^^^^^^^^
        |
-      ::: /usr/share/mstore/specs/metro.conf:52:1
+      ::: /usr/share/mstore/specs/metro.conf:63:1
        |
-    52 | [collect ./subarch/$[target/subarch:zap].conf]
+    63 | [collect ./subarch/$[target/subarch:zap].conf]
        | ---------------------------------------------- the file is collected here
        |
        = help: a colon is missing: `machine: x86_64`

@@ -204,17 +204,19 @@ fn guessed(entry: &Entry, given: &[Definition]) -> Report {
     }
 }
 
+/// The sections that the standard specifications leave to the user.
+const HOOKS: [&str; 2] = ["user/", "stage4/"];
+
 /// Whether a finding is about an element that the standard specifications leave to the user.
 fn is_hook(finding: &Finding) -> bool {
     finding.lint == Lint::LaxBlank
         && finding
             .path()
             .is_some_and(|path| path.starts_with(VIRTUAL_SPECS))
-        && finding
-            .diagnostic
-            .subject
-            .as_ref()
-            .is_some_and(|subject| subject.element.starts_with("user/"))
+        && finding.diagnostic.subject.as_ref().is_some_and(|subject| {
+            let element = &subject.element;
+            HOOKS.iter().any(|section| element.starts_with(section))
+        })
 }
 
 struct Report {

@@ -47,6 +47,9 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             text.push_str(" (default)");
         }
     }
+    for (build, targets) in &view.targets_of {
+        text.push_str(&format!("\nmore targets of {build}: {}", targets.join(" ")));
+    }
     for (arch, subarches) in &view.subarches {
         text.push_str(&format!("\n{arch}: {}", subarches.join(" ")));
     }
