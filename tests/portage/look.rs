@@ -73,6 +73,9 @@ fn sound() -> Root {
         contents += &format!("obj /{file} {} 1\n", sum(file));
     }
     // Below /etc and /var content may be another; a log must not be there at all.
+    // A service that was switched off has no link.
+    fs::create_dir_all(root.path("etc/runlevels/boot")).unwrap();
+    contents += "dir /etc/runlevels/boot\nsym /etc/runlevels/boot/tool -> /etc/init.d/tool 1\n";
     for file in ["/etc/tool.conf", "/var/log/tool.log"] {
         contents += &format!("obj {file} 00000000000000000000000000000000 1\n");
     }

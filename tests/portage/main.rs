@@ -4,5 +4,6 @@
 //! `run.sh` beside this file builds stages with them, Portage included.
 
 mod look;
+mod repositories;
 mod specs;
 mod support;

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Stages of real Portage by the standard specifications: a Debian seed with Portage in it, a small tree of
 # ebuilds, profiles and eclasses written for this test, and source archives of Debian. stage1, stage2 and stage3
-# are built as root and as an ordinary user, and looked at. Needs root, mmdebstrap, uidmap, pip, and apt's and
-# pip's own configuration.
+# are built as root and as an ordinary user, and looked at, with all that is made of them. Needs root, and apt's
+# and pip's own configuration.
 #
 #   MSTORE=target/release/mstore tests/portage/run.sh [WORK]
 #
@@ -19,7 +19,15 @@ chmod 755 "$work"
 . "$here/lib/cases.sh"
 
 [ "$(id -u)" = 0 ] || fail "must run as root"
-cleanup() { [ $# -gt 0 ] || [ -n "${KEEP:-}" ] || rm -rf "$work"; }
+for program in apt-get debugfs e2fsck mmdebstrap newuidmap python3 setpriv taskset unsquashfs zstd; do
+    command -v "$program" > /dev/null || fail "the program $program is not here"
+done
+python3 -m pip --version > /dev/null || fail "pip is not here, for $(command -v python3)"
+user=mstore-portage
+cleanup() {
+    if [ -n "${user_made:-}" ]; then userdel "$user"; fi
+    [ $# -gt 0 ] || [ -n "${KEEP:-}" ] || rm -rf "$work"
+}
 trap 'cleanup "$@"' EXIT
 
 section "input"
@@ -37,8 +45,9 @@ m() { "$MSTORE" --store "$store" -f "$work/conf/metro.conf" "$@"; }
 ok "the seed has $(stat -c %s "$work/seed.tar") bytes, the tree $(find "$work/tree" | wc -l) entries"
 run m seed import "$work/seed.tar" --name gentoo/x86-64bit/generic_64/stage3
 run m snapshot import "$work/tree" --name gentoo --epoch "$epoch"
+run m snapshot import "$work/overlay" --name overlay
 
-for case in chain contents nothing_to_do rootless tailored unused_ebuild freshen damages profile; do
+for case in ${CASES:-chain contents nothing_to_do stage4 rootless images shell tailored unused_ebuild freshen damages profile}; do
     section "$case"
     "case_$case"
 done

@@ -45,10 +45,18 @@ fn the_environment_leaves_flags_to_make_conf_and_the_profile() {
 
 #[test]
 fn every_step_ends_settled_and_begins_with_the_systems_environment() {
-    for target in ["stage1", "stage2", "stage3", "stage3-freshen"] {
+    let all = [
+        "stage1",
+        "stage2",
+        "stage3",
+        "stage3-freshen",
+        "stage3-quick",
+        "stage4",
+    ];
+    for target in all {
         let spec = Asked {
             target,
-            own: "[section user]\nfinish: [\ntrue\n]\n",
+            own: "[section user]\nfinish: [\ntrue\n]\nseed-update: @system\n[section stage4]\nfinish: [\ntrue\n]\n",
             ..Asked::default()
         }
         .load();
@@ -173,7 +181,10 @@ fn steps_that_need_little_of_the_tree_read_little() {
         text(&spec, "reads/setup"),
         "profiles metadata/layout.conf release/portage"
     );
-    assert_eq!(text(&spec, "reads/configure"), "metadata/layout.conf");
+    assert_eq!(
+        text(&spec, "reads/configure").trim(),
+        "metadata/layout.conf"
+    );
     assert_eq!(text(&spec, "reads/clean"), "profiles metadata/layout.conf");
     for step in ["build", "tailor"] {
         assert_eq!(optional(&spec, &format!("reads/{step}")), None);

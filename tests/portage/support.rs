@@ -82,7 +82,11 @@ pub struct Ran {
 /// Runs functions of the specifications by bash, then `call`, with `tree` in place of where builds see the
 /// snapshot.
 pub fn functions(spec: &Spec, names: &[&str], call: &str, tree: &Path) -> Ran {
-    let place = text(spec, "snapshot/path");
+    functions_below(spec, names, call, &text(spec, "snapshot/path"), tree)
+}
+
+/// The same, with `tree` for all that lies below `place`.
+pub fn functions_below(spec: &Spec, names: &[&str], call: &str, place: &str, tree: &Path) -> Ran {
     let mut script = String::from("set -e\numask 022\n");
     for name in names {
         script += &text(spec, name);
@@ -91,7 +95,7 @@ pub fn functions(spec: &Spec, names: &[&str], call: &str, tree: &Path) -> Ran {
     script += call;
     let ran = Command::new("bash")
         .arg("-c")
-        .arg(script.replace(&place, tree.to_str().unwrap()))
+        .arg(script.replace(place, tree.to_str().unwrap()))
         .env("SOURCE_DATE_EPOCH", "1000000000")
         .output()
         .unwrap();

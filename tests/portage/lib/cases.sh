@@ -41,8 +41,15 @@ case_contents() {
     equal "flags of stage3" "$(in_stage stage3 'grep ^CFLAGS /etc/privileges.conf')" 'CFLAGS="-mtune=generic -O2 -pipe"'
     equal "the linker's flags" "$(in_stage stage3 'grep ^LDFLAGS /etc/privileges.conf')" 'LDFLAGS="-Wl,-O1 -Wl,--as-needed"'
     equal "flags that stage1 cannot do without" "$(in_stage stage1 'cat /usr/share/targets/targets')" tool_targets_new
-    equal "make.profile" "$(in_stage stage3 'readlink /etc/portage/make.profile')" ../../var/db/repos/gentoo/profiles/default/linux/amd64/23.0
+    equal "make.profile" "$(in_stage stage3 'readlink /etc/portage/make.profile')" ../../var/db/repos/overlay/profiles/plus
     equal "what a parent's packages.build has and a child takes back" "$(in_stage stage1 'ls /usr/bin/greeting 2>&1 | grep -c such')" 1
+    # repositories side by side
+    equal "repositories" "$(in_stage stage3 'cat /etc/portage/repos.conf/*.conf | tr "\n" " "')" \
+        "[DEFAULT] main-repo = gentoo  [gentoo] location = /var/db/repos/gentoo [overlay] location = /var/db/repos/overlay "
+    equal "a package of the overlay, with its profile's flag" "$(in_stage stage3 extra)" "extra plus"
+    equal "where it is from" "$(in_stage stage3 'cat /var/db/pkg/app-misc/extra-1/repository')" overlay
+    # the share of the processors that a step had is nowhere
+    equal "records that tell of MAKEOPTS" "$(in_stage stage3 'for file in /var/db/pkg/*/*/environment.bz2; do bzip2 -dc "$file" | grep -l MAKEOPTS > /dev/null && echo "$file"; done; grep -rl -e MAKEOPTS= -e /mstore/jobs /etc/portage /var/db/pkg')" ""
     # nothing waits, nothing is left
     equal "configuration files that wait" "$(in_stage stage3 "find /etc -name '._cfg*'")" ""
     # Times of files are those in the records of packages, of old files as of new ones.
@@ -63,9 +70,79 @@ case_nothing_to_do() {
     equal "same tree" "$(field tree < "$work/out")" "$stage3"
 }
 
+case_stage4() {
+    realise stage4
+    stage4=$(field tree < "$work/out")
+    equal "steps of stage4" "$(built_nodes | sed 's/stage4-generic_64://g')" "clean configure finish setup tailor test"
+    equal "a package, with flags of the stage" "$(in_stage stage4 greeting)" "HELLO 1"
+    equal "flags in make.conf" "$(in_stage stage4 'grep ^USE /etc/portage/make.conf')" 'USE=" loud"'
+    equal "a service in a runlevel" "$(in_stage stage4 'ls /etc/runlevels/boot | grep -c "^hwclock.sh$"')" 1
+    equal "a service that is off" "$(in_stage stage4 'ls /etc/runlevels/sysinit | grep -c "^cgroups$"')" 0
+    equal "files laid over" "$(in_stage stage4 'tail -n 1 /etc/conf.d/extra; stat -c %a /root')" "EXTRA=\"yes\"
+700"
+    equal "the time zone" "$(in_stage stage4 'readlink /etc/localtime; cat /etc/timezone')" "../usr/share/zoneinfo/Test/Place
+Test/Place"
+    equal "names of the system" "$(in_stage stage4 'cat /etc/hostname /etc/motd; grep -h ^NAME= /etc/os-release; grep -c ^ID= /etc/os-release')" "example
+A stage4.
+NAME=\"Example\"
+1"
+    equal "file systems" "$(in_stage stage4 'cat /etc/fstab')" "LABEL=root / ext4 defaults 0 1"
+    equal "environment" "$(in_stage stage4 '. /etc/profile.env; echo $LANG')" C.UTF-8
+    equal "locales" "$(in_stage stage4 'cat /etc/locale.gen')" "C.UTF-8 UTF-8"
+    equal "a user in groups" "$(in_stage stage4 'id -Gn ada | tr " " "\n" | sort | tr "\n" " "; getent group builders | cut -d: -f3')" "ada builders wheel 700"
+    equal "a key" "$(in_stage stage4 'stat -c "%a %U" /home/ada/.ssh /home/ada/.ssh/authorized_keys; cut -d" " -f3 /home/ada/.ssh/authorized_keys')" "700 ada
+600 ada
+ada@example"
+    equal "the script" "$(in_stage stage4 'cat /etc/finished')" finished
+    equal "what was taken away" "$(in_stage stage4 'ls -A /usr/share/targets /usr/share/privileges')" "/usr/share/privileges:
+
+/usr/share/targets:"
+    equal "stage3 has none of it" "$(in_stage stage3 'ls /etc/finished /usr/bin/greeting 2> /dev/null')" ""
+}
+
+case_images() {
+    local target
+    for target in openvz lxc; do
+        realise "$target"
+        equal "init of $target" "$(in_stage "$target" 'tail -n 1 /etc/rc.conf')" "rc_sys=\"$target\""
+    done
+    realise lxd
+    m store ls "$(field tree < "$work/out")" > "$work/list"
+    equal "an image of LXD" "$(awk '{ print $NF }' "$work/list" | tr '\n' ' ')" "metadata.yaml rootfs templates "
+    equal "its metadata" "$(m store cat "$(field tree < "$work/out"):metadata.yaml" | head -n 2 | tr '\n' ' ')" "architecture: x86_64 creation_date: $epoch "
+    realise livecd
+    m store cat "$(field tree < "$work/out"):image.squashfs" > "$work/image"
+    unsquashfs -n -q -d "$work/unpacked" "$work/image" usr/bin/ask etc/group > /dev/null
+    cmp "$work/unpacked/etc/group" <(m store cat "$stage3:etc/group") || fail "the file of the medium differs"
+    ok "a live file system"
+    rm -rf "$work/unpacked" "$work/image"
+    realise diskimage
+    m store cat "$(field tree < "$work/out"):disk.img" > "$work/image"
+    e2fsck -fn "$work/image" > "$work/log" 2>&1 || { cat "$work/log"; fail "the disk image is damaged"; }
+    equal "a program in a disk image" "$(debugfs -R 'stat /usr/bin/show-root' "$work/image" 2> /dev/null | grep -o 'Mode: *[0-9]*')" "Mode:  04711"
+    rm -f "$work/image"
+    for target in livecd diskimage; do
+        m realise --check "$target-generic_64" > "$work/out" 2> "$work/err" || { tail -n 60 "$work/err"; fail "$target comes out different"; }
+        ok "$target comes out the same once more"
+    done
+    realise snapshot
+    equal "the repositories to publish" "$(m store ls "$(field tree < "$work/out")" | awk '{ print $NF }' | tr '\n' ' ')" "gentoo overlay "
+    equal "archives of sources in it" "$(m store ls "$(field tree < "$work/out"):gentoo" | grep -c distfiles)" 0
+}
+
+case_shell() {
+    # Portage in the shell of a finished stage, which has the tree.
+    equal "emerge in a shell" "$(in_stage stage3 'emerge --quiet --oneshot app-misc/greeting > /dev/null && greeting')" "hello 1"
+    equal "which archives a build needs" "$(in_stage stage3 'emerge --pretend --fetchonly --emptytree @system' | grep -c '^https://example.org/zlib-1.2.13.tar.bz2')" 1
+    equal "its changes are gone" "$(in_stage stage3 'ls /usr/bin/greeting 2> /dev/null')" ""
+}
+
 case_rootless() {
-    local user=mstore-test home=$work/home target
-    id "$user" > /dev/null 2>&1 || useradd -m -d "/var/tmp/$user" "$user"
+    local home=$work/home target
+    if ! id "$user" > /dev/null 2>&1; then
+        useradd -M -d "$home" "$user"
+        user_made=yes
+    fi
     grep -q "^$user:" /etc/subuid || usermod --add-subuids 300000-365535 --add-subgids 300000-365535 "$user"
     rm -rf "$home"
     mkdir "$home"
@@ -80,7 +157,8 @@ case_rootless() {
     }
     as_user seed import "$work/seed.tar" --name gentoo/x86-64bit/generic_64/stage3 > /dev/null
     as_user snapshot import "$work/tree" --name gentoo --epoch "$epoch" > /dev/null
-    for target in stage1 stage2 stage3; do
+    as_user snapshot import "$work/overlay" --name overlay > /dev/null
+    for target in stage1 stage2 stage3 stage4; do
         as_user realise --json "$target-generic_64" > "$work/out" 2> "$work/err" || { tail -n 60 "$work/err"; fail "$target as an ordinary user"; }
         equal "$target as an ordinary user" "$(field tree < "$work/out")" "$(eval "echo \$$target")"
     done
@@ -120,6 +198,9 @@ case_freshen() {
     equal "what is new, and what nothing needs" "$(in_tree 'cd /var/db/pkg; ls -d app-*/{bz,bzip2,targets}-* 2> /dev/null | tr "\n" " "')" \
         "app-alternatives/bz-2 app-arch/bzip2-1.0.8 "
     equal "what was not built anew" "$(m log stage3-freshen-generic_64:build | grep -c '^>>> Emerging')" 1
+    realise stage3-quick
+    equal "a quick stage3" "$(built_nodes | sed 's/stage3-quick-generic_64://g')" "build clean configure setup tailor test"
+    equal "what it builds anew" "$(m log stage3-quick-generic_64:build | grep -c '^>>> Emerging')" "$(in_tree 'ls -d /var/db/pkg/*/* | wc -l')"
     cp "$work/metro.lock" "$work/conf/metro.lock"
     rm "$work/tree/app-alternatives/bz/bz-2.ebuild"
 }

@@ -10,7 +10,7 @@ make_seed() {
     [ ! -e "$1/.done" ] || return 0
     rm -rf "$1"
     mmdebstrap --quiet --variant=minbase \
-        --include=gcc,libc6-dev,make,python3,python-is-python3,pax-utils,gawk,patch,file,xz-utils,bzip2,zstd,libcap2-bin,attr,meson \
+        --include=gcc,libc6-dev,make,python3,python-is-python3,pax-utils,gawk,patch,file,xz-utils,bzip2,zstd,libcap2-bin,attr,meson,openrc,squashfs-tools,e2fsprogs,passwd \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/info/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
         bookworm "$1"
@@ -79,6 +79,8 @@ fetch_sources() {
 make_tree() {
     rm -rf "$1"
     cp -R "$here/tree" "$1"
+    rm -rf "$work/overlay"
+    cp -R "$here/overlay" "$work/overlay"
     mkdir "$1/distfiles"
     cp --reflink=auto "$work"/distfiles/*.tar.* "$1/distfiles/"
     python3 - "$1/distfiles/stand-in-12.tar.zst" > "$1/sys-devel/stand-in/Manifest" <<'END-OF-PYTHON'

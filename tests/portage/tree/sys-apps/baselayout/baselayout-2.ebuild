@@ -11,6 +11,8 @@ src_install() {
 		dosym "usr/${name}" "/${name}"
 		keepdir "/usr/${name}"
 	done
+	# Portage merges no empty folders.
+	keepdir /etc/runlevels/{sysinit,boot,default}
 	keepdir /etc /home /mnt /opt /var/cache /var/empty /var/lib /var/log /var/spool /var/tmp /root /etc/ssl/private
 	fperms 0700 /root /etc/ssl/private
 	fperms 1777 /var/tmp
