@@ -131,7 +131,7 @@ fn send_over_ssh(
     options: &SendOptions<'_>,
     copy: &CopyOptions<'_>,
 ) -> Result<Received, ProjectError> {
-    let other = options.reach.ssh(address)?;
+    let other = options.reach.ssh_to(address, options.blind)?;
     let push = Push {
         trees,
         root: copy.root.map(str::to_owned),

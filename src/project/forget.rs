@@ -94,9 +94,14 @@ pub fn holders(caches: &Caches, store: &Store, results: &[Realisation]) -> Vec<H
     let mut holders = Vec::new();
     for (name, open) in caches.openers(store) {
         let ask = || {
-            let facts = open()?.facts(&Ask {
+            let ask = Ask {
                 keys: results.iter().map(|r| r.key).collect(),
                 drvs: Vec::new(),
+            };
+            // That there is one is enough.
+            let facts = open()?.facts(&ask, &|mut fact| {
+                fact.record = None;
+                Some(fact)
             })?;
             let told: BTreeSet<_> = facts.iter().map(|f| f.realisation.key).collect();
             Ok(results.iter().filter(|r| told.contains(&r.key)).count())

@@ -50,6 +50,7 @@ impl Reach {
         SshOptions {
             command: self.ssh.clone(),
             remote_program: self.remote_program.clone(),
+            blind: false,
             unattended,
         }
     }
@@ -57,6 +58,15 @@ impl Reach {
     /// Connects to another machine; ssh may ask the user for what it needs.
     pub fn ssh(&self, address: &SshAddress) -> Result<SshPeer, TransferError> {
         ssh::start(address, &self.ssh_options(None))?.connect()
+    }
+
+    /// The same to copy to it; `blind` asks it to believe what nobody signed.
+    pub fn ssh_to(&self, address: &SshAddress, blind: bool) -> Result<SshPeer, TransferError> {
+        let options = SshOptions {
+            blind,
+            ..self.ssh_options(None)
+        };
+        ssh::start(address, &options)?.connect()
     }
 
     /// Opens a place to copy from; `store` has room for temporary files.

@@ -4,23 +4,25 @@ use mstore_store::transfer::{Fact, Progress, ReceiveOptions};
 use mstore_store::{Cancel, Store, TreeHash};
 
 use super::ProjectError;
+use crate::share::parcel::own_record;
 use crate::share::wire::{Push, Wire};
 use crate::share::{Parcel, Trust};
 
-/// Takes what the other end pushes. Facts count if `trust` believes them, or if the push says that
-/// signatures do not matter. Returns what it came to.
+/// What of a pushed fact is kept, if `trust` believes it. What the other end wishes has no say.
+pub fn believe(fact: Fact, trust: &Trust) -> Result<Fact, ProjectError> {
+    trust.check(&fact)?;
+    Ok(own_record(fact))
+}
+
+/// Takes what the other end pushes, with the facts that were believed. Returns what it came to.
 pub fn receive(
     store: &Store,
     wire: &Wire,
     facts: Vec<Fact>,
     push: &Push,
-    trust: &Trust,
 ) -> Result<Progress, ProjectError> {
-    let blind = Trust::blind();
-    let trust = if push.blind { &blind } else { trust };
     let mut parcel = Parcel::default();
     for fact in facts {
-        trust.check(&fact)?;
         parcel.facts.insert(fact.realisation.key, fact);
     }
     let never = Cancel::new();

@@ -4,7 +4,7 @@ use mstore_store::transfer::cache::CacheReader;
 use mstore_store::transfer::{Fact, Object, Source, TransferError};
 use mstore_store::{Hash, ScratchDir, TreeHash};
 
-use super::peer::{Ask, Offer, Peer};
+use super::peer::{Ask, Believe, Offer, Peer};
 
 /// A cache in a folder or on a web server.
 pub struct CachePeer {
@@ -38,8 +38,8 @@ impl Source for CachePeer {
 }
 
 impl Peer for CachePeer {
-    fn facts(&self, ask: &Ask) -> Result<Vec<Fact>, TransferError> {
-        self.reader.facts(&ask.keys, &ask.drvs)
+    fn facts(&self, ask: &Ask, believe: &Believe<'_>) -> Result<Vec<Fact>, TransferError> {
+        self.reader.facts(&ask.keys, &ask.drvs, believe)
     }
 
     fn offer(&self, trees: &[TreeHash]) -> Result<Vec<Option<Offer>>, TransferError> {

@@ -183,6 +183,9 @@ impl Fetch for HttpFetch {
             StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
             other => return Err(self.wrong(format!("it answers {other} for {path}"))),
         }
+        if length(&response).is_some_and(|length| length > limit) {
+            return Err(self.wrong(format!("{path} is too long")));
+        }
         let mut bytes = Vec::new();
         let body = Steady::new(response.body_mut().as_reader(), self.timeout);
         let mut body = body.take(limit + 1);
@@ -206,12 +209,24 @@ impl Fetch for HttpFetch {
                 if !range.starts_with(&expected) {
                     return Err(self.wrong(format!("it sends another part of {path}")));
                 }
+                if length(&response).is_some_and(|length| length != to - from) {
+                    return Err(self.wrong(format!("it sends another length of {path}")));
+                }
                 Ok(Body::Stretch(self.body(response)))
             }
-            StatusCode::OK => Ok(Body::Whole(self.body(response))),
+            StatusCode::OK => {
+                let length = length(&response);
+                Ok(Body::Whole(self.body(response), length))
+            }
             other => Err(self.wrong(format!("it answers {other} for {path}"))),
         }
     }
+}
+
+/// The length of a body, where it is told.
+fn length(response: &ureq::http::Response<ureq::Body>) -> Option<u64> {
+    let length = response.headers().get("content-length")?;
+    length.to_str().ok()?.parse().ok()
 }
 
 fn e_text(error: &std::io::Error) -> String {

@@ -8,7 +8,7 @@ use mstore_store::{Hash, Signature, Store, StoreError, TreeHash};
 
 use super::trust::SecretKey;
 use crate::drv::facts::{Layer, TreePart};
-use crate::drv::{Facts, FactsError, StoreFacts, Trees as _, part_key};
+use crate::drv::{Facts, FactsError, Resolved, StoreFacts, Trees as _, part_key};
 
 /// Facts and trees that travel together.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +54,16 @@ impl Parcel {
         }
         Ok(())
     }
+}
+
+/// A fact with its record only if that is the one of its key: signatures do not cover records, so that anybody could
+/// put another one to it.
+pub fn own_record(mut fact: Fact) -> Fact {
+    let key = fact.realisation.key;
+    fact.record = fact
+        .record
+        .filter(|record| Resolved::decode(record).is_ok_and(|resolved| resolved.key().0 == key));
+    fact
 }
 
 /// The facts of a store, which remembers the parts of trees that it was asked for.

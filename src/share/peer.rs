@@ -12,6 +12,9 @@ pub struct Ask {
     pub drvs: Vec<Hash>,
 }
 
+/// Decides about a fact as soon as it has come: gives it back, or what of it is to be kept.
+pub type Believe<'a> = dyn Fn(Fact) -> Option<Fact> + Sync + 'a;
+
 /// A tree that a peer has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offer {
@@ -21,8 +24,9 @@ pub struct Offer {
 
 /// A store or cache that things are copied from.
 pub trait Peer: Source {
-    /// What it knows of some keys and derivations. Nothing of it is checked.
-    fn facts(&self, ask: &Ask) -> Result<Vec<Fact>, TransferError>;
+    /// What it knows of some keys and derivations. Each fact is handed to `believe` as it comes, and dropped at once
+    /// if that does not give it back.
+    fn facts(&self, ask: &Ask, believe: &Believe<'_>) -> Result<Vec<Fact>, TransferError>;
 
     /// Which of some trees it has. Those stay while this is open.
     fn offer(&self, trees: &[TreeHash]) -> Result<Vec<Option<Offer>>, TransferError>;
@@ -63,14 +67,14 @@ impl Source for LocalPeer {
 }
 
 impl Peer for LocalPeer {
-    fn facts(&self, ask: &Ask) -> Result<Vec<Fact>, TransferError> {
+    fn facts(&self, ask: &Ask, believe: &Believe<'_>) -> Result<Vec<Fact>, TransferError> {
         let store = self.source.store();
         let mut facts = Vec::new();
         for key in &ask.keys {
-            facts.extend(store.fact(key)?);
+            facts.extend(store.fact(key)?.and_then(believe));
         }
         for drv in &ask.drvs {
-            facts.extend(store.fact_of_derivation(drv)?);
+            facts.extend(store.fact_of_derivation(drv)?.and_then(believe));
         }
         Ok(facts)
     }

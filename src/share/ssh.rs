@@ -10,7 +10,7 @@ use mstore_store::transfer::{Fact, Object, Source, TransferError};
 use mstore_store::{Hash, TreeHash};
 
 use super::address::SshAddress;
-use super::peer::{Ask, Offer, Peer};
+use super::peer::{Ask, Believe, Offer, Peer};
 use super::wire::{Foreword, Wire};
 
 /// How to start ssh.
@@ -20,6 +20,8 @@ pub struct SshOptions {
     pub command: Vec<String>,
     /// The name of mstore at the other end.
     pub remote_program: String,
+    /// Ask the other end to believe what nobody signed.
+    pub blind: bool,
     /// Seconds that connecting may take, and then each answer; nobody is asked for a password then.
     pub unattended: Option<u32>,
 }
@@ -205,6 +207,10 @@ pub fn start(place: &SshAddress, options: &SshOptions) -> Result<Started, Transf
     // No terminal, no forwarding: only the two pipes.
     command.args(["-T", "-x", "-a", "--", &place.host]);
     let mut remote = format!("{} serve --stdio", quote(&options.remote_program));
+    if options.blind {
+        // Whoever may run any command there may say so; a forced command does not listen.
+        remote.push_str(" --trust-unsigned");
+    }
     if let Some(store) = &place.store {
         remote.push_str(&format!(" --store {}", quote(store)));
     }
@@ -334,8 +340,8 @@ impl Source for SshPeer {
 }
 
 impl Peer for SshPeer {
-    fn facts(&self, ask: &Ask) -> Result<Vec<Fact>, TransferError> {
-        self.wire()?.facts(ask)
+    fn facts(&self, ask: &Ask, believe: &Believe<'_>) -> Result<Vec<Fact>, TransferError> {
+        self.wire()?.facts(ask, believe)
     }
 
     fn offer(&self, trees: &[TreeHash]) -> Result<Vec<Option<Offer>>, TransferError> {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use mstore_store::transfer::{Fact, ReceiveOptions, Received, TransferError};
 use mstore_store::{Hash, RealisationKind, Steady, Store, TreeHash};
 
+use super::parcel::own_record;
 use super::peer::{Ask, Offer, Peer};
 use super::trust::{Trust, Untrusted};
 use crate::drv::facts::{Layer, Realised, TreePart};
@@ -147,20 +148,23 @@ impl<'a> Substitute<'a> {
             let Some(peer) = self.peer(slot) else {
                 continue;
             };
-            match peer.facts(&ask) {
+            let believe = |fact: Fact| match self.trust.check(&fact) {
+                Ok(()) => Some(own_record(fact)),
+                Err(why) => {
+                    if self.lock().refused.insert(number) {
+                        (self.notice)(Notice::Refused {
+                            peer: &slot.name,
+                            why: &why,
+                        });
+                    }
+                    None
+                }
+            };
+            match peer.facts(&ask, &believe) {
                 Ok(facts) => {
                     let mut state = self.lock();
                     for fact in facts {
                         let (key, drv) = (fact.realisation.key, fact.realisation.drv);
-                        if let Err(why) = self.trust.check(&fact) {
-                            if state.refused.insert(number) {
-                                (self.notice)(Notice::Refused {
-                                    peer: &slot.name,
-                                    why: &why,
-                                });
-                            }
-                            continue;
-                        }
                         ask.keys.retain(|k| *k != key);
                         ask.drvs.retain(|d| *d != drv);
                         state.facts.insert(key, Some(fact));

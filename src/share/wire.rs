@@ -8,10 +8,10 @@ use std::io::{self, Read, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mstore_store::codec;
-use mstore_store::transfer::{Fact, Object, Progress, Source, TransferError};
+use mstore_store::transfer::{Fact, MAX_FACT, Object, Progress, Source, TransferError};
 use mstore_store::{Hash, TreeHash};
 
-use super::peer::{Ask, LocalPeer, Offer, Peer};
+use super::peer::{Ask, Believe, LocalPeer, Offer, Peer};
 
 /// The version that this release speaks.
 pub const VERSION: u32 = 1;
@@ -64,7 +64,7 @@ pub struct Push {
     pub root: Option<String>,
     /// Nothing is kept.
     pub dry_run: bool,
-    /// Signatures do not matter: the user says so.
+    /// Whoever sends would have signatures not matter. Whether they do is for the receiver alone to say.
     pub blind: bool,
 }
 
@@ -104,8 +104,14 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is done with the facts of a push, whose objects come over the same wire.
-type Receive<'a> = dyn FnMut(&Wire, Vec<Fact>, Push) -> Result<Progress, String> + 'a;
+/// The receiving end of a push.
+pub trait Receiver {
+    /// Decides about a fact as soon as it has come: gives back what of it is to be kept, or says why not.
+    fn believe(&self, fact: Fact) -> Result<Fact, String>;
+
+    /// Does what a push asks for with the facts that were believed; its objects come over the same wire.
+    fn receive(&self, wire: &Wire, facts: Vec<Fact>, push: Push) -> Result<Progress, String>;
+}
 
 impl Wire {
     /// Greets the other end.
@@ -222,7 +228,7 @@ impl Wire {
             if !fits {
                 return Err(self.fail("it sent an object that cannot be"));
             }
-        } else if length > MAX_FRAME {
+        } else if length > MAX_FRAME || tag == Tag::Fact && length > MAX_FACT {
             return Err(self.fail("it sent a frame that is too long"));
         }
         let from = payload.len();
@@ -297,10 +303,12 @@ impl Wire {
         self.flush()
     }
 
-    /// Answers questions until the other end goes away. `receive` does what a push asks for.
-    pub fn serve(&self, from: &LocalPeer, receive: &mut Receive<'_>) -> Result<(), TransferError> {
+    /// Answers questions until the other end goes away; `receiver` does what a push asks for.
+    pub fn serve(&self, from: &LocalPeer, receiver: &dyn Receiver) -> Result<(), TransferError> {
         let mut facts = Vec::new();
         let mut room = 0usize;
+        // Why one of the facts is not believed. The other end listens when it has sent all of them.
+        let mut refused = None;
         while let Some((tag, payload)) = self.receive()? {
             match tag {
                 Tag::Ask => {
@@ -310,7 +318,7 @@ impl Wire {
                         keys: ask.0,
                         drvs: ask.1,
                     };
-                    for fact in self.or_tell(from.facts(&ask))? {
+                    for fact in self.or_tell(from.facts(&ask, &Some))? {
                         self.send(Tag::Fact, &fact.encode())?;
                     }
                     self.send(Tag::End, &[])?;
@@ -334,7 +342,16 @@ impl Wire {
                     if room > 4 * MAX_FRAME {
                         return Err(self.nonsense());
                     }
-                    facts.push(Fact::decode(&payload).map_err(|_| self.nonsense())?);
+                    let fact = Fact::decode(&payload).map_err(|_| self.nonsense())?;
+                    if refused.is_none() {
+                        match receiver.believe(fact) {
+                            Ok(fact) => facts.push(fact),
+                            Err(why) => {
+                                facts.clear();
+                                refused = Some(why);
+                            }
+                        }
+                    }
                 }
                 Tag::Push => {
                     type Body = (Vec<TreeHash>, Option<String>, bool, bool);
@@ -347,7 +364,12 @@ impl Wire {
                         blind,
                     };
                     room = 0;
-                    match receive(self, std::mem::take(&mut facts), push) {
+                    let facts = std::mem::take(&mut facts);
+                    let done = match refused.take() {
+                        Some(why) => Err(why),
+                        None => receiver.receive(self, facts, push),
+                    };
+                    match done {
                         Ok(done) => self.send(Tag::Done, &codec::encode(&counts(done)))?,
                         Err(text) => {
                             self.send(Tag::Error, text.as_bytes())?;
@@ -417,7 +439,9 @@ impl Foreword {
 fn clean(text: &[u8]) -> String {
     String::from_utf8_lossy(text)
         .chars()
-        .filter(|c| !c.is_control())
+        .filter(|c| {
+            !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        })
         .take(1000)
         .collect()
 }
@@ -478,17 +502,20 @@ impl Source for Wire {
 }
 
 impl Peer for Wire {
-    fn facts(&self, ask: &Ask) -> Result<Vec<Fact>, TransferError> {
+    fn facts(&self, ask: &Ask, believe: &Believe<'_>) -> Result<Vec<Fact>, TransferError> {
         self.send(Tag::Ask, &codec::encode(&(&ask.keys, &ask.drvs)))?;
         self.flush()?;
         let mut facts = Vec::new();
+        let mut came = 0;
         loop {
             match self.next_frame()? {
                 (Tag::Fact, bytes) => {
-                    if facts.len() > ask.keys.len() + ask.drvs.len() {
+                    came += 1;
+                    if came > ask.keys.len() + ask.drvs.len() {
                         return Err(self.nonsense());
                     }
-                    facts.push(Fact::decode(&bytes).map_err(|e| self.fail(e.to_string()))?);
+                    let fact = Fact::decode(&bytes).map_err(|e| self.fail(e.to_string()))?;
+                    facts.extend(believe(fact));
                 }
                 (Tag::End, _) => return Ok(facts),
                 _ => return Err(self.nonsense()),

@@ -278,21 +278,46 @@ fn tls_with_a_private_authority() {
     run(
         "x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out leaf.pem -days 2 -extfile ext",
     );
-    let port = free_port();
+    run(&format!(
+        "{new} -keyout other.key -out other.csr -subj /CN=cache"
+    ));
+    fs::write(
+        keys.join("other.ext"),
+        "subjectAltName=DNS:cache.example.org,IP:127.0.0.2\n",
+    )
+    .unwrap();
+    run(
+        "x509 -req -in other.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out other.pem -days 2 -extfile other.ext",
+    );
     let script = "import http.server,ssl,sys\n\
         s=http.server.ThreadingHTTPServer(('127.0.0.1',int(sys.argv[1])),http.server.SimpleHTTPRequestHandler)\n\
         c=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n\
-        c.load_cert_chain(sys.argv[2]+'/leaf.pem',sys.argv[2]+'/leaf.key')\n\
+        c.load_cert_chain(sys.argv[2]+'.pem',sys.argv[2]+'.key')\n\
         s.socket=c.wrap_socket(s.socket,server_side=True)\n\
         s.serve_forever()\n";
-    let child = Command::new(python)
-        .args(["-c", script, &port.to_string(), &keys.display().to_string()])
-        .current_dir(&folder)
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let _server = Server(child);
-    wait_for(port);
+    let listen = |name: &str| {
+        let port = free_port();
+        let child = Command::new(&python)
+            .args(["-c", script, &port.to_string()])
+            .arg(keys.join(name))
+            .current_dir(&folder)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Server(child);
+        wait_for(port);
+        (server, port)
+    };
+    let (_server, port) = listen("leaf");
+    // The authority is known, and the certificate is another host's, or the authority's own.
+    for wrong in ["other", "ca"] {
+        let (_server, port) = listen(wrong);
+        let url = format!("https://127.0.0.1:{port}");
+        let text = tree.to_string();
+        let refused = env.run(&["copy", "--from", &url, &text, "--ca-file", "keys/ca.pem"]);
+        let refused = refused.fails(3).to_lowercase();
+        assert!(refused.contains("certificate"), "{wrong}: {refused}");
+    }
     let url = format!("https://127.0.0.1:{port}");
     let text = tree.to_string();
     let strange = env.run(&["copy", "--from", &url, &text]).fails(3);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -153,6 +153,64 @@ fn trees_travel_in_both_directions() {
             .ok()
             .contains("no fault")
     );
+}
+
+#[test]
+fn a_forced_command_decides() {
+    let Some(sshd) = Sshd::start("forced commands") else {
+        return;
+    };
+    let env = Environment::new();
+    let tree = import(&env.store(), 1).to_string();
+    let other = import(&env.work().join("there"), 2).to_string();
+    let there = env.work().join("there").display().to_string();
+    let top = sshd.config.parent().unwrap();
+    let key = fs::read_to_string(top.join("user.pub")).unwrap();
+    let force = |more: &str| {
+        let program = env!("CARGO_BIN_EXE_mstore");
+        let command = format!("{program} --store {there} serve --stdio {more}");
+        fs::write(
+            top.join("authorized"),
+            format!("command=\"{command}\",restrict {key}"),
+        )
+        .unwrap();
+    };
+    let run = |arguments: &[&str]| env.finish(sshd.command(&env, arguments).output().unwrap());
+    // Another store, another program, other options: nothing that the sender asks for has a say.
+    let elsewhere = env.work().join("elsewhere");
+    let place = format!("ssh://builder{}", elsewhere.display());
+    let mark = env.work().join("mark");
+    let program = format!("touch {} #", mark.display());
+    force("--read-only");
+    let push = [
+        "copy",
+        "--to",
+        &place,
+        &tree,
+        "--root",
+        "sent",
+        "--remote-program",
+        &program,
+        "--trust-unsigned",
+    ];
+    let refused = run(&push).fails(3);
+    assert!(refused.contains("--read-only"), "{refused}");
+    let got = run(&["copy", "--from", &place, &other, "--json"]).ok();
+    assert!(number(&got, "bytes") > 6_000_000, "{got}");
+    force("");
+    run(&push).ok();
+    assert!(has(Path::new(&there), tree.parse().unwrap()));
+    assert!(!elsewhere.exists() && !mark.exists());
+    // Nor does a shell.
+    let mut shell = Command::new("ssh");
+    shell.args([
+        "-F",
+        &sshd.config.display().to_string(),
+        "builder",
+        &format!("touch {}", mark.display()),
+    ]);
+    let output = shell.stdin(Stdio::null()).output().unwrap();
+    assert!(!mark.exists(), "{output:?}");
 }
 
 #[test]

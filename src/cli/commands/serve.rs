@@ -3,16 +3,16 @@
 use std::process::ExitCode;
 
 use mstore_store::Store;
-use mstore_store::transfer::TransferError;
+use mstore_store::transfer::{Fact, Progress, TransferError};
 
 use crate::cli::Failure;
 use crate::cli::args::{self, TrustArgs};
 use crate::cli::context::Context;
 use crate::project::open::is_store;
-use crate::project::receive::receive;
+use crate::project::receive::{believe, receive};
 use crate::project::{Access, ProjectError};
-use crate::share::LocalPeer;
-use crate::share::wire::Wire;
+use crate::share::wire::{Push, Receiver, Wire};
+use crate::share::{LocalPeer, Trust};
 
 /// Let others copy from this store
 #[derive(clap::Args)]
@@ -26,6 +26,12 @@ pub struct Args {
     /// Print one line of JSON when it listens, and one when it ends
     #[arg(long, conflicts_with = "stdio")]
     json: bool,
+    /// With --stdio: let the other end copy from this store only
+    #[arg(long, requires = "stdio")]
+    read_only: bool,
+    /// With --stdio: believe what the other end says of targets, signed or not
+    #[arg(long, requires = "stdio", conflicts_with = "read_only")]
+    trust_unsigned: bool,
     #[command(flatten)]
     trust: TrustArgs,
 }
@@ -36,17 +42,26 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         return web(context, &args);
     }
     let config = context.config()?;
-    let trust = args::trust(&config, &args.trust)?;
-    let store = open(context)?;
+    let trust = match args.trust_unsigned {
+        true => Trust::blind(),
+        false => args::trust(&config, &args.trust)?,
+    };
+    let store = match args.read_only {
+        true => context.store(Access::Read)?,
+        false => open(context)?,
+    };
     let peer = LocalPeer::new(&store)?;
     let wire = Wire::new(
         "the other end",
         Box::new(std::io::stdin()),
         Box::new(std::io::stdout()),
     )?;
-    let served = wire.serve(&peer, &mut |wire, facts, push| {
-        receive(&store, wire, facts, &push, &trust).map_err(refused)
-    });
+    let end = End {
+        store: &store,
+        trust: &trust,
+        read_only: args.read_only,
+    };
+    let served = wire.serve(&peer, &end);
     match served {
         Ok(()) => Ok(ExitCode::SUCCESS),
         // It was told already, and is nobody's fault here.
@@ -55,12 +70,42 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     }
 }
 
+/// This end of a connection, for what the other one sends.
+struct End<'a> {
+    store: &'a Store,
+    trust: &'a Trust,
+    read_only: bool,
+}
+
+impl Receiver for End<'_> {
+    fn believe(&self, fact: Fact) -> Result<Fact, String> {
+        self.may_write()?;
+        believe(fact, self.trust).map_err(refused)
+    }
+
+    fn receive(&self, wire: &Wire, facts: Vec<Fact>, push: Push) -> Result<Progress, String> {
+        self.may_write()?;
+        receive(self.store, wire, facts, &push).map_err(refused)
+    }
+}
+
+impl End<'_> {
+    fn may_write(&self) -> Result<(), String> {
+        match self.read_only {
+            true => Err("nothing can be copied to it: it is served with --read-only".to_owned()),
+            false => Ok(()),
+        }
+    }
+}
+
 /// Tells the other end why its push was not taken.
 fn refused(error: ProjectError) -> String {
     let untrusted = matches!(error, ProjectError::Untrusted(_));
     let why = Failure::from(error);
     match untrusted {
-        true => format!("{why}; it needs a key that is trusted there, or --trust-unsigned"),
+        true => format!(
+            "{why}; it needs a key that is trusted there, or a `serve --stdio` there that was started with --trust-unsigned"
+        ),
         false => why.to_string(),
     }
 }

@@ -123,7 +123,7 @@ impl Fetch for Memory {
     fn stretch(&self, path: &str, from: u64, to: u64) -> Result<Body, TransferError> {
         let bytes = self.files.get(path).cloned().unwrap_or_default();
         if self.whole {
-            return Ok(Body::Whole(Box::new(Cursor::new(bytes))));
+            return Ok(Body::Whole(Box::new(Cursor::new(bytes)), None));
         }
         let mut body = Cursor::new(bytes);
         body.set_position(from);
@@ -192,7 +192,7 @@ fuzz_target!(|input: Input| {
         return;
     };
     for fact in reader
-        .facts(&sound.keys[..1], &sound.keys[1..])
+        .facts(&sound.keys[..1], &sound.keys[1..], &Some)
         .unwrap_or_default()
     {
         assert!(

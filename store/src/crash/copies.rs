@@ -231,7 +231,7 @@ impl Copies {
             .iter()
             .map(|drv| drv.parse().unwrap())
             .collect();
-        let found = reader.facts(&keys, &drvs).unwrap();
+        let found = reader.facts(&keys, &drvs, &Some).unwrap();
         assert_eq!(found.len(), keys.len() + drvs.len());
         for fact in found {
             let tree = fact.realisation.tree.to_string();

@@ -5,8 +5,10 @@ use crate::{Hash, Realisation, RealisationKind, TreeHash};
 
 /// Keeps what is signed apart from anything else that a key may sign.
 pub const SIGNED_CONTEXT: &str = "mstore 2026-11-21 signed fact";
-/// Largest encoded fact, record included.
-const LIMIT: usize = 64 << 20;
+/// Longest record that travels, in bytes. Anybody can put one to a fact: signatures do not cover it.
+pub const MAX_RECORD: usize = 1 << 20;
+/// Longest encoded fact: the record, and room for names and signatures.
+pub const MAX_FACT: usize = MAX_RECORD + (256 << 10);
 /// Longest time of a build in milliseconds: up to here, seconds are exact enough to give them back.
 const MAX_MILLISECONDS: u64 = 1 << 50;
 const FORMAT: u32 = 1;
@@ -27,7 +29,7 @@ pub struct Fact {
     pub realisation: Realisation,
     /// Who vouches for it, sorted.
     pub signatures: Vec<Vouch>,
-    /// The derivation as whoever built it encoded it.
+    /// The derivation as whoever built it encoded it; one longer than [`MAX_RECORD`] does not travel.
     pub record: Option<Vec<u8>>,
 }
 
@@ -55,14 +57,17 @@ impl Fact {
             (r.kind.number(), r.key, r.drv, r.name.clone(), r.tree),
             (r.started, milliseconds, r.host.clone()),
             signatures,
-            self.record.clone().map(Bytes),
+            self.record
+                .clone()
+                .filter(|record| record.len() <= MAX_RECORD)
+                .map(Bytes),
         );
         codec::encode(&wire)
     }
 
     /// Reads the canonical encoding.
     pub fn decode(bytes: &[u8]) -> Result<Fact, CodecError> {
-        let wire: Wire = codec::decode(bytes, LIMIT)?;
+        let wire: Wire = codec::decode(bytes, MAX_FACT)?;
         let (format, (kind, key, drv, name, tree), (started, ms, host), signatures, record) = wire;
         let malformed = |detail: &str| CodecError::Malformed {
             detail: detail.into(),
@@ -77,6 +82,9 @@ impl Fact {
         let plain = |text: &str| text.len() <= 1000 && !text.chars().any(char::is_control);
         if !plain(&name) || !plain(&host) || signatures.iter().any(|(key, _)| !plain(key)) {
             return Err(malformed("a name is too long or not printable"));
+        }
+        if record.as_ref().is_some_and(|r| r.0.len() > MAX_RECORD) {
+            return Err(malformed("its record is too long"));
         }
         if signatures.len() > 100 {
             return Err(malformed("too many signatures"));
@@ -160,6 +168,11 @@ mod tests {
         let mut many = fact.clone();
         many.signatures = vec![many.signatures[0].clone(); 101];
         assert!(Fact::decode(&many.encode()).is_err());
+        let mut long = fact.clone();
+        long.record = Some(vec![0; MAX_RECORD]);
+        assert_eq!(Fact::decode(&long.encode()).unwrap(), long);
+        long.record = Some(vec![0; MAX_RECORD + 1]);
+        assert_eq!(Fact::decode(&long.encode()).unwrap().record, None);
         let mut name = fact;
         name.realisation.name = "a\u{1b}[2J".into();
         assert!(Fact::decode(&name.encode()).is_err());

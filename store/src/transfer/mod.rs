@@ -18,7 +18,7 @@ mod object;
 mod receive;
 
 pub use error::TransferError;
-pub use fact::{Fact, SIGNED_CONTEXT, Vouch};
+pub use fact::{Fact, MAX_FACT, MAX_RECORD, SIGNED_CONTEXT, Vouch};
 pub use local::LocalSource;
 pub use object::Object;
 pub use receive::{Progress, ReceiveOptions, Received};

@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use super::super::{Fact, TransferError};
+use super::super::{Fact, MAX_FACT, TransferError};
 use super::files::{LEAVING, leaving, put, read_file};
 use super::listing::{Listing, MAX_LISTING};
 use super::{CACHE_FILE, check_cache_text};
@@ -19,9 +19,6 @@ use crate::disk::RealDisk;
 use crate::lock::StoreLock;
 use crate::pack::EXTENSION;
 use crate::{Cancel, Hash, Realisation, RealisationKind, StoreError, TreeHash};
-
-/// Largest fact that is read.
-const MAX_FACT: u64 = 64 << 20;
 
 /// What to keep of a cache.
 pub struct CachePolicy<'a> {
@@ -330,7 +327,7 @@ fn sync(folder: &Path) -> Result<(), StoreError> {
 }
 
 fn read_fact(path: &Path) -> Result<Option<Fact>, StoreError> {
-    Ok(Fact::decode(&read_file(path, MAX_FACT)?).ok())
+    Ok(Fact::decode(&read_file(path, MAX_FACT as u64)?).ok())
 }
 
 /// The files in a folder of the cache with their lengths, sorted by name. What is being written is not

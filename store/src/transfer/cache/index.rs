@@ -42,6 +42,7 @@ impl RemoteIndex {
             bytes,
         };
         let mut last: Option<Hash> = None;
+        let mut records = HEAD_LEN as u64;
         for at in 0..index.count {
             let Some(place) = index.place(at) else {
                 return refuse("has an entry that is not well formed");
@@ -57,6 +58,11 @@ impl RemoteIndex {
                 return refuse("is not sorted");
             }
             last = Some(place.hash);
+            records = records.saturating_add(place.record_len());
+        }
+        // Records follow each other without gaps, so that the length of a pack is that of what is in it.
+        if records != index_at {
+            return refuse("does not tell of all that is in the pack");
         }
         Ok(index)
     }

@@ -27,7 +27,7 @@ pub use index::index;
 #[cfg(feature = "fuzzing")]
 pub use listing::listing;
 pub use read::{Body, CacheReader, Fetch, FolderFetch};
-pub use serve::CacheFile;
+pub use serve::{CacheFile, Listings};
 pub use write::{CacheWritten, is_begun};
 
 /// The first file.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::super::{Fact, Object, Source, TransferError};
+use super::super::{Fact, MAX_FACT, Object, Source, TransferError};
 use super::index::RemoteIndex;
 use super::listing::{ListedPack, Listing, MAX_LISTING};
 use super::{CACHE_FILE, check_cache_text};
@@ -24,8 +24,10 @@ const META_GAP: u64 = 256 << 10;
 const STRETCH: u64 = 8 << 20;
 /// Bytes of objects kept because they came along.
 const SPARE: u64 = 32 << 20;
-/// Largest fact that is read.
-pub(super) const MAX_FACT: u64 = 64 << 20;
+/// Bytes of whole packs that are kept for one reader, where the server knows no stretches: so much at least, and
+/// this many times as much as the wanted objects take. Nothing else bounds them, since a listing is not signed.
+const WHOLE: u64 = 1 << 30;
+const WHOLE_TIMES: u64 = 16;
 /// Longest indexes that are read for one tree: four million objects.
 const MAX_INDEX: u64 = 256 << 20;
 
@@ -33,8 +35,8 @@ const MAX_INDEX: u64 = 256 << 20;
 pub enum Body {
     /// That stretch.
     Stretch(Box<dyn Read + Send>),
-    /// The whole file from its beginning: the other side knows no stretches.
-    Whole(Box<dyn Read + Send>),
+    /// The whole file from its beginning, and its length as far as that is told: the other side knows no stretches.
+    Whole(Box<dyn Read + Send>, Option<u64>),
 }
 
 /// Gets files of a cache, from wherever it is. Paths are those of the layout.
@@ -128,6 +130,9 @@ struct State {
     packs: BTreeMap<String, Arc<RemotePack>>,
     spare: HashMap<Hash, Object>,
     spare_bytes: u64,
+    /// Bytes that all wanted objects take, and all packs that are kept as a whole.
+    wanted_bytes: u64,
+    whole_bytes: u64,
 }
 
 struct RemotePack {
@@ -183,7 +188,7 @@ impl CacheReader {
 
     fn fact(&self, folder: &str, hash: &Hash) -> Result<Option<Fact>, TransferError> {
         let path = format!("{folder}/{hash}");
-        let Some(bytes) = self.fetch.get(&path, MAX_FACT)? else {
+        let Some(bytes) = self.fetch.get(&path, MAX_FACT as u64)? else {
             return Ok(None);
         };
         let fact = Fact::decode(&bytes).map_err(|e| self.wrong(format!("{path}: {e}")))?;
@@ -197,13 +202,21 @@ impl CacheReader {
         Ok(Some(fact))
     }
 
-    /// What is known of keys and derivations, each asked for by a request of its own.
-    pub fn facts(&self, keys: &[Hash], drvs: &[Hash]) -> Result<Vec<Fact>, TransferError> {
+    /// What is known of keys and derivations, each asked for by a request of its own. What `believe` does not
+    /// give back is dropped as soon as it has come.
+    pub fn facts(
+        &self,
+        keys: &[Hash],
+        drvs: &[Hash],
+        believe: &(dyn Fn(Fact) -> Option<Fact> + Sync),
+    ) -> Result<Vec<Fact>, TransferError> {
         let keys = keys.iter().map(|key| ("realisations", key));
         let asked: Vec<_> = keys
             .chain(drvs.iter().map(|drv| ("derivations", drv)))
             .collect();
-        let found = self.each(&asked, |(folder, hash)| self.fact(folder, hash))?;
+        let found = self.each(&asked, |(folder, hash)| {
+            Ok(self.fact(folder, hash)?.and_then(believe))
+        })?;
         Ok(found.into_iter().flatten().collect())
     }
 
@@ -364,7 +377,10 @@ impl CacheReader {
         } else {
             match self.fetch.stretch(&path, job.from, job.to)? {
                 Body::Stretch(body) => body,
-                Body::Whole(body) => {
+                Body::Whole(body, said) => {
+                    if said.is_some_and(|said| said != job.pack.listed.len) {
+                        return Err(self.wrong(format!("{path} has a wrong length")));
+                    }
                     self.spool(&job.pack, body)?;
                     self.spooled(&job.pack, job.from, job.to)?
                 }
@@ -410,6 +426,18 @@ impl CacheReader {
         let _only = lock(&pack.spooling);
         if pack.spooled.load(Ordering::Acquire) {
             return Ok(());
+        }
+        {
+            let mut state = lock(&self.state);
+            let room = WHOLE.max(state.wanted_bytes.saturating_mul(WHOLE_TIMES));
+            let sum = state.whole_bytes.saturating_add(pack.listed.len);
+            if sum > room {
+                return Err(self.wrong(format!(
+                    "it gives packs only as a whole, and they are too long for what is wanted: {sum} bytes for {}",
+                    state.wanted_bytes
+                )));
+            }
+            state.whole_bytes = sum;
         }
         let path = self.spool_path(pack);
         let failed = |e| TransferError::from(crate::StoreError::io("write", &path, e));
@@ -483,6 +511,9 @@ impl Source for CacheReader {
             }
         }
         let jobs = self.plan(&rest);
+        let places = jobs.iter().flat_map(|job| &job.places);
+        let wanted = places.filter(|(_, wanted)| *wanted);
+        lock(&self.state).wanted_bytes += wanted.map(|(place, _)| place.record_len()).sum::<u64>();
         if jobs.is_empty() {
             return Ok(());
         }

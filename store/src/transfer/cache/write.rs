@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::{Fact, Object, Progress, ReceiveOptions, Received, TransferError};
+use super::super::{Fact, MAX_FACT, Object, Progress, ReceiveOptions, Received, TransferError};
 use super::files::{LEAVING, UNFINISHED, leaving, put};
 use super::listing::Listing;
-use super::read::MAX_FACT;
 use super::{CACHE_FILE, CACHE_TEXT, check_cache_text};
 use crate::disk::Disk;
 use crate::lock::StoreLock;
@@ -313,7 +312,7 @@ impl<'a> Folder<'a> {
             .join(fact.realisation.key.to_string());
         let mut fact = fact.clone();
         // Others may have signed the same.
-        if let Ok(bytes) = self.disk().read(&path, MAX_FACT)
+        if let Ok(bytes) = self.disk().read(&path, MAX_FACT as u64)
             && let Ok(old) = Fact::decode(&bytes)
             && old.signed_bytes() == fact.signed_bytes()
         {
