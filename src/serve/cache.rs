@@ -1,27 +1,30 @@
 //! Cache over HTTP: a store served read-only, one thread a connection, everything bounded.
+//!
+//! Who sends or takes slowly loses the connection: a head must come within seconds, and a body be taken at a least rate.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mstore_store::transfer::cache::CacheFile;
+use mstore_store::transfer::cache::{CacheFile, Listings};
 use mstore_store::{Cancel, Lease, Store, StoreError};
 
-/// Connections at a time; more wait to be accepted.
-const MAX_CONNECTIONS: usize = 64;
+use super::gate::{Gate, Guest};
+
 /// Longest head of a request.
 const MAX_HEAD: usize = 8 << 10;
 /// Time in which a whole head must have come.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// Time that a connection may lie idle between requests.
 const IDLE_TIME: Duration = Duration::from_secs(20);
-/// Time in which the other end must take something of what is sent.
-const WRITE_TIME: Duration = Duration::from_secs(30);
+/// Time that the other end may let us wait with what is sent, and the bytes a second that it must take beyond that.
+const WRITE_TIME: Duration = Duration::from_secs(10);
+const SLOWEST: u64 = 16 << 10;
 /// How often waiting threads look whether to stop.
 const POLL: Duration = Duration::from_millis(100);
 /// A tree that was asked for stays at least so long.
@@ -50,7 +53,8 @@ struct Site {
     store: Store,
     leases: Mutex<Leases>,
     counters: Counters,
-    open: AtomicUsize,
+    gate: Arc<Gate>,
+    listings: Listings,
 }
 
 /// What keeps the trees that clients asked for lately: a server that runs for months must not keep
@@ -90,7 +94,8 @@ impl WebServer {
                     since: Instant::now(),
                 }),
                 counters: Counters::default(),
-                open: AtomicUsize::new(0),
+                gate: Arc::new(Gate::new(open_files())),
+                listings: Listings::default(),
             }),
         })
     }
@@ -108,19 +113,20 @@ impl WebServer {
     /// Serves until it is cancelled, and then lets transfers under way end.
     pub fn run(&self, cancel: &Cancel) -> io::Result<()> {
         while !cancel.is_cancelled() {
-            if self.site.open.load(Ordering::Acquire) >= MAX_CONNECTIONS {
-                std::thread::sleep(POLL / 10);
-                continue;
-            }
             match self.listener.accept() {
-                Ok((stream, _)) => self.start(stream, cancel),
+                Ok((stream, address)) => {
+                    // One for whom there is no room is closed again.
+                    if let Some(guest) = self.site.gate.enter(stream, address.ip()) {
+                        self.start(guest, cancel);
+                    }
+                }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.wait(),
                 // One connection that failed, or no descriptors left for a moment.
                 Err(_) => std::thread::sleep(POLL),
             }
         }
         let until = Instant::now() + GRACE;
-        while self.site.open.load(Ordering::Acquire) > 0 && Instant::now() < until {
+        while self.site.gate.count() > 0 && Instant::now() < until {
             std::thread::sleep(POLL / 10);
         }
         Ok(())
@@ -138,30 +144,59 @@ impl WebServer {
         let _ = poll(&mut fds, Some(&time));
     }
 
-    fn start(&self, stream: TcpStream, cancel: &Cancel) {
+    fn start(&self, guest: Guest, cancel: &Cancel) {
         let (site, cancel) = (self.site.clone(), cancel.clone());
         site.counters.connections.fetch_add(1, Ordering::Relaxed);
-        site.open.fetch_add(1, Ordering::AcqRel);
-        let spawned = std::thread::Builder::new()
+        // A guest for whom there is no thread is dropped, and so is the connection.
+        let _ = std::thread::Builder::new()
             .name("mstore-serve".into())
             .stack_size(512 << 10)
             .spawn(move || {
-                let _ended = Ended(&site.open);
                 // Whatever goes wrong between here and one client concerns nobody else.
-                let _ = serve_one(&site, stream, &cancel);
+                let _ = serve_one(&site, &guest, &cancel);
             });
-        if spawned.is_err() {
-            self.site.open.fetch_sub(1, Ordering::AcqRel);
-        }
     }
 }
 
-/// Counts a connection out, also when its thread panics.
-struct Ended<'a>(&'a AtomicUsize);
+/// How many files this process may have open: as many as it can get.
+fn open_files() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
+    let now = match raised {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    now.unwrap_or(u64::MAX)
+}
 
-impl Drop for Ended<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+/// What is sent to the other end, which must take it at a least rate. Only time that is spent waiting for it counts.
+struct Paced<'a> {
+    stream: &'a TcpStream,
+    waited: Duration,
+    taken: u64,
+}
+
+impl Write for Paced<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let began = Instant::now();
+        let n = self.stream.write(bytes)?;
+        self.waited += began.elapsed();
+        self.taken += n as u64;
+        if self.waited > WRITE_TIME + Duration::from_secs(self.taken / SLOWEST) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -181,32 +216,40 @@ enum Refused {
     Status(u16, &'static str),
 }
 
-fn serve_one(site: &Site, mut stream: TcpStream, cancel: &Cancel) -> io::Result<()> {
+fn serve_one(site: &Site, guest: &Guest, cancel: &Cancel) -> io::Result<()> {
+    let stream = &guest.connection.stream;
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(POLL))?;
     stream.set_write_timeout(Some(WRITE_TIME))?;
     let mut buffer = Vec::new();
     while !cancel.is_cancelled() {
-        let request = match read_request(&mut stream, &mut buffer, cancel) {
+        let request = match read_request(stream, &mut buffer, cancel) {
             Ok(request) => request,
             Err(Refused::Gone) => return Ok(()),
             Err(Refused::Status(status, reason)) => {
-                return plain(&mut stream, status, reason, false);
+                return plain(&mut { stream }, status, reason, false);
             }
         };
         site.counters.requests.fetch_add(1, Ordering::Relaxed);
-        answer(site, &mut stream, &request)?;
+        guest.busy(true);
+        let mut paced = Paced {
+            stream,
+            waited: Duration::ZERO,
+            taken: 0,
+        };
+        answer(site, &mut paced, &request)?;
         if !request.keep_alive {
             break;
         }
+        guest.busy(false);
     }
     Ok(())
 }
 
 /// Reads one head, and leaves in `buffer` what came after it.
 fn read_request(
-    stream: &mut TcpStream,
+    mut stream: &TcpStream,
     buffer: &mut Vec<u8>,
     cancel: &Cancel,
 ) -> Result<Request, Refused> {
@@ -307,7 +350,7 @@ fn stretch(range: Option<(u64, Option<u64>)>, len: u64) -> Option<(u64, u64)> {
     }
 }
 
-fn plain(stream: &mut TcpStream, status: u16, reason: &str, keep_alive: bool) -> io::Result<()> {
+fn plain(stream: &mut impl Write, status: u16, reason: &str, keep_alive: bool) -> io::Result<()> {
     let connection = if keep_alive { "keep-alive" } else { "close" };
     let allow = if status == 405 {
         "Allow: GET, HEAD\r\n"
@@ -320,10 +363,10 @@ fn plain(stream: &mut TcpStream, status: u16, reason: &str, keep_alive: bool) ->
     )
 }
 
-fn answer(site: &Site, stream: &mut TcpStream, request: &Request) -> io::Result<()> {
+fn answer(site: &Site, stream: &mut impl Write, request: &Request) -> io::Result<()> {
     let path = request.path.strip_prefix('/').unwrap_or_default();
     let lease = site.lease();
-    let found = match lease.and_then(|lease| site.store.cache_file(path, &lease)) {
+    let found = match lease.and_then(|lease| site.store.cache_file(path, &lease, &site.listings)) {
         Ok(Some(found)) => found,
         Ok(None) => return plain(stream, 404, "Not Found", request.keep_alive),
         Err(StoreError::Missing { .. }) => {
@@ -365,35 +408,26 @@ fn answer(site: &Site, stream: &mut TcpStream, request: &Request) -> io::Result<
         to - from,
         connection(request)
     );
-    stream.write_all(head.as_bytes())?;
+    let mut head = head.into_bytes();
     if request.head_only {
-        return Ok(());
+        return stream.write_all(&head);
     }
-    send(site, stream, (&found, file), (from, to), start)?;
-    stream.flush()
-}
-
-/// Sends the bytes `from..to` of what was found, which begins at `start` of its file.
-fn send(
-    site: &Site,
-    stream: &mut TcpStream,
-    (found, file): (&CacheFile, Option<File>),
-    (from, to): (u64, u64),
-    start: u64,
-) -> io::Result<()> {
     let sent = &site.counters.bytes;
-    match (found, file) {
+    match (&found, file) {
         (CacheFile::Bytes(bytes), _) => {
             let part = bytes.get(from as usize..to as usize).unwrap_or_default();
-            stream.write_all(part)?;
+            // In one piece: most answers are short.
+            head.extend_from_slice(part);
+            stream.write_all(&head)?;
             sent.fetch_add(part.len() as u64, Ordering::Relaxed);
+            Ok(())
         }
         (CacheFile::File { .. }, Some(file)) => {
-            send_part(stream, &file, start + from..start + to, sent)?;
+            stream.write_all(&head)?;
+            send_part(stream, &file, start + from..start + to, sent)
         }
-        (CacheFile::File { .. }, None) => {}
+        (CacheFile::File { .. }, None) => stream.write_all(&head),
     }
-    Ok(())
 }
 
 /// The word for what becomes of the connection after the answer.
@@ -406,7 +440,7 @@ fn connection(request: &Request) -> &'static str {
 
 /// Sends some bytes of a file, and adds to `sent` as they go.
 fn send_part(
-    stream: &mut TcpStream,
+    stream: &mut impl Write,
     file: &File,
     bytes: Range<u64>,
     sent: &AtomicU64,

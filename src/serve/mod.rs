@@ -2,3 +2,6 @@
 
 #[cfg(feature = "http")]
 pub mod cache;
+
+#[cfg(feature = "http")]
+mod gate;
