@@ -10,6 +10,7 @@ mod inside;
 mod limits;
 mod monitor;
 mod mounts;
+mod relay;
 mod seccomp;
 mod stages;
 mod tty;

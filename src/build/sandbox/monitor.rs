@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
 
+use super::relay::{self, Relays};
 use super::tty::Proxy;
 use super::wire::{Channel, Mode, Order, Reply};
 use super::{Finished, Job, Log, SandboxError, SetupStage, Status};
@@ -120,12 +121,13 @@ fn run(
     space: &mut Watcher,
     clock: Stopwatch,
 ) -> Result<Finished, SandboxError> {
-    let (helper, output) = start(program, order)?;
+    let (helper, output, relays) = start(program, order)?;
     let mut watch = Watch {
         helper,
         output,
         log,
         proxy: None,
+        relays,
         cancel,
         space,
         clock,
@@ -150,6 +152,7 @@ struct Watch<'a, 'l> {
     output: Option<OwnedFd>,
     log: Option<&'a mut Log<'l>>,
     proxy: Option<Proxy>,
+    relays: Relays,
     jobserver: Option<&'a Jobserver>,
     cancel: &'a CancelToken,
     space: &'a mut Watcher,
@@ -336,6 +339,7 @@ impl Watch<'_, '_> {
         if let Some(proxy) = self.proxy.take() {
             proxy.finish(&mut self.buffer);
         }
+        std::mem::take(&mut self.relays).finish();
         let how = self
             .helper
             .wait()
@@ -398,8 +402,9 @@ fn setup_error(stage: SetupStage, path: Option<PathBuf>, errno: i32) -> SandboxE
     }
 }
 
-/// Starts the helper and gives it its order; the other half is the pipe of its output.
-fn start(program: &Path, order: &Order) -> Result<(Helper, Option<OwnedFd>), SandboxError> {
+/// Starts the helper and gives it its order; the other parts are the pipe of its output, and what stands between it
+/// and our terminal.
+fn start(program: &Path, order: &Order) -> Result<(Helper, Option<OwnedFd>, Relays), SandboxError> {
     let (ours, theirs) = rustix::net::socketpair(
         AddressFamily::UNIX,
         SocketType::STREAM,
@@ -439,14 +444,12 @@ fn start(program: &Path, order: &Order) -> Result<(Helper, Option<OwnedFd>), San
         _registered: pause::register(words),
         waited: false,
     };
+    let (given, relays) = match order.mode {
+        Mode::Inherit => relay::stdio().map_err(io_error("cannot make a pipe"))?,
+        _ => (Vec::new(), Relays::default()),
+    };
     let mut fds = vec![control.as_fd()];
-    if order.mode == Mode::Inherit {
-        fds.extend([
-            rustix::stdio::stdin(),
-            rustix::stdio::stdout(),
-            rustix::stdio::stderr(),
-        ]);
-    }
+    fds.extend(given.iter().map(AsFd::as_fd));
     let sent = helper
         .channel
         .send(&order.encode())
@@ -454,7 +457,7 @@ fn start(program: &Path, order: &Order) -> Result<(Helper, Option<OwnedFd>), San
     match sent {
         // A helper that does not live long enough to listen is found out about by its end.
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(io_error("cannot send the job")(e)),
-        _ => Ok((helper, output)),
+        _ => Ok((helper, output, relays)),
     }
 }
 

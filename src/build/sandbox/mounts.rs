@@ -346,7 +346,8 @@ fn make_dev(root: &OwnedFd) -> Result<(), Trouble> {
         rustix::fs::mkdirat(&dev, name, all).at(stage, Path::new(name))?;
         attach_at(&mount, &dev, name).at(stage, Path::new(name))?;
     }
-    Ok(())
+    // Nothing is made, removed or replaced in it; the devices themselves can be written to all the same.
+    sys::mount_setattr(&dev, false, libc::MOUNT_ATTR_RDONLY).at(stage, Path::new("/dev"))
 }
 
 /// One of the machine's devices. Reading and writing it is not a change of the file system, so a
