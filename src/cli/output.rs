@@ -82,10 +82,10 @@ impl Style {
     }
 }
 
-/// What `tell!` does.
+/// What `tell!` does. Whatever the text came from, it cannot upset a terminal.
 pub fn tell(text: &str) {
     // Nobody to tell the error to.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", calm(text));
 }
 
 /// Writes `text` and a newline to stdout. A reader that went away (`| head`) ends the
@@ -94,8 +94,62 @@ pub fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
     bytes(format!("{text}\n").as_bytes())
 }
 
-/// Writes bytes to stdout; see [`line`].
+/// Writes bytes to stdout; see [`line`]. On a terminal they are shown so that they cannot upset it.
 pub fn bytes(data: &[u8]) -> Result<(), Failure> {
+    Content::new().show(data, true)
+}
+
+/// Bytes of somebody else's that go to stdout piece by piece: as they are, but on a terminal [`calm`].
+pub struct Content {
+    terminal: bool,
+    /// The beginning of a character or a colour whose end is in the next piece.
+    kept: Vec<u8>,
+}
+
+impl Content {
+    /// For this process's stdout.
+    pub fn new() -> Self {
+        Content {
+            terminal: io::stdout().is_terminal(),
+            kept: Vec::new(),
+        }
+    }
+
+    /// Shows a piece; `last` says that nothing follows.
+    pub fn show(&mut self, data: &[u8], last: bool) -> Result<(), Failure> {
+        if !self.terminal {
+            return write(data);
+        }
+        self.kept.extend_from_slice(data);
+        let ready = match last {
+            true => self.kept.len(),
+            false => whole(&self.kept),
+        };
+        let text: Vec<u8> = self.kept.drain(..ready).collect();
+        write(calm(&String::from_utf8_lossy(&text)).as_bytes())
+    }
+}
+
+/// How much of some bytes can be shown without knowing what follows.
+fn whole(data: &[u8]) -> usize {
+    let from = data.len().saturating_sub(LONGEST_COLOUR);
+    if let Some(at) = data[from..].iter().rposition(|b| matches!(b, 0x1b | b'\r')) {
+        let after = &data[from + at..];
+        if after.len() == 1 || after[0] == 0x1b && !after.contains(&b'm') {
+            return from + at;
+        }
+    }
+    // A character that is cut off has at most three bytes of four.
+    let lead = data.iter().rev().take(3).position(|b| *b >= 0xc0);
+    match lead {
+        Some(back) if std::str::from_utf8(&data[data.len() - 1 - back..]).is_err() => {
+            data.len() - 1 - back
+        }
+        _ => data.len(),
+    }
+}
+
+fn write(data: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(data).and_then(|()| out.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Failure::broken_pipe()),
@@ -174,10 +228,71 @@ pub fn time(seconds: i64) -> String {
     )
 }
 
-/// Text that cannot upset a terminal.
+/// Longest escape sequence that is taken for a colour.
+const LONGEST_COLOUR: usize = 24;
+
+/// Text of several lines that cannot upset a terminal, whoever wrote it: of what is not printable only line feeds,
+/// tabs and colours stay; the rest is written as escapes. Colours are ours, or those of a compiler in a log.
+pub fn calm(text: &str) -> std::borrow::Cow<'_, str> {
+    let upsets = |c: char| c.is_control() && c != '\n' && c != '\t' || turns(c);
+    if !text.contains(upsets) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    while let Some(at) = rest.find(upsets) {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let kept = colour(rest);
+        if kept > 0 {
+            out.push_str(&rest[..kept]);
+            rest = &rest[kept..];
+        } else if let Some(after) = rest.strip_prefix("\r\n") {
+            out.push('\n');
+            rest = after;
+        } else if let Some(c) = rest.chars().next() {
+            out.extend(c.escape_default());
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+    out.push_str(rest);
+    out.into()
+}
+
+/// Characters that show what follows in another direction, so that it reads as something else.
+fn turns(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Length of the escape sequence that a text begins with, if it sets nothing but colours, weight and lines below:
+/// text cannot be hidden by it.
+fn colour(text: &str) -> usize {
+    let Some(codes) = text.strip_prefix("\x1b[") else {
+        return 0;
+    };
+    let Some(end) = codes.find(|c: char| !c.is_ascii_digit() && c != ';') else {
+        return 0;
+    };
+    let plain = |code: &str| {
+        matches!(code, "" | "38" | "2" | "5")
+            || code
+                .parse::<u8>()
+                .is_ok_and(|n| matches!(n, 0 | 1 | 3 | 4 | 9 | 22..=24 | 31..=37 | 39 | 90..=97))
+    };
+    let long = codes.starts_with("38;");
+    let shows = codes[..end]
+        .split(';')
+        .all(|code| plain(code) && (long || code != "5") || long && code.len() <= 3);
+    match codes[end..].starts_with('m') && end < LONGEST_COLOUR - 3 && shows {
+        true => 2 + end + 1,
+        false => 0,
+    }
+}
+
+/// Text on one line that cannot upset a terminal.
 pub fn escaped(text: &str) -> String {
     text.chars()
-        .map(|c| match c.is_control() {
+        .map(|c| match c.is_control() || turns(c) {
             true => c.escape_default().to_string(),
             false => c.to_string(),
         })
@@ -187,6 +302,47 @@ pub fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_would_upset_a_terminal_is_written_as_escapes() {
+        for quiet in [
+            "",
+            "a\tb\nc",
+            "\x1b[1;31merror:\x1b[0m x",
+            "\x1b[38;5;9mé\x1b[m",
+            "日本",
+        ] {
+            assert_eq!(calm(quiet), quiet);
+        }
+        for (text, shown) in [
+            ("\x1b]0;t\x07", "\\u{1b}]0;t\\u{7}"),
+            ("\x1b[2J", "\\u{1b}[2J"),
+            ("\x1b[8mhidden", "\\u{1b}[8mhidden"),
+            ("\x1b[5mblinks", "\\u{1b}[5mblinks"),
+            ("a\r\nb\rc", "a\nb\\rc"),
+            ("\u{9b}2J", "\\u{9b}2J"),
+            ("\u{202e}x", "\\u{202e}x"),
+            ("\x1b[1\x1b[1m", "\\u{1b}[1\x1b[1m"),
+            ("\x1b", "\\u{1b}"),
+        ] {
+            assert_eq!(calm(text), shown);
+        }
+    }
+
+    #[test]
+    fn pieces_show_what_the_whole_shows() {
+        let text = "é\x1b[31mred\x1b[0m\r\n日\x1b]52;c\x07\x1b[2J\r.\x1b".as_bytes();
+        for at in 0..text.len() {
+            let ready = whole(&text[..at]);
+            assert!(ready <= at && at - ready <= LONGEST_COLOUR, "{at}");
+            let (first, rest) = text.split_at(ready);
+            let both = [first, rest].map(|part| calm(&String::from_utf8_lossy(part)).into_owned());
+            assert_eq!(both.concat(), calm(&String::from_utf8_lossy(text)), "{at}");
+        }
+        let bad = b"\xff\xfe\x9b\xe6\x97";
+        assert_eq!(whole(bad), 3);
+        assert_eq!(whole(b"\xe6\xe6\xe6"), 2);
+    }
 
     #[test]
     fn sizes_and_durations_read_well() {

@@ -66,7 +66,7 @@ impl Display {
     pub fn say(&self, text: &str) {
         if self.live {
             // The terminal going away is no reason to stop a build.
-            let _ = self.bars.println(text);
+            let _ = self.bars.println(output::calm(text));
         } else {
             tell!("{text}");
         }
@@ -163,7 +163,7 @@ impl Observer for Display {
                     .bars
                     .insert_before(&self.summary, ProgressBar::new_spinner());
                 bar.set_style(template("{spinner} {msg:.bold} {prefix} {elapsed}"));
-                bar.set_message(name.to_owned());
+                bar.set_message(output::escaped(name));
                 bar.enable_steady_tick(Duration::from_millis(100));
                 if !self.live {
                     tell!("building {name}");

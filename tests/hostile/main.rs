@@ -6,10 +6,14 @@
 
 #[path = "../sandbox/base.rs"]
 mod base;
+mod crowd;
 mod git;
+mod means;
+mod peers;
 #[path = "../steps/place.rs"]
 mod place;
 mod tally;
+mod terminal;
 #[path = "../sandbox/user.rs"]
 mod user;
 
@@ -25,7 +29,13 @@ use tally::Tally;
 type Test = (&'static str, fn(&Place, &Tally) -> Option<&'static str>);
 
 /// The parts of the table.
-const PARTS: &[(&str, &[Test])] = &[("git", git::ALL)];
+const PARTS: &[(&str, &[Test])] = &[
+    ("git", git::ALL),
+    ("caches and peers", peers::ALL),
+    ("serve under load", crowd::ALL),
+    ("terminals", terminal::ALL),
+    ("means of a step", means::ALL),
+];
 
 /// Tests at a time: most of them wait for a process.
 const THREADS: usize = 4;

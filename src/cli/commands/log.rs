@@ -119,10 +119,11 @@ fn print(name: &str, path: &Path, only_path: bool) -> Result<(), Failure> {
     output::line(format!("==== {name} ({})", path.display()))?;
     let mut file = File::open(path).map_err(io)?;
     let mut buffer = vec![0; 64 << 10];
+    let mut content = output::Content::new();
     loop {
         match file.read(&mut buffer).map_err(io)? {
-            0 => return Ok(()),
-            n => output::bytes(&buffer[..n])?,
+            0 => return content.show(&[], true),
+            n => content.show(&buffer[..n], false)?,
         }
     }
 }

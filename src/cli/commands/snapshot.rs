@@ -82,9 +82,11 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         };
         let git = project.store.import_git(from, revision, &options)?;
         for path in &git.submodules {
+            let path = output::escaped(path);
             tell!("note: {path} is a submodule; it is an empty folder in the snapshot");
         }
         for path in &git.lfs_pointers {
+            let path = output::escaped(path);
             tell!(
                 "note: {path} is in Git LFS; in the snapshot it is the pointer, without the content"
             );
