@@ -14,9 +14,11 @@ pub const FILE_NAME: &str = "mstore.conf";
 
 /// How long a cache may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a server that things are fetched from may take to answer.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The elements that there are; `NAME` stands for the name of a cache.
-const ELEMENTS: [&str; 21] = [
+const ELEMENTS: [&str; 23] = [
     "gc/keep",
     "gc/keep-days",
     "gc/max-size",
@@ -29,6 +31,8 @@ const ELEMENTS: [&str; 21] = [
     "gc/grace",
     "build/file-limit",
     "build/output-limit",
+    "fetch/timeout",
+    "fetch/ca-file",
     "caches",
     "cache/NAME/url",
     "cache/NAME/timeout",
@@ -49,6 +53,8 @@ pub struct Config {
     pub gc: Gc,
     /// What a step may leave and write.
     pub build: Build,
+    /// How content is fetched that is known by its hashes.
+    pub fetch: Fetch,
     /// Where finished trees may be fetched from, in this order.
     pub caches: Vec<Cache>,
     /// Whose signatures count.
@@ -112,6 +118,15 @@ pub struct Build {
     pub output_limit: Option<u64>,
 }
 
+/// How content is fetched that is known by its hashes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// Time to connect, and to wait for anything to come.
+    pub timeout: Duration,
+    /// Certificates to believe besides those of the system.
+    pub ca_file: Option<PathBuf>,
+}
+
 /// A place that finished trees are fetched from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cache {
@@ -149,6 +164,10 @@ impl Default for Config {
             file: None,
             gc: Gc::default(),
             build: Build::default(),
+            fetch: Fetch {
+                timeout: FETCH_TIMEOUT,
+                ca_file: None,
+            },
             caches: Vec::new(),
             trust: Trust {
                 keys: Vec::new(),
@@ -229,6 +248,10 @@ impl Config {
         }
         reader.gc(&mut config.gc)?;
         reader.build(&mut config.build)?;
+        if let Some(seconds) = reader.number("fetch/timeout", 1)? {
+            config.fetch.timeout = Duration::from_secs(seconds.into());
+        }
+        config.fetch.ca_file = reader.file("fetch/ca-file")?;
         config.caches = reader.caches()?;
         reader.trust(&mut config.trust)?;
         config.sign_key = reader.file("sign/key")?;

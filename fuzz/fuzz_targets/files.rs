@@ -1,5 +1,5 @@
-//! Any text may be the lock file or the configuration: it is read or refused. A lock file that was read
-//! is the same when it was written and read again.
+//! Any text may be the lock file, the configuration, a Manifest of Portage or an address: it is read or
+//! refused. A lock file that was read is the same when it was written and read again.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use mstore::config::Config;
+use mstore::drv::fetch::{Address, is_file_name};
 use mstore::plan::lock::{Lock, Pin, PinKind};
+use mstore::plan::manifest;
 use mstore_lang::Files;
 use mstore_store::{Hash, TreeHash};
 
@@ -25,6 +27,8 @@ enum Part {
 enum Input {
     Lock(Vec<Part>),
     Config(Vec<Part>),
+    Manifest(Vec<Part>),
+    Address(Vec<Part>, Vec<Part>),
     Pins(
         Vec<(
             bool,
@@ -37,7 +41,7 @@ enum Input {
     ),
 }
 
-const WORDS: [&str; 40] = [
+const WORDS: [&str; 55] = [
     "\n",
     ": ",
     "[section ",
@@ -78,6 +82,21 @@ const WORDS: [&str; 40] = [
     "key:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
     "[\n",
     "\n]\n",
+    "url: ",
+    "hash: ",
+    "branch: ",
+    "commit: ",
+    "https://",
+    "git+https://h/a",
+    "file:///",
+    "..",
+    "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    "0123456789abcdef0123456789abcdef01234567",
+    "DIST a.tar 5 ",
+    "BLAKE2B ",
+    "SHA256 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 ",
+    "-----BEGIN PGP SIGNED MESSAGE-----\n",
+    "-----END PGP SIGNATURE-----\n",
 ];
 
 fn text(parts: &[Part]) -> Vec<u8> {
@@ -136,6 +155,23 @@ fuzz_target!(|input: Input| {
             match Config::read(&files, path) {
                 Ok(config) => assert!(config.trust.need >= 1),
                 Err(error) => drop(error.to_string()),
+            }
+        }
+        Input::Manifest(parts) => match manifest::read(&text(&parts)) {
+            Ok(dists) => {
+                for (name, dist) in dists {
+                    assert!(is_file_name(&name) && !dist.digests.is_empty());
+                }
+            }
+            Err(error) => drop(error.to_string()),
+        },
+        Input::Address(parts, to) => {
+            let text = |parts: &[Part]| String::from_utf8_lossy(&text(parts)).into_owned();
+            if let Ok(Address::Http(from)) = text(&parts).parse()
+                && let Ok(next) = from.redirect(&text(&to))
+            {
+                assert!(next.secure || !from.secure);
+                assert_eq!(next.to_string().parse(), Ok(Address::Http(next)));
             }
         }
         Input::Pins(pins) => {

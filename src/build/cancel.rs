@@ -38,6 +38,11 @@ impl CancelToken {
     pub fn is_cancelled(&self) -> bool {
         self.cancel.is_cancelled()
     }
+
+    /// The flag, for what looks at it now and then.
+    pub fn flag(&self) -> &Cancel {
+        &self.cancel
+    }
 }
 
 impl AsFd for CancelToken {

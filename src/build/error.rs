@@ -8,6 +8,7 @@ use super::host::PlatformError;
 use super::sandbox::SandboxError;
 use super::step_log::StepLogError;
 use crate::drv::FactsError;
+use crate::drv::fetch::FetchError;
 
 /// A script that ended badly.
 #[derive(Clone, Debug)]
@@ -76,6 +77,9 @@ pub enum Infrastructure {
         /// What there was when it had ended.
         room: Option<Box<Room>>,
     },
+    /// What is known by its hashes could not be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
     /// What the store knows could not be asked or noted.
     #[error(transparent)]
     Facts(#[from] FactsError),
@@ -103,7 +107,9 @@ impl Infrastructure {
             Infrastructure::NoSpace { .. } => true,
             Infrastructure::Store(e) => e.kind() == ErrorKind::NoSpace,
             Infrastructure::Sandbox(e) => e.is_disk_full(),
-            Infrastructure::Log(StepLogError { source, .. })
+            Infrastructure::Fetch(FetchError::Store(e)) => e.kind() == ErrorKind::NoSpace,
+            Infrastructure::Fetch(FetchError::Io { source, .. })
+            | Infrastructure::Log(StepLogError { source, .. })
             | Infrastructure::Io { source, .. } => matches!(
                 source.kind(),
                 std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
@@ -127,6 +133,16 @@ macro_rules! infrastructure {
             }
         })*
     };
+}
+
+impl From<FetchError> for StepError {
+    fn from(e: FetchError) -> Self {
+        match e {
+            FetchError::Cancelled => StepError::Cancelled,
+            FetchError::Store(e) => e.into(),
+            e => StepError::Infrastructure(e.into()),
+        }
+    }
 }
 
 infrastructure! { StoreError SandboxError PlatformError StepLogError FactsError }

@@ -24,6 +24,7 @@ use super::sandbox::{Bind, Finished, Job, Sandbox, Status};
 use super::step_log::StepLog;
 use crate::drv::Results;
 use crate::drv::derivation::Output;
+use crate::drv::fetcher::Fetcher;
 use crate::drv::{Key, Resolved, Role, StoreFacts};
 
 /// Builds steps in a store.
@@ -34,6 +35,8 @@ pub struct Builder<'a> {
     pub facts: &'a StoreFacts,
     /// Runs the scripts.
     pub sandbox: Sandbox,
+    /// Fetches what is known by its hashes.
+    pub fetcher: &'a dyn Fetcher,
     /// Stops running builds.
     pub cancel: &'a CancelToken,
     /// What steps share the processors of this machine with; how many one gets is never part of a key.
@@ -136,9 +139,15 @@ impl Prepared {
                 // Snapshots are imported whole; only results of builds come in layers.
                 return Err(bad("its snapshot is the result of a build"));
             };
+            let target = PathBuf::from(&input.at);
+            let source = match (input.role, target.file_name()) {
+                // The tree is a folder with the file in it, under the same name.
+                (Role::File, Some(name)) => source.join(name),
+                _ => source.clone(),
+            };
             binds.push(Bind {
-                source: source.clone(),
-                target: input.at.clone().into(),
+                source,
+                target,
                 writable: false,
             });
             inputs.push(checkout);
@@ -381,6 +390,9 @@ impl Builder<'_> {
         output: &mut dyn FnMut(&str),
     ) -> Result<(TreeHash, u64, String), StepError> {
         let derivation = step.derivation();
+        if derivation.fetched().is_some() {
+            return self.fetch(name, step, began, output);
+        }
         host::runs(&derivation.platform)?;
         let root_tree = step.root_tree().ok_or_else(|| Infrastructure::Inputs {
             step: name.to_owned(),
@@ -431,6 +443,26 @@ impl Builder<'_> {
                 Ok((captured.tree, captured.changed, log_name))
             }
         }
+    }
+
+    /// Fetches what no script makes. Gives what [`Builder::make`] gives.
+    fn fetch(
+        &self,
+        name: &str,
+        step: &Resolved,
+        began: i64,
+        output: &mut dyn FnMut(&str),
+    ) -> Result<(TreeHash, u64, String), StepError> {
+        let mut log = StepLog::create(self.store, name, began)?;
+        let mut say = |line: &str, passing: bool| match passing {
+            true => output(line),
+            false => log.write(format!("{line}\n").as_bytes(), output),
+        };
+        let fetched = self
+            .fetcher
+            .fetch(step.derivation(), &mut say, self.cancel.flag());
+        let (log, _, _) = log.finish(output)?;
+        Ok((fetched?, 1, log))
     }
 
     fn prepare(&self, name: &str, step: &Resolved, run: Run) -> Result<Prepared, StepError> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Failure;
 use super::context::Context;
+use crate::build::step::Limits;
 use crate::config::{self, Config};
 use crate::drv::NodeName;
 use crate::project::peers::ssh_command;
@@ -76,6 +77,15 @@ impl ReachArgs {
             timeout: Duration::from_secs(self.timeout.into()),
             ..reach
         }
+    }
+}
+
+/// What steps may leave and write.
+pub fn limits(config: &Config) -> Limits {
+    let usual = Limits::default();
+    Limits {
+        file: config.build.file_limit.unwrap_or(usual.file),
+        output: config.build.output_limit.unwrap_or(usual.output),
     }
 }
 

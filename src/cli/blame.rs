@@ -13,6 +13,7 @@ use crate::build::seed::SeedError;
 use crate::build::step_log::StepLogError;
 use crate::build::userns::UsernsError;
 use crate::config::ConfigError;
+use crate::drv::fetch::FetchError;
 use crate::drv::{FactsError, StepName};
 use crate::plan::embedded::VIRTUAL_SPECS;
 use crate::plan::git::GitError;
@@ -410,6 +411,16 @@ impl From<ProjectError> for Failure {
                 step: ref name,
                 error,
             } => step(name, &error),
+            ProjectError::Offline(_) => Failure::new(Kind::Machine, error)
+                .hint("where there is a network, `mstore fetch TARGET` brings them")
+                .hint("or put the files into a folder, and take them from there: `mstore fetch TARGET --from DIR`"),
+            ProjectError::Fetch(FetchError::Cancelled) => Failure::interrupted(),
+            ProjectError::Fetch(FetchError::Store(error)) => error.into(),
+            ProjectError::Fetch(_) => Failure::new(Kind::Machine, error),
+            ProjectError::OtherTree { ref name, .. } => {
+                let hint = format!("`mstore lock --update {name}` pins what is there now");
+                Failure::new(Kind::Machine, error).hint(hint)
+            }
             ProjectError::Interrupted => Failure::interrupted(),
             ProjectError::NotOffered { .. }
             | ProjectError::Untrusted(_)

@@ -16,6 +16,7 @@ use crate::plan::{Distribution, above};
 use crate::project::find::{self, NamedTree};
 use crate::project::peers::ssh_command;
 use crate::project::{Access, Project, Reach, open_store};
+use crate::share::fetch::FetchOptions;
 
 /// The answers to the options that every command takes.
 pub struct Context {
@@ -131,6 +132,17 @@ impl Context {
             ca_file: None,
             timeout: Duration::from_secs(30),
             spool: env::temp_dir(),
+            offline: self.args.offline,
+        }
+    }
+
+    /// How content is fetched that is known by its hashes.
+    pub fn outside(&self, config: &Config) -> FetchOptions {
+        FetchOptions {
+            offline: self.args.offline,
+            folders: Vec::new(),
+            timeout: config.fetch.timeout,
+            ca_file: config.fetch.ca_file.clone(),
         }
     }
 

@@ -7,9 +7,14 @@ use mstore_store::compress::{CompressError, Format};
 use mstore_store::tar::{EntryFault, TarError};
 use mstore_store::{ErrorKind, StoreError};
 
+use super::context::Context;
+use super::watch::Watch;
 use super::{Failure, output};
+use crate::drv::fetch::{Digest, is_commit};
+use crate::plan::lock::is_branch;
 use crate::plan::{Pin, PinKind};
-use crate::project::Project;
+use crate::project::remote::{Bring, Source};
+use crate::project::{Project, ProjectError};
 
 /// What to do about an archive that is not as it was published.
 const DAMAGED: &str =
@@ -22,6 +27,115 @@ const LARGE: &str =
 /// What to do about an archive that is whole.
 const UNFIT: &str =
     "nothing was imported; make the archive without this, or unpack it and import the folder";
+
+/// What was asked for from outside.
+pub struct Outside<'a> {
+    /// Seed or snapshot.
+    pub kind: PinKind,
+    /// The address.
+    pub url: &'a str,
+    /// The digest of an archive.
+    pub hash: Option<&'a str>,
+    /// The branch or commit of a git repository.
+    pub revision: Option<&'a str>,
+    /// The time stamp of everything in a snapshot.
+    pub epoch: Option<i64>,
+    /// The name in the lock file.
+    pub name: Option<&'a str>,
+    /// Whether to print JSON.
+    pub json: bool,
+}
+
+/// The text of an address, if a path is one.
+pub fn address(path: &Path) -> Option<&str> {
+    path.to_str().filter(|text| text.contains("://"))
+}
+
+/// Imports a seed or snapshot from outside, and pins it.
+pub fn from_outside(context: &Context, wanted: &Outside<'_>) -> Result<ExitCode, Failure> {
+    let source = source(wanted)?;
+    let name = match wanted.name {
+        Some(name) => name.to_owned(),
+        None => {
+            let path = wanted.url.split(['?', '#']).next().unwrap_or_default();
+            name_of(Path::new(path.trim_end_matches('/')))?
+        }
+    };
+    let config = context.config()?;
+    let mut project = context.project_to_pin()?;
+    let options = context.outside(&config);
+    let watch = Watch::with_bar(false, wanted.json);
+    let bring = Bring {
+        options: &options,
+        cancel: context.cancel()?,
+        events: &watch,
+    };
+    let pin = project
+        .import_outside(wanted.kind, &source, wanted.epoch, &bring)
+        .map_err(|error| match error {
+            ProjectError::Store(error) => refused(error, Path::new(wanted.url)),
+            other => other.into(),
+        })?;
+    let from = pin.from.iter().flat_map(|from| from.elements());
+    let from: Vec<String> = from
+        .map(|(name, value)| format!("{name} {value}"))
+        .collect();
+    pinned(
+        &mut project,
+        wanted.kind,
+        &name,
+        pin,
+        wanted.json,
+        &from.join(", "),
+    )
+}
+
+fn source(wanted: &Outside<'_>) -> Result<Source, Failure> {
+    let url = wanted.url.to_owned();
+    if !(url.starts_with("git+") || url.starts_with("git://")) {
+        if wanted.revision.is_some() {
+            return Err(Failure::usage(format!("{url} is not a git repository"))
+                .hint("put git+ before its address: git+https://..."));
+        }
+        let Some(hash) = wanted.hash else {
+            return Err(
+                Failure::usage(format!("it is not said what {url} has to give")).hint(
+                    "give --hash sha256:HEX (or sha512, blake2b, blake3), as the publisher has it",
+                ),
+            );
+        };
+        let hash: Digest = hash.parse().map_err(Failure::usage)?;
+        return Ok(Source::Archive {
+            url,
+            hash: Some(hash),
+        });
+    }
+    if wanted.kind == PinKind::Seed {
+        return Err(Failure::usage(
+            "a seed is an archive, and not a revision of a git repository",
+        ));
+    }
+    if wanted.hash.is_some() {
+        return Err(Failure::usage(
+            "a git repository has commits: give one with --rev",
+        ));
+    }
+    let (branch, commit) = match wanted.revision {
+        None => (None, None),
+        Some(text) if is_commit(text) => (None, Some(text.to_owned())),
+        Some(text) if is_branch(text) => (Some(text.to_owned()), None),
+        Some(text) => {
+            return Err(Failure::usage(format!(
+                "`{text}` is neither a branch nor the whole hash of a commit"
+            )));
+        }
+    };
+    Ok(Source::Git {
+        url,
+        branch,
+        commit,
+    })
+}
 
 /// Why an archive was not imported.
 pub fn refused(error: StoreError, archive: &Path) -> Failure {

@@ -35,8 +35,8 @@ use std::process::ExitCode;
 #[cfg(feature = "lsp")]
 use commands::lsp;
 use commands::{
-    check, completions, copy, diff, eval, export, fmt, forget, gc, graph, key, list, lock, log,
-    man, realise, repo, seed, serve, shell, show, snapshot, specs, store, why,
+    check, completions, copy, diff, eval, export, fetch, fmt, forget, gc, graph, key, list, lock,
+    log, man, realise, repo, seed, serve, shell, show, snapshot, specs, store, why,
 };
 use context::Context;
 pub use failure::Failure;
@@ -82,6 +82,9 @@ pub struct GlobalArgs {
     /// Define an element, replacing the entry file's definition: NAME=VALUE
     #[arg(short = 'D', long = "define", global = true, value_name = "NAME=VALUE")]
     define: Vec<String>,
+    /// Do not use the network: what is not here is named, and neither fetched nor asked for
+    #[arg(long, global = true)]
+    offline: bool,
     /// Map only your own uid and gid, even if subordinate ranges exist
     #[arg(long, global = true, hide_short_help = true)]
     single_id: bool,
@@ -95,6 +98,8 @@ enum Command {
     /// Bring targets up to date: build what is stale, reuse everything else
     #[command(visible_alias = "realize")]
     Realise(realise::Args),
+    /// Bring what targets have fetched from outside, without building anything
+    Fetch(fetch::Args),
     /// Evaluate specifications and print their elements
     Eval(eval::Args),
     /// Put specification files into canonical layout
@@ -179,6 +184,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let context = Context::new(cli.place)?;
     match cli.command {
         Command::Realise(args) => realise::run(&context, args),
+        Command::Fetch(args) => fetch::run(&context, args),
         Command::Eval(args) => eval::run(&context, args),
         Command::Fmt(args) => fmt::run(&context, args),
         Command::Check(args) => check::run(&context, args),

@@ -294,6 +294,15 @@ impl Bar {
         }
     }
 
+    /// Shows in place of a bar how it goes just now, on a terminal.
+    pub fn moment(&self, text: &str) {
+        if self.live {
+            self.bar.set_style(template("{spinner} {msg}"));
+            self.bar.set_message(text.to_owned());
+            self.bar.tick();
+        }
+    }
+
     /// Prints a line above the bar.
     pub fn say(&self, text: &str) {
         if self.live {

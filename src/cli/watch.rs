@@ -104,6 +104,11 @@ impl Events for Watch {
             Event::Checked { step, verdict } => checked(step, &verdict),
             Event::Noted(note) => self.bar.say(&note_text(note)),
             _ if self.quiet => {}
+            Event::Fetching {
+                line,
+                passing: true,
+            } => self.bar.moment(line),
+            Event::Fetching { line, .. } => self.bar.say(line),
             Event::CaptureStarted => tell!("capturing a seed from this machine"),
             Event::LeftOut { what, why } => tell!("without {what}: {why}"),
             Event::Captured {

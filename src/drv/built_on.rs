@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mstore_store::{Hash, Realisation, RealisationKind, TreeHash};
 
-use super::derivation::InputSource;
+use super::derivation::{InputSource, Role};
 use super::facts::FactsError;
 use super::resolved::{Key, Resolved};
 use super::store_facts::StoreFacts;
@@ -98,6 +98,48 @@ impl Results {
         is_asked: impl Fn(&Realisation) -> bool,
     ) -> Result<Vec<Realisation>, FactsError> {
         self.and_what_is_on_them(|made| made.is_step() && is_asked(&made.result))
+    }
+
+    /// The targets' results that `keep` names, with the trees that were fetched for each.
+    pub fn fetched_for(
+        &self,
+        keep: impl Fn(&Realisation) -> bool,
+    ) -> Vec<(&Realisation, BTreeSet<TreeHash>)> {
+        let targets = self.all.iter().map(|made| &made.result);
+        let targets = targets.filter(|r| r.kind == RealisationKind::Target && keep(r));
+        targets
+            .map(|target| {
+                let mut fetched = BTreeSet::new();
+                let (mut seen, mut next) = (BTreeSet::new(), vec![target.drv]);
+                while let Some(hash) = next.pop() {
+                    if !seen.insert(hash) {
+                        continue;
+                    }
+                    let steps = self.steps.get(&hash).into_iter().flatten();
+                    for step in steps.filter_map(|&n| self.all[n].step.as_ref()) {
+                        for (input, tree) in step.inputs() {
+                            match (&input.source, input.role) {
+                                (_, Role::File | Role::Folder) => {
+                                    fetched.insert(tree);
+                                }
+                                (InputSource::Derivation { hash, .. }, _) => next.push(hash.0),
+                                _ => {}
+                            }
+                        }
+                    }
+                }
+                (target, fetched)
+            })
+            .collect()
+    }
+
+    /// The results of fetches.
+    pub fn fetches(&self) -> impl Iterator<Item = &Realisation> {
+        let fetches = self.all.iter().filter(|made| {
+            let step = made.step.as_ref();
+            step.is_some_and(|step| step.derivation().fetched().is_some())
+        });
+        fetches.map(|made| &made.result)
     }
 
     fn and_what_is_on_them(

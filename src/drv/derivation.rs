@@ -11,7 +11,8 @@ use mstore_store::codec;
 use mstore_store::{Hash, TreeHash, named_hash};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::step_name::StepName;
+use super::fetch::{Fixed, Origin};
+use super::step_name::{FETCH, NodeNameError, StepName};
 
 /// Format number of an encoded derivation.
 const DRV_FORMAT: u32 = 1;
@@ -20,6 +21,11 @@ const DRV_CONTEXT: &str = "mstore 2026 plan derivation";
 
 /// The isolation every step is built under; another one would be another name.
 pub const SANDBOX_PROFILE: &str = "chroot/1";
+/// What stands in the place of the isolation of a step where something is fetched. Another way to make a tree
+/// of what came would be another name.
+pub const FETCH_PROFILE: &str = "fetch/1";
+/// What stands in the place of a machine where nothing is run.
+const ANY_PLATFORM: &str = "any";
 /// `SOURCE_DATE_EPOCH` of a step that reads nothing that says otherwise.
 pub const DEFAULT_EPOCH: i64 = 315_532_800;
 
@@ -108,6 +114,10 @@ pub enum Role {
     Root,
     /// The snapshot, or those parts of it that the step reads; read-only.
     Snapshot,
+    /// A file that was fetched, which has the tree for itself; read-only.
+    File,
+    /// A folder that was fetched; read-only.
+    Folder,
 }
 
 impl fmt::Display for Role {
@@ -115,6 +125,8 @@ impl fmt::Display for Role {
         f.write_str(match self {
             Role::Root => "root",
             Role::Snapshot => "snapshot",
+            Role::File => "file",
+            Role::Folder => "folder",
         })
     }
 }
@@ -161,6 +173,10 @@ pub struct Phase {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
+    /// Where it is to be had, if it is fetched. Not part of the key: the same content from elsewhere is the
+    /// same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Box<Origin>>,
     /// Access to a network.
     pub network: Network,
     /// Seconds after which it is ended, if any. Not part of the key.
@@ -168,14 +184,49 @@ pub struct Policy {
 }
 
 /// Access to a network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Network {
     /// The loopback interface alone.
     None,
+    /// No script is run: content is fetched that is known by its hashes, from wherever it is to be had.
+    FixedOutput(Fixed),
 }
 
 impl Derivation {
+    /// What fetches `fixed`. Its key depends on that alone.
+    pub fn fetch(fixed: Fixed, from: Origin) -> Result<Derivation, NodeNameError> {
+        Ok(Derivation {
+            env: Env::default(),
+            name: StepName::fetch(&fixed.name)?,
+            root: "/".to_owned(),
+            build: String::new(),
+            class: FETCH.to_owned(),
+            epoch: DEFAULT_EPOCH,
+            inputs: Vec::new(),
+            output: Output::Captured,
+            phases: Vec::new(),
+            policy: Policy {
+                from: Some(Box::new(from)),
+                network: Network::FixedOutput(fixed),
+                timeout: None,
+            },
+            target: FETCH.to_owned(),
+            sandbox: FETCH_PROFILE.to_owned(),
+            subarch: String::new(),
+            platform: ANY_PLATFORM.to_owned(),
+            arch_desc: String::new(),
+        })
+    }
+
+    /// What is fetched, and where from, if it is not a script that is run.
+    pub fn fetched(&self) -> Option<(&Fixed, &Origin)> {
+        match (&self.policy.network, &self.policy.from) {
+            (Network::FixedOutput(fixed), Some(from)) => Some((fixed, from)),
+            _ => None,
+        }
+    }
+
     /// The encoding that is hashed and stored.
     pub fn encode(&self) -> Vec<u8> {
         codec::encode(&(DRV_FORMAT, self))
@@ -226,6 +277,7 @@ pub(crate) mod tests {
                 script: "make\n".into(),
             }],
             policy: Policy {
+                from: None,
                 network: Network::None,
                 timeout: Some(3600),
             },
@@ -329,6 +381,7 @@ pub(crate) mod tests {
                     },
                     phases,
                     policy: Policy {
+                        from: None,
                         network: Network::None,
                         timeout,
                     },

@@ -41,8 +41,24 @@ pub enum TreePart {
     Absent,
 }
 
+/// What a file of a tree is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FilePart {
+    /// Its content.
+    Content(Vec<u8>),
+    /// The tree is here and has no such file, or a larger one.
+    NoSuchFile,
+    /// The content of the tree is not here.
+    Absent,
+}
+
 /// Questions about the content of trees.
 pub trait Trees {
+    /// The file `path` of `tree`, if it has at most `limit` bytes.
+    fn file(&self, _tree: TreeHash, _path: &str, _limit: u64) -> Result<FilePart, FactsError> {
+        Ok(FilePart::Absent)
+    }
+
     /// The directory `path` of `tree` as a tree of its own.
     fn subtree(&self, tree: TreeHash, path: &str) -> Result<TreePart, FactsError>;
 
@@ -90,6 +106,11 @@ pub trait Layer {
     /// The facts below.
     fn inner(&self) -> &dyn Facts;
 
+    /// See [`Trees::file`].
+    fn file(&self, tree: TreeHash, path: &str, limit: u64) -> Result<FilePart, FactsError> {
+        self.inner().file(tree, path, limit)
+    }
+
     /// See [`Trees::subtree`].
     fn subtree(&self, tree: TreeHash, path: &str) -> Result<TreePart, FactsError> {
         self.inner().subtree(tree, path)
@@ -132,6 +153,10 @@ pub trait Layer {
 }
 
 impl<L: Layer> Trees for L {
+    fn file(&self, tree: TreeHash, path: &str, limit: u64) -> Result<FilePart, FactsError> {
+        Layer::file(self, tree, path, limit)
+    }
+
     fn subtree(&self, tree: TreeHash, path: &str) -> Result<TreePart, FactsError> {
         Layer::subtree(self, tree, path)
     }

@@ -3,6 +3,8 @@
 //!
 //! - [`derivation`]: derivations, and the [`DrvHash`] that names one before it is built; [`resolved`]: the
 //!   same with its inputs at hand, and the [`Key`] that its realisation is stored under;
+//! - [`fetch`]: content that is known by its hashes, and the addresses it is to be had from;
+//!   [`fetcher`]: who brings it;
 //! - [`parts`]: the parts of a derivation that decide its key, which comparisons walk as well;
 //! - [`step_name`]: the names of targets and steps;
 //! - [`facts`]: the traits through which a plan asks what was realised and what trees hold;
@@ -14,6 +16,8 @@
 pub mod built_on;
 pub mod derivation;
 pub mod facts;
+pub mod fetch;
+pub mod fetcher;
 pub mod parts;
 pub mod resolved;
 pub mod step_name;

@@ -79,7 +79,7 @@ pub enum Part<'a, T> {
     /// Scripts, in their order.
     Phases(&'a [Phase]),
     /// Access to a network.
-    Network(Network),
+    Network(&'a Network),
 }
 
 /// One input.
@@ -102,6 +102,7 @@ impl<T> fmt::Display for Part<'_, T> {
             Part::Output(Output::Captured) => f.write_str("a new tree"),
             Part::Output(Output::Input) => f.write_str("none, a test"),
             Part::Network(Network::None) => f.write_str("none"),
+            Part::Network(Network::FixedOutput(fixed)) => write!(f, "{fixed}"),
             Part::Env(env) => list(f, " ", env.0.iter(), |f, (name, value)| {
                 write!(f, "{name}={value}")
             }),
@@ -157,8 +158,9 @@ impl<'a, T> Parts<'a, T> {
         } = derivation;
         let Policy {
             network,
-            // How long a step may take is not what it makes.
+            // How long a step may take is not what it makes, and neither is where something came from.
             timeout: _,
+            from: _,
         } = policy;
         let inputs = inputs.iter().zip(trees).map(|(input, tree)| PartInput {
             at: &input.at,
@@ -172,7 +174,7 @@ impl<'a, T> Parts<'a, T> {
             (Field::Inputs, Part::Inputs(inputs.collect())),
             (Field::Output, Part::Output(*output)),
             (Field::Phases, Part::Phases(phases)),
-            (Field::Network, Part::Network(*network)),
+            (Field::Network, Part::Network(network)),
             (Field::Sandbox, Part::Text(sandbox)),
             (Field::Platform, Part::Text(platform)),
         ])

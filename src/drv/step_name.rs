@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize, Serializer};
 
 /// Stands between a target and a step.
 const SEPARATOR: char = ':';
+/// Stands in the place of a target where something is fetched.
+pub(super) const FETCH: &str = "fetch";
 
 /// Text that is not the name of a node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -93,6 +95,17 @@ impl StepName {
     /// The step `step` of `target`, which is written as it displays.
     pub fn new(target: impl fmt::Display, step: &str) -> Result<Self, NodeNameError> {
         format!("{target}{SEPARATOR}{step}").try_into()
+    }
+
+    /// The fetch of `file`. No target is called so: theirs have a subarch.
+    pub fn fetch(file: &str) -> Result<Self, NodeNameError> {
+        // A file may be called what a step may not.
+        Self::new(FETCH, &file.replace(SEPARATOR, "_"))
+    }
+
+    /// Whether it is that of a fetch.
+    pub fn is_fetch(&self) -> bool {
+        self.target() == FETCH
     }
 
     /// The whole text, `TARGET:STEP`.

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mstore_store::manifest::Kind;
 use mstore_store::{ErrorKind, Hash, Realisation, Steady, Store, StoreError, TreeHash};
 
-use super::facts::{Facts, FactsError, Realised, TreePart, Trees};
+use super::facts::{Facts, FactsError, FilePart, Realised, TreePart, Trees};
 use super::resolved::{Key, Resolved};
 use super::step_name::StepName;
 use super::tree_diff::{TreeChanges, tree_changes};
@@ -156,6 +157,29 @@ impl StoreFacts {
 }
 
 impl Trees for StoreFacts {
+    fn file(&self, tree: TreeHash, path: &str, limit: u64) -> Result<FilePart, FactsError> {
+        let read = || {
+            let Some(entry) = self.store.entry(tree, path)? else {
+                return Ok(FilePart::NoSuchFile);
+            };
+            match entry.kind {
+                Kind::File { blob, size } if size <= limit => {
+                    Ok(FilePart::Content(self.store.blob(blob)?))
+                }
+                _ => Ok(FilePart::NoSuchFile),
+            }
+        };
+        match read() {
+            Ok(part) => Ok(part),
+            Err(StoreError::NoSuchPath { .. }) => Ok(FilePart::NoSuchFile),
+            Err(error) if error.kind() == ErrorKind::Missing => Ok(FilePart::Absent),
+            Err(error) => Err(FactsError::new(
+                format!("cannot read {path} of {tree}"),
+                error,
+            )),
+        }
+    }
+
     fn subtree(&self, tree: TreeHash, path: &str) -> Result<TreePart, FactsError> {
         if path == "/" {
             return Ok(TreePart::Tree(tree));

@@ -112,6 +112,7 @@ impl BuiltinSnapshot {
             date: Some(self.date.to_owned()),
             epoch: None,
             origin: Some(self.origin()),
+            from: None,
         }
     }
 

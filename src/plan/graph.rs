@@ -1,4 +1,7 @@
-//! The graph: every target a chain of steps, joined where one target starts from another.
+//! The graph: every target a chain of steps, joined where one target starts from another, and what steps have
+//! fetched.
+
+mod fetched;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -124,6 +127,7 @@ impl Graph {
             lock,
             trees,
             pins,
+            fetches: BTreeMap::new(),
             graph: Graph::default(),
             outputs: BTreeMap::new(),
             picked: BTreeMap::new(),
@@ -282,6 +286,8 @@ struct Builder<'a> {
     lock: &'a Lock,
     trees: &'a dyn Trees,
     pins: Pins,
+    /// Of each name of what is fetched the first that has it.
+    fetches: BTreeMap<String, DrvHash>,
     graph: Graph,
     /// Of each target: its last node and the directory in it.
     outputs: BTreeMap<TargetId, (NodeId, String)>,
@@ -419,6 +425,10 @@ impl Builder<'_> {
             });
             producers.push(None);
         }
+        for (input, producer) in self.fetched(recipe, step)? {
+            inputs.push(input);
+            producers.push(producer);
+        }
         let id = &recipe.id;
         let derivation = Derivation {
             env: Env(recipe.env.clone()),
@@ -437,6 +447,7 @@ impl Builder<'_> {
                 script: step.script.clone(),
             }],
             policy: Policy {
+                from: None,
                 network: Network::None,
                 timeout: recipe.timeout,
             },
@@ -446,9 +457,23 @@ impl Builder<'_> {
             platform: recipe.platform.clone(),
             arch_desc: id.arch_desc.clone(),
         };
+        let shown = StepName::new(&names.shown, &step.name)?;
+        let full = StepName::new(&names.full, &step.name)?;
+        Ok(self.add(id, derivation, producers, shown, full))
+    }
+
+    /// Adds a node, unless it is there already.
+    fn add(
+        &mut self,
+        target: &TargetId,
+        derivation: Derivation,
+        producers: Vec<Option<NodeId>>,
+        name: StepName,
+        full_name: StepName,
+    ) -> NodeId {
         let hash = derivation.hash();
         if let Some(same) = self.by_hash.get(&hash) {
-            return Ok(*same);
+            return *same;
         }
         let at = self.graph.nodes.next_id();
         let shape = derivation.shape(|input| {
@@ -459,15 +484,15 @@ impl Builder<'_> {
         let first = *self.shapes.entry(shape).or_insert(at);
         self.by_hash.insert(hash, at);
         self.graph.nodes.push(Node {
-            name: StepName::new(&names.shown, &step.name)?,
-            full_name: StepName::new(&names.full, &step.name)?,
-            target: id.clone(),
+            name,
+            full_name,
+            target: target.clone(),
             derivation,
             hash,
             producers,
             same_as: (first != at).then_some(first),
         });
-        Ok(at)
+        at
     }
 
     /// What a step that `reads` this sees of a snapshot, and the time stamp that goes with it; nothing if it

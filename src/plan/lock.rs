@@ -15,6 +15,7 @@ use mstore_store::TreeHash;
 use serde::{Deserialize, Serialize};
 
 use super::elements::{Elements, Location, SpecError, at};
+use crate::drv::fetch::{Address, AddressError, Digest, DigestError, is_commit};
 
 /// The name of the lock file.
 pub const LOCK_NAME: &str = "metro.lock";
@@ -54,7 +55,62 @@ pub struct Pin {
     pub epoch: Option<i64>,
     /// Where it came from, for people; and, for what is built in, which edition it is.
     pub origin: Option<String>,
+    /// Where it can be had again.
+    pub from: Option<PinFrom>,
 }
+
+/// Where a pinned tree can be had again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PinFrom {
+    /// An archive.
+    Archive {
+        /// Its address.
+        url: String,
+        /// Its digest.
+        hash: Digest,
+    },
+    /// A commit of a git repository.
+    Git {
+        /// The address of the repository.
+        url: String,
+        /// The branch that it was the newest of, if it is not the one that the repository names first.
+        branch: Option<String>,
+        /// The commit.
+        commit: String,
+    },
+}
+
+impl PinFrom {
+    /// The address.
+    pub fn url(&self) -> &str {
+        match self {
+            PinFrom::Archive { url, .. } | PinFrom::Git { url, .. } => url,
+        }
+    }
+
+    /// Its elements, in the order in which they are written.
+    pub fn elements(&self) -> Vec<(&'static str, String)> {
+        match self {
+            PinFrom::Archive { url, hash } => {
+                vec![("url", url.clone()), ("hash", hash.to_string())]
+            }
+            PinFrom::Git {
+                url,
+                branch,
+                commit,
+            } => {
+                let branch = branch.iter().map(|branch| ("branch", branch.clone()));
+                let mut all = vec![("url", url.clone())];
+                all.extend(branch);
+                all.push(("commit", commit.clone()));
+                all
+            }
+        }
+    }
+}
+
+/// Elements of a pin beside its tree.
+const FIELDS: [&str; 7] = ["date", "epoch", "origin", "url", "hash", "branch", "commit"];
 
 impl Pin {
     /// A pin of `tree`, made on `date`.
@@ -64,6 +120,7 @@ impl Pin {
             date,
             epoch: None,
             origin: None,
+            from: None,
         }
     }
 }
@@ -99,6 +156,16 @@ pub enum LockError {
         /// The name.
         name: String,
     },
+    /// An address that the file could not express.
+    #[error("{kind} `{name}`: {detail}")]
+    From {
+        /// Seed or snapshot.
+        kind: PinKind,
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        detail: String,
+    },
     /// Text that is not a date.
     #[error("`{date}` is not a date of the form YYYY-MM-DD")]
     Date {
@@ -122,7 +189,7 @@ impl LockError {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             LockError::Unknown { .. } => Some(
-                "it holds sections seed/NAME and snapshot/NAME with tree, date, epoch and origin",
+                "it holds sections seed/NAME and snapshot/NAME with tree, date, epoch, origin, url, hash, branch and commit",
             ),
             LockError::Name { .. } => {
                 Some("names are letters, digits and -_.+@, with / between parts")
@@ -190,7 +257,7 @@ impl Lock {
                     lock.pins
                         .insert((kind, pin.to_owned()), read_pin(&elements, kind, pin)?);
                 }
-                "date" | "epoch" | "origin" => {
+                field if FIELDS.contains(&field) => {
                     if !elements.is_defined(&format!("{kind}/{pin}/tree")) {
                         return Err(LockError::value(
                             &elements,
@@ -239,6 +306,13 @@ impl Lock {
         {
             return Err(LockError::Date { date: date.clone() });
         }
+        if let Some(from) = &pin.from {
+            check_from(from).map_err(|detail| LockError::From {
+                kind,
+                name: name.to_owned(),
+                detail,
+            })?;
+        }
         let pin = Pin {
             origin: pin.origin.map(|o| plain(&o)).filter(|o| !o.is_empty()),
             ..pin
@@ -265,6 +339,9 @@ impl Lock {
             }
             if let Some(origin) = &pin.origin {
                 let _ = writeln!(text, "origin: {origin}");
+            }
+            for (element, value) in pin.from.iter().flat_map(PinFrom::elements) {
+                let _ = writeln!(text, "{element}: {value}");
             }
         }
         text
@@ -366,12 +443,83 @@ fn read_pin(elements: &Elements, kind: PinKind, pin: &str) -> Result<Pin, LockEr
                 .ok_or_else(|| bad("epoch", format!("`{text}` is not a number of seconds")))?,
         ),
     };
+    let from = match value("url")? {
+        None => {
+            let lone = ["hash", "branch", "commit"]
+                .into_iter()
+                .find(|field| elements.is_defined(&name(field)));
+            if let Some(field) = lone {
+                return Err(bad(field, format!("{kind} `{pin}` has no url")));
+            }
+            None
+        }
+        Some(url) => {
+            let from = read_from(url, value("hash")?, value("branch")?, value("commit")?);
+            let checked = from.and_then(|from| check_from(&from).map(|()| from));
+            Some(checked.map_err(|message| bad("url", message))?)
+        }
+    };
     Ok(Pin {
         tree,
         date,
         epoch,
         origin: value("origin")?,
+        from,
     })
+}
+
+fn read_from(
+    url: String,
+    hash: Option<String>,
+    branch: Option<String>,
+    commit: Option<String>,
+) -> Result<PinFrom, String> {
+    match (hash, branch, commit) {
+        (Some(hash), None, None) => Ok(PinFrom::Archive {
+            url,
+            hash: hash.parse().map_err(|e: DigestError| e.to_string())?,
+        }),
+        (None, branch, Some(commit)) => Ok(PinFrom::Git {
+            url,
+            branch,
+            commit,
+        }),
+        _ => {
+            Err("an archive has a hash, a git repository a commit and perhaps a branch".to_owned())
+        }
+    }
+}
+
+/// Refuses what cannot be fetched from, and what the file could not express.
+fn check_from(from: &PinFrom) -> Result<(), String> {
+    let url = from.url();
+    if url.contains(['#', '$']) {
+        return Err(format!("`{url}`: `#` and `$` are written as %23 and %24"));
+    }
+    let address: Address = url.parse().map_err(|e: AddressError| e.to_string())?;
+    match (from, address) {
+        (PinFrom::Archive { .. }, Address::Http(_) | Address::File(_)) => Ok(()),
+        (PinFrom::Git { commit, branch, .. }, Address::Git(_)) => {
+            if !is_commit(commit) {
+                return Err(format!("`{commit}` is not the hash of a commit"));
+            }
+            match branch {
+                Some(branch) if !is_branch(branch) => {
+                    Err(format!("`{branch}` cannot name a branch"))
+                }
+                _ => Ok(()),
+            }
+        }
+        (PinFrom::Archive { .. }, Address::Git(_)) => Err(format!(
+            "`{url}` is a git repository, and no commit is said"
+        )),
+        (PinFrom::Git { .. }, _) => Err(format!("`{url}` is not the address of a git repository")),
+    }
+}
+
+/// Whether `name` can be that of a branch.
+pub fn is_branch(name: &str) -> bool {
+    check_name(name).is_ok() && !name.starts_with('-') && !name.contains("..")
 }
 
 /// Whether `text` looks like `2026-11-20`.
@@ -481,6 +629,84 @@ mod tests {
                 .0
                 .starts_with("seed funtoo/x86-64bit/corei7/stage3 in /")
         );
+    }
+
+    #[test]
+    fn where_a_pin_came_from_is_written_and_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(LOCK_NAME);
+        let hash = format!("sha256:{}", "0a".repeat(32)).parse().unwrap();
+        let archive = PinFrom::Archive {
+            url: "https://example.org/stage3.tar.xz?a=b".into(),
+            hash,
+        };
+        let git = |branch: Option<&str>| PinFrom::Git {
+            url: "git+https://example.org/ports.git".into(),
+            branch: branch.map(str::to_owned),
+            commit: "0b".repeat(20),
+        };
+        let pin = |from| Pin {
+            from: Some(from),
+            ..Pin::new(tree("s"), None)
+        };
+        let (lock, ()) = Lock::update(&DiskFiles, &path, |lock| {
+            lock.set(PinKind::Seed, "stage3", pin(archive.clone()))?;
+            lock.set(PinKind::Snapshot, "main", pin(git(Some("release/1.0"))))?;
+            lock.set(PinKind::Snapshot, "ports", pin(git(None)))?;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(Lock::read(&DiskFiles, &path).unwrap(), lock);
+        let sections = lock.text().replacen(HEADER, "", 1);
+        let tree = tree("s");
+        let hex = "0b".repeat(20);
+        assert_eq!(
+            sections,
+            format!(
+                "\n[section seed/stage3]\ntree: {tree}\nurl: https://example.org/stage3.tar.xz?a=b\n\
+                 hash: sha256:{}\n\n[section snapshot/main]\ntree: {tree}\n\
+                 url: git+https://example.org/ports.git\nbranch: release/1.0\ncommit: {hex}\n\n\
+                 [section snapshot/ports]\ntree: {tree}\nurl: git+https://example.org/ports.git\ncommit: {hex}\n",
+                "0a".repeat(32)
+            )
+        );
+        for url in [
+            "ftp://a/b",
+            "https://a/b#c",
+            "https://a/$[b]",
+            "git+https://a/b",
+        ] {
+            let PinFrom::Archive { hash, .. } = archive.clone() else {
+                unreachable!()
+            };
+            let from = PinFrom::Archive {
+                url: url.into(),
+                hash,
+            };
+            let mut lock = Lock::in_memory();
+            assert!(lock.set(PinKind::Seed, "x", pin(from)).is_err(), "{url}");
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        for (from, to, why) in [
+            ("hash: sha256", "hash: md5", "ALGORITHM"),
+            ("commit: 0b", "commit: main", "not the hash of a commit"),
+            (
+                "branch: release",
+                "branch: --upload-pack=x",
+                "cannot name a branch",
+            ),
+            ("url: git+https", "url: https", "not the address of a git"),
+            (
+                "url: https://example.org/stage3.tar.xz?a=b\n",
+                "",
+                "has no url",
+            ),
+            ("hash: ", "commit: ", "not the address of a git"),
+        ] {
+            fs::write(&path, text.replace(from, to)).unwrap();
+            let error = Lock::read(&DiskFiles, &path).unwrap_err().to_string();
+            assert!(error.contains(why), "{to}: {error}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod compare;
 mod elements;
+mod fetch;
 mod files;
 mod line_diff;
 mod looked;
@@ -22,6 +23,7 @@ pub mod explain;
 pub mod git;
 pub mod graph;
 pub mod lock;
+pub mod manifest;
 pub mod name;
 pub mod staleness;
 pub mod targets;
@@ -38,7 +40,7 @@ pub use files::SpecFiles;
 pub use git::GitFiles;
 pub use graph::{Graph, Node, NodeId, NodeMap, Pins, Target};
 pub use line_diff::{LineChange, line_diff};
-pub use lock::{Lock, LockError, Pin, PinKind};
+pub use lock::{Lock, LockError, Pin, PinFrom, PinKind};
 pub use looked::{Looked, Sights};
 pub use name::{Index, NameError, TargetId};
 pub use recipe::{Reads, Recipe, Seed, SnapshotUse, Start, StepRecipe};

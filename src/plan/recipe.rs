@@ -1,5 +1,7 @@
 //! Recipes: one target as its specification describes it, read from the settings and checked.
 
+mod fetches;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -7,6 +9,7 @@ use serde::Serialize;
 use super::elements::{Elements, Location, SpecError};
 use super::embedded;
 use super::error::PlanError;
+use super::fetch::Fetches;
 use super::lock;
 use super::name::{Index, TargetId, suggestions};
 
@@ -43,6 +46,8 @@ pub struct Recipe {
     pub steps: Vec<StepRecipe>,
     /// The test.
     pub test: Option<StepRecipe>,
+    /// What is fetched for its steps.
+    pub fetches: Fetches,
     /// The environment of every step.
     pub env: BTreeMap<String, String>,
     /// Seconds that a step may take.
@@ -90,7 +95,9 @@ pub struct StepRecipe {
     pub reads: Reads,
     /// What it reads of each of the snapshots beside it.
     pub reads_beside: Reads,
-    /// The element that said so.
+    /// The names of what is fetched for it, sorted.
+    pub fetches: Vec<String>,
+    /// The element that said what it reads.
     #[serde(skip)]
     pub reads_element: String,
     /// Where that is defined.
@@ -125,6 +132,7 @@ impl Recipe {
     pub(super) const SNAPSHOT: &'static str = "snapshot";
 }
 
+/// The settings of one target, being read.
 struct Reader<'a> {
     elements: &'a Elements,
     id: &'a TargetId,
@@ -140,6 +148,19 @@ impl Reader<'_> {
             Some(script) => Some(self.step(TEST_STEP, script)?),
             None => None,
         };
+        let names = steps.iter().chain(&test).flat_map(|step| &step.fetches);
+        let fetches = self.fetches(names)?;
+        let mut taken = snapshot.iter().chain(&beside);
+        if let Some(other) =
+            taken.find(|s| lies_in(&s.at, &fetches.at) || lies_in(&fetches.at, &s.at))
+            && !fetches.all.is_empty()
+        {
+            return Err(self.bad(
+                "fetch/path",
+                format!("`{}` appears at {}", other.name, other.at),
+                "choose a folder that has nothing of a snapshot in it, and lies in none",
+            ));
+        }
         Ok(Recipe {
             id: self.id.clone(),
             class: self
@@ -153,6 +174,7 @@ impl Reader<'_> {
             root: self.root()?,
             steps,
             test,
+            fetches,
             env: self.env()?,
             timeout: self.timeout()?,
         })
@@ -276,16 +298,7 @@ impl Reader<'_> {
                 ));
             }
         };
-        let at = self
-            .text("snapshot/path")?
-            .unwrap_or_else(|| "/mstore/snapshot".to_owned());
-        let at = absolute(&at).filter(|p| p != "/").ok_or_else(|| {
-            self.bad(
-                "snapshot/path",
-                format!("`{at}` is not an absolute path below /"),
-                "the default is /mstore/snapshot",
-            )
-        })?;
+        let at = self.place("snapshot/path", "/mstore/snapshot")?;
         Ok(Some(SnapshotUse { name, at, builtin }))
     }
 
@@ -294,15 +307,7 @@ impl Reader<'_> {
         const LIST: &str = "snapshot/beside";
         const FOLDER: &str = "snapshot/beside/path";
         let names: BTreeSet<String> = self.words(LIST)?.into_iter().collect();
-        let folder = self.text(FOLDER)?;
-        let folder = folder.as_deref().unwrap_or("/mstore/snapshots");
-        let folder = absolute(folder).filter(|p| p != "/").ok_or_else(|| {
-            self.bad(
-                FOLDER,
-                format!("`{folder}` is not an absolute path below /"),
-                "the default is /mstore/snapshots",
-            )
-        })?;
+        let folder = self.place(FOLDER, "/mstore/snapshots")?;
         let mut all: Vec<SnapshotUse> = Vec::new();
         for name in names {
             lock::check_name(&name)
@@ -340,6 +345,18 @@ impl Reader<'_> {
         Ok(all)
     }
 
+    /// A folder of the build that something appears in.
+    fn place(&self, element: &str, usual: &str) -> Result<String, PlanError> {
+        let at = self.text(element)?.unwrap_or_else(|| usual.to_owned());
+        absolute(&at).filter(|p| p != "/").ok_or_else(|| {
+            self.bad(
+                element,
+                format!("`{at}` is not an absolute path below /"),
+                format!("the default is {usual}"),
+            )
+        })
+    }
+
     fn root(&self) -> Result<String, PlanError> {
         let Some(root) = self.text("portage/ROOT")? else {
             return Ok("/".to_owned());
@@ -360,7 +377,8 @@ impl Reader<'_> {
                 return Err(self.bad(
                     "policy/network",
                     format!("`{other}` is not possible"),
-                    "steps have no network: put what they need into the snapshot, and say `none`",
+                    "steps have no network: put what they need into the snapshot or have it fetched (`fetch/NAME`), and \
+                     say `none`",
                 ));
             }
         }
@@ -415,6 +433,7 @@ impl Reader<'_> {
         const LIST: &str = "steps/chroot";
         self.elements.asks_below("steps/chroot/");
         self.elements.asks_below("reads/");
+        self.elements.asks_below("fetches/");
         let listed = match self.elements.is_defined(LIST) {
             true => Some(self.words(LIST)?),
             false => None,
@@ -497,11 +516,17 @@ impl Reader<'_> {
             true => Reads::Paths(self.paths(&element)?),
             false => Reads::All,
         };
+        let own = format!("fetches/{name}");
+        let fetches = match self.elements.is_defined(&own) {
+            true => self.fetch_names(&own)?,
+            false => self.fetch_names("fetch")?,
+        };
         Ok(StepRecipe {
             name: name.to_owned(),
             script,
             reads,
             reads_beside,
+            fetches,
             reads_location: self.elements.location(&element),
             reads_element: element,
         })
@@ -537,6 +562,12 @@ impl Reader<'_> {
             })
             .collect())
     }
+}
+
+/// Whether `path` is `folder`, or lies in it.
+fn lies_in(path: &str, folder: &str) -> bool {
+    let rest = path.strip_prefix(folder);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// `path` without `.`, doubled and trailing slashes; nothing if it is not absolute or has `..`.

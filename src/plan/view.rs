@@ -79,6 +79,21 @@ pub struct InputView {
     /// The name that the lock file does not pin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unpinned: Option<String>,
+    /// What is fetched for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fetched: Option<FetchedView>,
+}
+
+/// What is fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FetchedView {
+    /// Its name, and what it is known by.
+    pub what: String,
+    /// Its bytes, if they are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Where it is to be had, in the order in which that is tried.
+    pub urls: Vec<String>,
 }
 
 /// One script.
@@ -174,6 +189,12 @@ impl DerivationView {
         view.tree = state.and_then(NodeState::tree).map(|t| t.to_string());
         for (input, producer) in view.inputs.iter_mut().zip(&node.producers) {
             input.from = producer.map(|p| graph.nodes()[p].name.to_string());
+            let fetched = producer.and_then(|p| graph.nodes()[p].derivation.fetched());
+            input.fetched = fetched.map(|(fixed, from)| FetchedView {
+                what: fixed.to_string(),
+                size: from.size,
+                urls: from.urls.clone(),
+            });
         }
         view
     }
@@ -213,6 +234,7 @@ impl DerivationView {
                         InputSource::Unpinned(name) => Some(name.clone()),
                         _ => None,
                     },
+                    fetched: None,
                 })
                 .collect(),
             env: drv.env.0.clone(),
@@ -222,8 +244,9 @@ impl DerivationView {
                 Output::Captured => "captured",
                 Output::Input => "input",
             },
-            network: match drv.policy.network {
+            network: match &drv.policy.network {
                 Network::None => "none",
+                Network::FixedOutput(_) => "fixed-output",
             },
             timeout: drv.policy.timeout,
             sandbox: drv.sandbox.clone(),

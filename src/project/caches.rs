@@ -47,6 +47,9 @@ impl Caches {
                 ca_file: cache.ca_file.clone(),
                 ..reach.clone()
             };
+            if reach.offline && !matches!(remote, Remote::Folder(_)) {
+                continue;
+            }
             let seconds = u32::try_from(cache.timeout.as_secs()).unwrap_or(u32::MAX);
             let ssh = match &remote {
                 Remote::Ssh(address) => Some(ssh::start(

@@ -12,8 +12,9 @@ use super::repair::VitalFile;
 use crate::build::error::Infrastructure;
 use crate::build::seed::SeedError;
 use crate::build::userns::UsernsError;
+use crate::drv::fetch::FetchError;
 use crate::drv::{FactsError, StepName};
-use crate::plan::{LockError, MissingPin, NameError, PlanError, WalkError};
+use crate::plan::{LockError, MissingPin, NameError, PinKind, PlanError, WalkError};
 use crate::share::RemoteError;
 use crate::share::trust::Untrusted;
 
@@ -128,6 +129,28 @@ pub enum ProjectError {
         /// What is wanted.
         need: Box<MissingPin>,
     },
+    /// The network must not be used, and something is not here.
+    #[error("the network is not to be used, and {}", not_here(.0))]
+    Offline(Vec<Absent>),
+    /// What is at the address that the lock file names is not what it pins.
+    #[error(
+        "{kind} `{name}`: what {url} gives is the tree {got} by this mstore, and the lock file has {expected}"
+    )]
+    OtherTree {
+        /// Seed or snapshot.
+        kind: PinKind,
+        /// Its name.
+        name: String,
+        /// The address.
+        url: String,
+        /// The tree in the lock file.
+        expected: TreeHash,
+        /// The tree that came.
+        got: TreeHash,
+    },
+    /// Something could not be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
     /// The machine or the store failed while a step was built.
     #[error("{step}: {error}")]
     Step {
@@ -210,6 +233,35 @@ pub enum ProjectError {
         /// What the system says.
         source: io::Error,
     },
+}
+
+/// Something that would have to be fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Absent {
+    /// What it is, with its hashes.
+    pub what: String,
+    /// Where it is to be had.
+    pub urls: Vec<String>,
+}
+
+/// Things that are named at most.
+const ABSENT_NAMED: usize = 20;
+
+fn not_here(all: &[Absent]) -> String {
+    let mut text = match all.len() {
+        1 => "this is not here:".to_owned(),
+        n => format!("these {n} things are not here:"),
+    };
+    for Absent { what, urls } in all.iter().take(ABSENT_NAMED) {
+        text.push_str(&format!("\n  {what}"));
+        for url in urls.iter().take(2) {
+            text.push_str(&format!("\n    {url}"));
+        }
+    }
+    if all.len() > ABSENT_NAMED {
+        text.push_str(&format!("\n  and {} more", all.len() - ABSENT_NAMED));
+    }
+    text
 }
 
 impl ProjectError {

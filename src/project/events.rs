@@ -44,6 +44,13 @@ pub enum Event<'a> {
         /// What it stands for now.
         tree: TreeHash,
     },
+    /// How it goes with something that is fetched from outside.
+    Fetching {
+        /// A line for people.
+        line: &'a str,
+        /// Whether it is of the moment, and of no use later.
+        passing: bool,
+    },
     /// Trees are going to be fetched from caches.
     FetchStarted {
         /// How many.

@@ -8,6 +8,7 @@
 //! - [`open`]: one opener of stores; [`Project`]: the three opened together;
 //! - [`provide`]: seeds and snapshots; [`realise`]: bringing targets up to date; [`Project::sign`]: vouching
 //!   for what was built; [`caches`], [`peers`]: whom results are taken from;
+//! - [`remote`]: seeds and snapshots from outside, and where the lock file says they came from;
 //! - [`pack`], [`copy`], [`receive`]: results on their way to and from other places;
 //! - [`repair`]: verifying a store, and getting back what is damaged;
 //! - [`forget`]: forgetting results, and what was built on them;
@@ -27,6 +28,7 @@ pub mod peers;
 pub mod provide;
 pub mod realise;
 pub mod receive;
+pub mod remote;
 pub mod repair;
 pub mod retention;
 mod sign;
@@ -40,7 +42,7 @@ use crate::drv::StoreFacts;
 use crate::plan::{Distribution, Graph, Lock, Pins, Recipes, TargetId};
 
 pub use caches::Caches;
-pub use error::{Blocked, FindError, ProjectError};
+pub use error::{Absent, Blocked, FindError, ProjectError};
 pub use events::{Event, Events};
 pub use open::{Access, open_store};
 pub use peers::Reach;

@@ -41,6 +41,8 @@ pub struct Reach {
     pub timeout: Duration,
     /// A folder for temporary files where the store may not be written.
     pub spool: PathBuf,
+    /// Whether only folders may be looked at.
+    pub offline: bool,
 }
 
 impl Reach {
@@ -73,6 +75,15 @@ impl Reach {
     pub fn open(&self, remote: &Remote, store: &Store) -> Result<Arc<dyn Peer>, ProjectError> {
         Ok(match remote {
             Remote::Folder(path) => self.folder(path, store)?,
+            Remote::Ssh(_) | Remote::Http(_) if self.offline => {
+                let name = match remote {
+                    Remote::Ssh(address) => &address.host,
+                    Remote::Http(address) => address,
+                    Remote::Folder(_) => "",
+                };
+                let why = "the network is not to be used";
+                return Err(TransferError::peer(name, why).into());
+            }
             Remote::Ssh(address) => Arc::new(self.ssh(address)?),
             Remote::Http(address) => Arc::new(self.web(address, store)?),
         })

@@ -33,10 +33,8 @@ impl Project {
     ) -> Result<(), ProjectError> {
         self.can_provide(recipes, needs)?;
         for need in needs {
-            let pin = match &need.from {
-                PinOrigin::Host => self.capture_host(events)?,
-                PinOrigin::Builtin(name) => self.store_builtin(name)?,
-                PinOrigin::Import => continue,
+            let Some(pin) = self.obtain(need, events)? else {
+                continue;
             };
             events.event(Event::Provided {
                 kind: need.kind,
@@ -46,6 +44,15 @@ impl Project {
             self.set_pin(need.kind, &need.name, pin)?;
         }
         Ok(())
+    }
+
+    /// Gets what needs nobody's help. The pin is not in the lock file yet.
+    fn obtain(&self, need: &MissingPin, events: &dyn Events) -> Result<Option<Pin>, ProjectError> {
+        Ok(match &need.from {
+            PinOrigin::Host => Some(self.capture_host(events)?),
+            PinOrigin::Builtin(name) => Some(self.store_builtin(name)?),
+            PinOrigin::Import => None,
+        })
     }
 
     fn can_provide(&self, recipes: &Recipes, needs: &[MissingPin]) -> Result<(), ProjectError> {
@@ -137,9 +144,12 @@ impl Project {
         self.keep_pins()
     }
 
-    /// Gets a seed or snapshot again that can be had without anybody's help. The old pin stays until
-    /// the new one is made.
-    pub fn renew_pin(&mut self, name: &str, events: &dyn Events) -> Result<(), ProjectError> {
+    /// Gets a seed or snapshot again that can be had without anybody's help. The old pin stays.
+    pub(super) fn obtain_anew(
+        &self,
+        name: &str,
+        events: &dyn Events,
+    ) -> Result<Vec<(PinKind, Pin)>, ProjectError> {
         let index = self.distribution.index();
         let all: Vec<_> = index.all_of(&index.default_build).collect();
         let recipes = self.recipes(&all)?;
@@ -156,7 +166,16 @@ impl Project {
             Some(need) if need.from == PinOrigin::Import => Err(ProjectError::OnlyImport {
                 need: Box::new(need.clone()),
             }),
-            Some(_) => self.provide(&recipes, &needs, events),
+            Some(_) => {
+                self.can_provide(&recipes, &needs)?;
+                let mut pins = Vec::new();
+                for need in &needs {
+                    if let Some(pin) = self.obtain(need, events)? {
+                        pins.push((need.kind, pin));
+                    }
+                }
+                Ok(pins)
+            }
         }
     }
 }

@@ -1,16 +1,19 @@
 //! Retention: the policy of gc over the store's own rules, and the lock files whose pins count.
 
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use mstore_lang::DiskFiles;
 use mstore_store::{
-    Cancel, GcPolicy, Hash, RealisationKind, RegisteredPin, Store, StoreError, TreeHash,
+    Cancel, GcPolicy, Hash, Realisation, RealisationKind, RegisteredPin, Store, StoreError,
+    TreeHash,
 };
 
 use super::clock::{self, DAY};
 use super::{Project, ProjectError, find};
 use crate::config;
+use crate::drv::{Results, StepName, StoreFacts};
 use crate::plan::Lock;
 use crate::plan::name::glob;
 
@@ -18,6 +21,8 @@ use crate::plan::name::glob;
 const MINUTE: i64 = 60;
 /// Days after which caches of unchanged files go that nobody used.
 const CACHE_DAYS: i64 = 60;
+/// Days for which what was fetched stays though nothing that is kept needs it: it was perhaps brought ahead.
+const FETCHED_DAYS: i64 = 14;
 
 /// What is to be kept. What is not said here is as the configuration says.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,6 +65,7 @@ impl Retention {
                 patterns.push(root.clone());
             }
         }
+        pins.extend(self.fetched(store, config)?);
         Ok(GcPolicy {
             // Trees of steps serve only to resume; those of targets are the results.
             group: Box::new(|r| (r.kind == RealisationKind::Target).then(|| r.name.clone())),
@@ -82,6 +88,54 @@ impl Retention {
             cancel: cancel.clone(),
             ..GcPolicy::newest(self.keep(config))
         })
+    }
+}
+
+impl Retention {
+    /// What was fetched and is kept: for the newest results of targets, as they are kept themselves, and lately.
+    fn fetched(
+        &self,
+        store: &Store,
+        config: &config::Gc,
+    ) -> Result<Vec<(String, TreeHash)>, ProjectError> {
+        let all = store.realisations(None)?;
+        // Most stores have nothing that was fetched, and what everything was made from is much to read.
+        let is_fetch = |r: &Realisation| r.name.parse().is_ok_and(|n: StepName| n.is_fetch());
+        if !all.iter().any(is_fetch) {
+            return Ok(Vec::new());
+        }
+        let results = Results::read(&StoreFacts::new(store.clone()))?;
+        let lately = clock::now() - FETCHED_DAYS * DAY;
+        let mut kept: Vec<(String, TreeHash)> = results
+            .fetches()
+            .filter(|result| result.started >= lately)
+            .map(|result| {
+                (
+                    format!("{} in the last {FETCHED_DAYS} days", result.name),
+                    result.tree,
+                )
+            })
+            .collect();
+        let mut newest: BTreeMap<&str, Vec<Hash>> = BTreeMap::new();
+        // They come newest first.
+        for result in all.iter().filter(|r| r.kind == RealisationKind::Target) {
+            let keys = newest.entry(&result.name).or_default();
+            if keys.len() < self.keep(config) && store.has_tree(result.tree)? {
+                keys.push(result.key);
+            }
+        }
+        let since = self.keep_since(config);
+        let keep = |r: &Realisation| {
+            since.is_some_and(|since| r.started >= since)
+                || newest
+                    .get(&*r.name)
+                    .is_some_and(|keys| keys.contains(&r.key))
+        };
+        for (target, trees) in results.fetched_for(keep) {
+            let why = format!("fetched for {}", target.name);
+            kept.extend(trees.into_iter().map(|tree| (why.clone(), tree)));
+        }
+        Ok(kept)
     }
 }
 

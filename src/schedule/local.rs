@@ -108,6 +108,7 @@ fn work(
         store: builder.store,
         facts: builder.facts,
         sandbox: builder.sandbox.clone(),
+        fetcher: builder.fetcher,
         cancel,
         processors: builder.processors.clone(),
         limits: builder.limits,

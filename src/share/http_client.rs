@@ -12,7 +12,7 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Error, ResponseExt as _};
 
 /// A body must come at least this fast, in bytes a second, measured over all of it.
-const SLOWEST: u64 = 16 << 10;
+pub(super) const SLOWEST: u64 = 16 << 10;
 /// A request that failed before anything came is tried so often.
 const TRIES: usize = 2;
 
@@ -97,7 +97,7 @@ impl HttpFetch {
 
 /// A body that must keep coming: a server that gives a byte now and then is as good as down. Only time
 /// that is spent waiting counts, not what the reader does in between.
-struct Steady<R> {
+pub(super) struct Steady<R> {
     body: R,
     timeout: Duration,
     waited: Duration,
@@ -105,7 +105,7 @@ struct Steady<R> {
 }
 
 impl<R> Steady<R> {
-    fn new(body: R, timeout: Duration) -> Steady<R> {
+    pub(super) fn new(body: R, timeout: Duration) -> Steady<R> {
         Steady {
             body,
             timeout,
@@ -129,7 +129,7 @@ impl<R: Read> Read for Steady<R> {
 }
 
 /// An error in few words.
-fn reason(error: &Error) -> String {
+pub(super) fn reason(error: &Error) -> String {
     match error {
         Error::Timeout(_) => "it does not answer in time".into(),
         Error::HostNotFound => "there is no such host".into(),
@@ -141,7 +141,7 @@ fn reason(error: &Error) -> String {
     }
 }
 
-fn tls(base: &str, options: &HttpOptions) -> Result<TlsConfig, TransferError> {
+pub(super) fn tls(base: &str, options: &HttpOptions) -> Result<TlsConfig, TransferError> {
     let wrong = |detail: String| TransferError::peer(base, detail);
     // What cannot be loaded of many certificates is no reason to stop: the rest may do.
     let system = rustls_native_certs::load_native_certs().certs;
@@ -229,7 +229,7 @@ fn length(response: &ureq::http::Response<ureq::Body>) -> Option<u64> {
     length.to_str().ok()?.parse().ok()
 }
 
-fn e_text(error: &std::io::Error) -> String {
+pub(super) fn e_text(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock => {
             "it does not go on in time".into()

@@ -1,7 +1,8 @@
-//! Moving results between stores: peers, trust, substitution.
+//! Moving results between stores: peers, trust, substitution; and content from outside.
 
 pub mod address;
 pub mod cache;
+pub mod fetch;
 #[cfg(feature = "http")]
 pub mod http_client;
 pub mod parcel;

@@ -370,7 +370,8 @@ impl Git<'_> {
     fn date(&self, plain: &Path, commit: &str) -> Result<i64, GitError> {
         let step = "rev-list";
         let mut command = self.within(plain);
-        command.args([step, "--max-count=1", "--timestamp", commit]);
+        // Nor at those before it: a shallow repository does not have them.
+        command.args([step, "--no-walk", "--timestamp", commit]);
         let (status, out, errors) = self.finish(step, command)?;
         if !status.success() {
             return Err(self.failed(step, status, &errors));

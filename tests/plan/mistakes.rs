@@ -167,7 +167,7 @@ fn values_that_cannot_be_used_are_named_with_their_place() {
     DIR/targets/stage1.conf:6: `policy/timeout` of demo/x86-64bit/corei7/stage1: `soon` is not a number of seconds above 0
     help: leave it out for no limit
     DIR/targets/stage1.conf:6: `policy/network` of demo/x86-64bit/corei7/stage1: `yes` is not possible
-    help: steps have no network: put what they need into the snapshot, and say `none`
+    help: steps have no network: put what they need into the snapshot or have it fetched (`fetch/NAME`), and say `none`
     demo/x86-64bit/corei7/stage3 has no `target/platform`
     help: say which machine (as `uname -m` prints it) runs the build, for example `target/platform: x86_64`
     DIR/metro.conf:16: `snapshot/builtin` of demo/x86-64bit/corei7/stage3: `nonesuch` is not a built-in snapshot

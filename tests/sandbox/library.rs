@@ -63,7 +63,9 @@ pub fn a_target_is_realised_without_the_command_line(env: &Env) -> Outcome {
         Cancel::new(),
         Notes::default(),
     );
+    let outside = mstore::share::fetch::FetchOptions::default();
     let run = Run {
+        outside: &outside,
         jobs: 2,
         processors: 1,
         limits: Limits::default(),

@@ -27,6 +27,7 @@ fn builder<'a>(
         store,
         facts,
         sandbox: Sandbox::new(),
+        fetcher: &mstore::drv::fetcher::NoFetcher,
         cancel,
         processors: processors.clone(),
         limits: Default::default(),

@@ -41,6 +41,7 @@ pub fn step(name: &str, root: TreeHash, script: &str) -> Resolved {
             script: script.to_owned(),
         }],
         policy: Policy {
+            from: None,
             network: Network::None,
             timeout: Some(60),
         },
@@ -153,6 +154,7 @@ pub fn steps_are_listed_while_others_build(env: &Env) -> support::Outcome {
         store: &store,
         facts: &facts,
         sandbox: Sandbox::new(),
+        fetcher: &mstore::drv::fetcher::NoFetcher,
         cancel: &unused,
         processors: Processors::new(1),
         limits: Default::default(),

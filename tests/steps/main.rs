@@ -8,6 +8,7 @@ mod base;
 mod caller;
 mod chains;
 mod faults;
+mod fetched;
 mod forget;
 mod inputs;
 mod jobs;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         links::ALL,
         caller::ALL,
         faults::ALL,
+        fetched::ALL,
         forget::ALL,
         inputs::ALL,
         jobs::ALL,

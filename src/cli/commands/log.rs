@@ -11,6 +11,7 @@ use crate::build::step_log;
 use crate::cli::args::node_name;
 use crate::cli::context::Context;
 use crate::cli::{Failure, output};
+use crate::drv::{NodeName, StepName};
 use crate::plan::{Graph, Pins, Staleness};
 use crate::project::Access;
 use crate::project::Project;
@@ -42,6 +43,11 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         return by_hash(&project, &found, &args);
     }
     let name = node_name(&args.target)?;
+    if let NodeName::Step(name) = &name
+        && name.is_fetch()
+    {
+        return of_fetch(&project, name, &args);
+    }
     let (target, step) = (name.target(), name.step());
     let graph = project.graph(&[target.to_owned()], Pins::Optional)?;
     if args.attempts {
@@ -91,6 +97,20 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             .hint(format!("build it first: mstore realise {target}")),
         });
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What there is of something that was fetched.
+fn of_fetch(project: &Project, name: &StepName, args: &Args) -> Result<ExitCode, Failure> {
+    if args.attempts {
+        return attempts(project, of_name(project, name.as_str())?, args.json);
+    }
+    let Some(path) = step_log::newest(&project.store, name.as_str())? else {
+        return Err(Failure::usage(format!(
+            "{name} has no log: it was never fetched here"
+        )));
+    };
+    print(name.as_str(), &path, args.path)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -162,6 +182,16 @@ fn by_hash(project: &Project, found: &Found, args: &Args) -> Result<ExitCode, Fa
     })
 }
 
+/// What was tried under a name.
+fn of_name(project: &Project, name: &str) -> Result<Vec<(String, Attempt)>, Failure> {
+    let filter = HistoryFilter {
+        name: Some(name),
+        ..HistoryFilter::default()
+    };
+    let attempts = project.store.history(&filter)?;
+    Ok(attempts.into_iter().map(|a| (name.to_owned(), a)).collect())
+}
+
 /// What was tried of the steps of some targets.
 fn of_names(
     project: &Project,
@@ -173,12 +203,12 @@ fn of_names(
         for &node in &target.nodes {
             let node = &graph.nodes()[node];
             if step.is_none_or(|s| s == node.name.step()) {
-                let filter = HistoryFilter {
-                    name: Some(node.full_name.as_str()),
-                    ..HistoryFilter::default()
-                };
-                let attempts = project.store.history(&filter)?;
-                all.extend(attempts.into_iter().map(|a| (node.name.to_string(), a)));
+                let attempts = of_name(project, node.full_name.as_str())?;
+                all.extend(
+                    attempts
+                        .into_iter()
+                        .map(|(_, a)| (node.name.to_string(), a)),
+                );
             }
         }
     }

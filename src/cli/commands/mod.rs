@@ -7,6 +7,7 @@ pub mod copy;
 pub mod diff;
 pub mod eval;
 pub mod export;
+pub mod fetch;
 pub mod fmt;
 pub mod forget;
 pub mod gc;

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::build::step::Limits;
 use crate::cli::Failure;
 use crate::cli::args::{self, TrustArgs};
 use crate::cli::blame;
@@ -117,13 +116,15 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     )?;
     let cancel = context.cancel()?;
     let watch = Watch::with_bar(args.quiet, args.quiet || args.json);
+    let outside = context.outside(&config);
     let run = Run {
         jobs: args.jobs.map_or_else(processors, |n| n.get().into()),
         processors: processors(),
-        limits: limits(&config),
+        limits: args::limits(&config),
         keep_going: args.keep_going,
         rebuild: args.rebuild,
         read_inputs: key.is_some() && config.sign_verify,
+        outside: &outside,
         caches: &caches,
         trust: &trust,
         sign: key.as_ref(),
@@ -156,15 +157,6 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         let _ = ask(context, &args, |question| question.keep(&project, &report));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// What steps may leave and write.
-fn limits(config: &Config) -> Limits {
-    let usual = Limits::default();
-    Limits {
-        file: config.build.file_limit.unwrap_or(usual.file),
-        output: config.build.output_limit.unwrap_or(usual.output),
-    }
 }
 
 /// Whether the answer of an earlier run says all that this one would.
@@ -327,7 +319,16 @@ struct Fetched {
 }
 
 #[derive(Serialize)]
+struct FromOutside<'a> {
+    name: &'a str,
+    what: &'a str,
+    urls: &'a [String],
+}
+
+#[derive(Serialize)]
 struct Planned<'a> {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    outside: Vec<FromOutside<'a>>,
     build: Vec<&'a str>,
     maybe: Vec<&'a str>,
     reuse: Vec<&'a str>,
@@ -370,7 +371,13 @@ fn show_json(steps: &StepsPreview) -> Result<(), Failure> {
         tree: tree.to_string(),
         bytes: *bytes,
     };
+    let outside = steps.outside.iter().map(|(name, absent)| FromOutside {
+        name: name.as_str(),
+        what: &absent.what,
+        urls: &absent.urls,
+    });
     output::json(&Planned {
+        outside: outside.collect(),
         build: steps.build.iter().map(|(name, _)| name.as_str()).collect(),
         maybe: names(&steps.maybe),
         reuse: names(&steps.reuse),
@@ -381,6 +388,14 @@ fn show_json(steps: &StepsPreview) -> Result<(), Failure> {
 
 fn show_steps(steps: &StepsPreview) -> Result<(), Failure> {
     let mut text = String::new();
+    for (_, absent) in &steps.outside {
+        let from = absent.urls.first().map(|url| format!(" from {url}"));
+        text.push_str(&format!(
+            "would fetch {}{}\n",
+            absent.what,
+            from.unwrap_or_default()
+        ));
+    }
     for (name, reasons) in &steps.build {
         let why: Vec<String> = reasons
             .iter()

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use mstore_store::{ImportOptions, TarOptions};
 
 use crate::cli::context::Context;
-use crate::cli::imports::{name_of, pinned, refused};
+use crate::cli::imports::{Outside, address, from_outside, name_of, pinned, refused};
 use crate::cli::watch::Watch;
 use crate::cli::{Failure, output};
 use crate::plan::{Pin, PinKind};
@@ -23,11 +23,15 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Import a root file system from an archive (plain, .gz, .bz2, .xz or .zst) or a folder
+    /// Import a root file system from an archive (plain, .gz, .bz2, .xz or .zst), a folder or an address
     Import {
-        /// The archive, or a folder; - for an archive on standard input
-        #[arg(value_name = "FILE")]
+        /// The archive, or a folder; - for an archive on standard input; https://, http:// or file:/// for one
+        /// that is fetched, and that the lock file remembers
+        #[arg(value_name = "FILE|URL")]
         archive: PathBuf,
+        /// Digest of an archive that is fetched, such as sha256:HEX
+        #[arg(long, value_name = "ALGORITHM:HEX")]
+        hash: Option<String>,
         /// Name in the lock file [default: the file's name without its endings]
         #[arg(long)]
         name: Option<String>,
@@ -54,9 +58,24 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     match args.command {
         Command::Import {
             archive,
+            hash,
             name,
             json,
-        } => import(context, &archive, name, json),
+        } => match address(&archive) {
+            Some(url) => from_outside(
+                context,
+                &Outside {
+                    kind: PinKind::Seed,
+                    url,
+                    hash: hash.as_deref(),
+                    revision: None,
+                    epoch: None,
+                    name: name.as_deref(),
+                    json,
+                },
+            ),
+            None => import(context, &archive, hash.as_deref(), name, json),
+        },
         Command::Host {
             name,
             dry_run,
@@ -68,9 +87,13 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
 fn import(
     context: &Context,
     file: &Path,
+    hash: Option<&str>,
     name: Option<String>,
     json: bool,
 ) -> Result<ExitCode, Failure> {
+    if hash.is_some() {
+        return Err(Failure::usage("--hash is for an archive that is fetched"));
+    }
     let name = match name {
         Some(name) => name,
         None => name_of(file)?,

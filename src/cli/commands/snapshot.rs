@@ -8,7 +8,7 @@ use mstore_store::tar::StripTop;
 use mstore_store::{GitOptions, ImportOptions, Mtime, TarOptions};
 
 use crate::cli::context::Context;
-use crate::cli::imports::{name_of, pinned, refused};
+use crate::cli::imports::{Outside, address, from_outside, name_of, pinned, refused};
 use crate::cli::{Failure, output};
 use crate::plan::{Pin, PinKind};
 use crate::project::clock;
@@ -22,20 +22,24 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Import a ports tree from a folder, a revision of a git repository or an archive
+    /// Import a ports tree from a folder, a revision of a git repository, an archive or an address
     Import(Import),
 }
 
 #[derive(clap::Args)]
 struct Import {
-    /// A folder, a git repository or an archive
-    #[arg(value_name = "DIR|GIT|TARBALL")]
+    /// A folder, a git repository or an archive; https://, http:// or file:/// for an archive that is fetched,
+    /// git+https://, git+http://, git:// or git+file:/// for a repository elsewhere: the lock file remembers them
+    #[arg(value_name = "DIR|GIT|TARBALL|URL")]
     from: PathBuf,
+    /// Digest of an archive that is fetched, such as sha256:HEX
+    #[arg(long, value_name = "ALGORITHM:HEX")]
+    hash: Option<String>,
     /// Name in the lock file [default: the last part of the path without endings]
     #[arg(long)]
     name: Option<String>,
     /// Revision of a git repository; without it a folder is taken as it is, a bare repository at
-    /// HEAD
+    /// HEAD. Of a repository elsewhere a branch, or the whole hash of a commit
     #[arg(long, value_name = "REV")]
     rev: Option<String>,
     /// Time stamp of everything in the snapshot, which is SOURCE_DATE_EPOCH in builds, in seconds
@@ -53,6 +57,27 @@ struct Import {
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let Command::Import(args) = args.command;
+    if let Some(url) = address(&args.from) {
+        if args.keep_top {
+            let text = "--keep-top cannot be remembered with an address";
+            return Err(Failure::usage(text).hint("import the archive as a file"));
+        }
+        return from_outside(
+            context,
+            &Outside {
+                kind: PinKind::Snapshot,
+                url,
+                hash: args.hash.as_deref(),
+                revision: args.rev.as_deref(),
+                epoch: args.epoch,
+                name: args.name.as_deref(),
+                json: args.json,
+            },
+        );
+    }
+    if args.hash.is_some() {
+        return Err(Failure::usage("--hash is for an archive that is fetched"));
+    }
     let from = args.from.as_path();
     let absent = |e| {
         Failure::usage(format!("cannot find {}: {e}", from.display()))

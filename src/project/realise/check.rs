@@ -8,6 +8,7 @@ use crate::plan::{Staleness, TargetId};
 use crate::project::events::{Event, Verdict};
 use crate::project::{Blocked, Project, ProjectError};
 use crate::schedule::realise::{self as run_steps, Checked};
+use crate::share::fetch::Outside;
 
 /// Paths that are listed of a step that comes out different.
 const PATHS: usize = 20;
@@ -26,9 +27,10 @@ pub fn check(
     project.store.read_inputs();
     let token = run.token()?;
     let note = |note: Note| run.events.event(Event::Noted(&note));
+    let outside = Outside::new(&project.store, run.outside);
     let builder = Builder {
         note: &note,
-        ..run.builder(project, &token)
+        ..run.builder(project, &outside, &token)
     };
     let mut differing = 0;
     for &node in graph.requested().flat_map(|target| &target.nodes) {

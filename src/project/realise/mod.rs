@@ -4,6 +4,7 @@
 //! which a later run goes on. [`preview`] plans only, [`check`] builds a second time what is there.
 
 mod check;
+mod outside;
 mod preview;
 mod remembered;
 
@@ -14,6 +15,7 @@ use mstore_store::{Cancel, Realisation, RealisationKind, TreeHash};
 
 use super::caches::{self, Caches};
 use super::events::{Event, Events, Steps};
+use super::remote::Bring;
 use super::{Blocked, Project, ProjectError, clock};
 use crate::build::cancel::CancelToken;
 use crate::build::pause::Stopwatch;
@@ -24,9 +26,11 @@ use crate::build::userns::{Entered, UsernsError};
 use crate::drv::{DrvHash, StepName, Trees as _, target_key};
 use crate::plan::{Graph, NodeId, Pins, PlanError, Recipes, Staleness, Target, TargetId, Todo};
 use crate::schedule::realise::{self as run, Options, Outcome, Tools};
+use crate::share::fetch::{self as outside_fetch, FetchOptions, Outside};
 use crate::share::{SecretKey, Substitute, Trust};
 
 pub use check::check;
+pub use outside::{Brought, bring};
 pub use preview::{Preview, StepsPreview, preview};
 pub use remembered::Question;
 
@@ -44,6 +48,8 @@ pub struct Run<'a> {
     pub rebuild: bool,
     /// Whether to read the inputs of steps, and compare them with their hashes, before they are used.
     pub read_inputs: bool,
+    /// How content is fetched that is known by its hashes.
+    pub outside: &'a FetchOptions,
     /// Who may have what is not here.
     pub caches: &'a Caches,
     /// Whose facts are believed.
@@ -57,11 +63,17 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn builder<'b>(&self, project: &'b Project, token: &'b CancelToken) -> Builder<'b> {
+    fn builder<'b>(
+        &self,
+        project: &'b Project,
+        fetcher: &'b Outside<'b>,
+        token: &'b CancelToken,
+    ) -> Builder<'b> {
         Builder {
             store: &project.store,
             facts: &project.facts,
             sandbox: Sandbox::new(),
+            fetcher,
             cancel: token,
             processors: Processors::new(self.processors),
             limits: self.limits,
@@ -71,6 +83,15 @@ impl Run<'_> {
                 .nodename()
                 .to_string_lossy()
                 .into_owned(),
+        }
+    }
+
+    /// How seeds and snapshots are brought from outside.
+    fn bring(&self) -> Bring<'_> {
+        Bring {
+            options: self.outside,
+            cancel: self.cancel,
+            events: self.events,
         }
     }
 
@@ -186,13 +207,17 @@ pub fn realise(
         recipes = project.recipes(targets)?;
     }
     let facts = run.facts(project, project.store.is_read_only());
-    let graph = plan(project, &recipes, &facts, run)?;
+    let mut graph = plan(project, &recipes, &facts, run)?;
+    if lacks_outside(project, &graph)? {
+        graph = with_inputs(project, &recipes, &facts, run)?;
+    }
     let mut work = fetch(project, &graph, &facts, run)?;
     if !work.todo.is_empty() {
         entered?;
     }
     let wanted = work.todo.build.iter().chain(&work.todo.maybe).copied();
     graph.require_inputs(wanted, &&facts)?;
+    outside::can_be_had(&graph, &work.todo, run.outside)?;
     if !project.store.is_read_only() {
         project.keep_pins()?;
     }
@@ -238,6 +263,15 @@ fn plan(
                 caches::fetch(facts, &[tree].into(), run.cancel, run.events)?;
                 last = Some(tree);
             }
+            Err(PlanError::AbsentPin {
+                kind, name, tree, ..
+            }) if last != Some(tree)
+                && !project.store.is_read_only()
+                && project.can_bring_back(kind, &name) =>
+            {
+                project.bring_back(kind, &name, &run.bring())?;
+                last = Some(tree);
+            }
             // A part that was never cut out of it can only be had by writing it.
             Err(PlanError::AbsentPin { name, tree, .. })
                 if project.store.is_read_only() && project.store.has_tree(tree)? =>
@@ -249,6 +283,44 @@ fn plan(
     };
     facts.prepare(graph.nodes().values().map(|node| node.hash))?;
     Ok(graph)
+}
+
+/// Whether the store lacks a seed or snapshot of which the lock file says where it is to be had.
+fn lacks_outside(project: &Project, graph: &Graph) -> Result<bool, ProjectError> {
+    for (kind, name, tree) in graph.pins() {
+        if project.can_bring_back(kind, name) && !project.store.has_tree(tree)? {
+            return Ok(!project.store.is_read_only());
+        }
+    }
+    Ok(false)
+}
+
+/// Makes the graph when seeds and snapshots, as far as steps are to be built on them, were brought from where the
+/// lock file says.
+fn with_inputs(
+    project: &Project,
+    recipes: &Recipes,
+    facts: &Substitute<'_>,
+    run: &Run<'_>,
+) -> Result<Graph, ProjectError> {
+    let mut brought = HashSet::new();
+    loop {
+        let graph = plan(project, recipes, facts, run)?;
+        let lacking = {
+            let work = fetch(project, &graph, facts, run)?;
+            let wanted = work.todo.build.iter().chain(&work.todo.maybe).copied();
+            graph.require_inputs(wanted, &facts)
+        };
+        match lacking {
+            Ok(()) => return Ok(graph),
+            Err(PlanError::AbsentPin { kind, ref name, .. })
+                if project.can_bring_back(kind, name) && brought.insert((kind, name.clone())) =>
+            {
+                project.bring_back(kind, name, &run.bring())?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Finds out what there is to do, and fetches what caches have of it. A tree that cannot be had after
@@ -310,8 +382,10 @@ fn build(
         // What cannot be fetched is built.
         matches!(facts.fetch(tree, &options), Ok(Some(_)))
     };
+    let outside = Outside::new(&project.store, run.outside);
+    outside_fetch::prune(&project.store);
     let tools = Tools {
-        builder: &run.builder(project, &token),
+        builder: &run.builder(project, &outside, &token),
         facts: &facts,
         fetch: &fetch,
         seconds: &seconds,

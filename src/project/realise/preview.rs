@@ -8,7 +8,7 @@ use crate::plan::{
     Explainer, Graph, MissingPin, NodeId, PinKind, Pins, PlanError, Reason, Recipes, Staleness,
     TargetId,
 };
-use crate::project::{Project, ProjectError};
+use crate::project::{Absent, Project, ProjectError};
 use crate::share::Substitute;
 
 /// What a run would do, as far as that can be known now.
@@ -32,6 +32,8 @@ pub enum Preview {
 /// What would become of the steps, by name.
 #[derive(Debug, Default)]
 pub struct StepsPreview {
+    /// What would be fetched from outside.
+    pub outside: Vec<(StepName, Absent)>,
     /// Those that would be built, with the reasons.
     pub build: Vec<(StepName, Vec<Reason>)>,
     /// Those that would be built if their inputs came out different.
@@ -73,8 +75,16 @@ pub fn preview(
     });
     let name = |&n: &NodeId| graph.nodes()[n].name.clone();
     let why = |n: &NodeId| (name(n), explainer.of(*n).to_vec());
+    let fetched = |n: &NodeId| graph.nodes()[*n].derivation.fetched();
+    let outside = todo.build.iter().filter_map(|n| {
+        let (fixed, from) = fetched(n)?;
+        let (what, urls) = (fixed.to_string(), from.urls.clone());
+        Some((name(n), Absent { what, urls }))
+    });
+    let built = todo.build.iter().filter(|n| fetched(n).is_none());
     let steps = StepsPreview {
-        build: todo.build.iter().map(why).collect(),
+        outside: outside.collect(),
+        build: built.map(why).collect(),
         maybe: todo.maybe.iter().map(name).collect(),
         reuse: reuse.iter().map(name).collect(),
         substituted: substituted.iter().map(name).collect(),
@@ -98,7 +108,11 @@ fn graph(
     match Graph::build(recipes, &project.lock, &facts, Pins::Required) {
         Err(PlanError::AbsentPin {
             kind, name, tree, ..
-        }) if facts.fetchable(tree)? => Ok(Err(Preview::Fetch { kind, name, tree })),
+        }) if facts.fetchable(tree)?
+            || (!project.store.has_tree(tree)? && project.can_bring_back(kind, &name)) =>
+        {
+            Ok(Err(Preview::Fetch { kind, name, tree }))
+        }
         // A part that was never cut out of it can only be had by writing it.
         Err(PlanError::AbsentPin { name, tree, .. })
             if project.store.is_read_only() && project.store.has_tree(tree)? =>

@@ -33,6 +33,7 @@ fn step(name: &str) -> Box<Resolved> {
         output: Output::Captured,
         phases: Vec::new(),
         policy: Policy {
+            from: None,
             network: Network::None,
             timeout: None,
         },

@@ -103,7 +103,9 @@ impl World {
             return Ok(None);
         }
         let cancel = Cancel::default();
+        let outside = crate::share::fetch::FetchOptions::default();
         let run = Run {
+            outside: &outside,
             jobs: 1,
             processors: 1,
             limits: Default::default(),

@@ -1,0 +1,11 @@
+//! Fetching through the real binary: files over http with all that servers do, folders, git, Manifests.
+
+#[path = "../cli/environment.rs"]
+mod environment;
+mod git;
+mod manifests;
+mod mistakes;
+mod pins;
+mod server;
+mod web;
+mod world;
