@@ -62,13 +62,20 @@ fn checked(step: &StepName, verdict: &Verdict<'_>) {
             first,
             second,
             changes,
+            details,
         } => {
             tell!(
                 "{} {step}: {first} before, {second} now",
                 style.error("differs")
             );
-            for path in &changes.paths {
+            for (path, details) in changes.paths.iter().zip(*details) {
                 tell!("  {path}");
+                for line in details {
+                    tell!("      {line}");
+                }
+            }
+            if changes.more {
+                tell!("  and more");
             }
         }
         Verdict::Failed(how) => tell!("{} {step}: {how}", style.error("failed")),

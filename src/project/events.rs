@@ -101,6 +101,8 @@ pub enum Verdict<'a> {
         second: TreeHash,
         /// Where they differ, as far as that is listed.
         changes: &'a TreeChanges,
+        /// What differs at each of those paths, in lines for people.
+        details: &'a [Vec<String>],
     },
     /// The script failed this time; the text says how it ended.
     Failed(&'a str),

@@ -10,7 +10,7 @@ const TOOLS: &[&str] = &[
     "mkdir", "mkfifo", "mknod", "mount", "mv", "rm", "rmdir", "setpriv", "setsid", "sleep", "stat",
     "sync", "touch", "true", "tty", "umount", "uname", "unshare", "perl", "setcap", "dd",
     "truncate", "nproc", "nice", "find", "sort", "seq", "setfattr", "getfattr", "chrt", "tail",
-    "grep", "tr",
+    "grep", "tr", "tar", "gzip",
 ];
 
 /// Copies this machine's shell and a few tools, with the libraries they load.

@@ -107,7 +107,7 @@ pub fn a_target_is_realised_without_the_command_line(env: &Env) -> Outcome {
     assert!(again.idle);
     assert_eq!((again.reused, again.targets[0].tree), (2, Some(tree)));
     assert_eq!(notes.take(), Vec::<&str>::new());
-    assert_eq!(check(&project, &targets, &run).unwrap(), 0);
+    assert_eq!(check(&project, &targets, false, &run).unwrap(), 0);
     assert_eq!(notes.take(), ["checked", "checked"]);
     Ok(())
 }

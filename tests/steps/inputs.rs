@@ -13,6 +13,7 @@ pub const ALL: &[Test] = &[
         a_checkout_that_was_written_to,
     ),
     ("check_varies_what_it_can", check_varies_what_it_can),
+    ("check_tells_what_differs", check_tells_what_differs),
 ];
 
 /// A way to write to a folder of the store, by name.
@@ -135,5 +136,39 @@ fn check_varies_what_it_can(place: &Place) -> Option<&'static str> {
             ran.stderr
         );
     }
+    None
+}
+
+/// File by file: metadata, texts, archives and what lies in them; of the named targets, or of all below.
+fn check_tells_what_differs(place: &Place) -> Option<&'static str> {
+    // What differs from one run to the next is the inode of a file, which nobody can hold still.
+    let script = "number=$(stat -c %i /data/file); mkdir /out /tmp/in
+        printf 'same\\nline %s\\n' $number > /out/text
+        cp /out/text /tmp/in/member; echo fixed > /tmp/in/other
+        tar -cf /out/archive.tar --mtime=@1 --owner=0 --group=0 -C /tmp/in member other
+        gzip -n < /out/archive.tar > /out/archive.tar.gz
+        touch /out/mode; chmod 0$((600 + number % 8)) /out/mode
+        printf '\\0\\1%s' $number > /out/bytes";
+    let same = "echo nothing > /more";
+    place.targets(&[
+        ("below", "base", &[("one", script)]),
+        ("above", "below", &[("one", same)]),
+    ]);
+    place.tree("above");
+    let _ = place.run(&["realise", "above-s", "--check"]).ok();
+    let told = place.run(&["realise", "above-s", "--check=all"]).fails(1);
+    for expected in [
+        "same above-s:one",
+        "differs below-s:one: ",
+        "  ~ out/text\n      - line ",
+        "  ~ out/archive.tar\n      tar archive:\n        ~ member\n            - line ",
+        "  ~ out/archive.tar.gz\n      gzip:\n",
+        "          ~ member\n",
+        "  ~ out/bytes\n",
+        "bytes differ, the first at ",
+    ] {
+        assert!(told.contains(expected), "{expected}\n{told}");
+    }
+    assert!(!told.contains("other"), "{told}");
     None
 }

@@ -26,6 +26,15 @@ use crate::schedule::realise::Outcome;
 /// Steps that were not tried and are named.
 const SKIPPED_SHOWN: usize = 6;
 
+/// Which targets are built a second time.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq)]
+enum Checked {
+    /// Those that were named
+    Targets,
+    /// Also those that they start from
+    All,
+}
+
 /// Bring targets up to date
 #[derive(clap::Args)]
 pub struct Args {
@@ -50,9 +59,17 @@ pub struct Args {
     /// After a failure go on with what does not depend on it
     #[arg(long, short)]
     keep_going: bool,
-    /// Build up-to-date targets a second time and compare
-    #[arg(long, conflicts_with = "dry_run")]
-    check: bool,
+    /// Build up-to-date targets a second time and compare; with =all also those that they start from. What differs
+    /// is told file by file
+    #[arg(
+        long,
+        conflicts_with = "dry_run",
+        value_name = "WHICH",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "targets"
+    )]
+    check: Option<Checked>,
     /// Build the targets again though they are up to date; what is known of them stays until then
     #[arg(long, conflicts_with_all = ["dry_run", "check"])]
     rebuild: bool,
@@ -100,7 +117,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     if !args.quiet {
         context.tell_if_standard(&project.distribution);
     }
-    if args.check {
+    if args.check.is_some() {
         project.must_write(|| Blocked::Check)?;
         entered = Ok(entered?);
     }
@@ -146,8 +163,9 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     if !report.idle || place.is_some() {
         project.store.trim(config.gc.written_out, sees_all)?;
     }
-    if args.check {
-        return Ok(match check(&project, &targets, &run)? {
+    if let Some(which) = args.check {
+        let below = which == Checked::All;
+        return Ok(match check(&project, &targets, below, &run)? {
             0 => ExitCode::SUCCESS,
             _ => ExitCode::from(FOUND),
         });
@@ -163,7 +181,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
 fn can_recall(config: &Config, args: &Args) -> bool {
     // A cache that is not to be believed is told of every time.
     let silent = args.no_substitute || config.caches.is_empty();
-    let asks_more = args.dry_run || args.check || args.rebuild;
+    let asks_more = args.dry_run || args.check.is_some() || args.rebuild;
     silent && !asks_more && args.out_link.is_none() && args.checkout.is_none()
 }
 
@@ -231,7 +249,7 @@ fn show<'a>(
     if report.targets.iter().any(|t| t.tree.is_none()) || !outcome.failed.is_empty() {
         return Ok(false);
     }
-    if report.idle && !args.check && !args.quiet && !args.json {
+    if report.idle && args.check.is_none() && !args.quiet && !args.json {
         tell!(
             "nothing to do: {} {} up to date{} ({})",
             report.up_to_date,

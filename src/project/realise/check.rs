@@ -1,5 +1,6 @@
 //! Building a second time what is up to date, to see whether the same comes out.
 
+use super::differences::differences;
 use super::{Run, plan};
 use crate::build::error::StepError;
 use crate::build::step::{Builder, Note};
@@ -13,11 +14,12 @@ use crate::share::fetch::Outside;
 /// Paths that are listed of a step that comes out different.
 const PATHS: usize = 20;
 
-/// Builds every step of some targets once more and compares. Returns how many differ or fail; each is
-/// told as an event.
+/// Builds every step of some targets once more and compares; with `below` also those of the targets that these
+/// start from. Returns how many differ or fail; each is told as an event.
 pub fn check(
     project: &Project,
     targets: &[TargetId],
+    below: bool,
     run: &Run<'_>,
 ) -> Result<usize, ProjectError> {
     project.must_write(|| Blocked::Check)?;
@@ -33,7 +35,9 @@ pub fn check(
         ..run.builder(project, &outside, &token)
     };
     let mut differing = 0;
-    for &node in graph.requested().flat_map(|target| &target.nodes) {
+    let all = graph.targets().iter();
+    let checked = all.filter(|target| below || target.requested);
+    for &node in checked.flat_map(|target| &target.nodes) {
         let step = &graph.nodes()[node].name;
         let tell = |verdict| run.events.event(Event::Checked { step, verdict });
         match run_steps::check(&builder, &staleness, node, &mut |_| ()) {
@@ -41,10 +45,15 @@ pub fn check(
             Ok(Checked::Differs { first, second }) => {
                 differing += 1;
                 let changes = &tree_changes(&project.store, first, second, PATHS)?;
+                let each = changes.paths.iter();
+                let details = each
+                    .map(|path| differences(&project.store, first, second, path))
+                    .collect::<Result<Vec<_>, _>>()?;
                 tell(Verdict::Differs {
                     first,
                     second,
                     changes,
+                    details: &details,
                 });
             }
             Err(StepError::Failed(failure)) => {

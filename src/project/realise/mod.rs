@@ -4,6 +4,7 @@
 //! which a later run goes on. [`preview`] plans only, [`check`] builds a second time what is there.
 
 mod check;
+mod differences;
 mod outside;
 mod preview;
 mod remembered;
