@@ -36,6 +36,8 @@ enum NoStorePath {
     NoHome,
     #[error("cannot find the store {}: {detail}", path.display())]
     NotFound { path: PathBuf, detail: String },
+    #[error("the store belongs to another user (user id {owner}): {}", path.display())]
+    Foreign { path: PathBuf, owner: u32 },
 }
 
 impl Context {
@@ -51,7 +53,7 @@ impl Context {
         let above = cwd.and_then(|cwd| above(&cwd, rustix::process::geteuid().as_raw()));
         Ok(Context {
             above,
-            store: store_path(args.store.as_deref()),
+            store: store_path(args.store.as_deref()).and_then(|path| own(path, args.foreign_store)),
             config_home: config_home(),
             definitions: definitions::parse(&args.define)?,
             args,
@@ -66,6 +68,10 @@ impl Context {
                 Failure::usage(e).hint("give one with --store DIR or MSTORE_STORE")
             }
             NoStorePath::NotFound { .. } => Failure::machine(e),
+            NoStorePath::Foreign { .. } => Failure::machine(e).hint(
+                "--foreign-store (or MSTORE_FOREIGN_STORE=yes) uses it all the same; \
+                 what its owner puts there is then believed",
+            ),
         })
     }
 
@@ -219,6 +225,24 @@ fn told(store: Store) -> Store {
         );
     }
     store
+}
+
+/// Refuses a store whose folder belongs neither to root nor to the caller, unless the caller says so: its owner could
+/// put links and results of their choice there.
+fn own(path: PathBuf, foreign: bool) -> Result<PathBuf, NoStorePath> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let said = env::var_os("MSTORE_FOREIGN_STORE").is_some_and(|v| v == "yes");
+    if foreign || said {
+        return Ok(path);
+    }
+    // One that is absent, or cannot be looked at, is told of by whoever opens it.
+    let owner = std::fs::metadata(&path).map(|meta| meta.uid());
+    let me = rustix::process::geteuid().as_raw();
+    match owner {
+        Ok(owner) if owner != 0 && owner != me => Err(NoStorePath::Foreign { path, owner }),
+        _ => Ok(path),
+    }
 }
 
 /// The folder that the command was started in.

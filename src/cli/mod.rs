@@ -88,6 +88,9 @@ pub struct GlobalArgs {
     /// Map only your own uid and gid, even if subordinate ranges exist
     #[arg(long, global = true, hide_short_help = true)]
     single_id: bool,
+    /// Use a store that belongs to another user, who may then decide what is read and run
+    #[arg(long, global = true, hide_short_help = true)]
+    foreign_store: bool,
     /// Use colours: auto, always or never
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: output::When,

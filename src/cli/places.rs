@@ -69,7 +69,7 @@ impl<'a> Wanted<'a> {
     ) -> Result<Option<&'a Path>, Failure> {
         if let Some(folder) = self.folder {
             let how = Placing::Shared;
-            store.place_until(tree, folder, how, Unmakeable::LeaveOut, cancel)?;
+            store.place_until(tree, folder, how, Unmakeable::Never, cancel)?;
         }
         if let Some(link) = self.link {
             let view = store.view(tree, cancel)?;

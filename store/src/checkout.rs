@@ -663,12 +663,15 @@ pub enum Placing {
     Shared,
 }
 
-/// What to do about devices that this user cannot make.
+/// What to do about devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unmakeable {
-    /// Leaves them out.
+    /// Leaves all of them out, also where this user could make them: a node opens the machine's disk to whoever
+    /// reaches it, whatever made the tree.
+    Never,
+    /// Leaves out those that this user cannot make.
     LeaveOut,
-    /// Fails with [`StoreError::Device`] and writes nothing.
+    /// Fails with [`StoreError::Device`] where this user cannot make one, and writes nothing.
     Fail,
 }
 

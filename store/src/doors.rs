@@ -6,6 +6,7 @@
 //! take more away. Folders of a store are never links: whoever could put one there would decide what is
 //! written or removed elsewhere.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -14,6 +15,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use crate::StoreError;
+use crate::disk::Disk;
 
 /// The mode of a file.
 pub(crate) const PACK: u32 = 0o640;
@@ -25,6 +27,17 @@ pub(crate) fn mode_of(folder: &str) -> u32 {
     match folder {
         "checkouts" | "layers" | "links" | "views" | "failed" | "tmp" => 0o700,
         _ => 0o750,
+    }
+}
+
+/// The names in a folder, sorted. Of one that is for the store's owner alone others learn nothing: they ask what the
+/// collector would do, and cannot make it do so.
+pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<OsString>, StoreError> {
+    let me = rustix::process::geteuid().as_raw();
+    let is_own = || fs::metadata(dir).is_ok_and(|meta| meta.uid() == me);
+    match disk.list(dir) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied && !is_own() => Ok(Vec::new()),
+        names => names.map_err(|e| StoreError::io("list", dir, e)),
     }
 }
 

@@ -19,7 +19,7 @@ use rusqlite::params;
 
 use crate::db::{Database, Durable};
 use crate::disk::{Disk, Held, Lock};
-use crate::{StoreError, TreeHash};
+use crate::{StoreError, TreeHash, doors};
 
 /// How often a session is begun anew when the file that begins it goes.
 const TRIES: usize = 5;
@@ -183,10 +183,7 @@ pub(crate) fn add_newer<'a>(
 
 /// Names in the folder of scratch folders whose owner is dead.
 pub(crate) fn abandoned(disk: &dyn Disk, root: &Path) -> Result<Vec<OsString>, StoreError> {
-    let dir = root.join("tmp");
-    let list = disk
-        .list(&dir)
-        .map_err(|e| StoreError::io("list", &dir, e))?;
+    let list = doors::list(disk, &root.join("tmp"))?;
     let mut gone = Vec::new();
     for name in list {
         let alive = match name.to_str() {

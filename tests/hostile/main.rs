@@ -9,6 +9,7 @@ mod base;
 mod crowd;
 mod git;
 mod means;
+mod owners;
 mod peers;
 #[path = "../steps/place.rs"]
 mod place;
@@ -33,6 +34,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("git", git::ALL),
     ("caches and peers", peers::ALL),
     ("serve under load", crowd::ALL),
+    ("owners of a store", owners::ALL),
     ("terminals", terminal::ALL),
     ("means of a step", means::ALL),
 ];

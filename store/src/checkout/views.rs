@@ -109,7 +109,7 @@ impl Store {
         let new = scratch.path().join("new");
         make(&new)?;
         let how = Placing::Shared;
-        self.place_until(tree, &new.join(ROOT), how, Unmakeable::LeaveOut, cancel)?;
+        self.place_until(tree, &new.join(ROOT), how, Unmakeable::Never, cancel)?;
         let boot = new.join(BOOT);
         fs::write(&boot, self.disk().boot()).map_err(|e| StoreError::io("write", &boot, e))?;
         let old = scratch.path().join("old");

@@ -129,7 +129,7 @@ impl How<'_> {
         How {
             spelling,
             source: None,
-            devices: Unmakeable::LeaveOut,
+            devices: Unmakeable::Never,
             cancel: None,
             only_linked: false,
             over: None,
@@ -650,6 +650,9 @@ impl Walk<'_> {
         {
             return Ok(());
         }
+        if writing.devices == Unmakeable::Never && may_lack(kind) {
+            return Ok(());
+        }
         let node = |kind, major, minor| {
             mknodat(
                 &frame.fd,
@@ -671,7 +674,7 @@ impl Walk<'_> {
             // Devices cannot be made in a user namespace. Builds have a private /dev anyway.
             Err(Errno::PERM) if may_lack(kind) => {
                 return match writing.devices {
-                    Unmakeable::LeaveOut => Ok(()),
+                    Unmakeable::Never | Unmakeable::LeaveOut => Ok(()),
                     Unmakeable::Fail => Err(StoreError::Device {
                         what: kind.word(),
                         path: writing.full(&self.path),

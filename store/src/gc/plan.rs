@@ -12,6 +12,7 @@ use super::{GcPolicy, GcReport, Gone, Why};
 use crate::checkout::{LINKS, OUT_LINKS, VIEWS};
 use crate::db::rows::hash_at;
 use crate::disk::Disk;
+use crate::doors;
 use crate::layout::CATALOGUES;
 use crate::mark::Marks;
 use crate::pack::{EXTENSION, PackFile, PackKind, RecordKind};
@@ -498,8 +499,7 @@ pub(super) fn list_if_there(
 
 /// What is in a folder, sorted by name.
 fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<(String, PathBuf)>, StoreError> {
-    let names = disk.list(dir).map_err(|e| StoreError::io("list", dir, e))?;
-    let found = names.into_iter().map(|name| {
+    let found = doors::list(disk, dir)?.into_iter().map(|name| {
         let path = dir.join(&name);
         (name.to_string_lossy().into_owned(), path)
     });
