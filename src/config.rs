@@ -18,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The elements that there are; `NAME` stands for the name of a cache.
-const ELEMENTS: [&str; 23] = [
+const ELEMENTS: &[&str] = &[
     "gc/keep",
     "gc/keep-days",
     "gc/max-size",
@@ -41,6 +41,8 @@ const ELEMENTS: [&str; 23] = [
     "sign/key",
     "sign/verify",
     "repo/shared",
+    "repo/gpg-key",
+    "repo/gpg-home",
     "cache/NAME/ca-file",
 ];
 
@@ -65,6 +67,10 @@ pub struct Config {
     pub sign_verify: bool,
     /// Whether the mirror is shared with machines on which the old tool runs.
     pub shared_mirror: bool,
+    /// The key of gpg that signs archives in a mirror, as gpg names it.
+    pub gpg_key: Option<String>,
+    /// The folder with the keys of gpg, if it is not the usual one.
+    pub gpg_home: Option<PathBuf>,
 }
 
 /// What the collector keeps.
@@ -176,6 +182,8 @@ impl Default for Config {
             sign_key: None,
             sign_verify: true,
             shared_mirror: false,
+            gpg_key: None,
+            gpg_home: None,
         }
     }
 }
@@ -257,6 +265,8 @@ impl Config {
         config.sign_key = reader.file("sign/key")?;
         config.sign_verify = reader.yes("sign/verify", true)?;
         config.shared_mirror = reader.yes("repo/shared", false)?;
+        config.gpg_key = reader.line("repo/gpg-key")?.filter(|key| !key.is_empty());
+        config.gpg_home = reader.file("repo/gpg-home")?;
         Ok(config)
     }
 }

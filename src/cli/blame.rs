@@ -23,6 +23,8 @@ use crate::project::repair::VitalFile;
 use crate::project::{FindError, ProjectError};
 use crate::repo::config::{BuildbotError, NotThatShape};
 use crate::repo::layout::MirrorError;
+use crate::repo::mode::ModeError;
+use crate::repo::publish::{GatherError, PublishError};
 use crate::schedule::ScheduleError;
 use crate::share::RemoteError;
 use crate::share::trust::KeyError;
@@ -247,6 +249,45 @@ impl From<BuildbotError> for Failure {
             BuildbotError::Missing(_) => Failure::new(Kind::Usage, error)
                 .hint("name one with --config FILE; doc/repository.md tells what is in it"),
             BuildbotError::At { .. } | BuildbotError::Io { .. } => Failure::new(Kind::Usage, error),
+        }
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Interrupted => Failure::interrupted()
+                .hint("archives that were finished are kept; run it again to go on"),
+            PublishError::Store(error) => error.into(),
+            PublishError::Gpg(_) => Failure::new(Kind::Machine, error)
+                .hint("gpg has to sign without asking anybody: see repo/gpg-key in doc/config.md"),
+            PublishError::Lock(_) | PublishError::LockLost { .. } | PublishError::Io { .. } => {
+                Failure::new(Kind::Machine, error)
+            }
+        }
+    }
+}
+
+impl From<GatherError> for Failure {
+    fn from(error: GatherError) -> Self {
+        match error {
+            GatherError::Project(error) => error.into(),
+            GatherError::Version { .. } => Failure::new(Kind::Usage, error)
+                .hint("name the build by a day: -D target/version=2015-02-18"),
+            GatherError::Name { .. } | GatherError::Compression { .. } => {
+                Failure::new(Kind::Usage, error)
+            }
+        }
+    }
+}
+
+impl From<ModeError> for Failure {
+    fn from(error: ModeError) -> Self {
+        match error {
+            ModeError::Plan(error) => error.into(),
+            ModeError::Unknown { .. } => Failure::new(Kind::Usage, error).hint(
+                "list the targets of a kind of build in multi/targets/KIND of the specifications; `mstore list` shows what there is",
+            ),
         }
     }
 }

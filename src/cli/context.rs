@@ -199,6 +199,17 @@ impl Context {
         Ok(project)
     }
 
+    /// Opens the three with more definitions, which take the place of those of `--define`.
+    pub fn project_with(&self, access: Access, more: Vec<Definition>) -> Result<Project, Failure> {
+        let mut all: Vec<Definition> = self.definitions.clone();
+        all.retain(|given| !more.iter().any(|own| own.name == given.name));
+        all.extend(more);
+        let distribution = Distribution::open(self.entry(), &current_dir()?, all)?;
+        let mut project = Project::open(&self.store_path()?, access, distribution)?;
+        project.store = told(project.store);
+        Ok(project)
+    }
+
     /// Opens the three for a command that changes the lock file.
     pub fn project_to_pin(&self) -> Result<Project, Failure> {
         self.enter()?;

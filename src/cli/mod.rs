@@ -21,6 +21,7 @@ mod output;
 mod places;
 mod progress;
 mod repack;
+mod report;
 mod signals;
 mod spec;
 mod text;

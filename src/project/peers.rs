@@ -48,7 +48,7 @@ pub struct Reach {
 impl Reach {
     /// How to start ssh. `unattended` says how many seconds it may take where nobody can be asked for
     /// a password.
-    pub(super) fn ssh_options(&self, unattended: Option<u32>) -> SshOptions {
+    pub fn ssh_options(&self, unattended: Option<u32>) -> SshOptions {
         SshOptions {
             command: self.ssh.clone(),
             remote_program: self.remote_program.clone(),

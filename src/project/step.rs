@@ -1,10 +1,13 @@
 //! One step by the hash of its derivation, its key or its tree: as it was built, or as it is specified.
 
+use std::path::PathBuf;
+
 use mstore_store::{Hash, Realisation, RealisationKind, TreeHash};
 
 use super::find::{Found, HashKind};
 use super::{FindError, Project, ProjectError};
-use crate::drv::{Key, Resolved};
+use crate::build::step_log;
+use crate::drv::{Key, Resolved, StepName};
 use crate::plan::{Graph, Node, NodeState, OneStep, Pins, Staleness, Target};
 
 /// A step, and what became of it.
@@ -63,6 +66,12 @@ pub fn no_such_step(graph: &Graph, target: &Target, step: &str) -> FindError {
 }
 
 impl Project {
+    /// Returns the file with the newest log of a step, if there is one here.
+    pub fn newest_log(&self, step: &StepName) -> Result<Option<PathBuf>, ProjectError> {
+        step_log::newest(&self.store, step.as_str())
+            .map_err(|error| ProjectError::io("read", &error.path, error.source))
+    }
+
     /// Returns the hash that realisations and attempts of steps know: targets are remembered under
     /// keys of their own, beside the derivation of their last step.
     pub fn hash_of_step(&self, found: &Found) -> Result<Hash, ProjectError> {

@@ -5,20 +5,21 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, FileType};
+use rustix::fs::AtFlags;
 
 use super::config::{Managed, Settings};
-use super::control::{Control, random, versions};
+use super::control::{Control, versions};
 use super::date::Date;
 use super::layout::{HASH, Mirror, SIGNATURE, SNAPSHOTS};
 use super::lock::{Holder, Lock, LockError, LockState, Machine, look};
 use super::name::Name;
+use super::publish::is_incoming;
 use super::scan::{Subarch, scan_one};
-use super::small;
+use super::whole::{random, remove};
 
 /// What hidden names of builds that are being removed begin with.
 const REMOVED: &str = ".removed-";
@@ -183,7 +184,7 @@ pub fn clean_subarch(
     let any = plan_subarch(&subarch, settings, today, machine)
         .iter()
         .any(|step| step.goes);
-    if !any && !has_leftovers(&subarch.path) {
+    if !any && !has_leftovers(&subarch.path, settings) {
         return Cleaned::Removed(Vec::new());
     }
     let mut removed = Vec::new();
@@ -210,11 +211,21 @@ enum Stop {
     Failed(String),
 }
 
-/// Whether an earlier removal was interrupted.
-fn has_leftovers(subarch: &Path) -> bool {
+/// Whether an earlier removal was interrupted, or an attempt to publish long ago.
+fn has_leftovers(subarch: &Path, settings: &Settings) -> bool {
     let entries = fs::read_dir(subarch).into_iter().flatten().flatten();
     let mut names = entries.map(|entry| entry.file_name());
-    names.any(|name| is_leftover(name.as_bytes()))
+    names.any(|name| is_leftover(name.as_bytes()) || is_abandoned(subarch, &name, settings))
+}
+
+/// Whether a hidden folder was assembled by somebody who has not written there for as many days as make a build
+/// stale. By the clock of the machine: it has no day of its own.
+fn is_abandoned(subarch: &Path, name: &OsString, settings: &Settings) -> bool {
+    let days = u64::try_from(settings.stale_days).unwrap_or(0).max(1);
+    let written = subarch.join(name).symlink_metadata();
+    let age = written.and_then(|meta| meta.modified()).ok();
+    let age = age.and_then(|time| SystemTime::now().duration_since(time).ok());
+    is_incoming(name) && age.is_some_and(|age| age >= Duration::from_secs(days * 86_400))
 }
 
 fn is_leftover(name: &[u8]) -> bool {
@@ -246,7 +257,7 @@ fn remove_builds(
     let folder = mirror.inside(&managed.place.relative())?;
     for entry in fs::read_dir(&subarch.path)? {
         let name = entry?.file_name();
-        if is_leftover(name.as_bytes()) {
+        if is_leftover(name.as_bytes()) || is_abandoned(&subarch.path, &name, settings) {
             remove(&folder, &name)?;
         }
     }
@@ -296,22 +307,6 @@ pub fn clean_snapshots(mirror: &Mirror, build: &Name, settings: &Settings) -> Cl
             removed,
             detail: error.to_string(),
         },
-    }
-}
-
-/// Removes an entry of a folder with all that is in it; of a link, the link.
-fn remove(folder: &OwnedFd, name: &OsString) -> io::Result<()> {
-    let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    if !FileType::from_raw_mode(stat.st_mode).is_dir() {
-        return Ok(rustix::fs::unlinkat(folder, name, AtFlags::empty())?);
-    }
-    // By the open folder: nobody can put a link into the way. What is in it is not followed either.
-    let path = Path::new("/proc/self/fd")
-        .join(folder.as_raw_fd().to_string())
-        .join(name);
-    match fs::remove_dir_all(path) {
-        Err(e) if small::is_absent(&e) => Ok(()),
-        other => other,
     }
 }
 

@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime};
 use mstore_store::compress::{Compression, Encoder};
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 
-use super::control::random;
 use super::layout::{COMPRESS, COMPRESSING, inside};
 use super::owner::Ownership;
+use super::whole::random;
 
 /// Folders that are deeper than this are not looked into.
 const MAX_DEPTH: usize = 64;
@@ -45,7 +45,8 @@ impl Method {
         }
     }
 
-    fn suffix(self) -> &'static str {
+    /// What it adds to the name of an archive, such as `.xz`.
+    pub fn ending(self) -> &'static str {
         match self {
             Method::Bzip2 => ".bz2",
             Method::Usual(usual) => usual.suffix(),
@@ -163,7 +164,7 @@ fn one(
         Err(rustix::io::Errno::EXIST) => return Outcome::Taken(Duration::ZERO),
         Err(e) => return Outcome::Failed(e.to_string()),
     };
-    let to = with(archive, method.suffix());
+    let to = with(archive, method.ending());
     let result = File::from(mine)
         .write_all(who.as_bytes())
         .and_then(|()| replace(folder, archive, &from, &to, method, ownership, threads));
@@ -264,8 +265,8 @@ mod tests {
     fn methods_are_those_of_target_compression() {
         assert_eq!(Method::parse("xz"), Some(Method::default()));
         assert_eq!(Method::parse("bz2"), Some(Method::Bzip2));
-        assert_eq!(Method::parse("gz").unwrap().suffix(), ".gz");
-        assert_eq!(Method::parse("zst").unwrap().suffix(), ".zst");
+        assert_eq!(Method::parse("gz").unwrap().ending(), ".gz");
+        assert_eq!(Method::parse("zst").unwrap().ending(), ".zst");
         assert_eq!(Method::parse("none"), None);
         assert_eq!(Method::parse("rar"), None);
     }

@@ -1,17 +1,20 @@
 //! The `.control` folder of a subarch: fail counts, versions, and writing there so that nobody reads half a file.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use serde::{Deserialize, Serialize};
 
 use super::layout::{CONTROL, FAILCOUNT, FAILCOUNT_NOTE, Mirror, VERSION};
 use super::name::Place;
+use super::owner::Ownership;
 use super::small;
+use super::whole::{self, random};
 
 /// The largest file of control that is read, in bytes.
 const MAX_SMALL: u64 = 4096;
@@ -82,6 +85,22 @@ impl FailCount {
     }
 }
 
+/// What failed when the count was raised last: ours, beside the count of the old tool. It holds as long as the
+/// count is the one that it names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailNote {
+    /// The count that was written with it.
+    pub count: u64,
+    /// The key of the step that failed, where it was known.
+    pub key: Option<String>,
+    /// The version that was being built.
+    pub date: String,
+    /// The machine that built it.
+    pub host: String,
+    /// The log, in the folder of the subarch.
+    pub log: String,
+}
+
 /// The `.control` folder of a subarch, open to be changed.
 #[derive(Debug)]
 pub struct Control {
@@ -116,11 +135,19 @@ impl Control {
             return Ok(control);
         }
         let subarch = mirror.inside(&place.relative())?;
-        match rustix::fs::mkdirat(&subarch, CONTROL, Mode::from_raw_mode(mode)) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        let mode = Mode::from_raw_mode(mode);
+        let made = match rustix::fs::mkdirat(&subarch, CONTROL, mode) {
+            Ok(()) => true,
+            Err(rustix::io::Errno::EXIST) => false,
             Err(e) => return Err(e.into()),
+        };
+        let control = Control::open(mirror, place)?;
+        let control = control.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        if made {
+            // Whatever the umask is.
+            rustix::fs::fchmod(&control.folder, mode)?;
         }
-        Control::open(mirror, place)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+        Ok(control)
     }
 
     /// The path, for messages and for reading.
@@ -160,13 +187,15 @@ impl Control {
         }
     }
 
-    /// Writes a whole file: under a hidden name first, then it takes the place of the old one.
+    /// Writes a whole file: under a hidden name first, then it takes the place of the old one. The caller holds the
+    /// guard, so that nobody else writes it.
     pub fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        let hidden = self.write_hidden(name, content)?;
-        rustix::fs::renameat(&self.folder, &hidden, &self.folder, name).map_err(|e| {
-            let _ = rustix::fs::unlinkat(&self.folder, &hidden, AtFlags::empty());
-            e.into()
-        })
+        whole::write(
+            &self.folder,
+            OsStr::new(name),
+            content,
+            &Ownership::default(),
+        )
     }
 
     /// Writes a file under a hidden name that nobody has, and gives that name.
@@ -176,10 +205,8 @@ impl Control {
             name.trim_start_matches('.'),
             random()?
         ));
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(0o644);
-        let file = rustix::fs::openat(&self.folder, &hidden, flags, mode)?;
-        File::from(file).write_all(content).inspect_err(|_| {
+        let mut file = whole::create(&self.folder, &hidden)?;
+        file.write_all(content).inspect_err(|_| {
             let _ = rustix::fs::unlinkat(&self.folder, &hidden, AtFlags::empty());
         })?;
         Ok(hidden)
@@ -204,14 +231,6 @@ impl Control {
         Ok(zapped)
     }
 
-    /// Counts one failure more, and gives the new count.
-    pub fn raise(&self) -> io::Result<u64> {
-        let _guard = self.guard()?;
-        let count = self.failcount()?.value().saturating_add(1);
-        self.write(FAILCOUNT, count.to_string().as_bytes())?;
-        Ok(count)
-    }
-
     /// Forgets the failures, after a success.
     pub fn clear(&self) -> io::Result<()> {
         let _guard = self.guard()?;
@@ -220,7 +239,38 @@ impl Control {
         Ok(())
     }
 
-    fn failcount(&self) -> io::Result<FailCount> {
+    /// Writes the count of a failure, which stands in its note. Doing it twice counts once.
+    pub fn fail(&self, note: &FailNote) -> io::Result<()> {
+        let _guard = self.guard()?;
+        let bytes = serde_json::to_vec(note).map_err(io::Error::other)?;
+        self.write(FAILCOUNT_NOTE, &bytes)?;
+        self.write(FAILCOUNT, note.count.to_string().as_bytes())
+    }
+
+    /// The note of the last failure, if the count still is the one that it was written with.
+    pub fn fail_note(&self) -> io::Result<Option<FailNote>> {
+        let Some(bytes) = self.read(FAILCOUNT_NOTE)? else {
+            return Ok(None);
+        };
+        // What another release or somebody else wrote says nothing.
+        let note = serde_json::from_slice::<FailNote>(&bytes).ok();
+        let count = self.failcount()?;
+        Ok(note.filter(|note| count == FailCount::Number(note.count)))
+    }
+
+    /// Forgets the failures if they still are those of a note; tells whether it did.
+    pub fn forgive(&self, note: &FailNote) -> io::Result<bool> {
+        let _guard = self.guard()?;
+        if self.fail_note()?.as_ref() != Some(note) {
+            return Ok(false);
+        }
+        self.remove(FAILCOUNT)?;
+        self.remove(FAILCOUNT_NOTE)?;
+        Ok(true)
+    }
+
+    /// How often the build failed.
+    pub fn failcount(&self) -> io::Result<FailCount> {
         Ok(match self.read(FAILCOUNT) {
             Ok(None) => FailCount::Number(0),
             Ok(Some(bytes)) => FailCount::parse(&bytes),
@@ -261,13 +311,6 @@ pub fn versions(subarch: &Path) -> io::Result<BTreeSet<String>> {
     Ok(names)
 }
 
-/// A number that nobody guesses or has.
-pub(super) fn random() -> io::Result<u64> {
-    let mut bytes = [0; 8];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    Ok(u64::from_le_bytes(bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,6 +324,16 @@ mod tests {
             build: name("b"),
             arch: name("a"),
             subarch: name("s"),
+        }
+    }
+
+    fn note(count: u64) -> FailNote {
+        FailNote {
+            count,
+            key: Some("k".into()),
+            date: "2015-02-18".into(),
+            host: "h".into(),
+            log: "l".into(),
         }
     }
 
@@ -321,14 +374,25 @@ mod tests {
         let (dir, mirror) = mirror();
         let control = Control::open_or_make(&mirror, &place(), 0o775).unwrap();
         let file = dir.path().join("b/a/s/.control/.failcount");
-        assert_eq!(control.raise().unwrap(), 1);
-        assert_eq!(control.raise().unwrap(), 2);
+        control.fail(&note(1)).unwrap();
+        control.fail(&note(2)).unwrap();
+        // Finishing what another run began.
+        control.fail(&note(2)).unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), "2");
-        fs::write(dir.path().join("b/a/s/.control/.failcount.mstore"), "{}").unwrap();
+        assert_eq!(control.fail_note().unwrap(), Some(note(2)));
+        assert!(!control.forgive(&note(1)).unwrap());
+        // The old tool counts on.
+        fs::write(&file, "3").unwrap();
+        assert_eq!(control.fail_note().unwrap(), None);
+        assert!(!control.forgive(&note(2)).unwrap());
+        fs::write(&file, "2").unwrap();
+        assert!(control.forgive(&note(2)).unwrap());
+        assert_eq!(fs::read_dir(control.path()).unwrap().count(), 0);
+        control.fail(&note(1)).unwrap();
         assert!(control.zap().unwrap());
         assert!(!control.zap().unwrap());
         assert_eq!(fs::read_dir(control.path()).unwrap().count(), 0);
-        control.raise().unwrap();
+        control.fail(&note(1)).unwrap();
         control.clear().unwrap();
         assert!(!file.exists());
     }
@@ -353,22 +417,6 @@ mod tests {
         let huge = File::create(control.path().join(FAILCOUNT)).unwrap();
         huge.set_len(1 << 40).unwrap();
         assert_eq!(FailCount::read(&subarch).value(), 0);
-    }
-
-    #[test]
-    fn many_failures_at_once_are_all_counted() {
-        let (_dir, mirror) = mirror();
-        let control = Control::open_or_make(&mirror, &place(), 0o775).unwrap();
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..25 {
-                        control.raise().unwrap();
-                    }
-                });
-            }
-        });
-        assert_eq!(control.failcount().unwrap(), FailCount::Number(100));
     }
 
     proptest! {

@@ -13,11 +13,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 
-use super::control::random;
+use super::gpg::Gpg;
 use super::hash::{Digests, digests, holds_hash};
 use super::layout::{HASH, Mirror, SIGNATURE, archive_stem, compressed_stem, inside};
 use super::owner::Ownership;
 use super::small;
+use super::whole::hidden;
 
 /// The largest hash file that is read, in bytes.
 const MAX_HASH: u64 = 4096;
@@ -33,10 +34,21 @@ pub struct Digested {
     pub removed: Vec<PathBuf>,
     /// Links that were made or turned.
     pub linked: Vec<PathBuf>,
+    /// Archives that were signed.
+    pub signed: Vec<PathBuf>,
     /// How many archives had their hash already.
     pub unchanged: usize,
     /// What could not be done, and why.
     pub failed: Vec<(PathBuf, String)>,
+}
+
+impl Digested {
+    /// Notes what could not be done. What somebody removed meanwhile is nothing to be done.
+    fn fail(&mut self, path: PathBuf, error: &io::Error) {
+        if !small::is_absent(error) {
+            self.failed.push((path, error.to_string()));
+        }
+    }
 }
 
 /// A folder with something to do in it.
@@ -48,30 +60,41 @@ struct Folder {
     companions: Vec<OsString>,
 }
 
-/// Makes, removes and links hash files in the whole mirror, with so many threads.
-pub fn digestgen(mirror: &Mirror, ownership: &Ownership, threads: usize) -> Digested {
+/// Makes, removes and links hash files in the whole mirror, with so many threads; and signatures, where there is a
+/// key.
+pub fn digestgen(
+    mirror: &Mirror,
+    ownership: &Ownership,
+    threads: usize,
+    gpg: Option<&Gpg>,
+) -> Digested {
     let mut done = Digested::default();
     let folders = walk(mirror, &mut done.failed);
     let mut waiting = Vec::new();
     for folder in &folders {
         match inside(mirror.folder(), &folder.path) {
-            Err(e) => done.failed.push((folder.path.clone(), e.to_string())),
+            Err(e) => done.fail(folder.path.clone(), &e),
             Ok(open) => {
                 for name in &folder.archives {
                     match wants_hash(&open, name) {
                         Ok(Some(size)) => waiting.push((size, &folder.path, name)),
                         Ok(None) => done.unchanged += 1,
-                        Err(e) => done.failed.push((folder.path.join(name), e.to_string())),
+                        Err(e) => done.fail(folder.path.join(name), &e),
                     }
                 }
             }
         }
     }
     hash_all(mirror, ownership, waiting, threads, &mut done);
+    if let Some(gpg) = gpg {
+        for folder in &folders {
+            sign_all(mirror, ownership, gpg, folder, &mut done);
+        }
+    }
     // Links come after what they lead to.
     for folder in &folders {
         match inside(mirror.folder(), &folder.path) {
-            Err(e) => done.failed.push((folder.path.clone(), e.to_string())),
+            Err(e) => done.fail(folder.path.clone(), &e),
             Ok(open) => tidy(&open, folder, ownership, &mut done),
         }
     }
@@ -88,6 +111,8 @@ fn walk(mirror: &Mirror, failed: &mut Vec<(PathBuf, String)>) -> Vec<Folder> {
         let entries = inside(mirror.folder(), &path).and_then(|open| Ok(Dir::new(open)?));
         let entries = match entries {
             Ok(entries) => entries,
+            // A cleaner was faster.
+            Err(e) if small::is_absent(&e) && !path.as_os_str().is_empty() => continue,
             Err(e) => {
                 failed.push((path, e.to_string()));
                 continue;
@@ -194,6 +219,32 @@ fn open(folder: &OwnedFd, name: &OsStr) -> io::Result<File> {
     Ok(rustix::fs::openat(folder, name, flags, Mode::empty())?.into())
 }
 
+/// Signs the archives of a folder that have no signature, or an older one.
+fn sign_all(mirror: &Mirror, ownership: &Ownership, gpg: &Gpg, of: &Folder, done: &mut Digested) {
+    for name in &of.archives {
+        let signed = inside(mirror.folder(), &of.path)
+            .and_then(|folder| sign_one(&folder, name, ownership, gpg));
+        match signed {
+            Ok(true) => done.signed.push(of.path.join(name)),
+            Ok(false) => {}
+            Err(e) => done.fail(of.path.join(name), &e),
+        }
+    }
+}
+
+fn sign_one(folder: &OwnedFd, name: &OsStr, ownership: &Ownership, gpg: &Gpg) -> io::Result<bool> {
+    let archive = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let signature = with(name, SIGNATURE);
+    match rustix::fs::statat(folder, &signature, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(there) if modified(&there) >= modified(&archive) => return Ok(false),
+        Ok(_) | Err(rustix::io::Errno::NOENT) => {}
+        Err(e) => return Err(e.into()),
+    }
+    let made = gpg.sign(open(folder, name)?).map_err(io::Error::other)?;
+    write(folder, &signature, &made, ownership, modified(&archive))?;
+    Ok(true)
+}
+
 /// Hashes archives, the largest first, so that the end does not wait for one.
 fn hash_all(
     mirror: &Mirror,
@@ -230,7 +281,7 @@ fn hash_all(
     for (path, result) in results {
         match result {
             Ok(digests) => done.hashed.push((path, digests)),
-            Err(e) => done.failed.push((path, e.to_string())),
+            Err(e) => done.fail(path, &e),
         }
     }
 }
@@ -300,16 +351,6 @@ fn write(
     result
 }
 
-/// A hidden name that nobody has.
-fn hidden(name: &OsStr) -> io::Result<OsString> {
-    // Short enough for any file system, whatever the name is.
-    let start = &name.as_bytes()[..name.len().min(200)];
-    let mut hidden = OsString::from(".");
-    hidden.push(OsStr::from_bytes(start));
-    hidden.push(format!(".{:016x}", random()?));
-    Ok(hidden)
-}
-
 /// Removes what belongs to archives that are gone, and sees to links.
 fn tidy(folder: &OwnedFd, of: &Folder, ownership: &Ownership, done: &mut Digested) {
     let mut dead = HashSet::new();
@@ -323,7 +364,7 @@ fn tidy(folder: &OwnedFd, of: &Folder, ownership: &Ownership, done: &mut Digeste
             Err(e) => Err(e),
         };
         if let Err(e) = result {
-            done.failed.push((of.path.join(link), e.to_string()));
+            done.fail(of.path.join(link), &e);
         }
     }
     for companion in &of.companions {
@@ -337,7 +378,7 @@ fn tidy(folder: &OwnedFd, of: &Folder, ownership: &Ownership, done: &mut Digeste
         if (gone || dead.contains(archive))
             && let Err(e) = remove(folder, of, companion, done)
         {
-            done.failed.push((of.path.join(companion), e.to_string()));
+            done.fail(of.path.join(companion), &e);
         }
     }
 }

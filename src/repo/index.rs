@@ -11,13 +11,13 @@ use rayon::prelude::*;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::config::Settings;
-use super::control::random;
 use super::hash::sha256_of;
 use super::layout::{BUILD_INFO, COMPRESSED, HASH, INDEX, Mirror};
 use super::owner::Ownership;
 use super::quote::shown;
 use super::scan::{Build, Subarch, scan};
 use super::small;
+use super::whole::random;
 use super::xml::{Xml, can_carry, is_attribute_name};
 
 /// The largest `build-info.json` that is read, in bytes, and how many attributes one gives.

@@ -17,9 +17,10 @@ use rustix::fs::{AtFlags, Timestamps};
 use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
-use super::control::{Control, random};
+use super::control::Control;
 use super::layout::{CONTROL, LOCK, LOCK_NOTE};
 use super::small;
+use super::whole::random;
 
 /// A lock without a number younger than this is being written.
 const BEING_WRITTEN: Duration = Duration::from_secs(60);
@@ -410,6 +411,7 @@ fn take(
                     control.write(LOCK_NOTE, &note).inspect_err(|_| {
                         let _ = control.remove(LOCK);
                     })?;
+                    sweep_hidden(control);
                     return Ok(Ok((text.clone(), stat.st_ino)));
                 }
                 // The old tool was faster.
@@ -421,6 +423,28 @@ fn take(
     })();
     let _ = rustix::fs::unlinkat(control.folder(), &hidden, AtFlags::empty());
     result
+}
+
+/// Removes what processes left that were killed while they took the lock.
+fn sweep_hidden(control: &Control) {
+    let begins = format!("{LOCK}.");
+    for name in super::whole::names(control.folder()).unwrap_or_default() {
+        let nonce = name.to_str().and_then(|name| name.strip_prefix(&begins));
+        let Some(name) = nonce
+            .filter(|n| n.len() == 16 && n.bytes().all(|b| b.is_ascii_hexdigit()))
+            .and(name.to_str())
+        else {
+            continue;
+        };
+        // The number in it, of whoever wrote it; of process 1 nothing is known.
+        let text = control.read(name).ok().flatten().unwrap_or_default();
+        let pid = std::str::from_utf8(&text)
+            .ok()
+            .and_then(|t| t.trim().parse().ok());
+        if pid.is_some_and(|pid| !is_alive(pid)) {
+            let _ = control.remove(name);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -173,19 +173,24 @@ pub fn offer(
 impl Offer {
     /// The elements that a run of `metro` is given, in their order.
     pub fn elements(&self) -> Vec<(&'static str, String)> {
-        let mut elements = vec![
-            ("multi", "yes".to_owned()),
-            ("target/build", self.place.build.to_string()),
-            ("target/arch_desc", self.place.arch.to_string()),
-            ("target/subarch", self.place.subarch.to_string()),
-            ("target/version", self.date.to_string()),
-            ("multi/mode", self.mode.target.clone()),
-        ];
-        if !self.mode.extras.is_empty() {
-            elements.push(("multi/extras", self.mode.joined()));
-        }
-        elements
+        elements(&self.place, &self.date.to_string(), &self.mode)
     }
+}
+
+/// The elements that a run of `metro` is given for a build, in their order.
+pub fn elements(place: &Place, version: &str, mode: &Mode) -> Vec<(&'static str, String)> {
+    let mut elements = vec![
+        ("multi", "yes".to_owned()),
+        ("target/build", place.build.to_string()),
+        ("target/arch_desc", place.arch.to_string()),
+        ("target/subarch", place.subarch.to_string()),
+        ("target/version", version.to_owned()),
+        ("multi/mode", mode.target.clone()),
+    ];
+    if !mode.extras.is_empty() {
+        elements.push(("multi/extras", mode.joined()));
+    }
+    elements
 }
 
 impl Why {

@@ -27,6 +27,16 @@ pub struct SshAddress {
     pub store: Option<String>,
 }
 
+impl SshAddress {
+    /// The address without what is at the other end, for messages.
+    pub fn name(&self) -> String {
+        match &self.user {
+            Some(user) => format!("ssh://{user}@{}", self.host),
+            None => format!("ssh://{}", self.host),
+        }
+    }
+}
+
 /// Text that is not the address of a place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}`: {detail}")]

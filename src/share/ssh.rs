@@ -177,17 +177,16 @@ fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-/// Starts ssh. Has to come before this process changes who it is.
-pub fn start(place: &SshAddress, options: &SshOptions) -> Result<Started, TransferError> {
-    let mut name = String::from("ssh://");
-    if let Some(user) = &place.user {
-        name.push_str(&format!("{user}@"));
-    }
-    name.push_str(&place.host);
+/// The command that runs something on another machine, by its words, with two pipes to it and no terminal.
+pub fn command(
+    place: &SshAddress,
+    options: &SshOptions,
+    words: &[&str],
+) -> Result<Command, TransferError> {
     let (program, first) = options
         .command
         .split_first()
-        .ok_or_else(|| TransferError::peer(&name, "no program to run as ssh"))?;
+        .ok_or_else(|| TransferError::peer(place.name(), "no program to run as ssh"))?;
     let mut command = Command::new(program);
     command.args(first);
     if let Some(seconds) = options.unattended {
@@ -206,33 +205,46 @@ pub fn start(place: &SshAddress, options: &SshOptions) -> Result<Started, Transf
     }
     // No terminal, no forwarding: only the two pipes.
     command.args(["-T", "-x", "-a", "--", &place.host]);
-    let mut remote = format!("{} serve --stdio", quote(&options.remote_program));
-    if options.blind {
-        // Whoever may run any command there may say so; a forced command does not listen.
-        remote.push_str(" --trust-unsigned");
-    }
-    if let Some(store) = &place.store {
-        remote.push_str(&format!(" --store {}", quote(store)));
-    }
-    command.arg(remote);
+    let words: Vec<String> = words.iter().map(|word| quote(word)).collect();
+    command.arg(words.join(" "));
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    if options.unattended.is_some() {
-        command.stderr(Stdio::null());
-    }
-    let child = command.spawn().map_err(|e| {
+    Ok(command)
+}
+
+/// Starts a command of [`command`].
+pub fn spawn(place: &SshAddress, mut command: Command) -> Result<Child, TransferError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    command.spawn().map_err(|e| {
         let what = match e.kind() {
             io::ErrorKind::NotFound => format!("there is no program {program}; install OpenSSH"),
             _ => format!("cannot run {program}: {e}"),
         };
-        TransferError::peer(&name, what)
-    })?;
+        TransferError::peer(place.name(), what)
+    })
+}
+
+/// Starts ssh. Has to come before this process changes who it is.
+pub fn start(place: &SshAddress, options: &SshOptions) -> Result<Started, TransferError> {
+    let mut words = vec![options.remote_program.as_str(), "serve", "--stdio"];
+    if options.blind {
+        // Whoever may run any command there may say so; a forced command does not listen.
+        words.push("--trust-unsigned");
+    }
+    if let Some(store) = &place.store {
+        words.extend(["--store", store]);
+    }
+    let mut command = command(place, options, &words)?;
+    if options.unattended.is_some() {
+        command.stderr(Stdio::null());
+    }
+    let child = spawn(place, command)?;
     let patience = options.unattended.map(|seconds| {
         // Connecting and answering are waited for together.
         Duration::from_secs(2 * u64::from(seconds))
     });
     let tries = if patience.is_some() { 20 } else { 100 };
     Ok(Started {
-        name,
+        name: place.name(),
         child: Running { child, tries },
         patience,
     })

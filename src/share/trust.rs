@@ -53,6 +53,11 @@ fn check_name(name: &str) -> Result<(), KeyError> {
     Ok(())
 }
 
+/// What is signed of a statement: nothing that is signed of a fact begins so.
+fn of_statement(statement: &[u8]) -> Vec<u8> {
+    [b"mstore 2026 statement\n", statement].concat()
+}
+
 /// A key that signs.
 pub struct SecretKey {
     name: String,
@@ -150,6 +155,14 @@ impl SecretKey {
         PublicKey {
             name: self.name.clone(),
             key: self.key.verifying_key(),
+        }
+    }
+
+    /// Signs bytes that say themselves what they are about, so that they are never taken for a fact.
+    pub fn sign_statement(&self, statement: &[u8]) -> Vouch {
+        Vouch {
+            signer: self.name.clone(),
+            bytes: self.key.sign(&of_statement(statement)).to_bytes(),
         }
     }
 
@@ -269,18 +282,31 @@ impl Trust {
 
     /// Says why a fact is not to be believed, if so.
     pub fn check(&self, fact: &Fact) -> Result<(), Untrusted> {
+        self.check_bytes(&fact.signed_bytes(), &fact.signatures)
+            .map_err(|detail| Untrusted {
+                name: fact.realisation.name.clone(),
+                tree: fact.realisation.tree.to_string(),
+                detail,
+            })
+    }
+
+    /// Says why what [`SecretKey::sign_statement`] signed is not to be believed, if so.
+    pub fn check_statement(&self, statement: &[u8], signatures: &[Vouch]) -> Result<(), String> {
+        self.check_bytes(&of_statement(statement), signatures)
+    }
+
+    fn check_bytes(&self, bytes: &[u8], signatures: &[Vouch]) -> Result<(), String> {
         if self.blind {
             return Ok(());
         }
-        let bytes = fact.signed_bytes();
         let good: Vec<&PublicKey> = self
             .keys
             .iter()
             .filter(|k| {
-                fact.signatures.iter().any(|vouch| {
+                signatures.iter().any(|vouch| {
                     vouch.signer == k.name
                         && k.key
-                            .verify_strict(&bytes, &Signature::from_bytes(&vouch.bytes))
+                            .verify_strict(bytes, &Signature::from_bytes(&vouch.bytes))
                             .is_ok()
                 })
             })
@@ -289,8 +315,8 @@ impl Trust {
             return Ok(());
         }
         let names = |list: Vec<&str>| list.join(", ");
-        let signers: Vec<&str> = fact.signatures.iter().map(|v| v.signer.as_str()).collect();
-        let detail = if signers.is_empty() {
+        let signers: Vec<&str> = signatures.iter().map(|v| v.signer.as_str()).collect();
+        Err(if signers.is_empty() {
             "is not signed".to_owned()
         } else if self.keys.is_empty() {
             format!(
@@ -309,11 +335,6 @@ impl Trust {
                 names(good.iter().map(|k| k.name.as_str()).collect()),
                 self.need
             )
-        };
-        Err(Untrusted {
-            name: fact.realisation.name.clone(),
-            tree: fact.realisation.tree.to_string(),
-            detail,
         })
     }
 }

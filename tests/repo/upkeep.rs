@@ -208,6 +208,7 @@ fn digests_are_both_made_and_told() {
             "hashed": [{"path": path("a.tar.gz"), "bytes": 3, "digests": lines}],
             "removed": [path("gone.tar.xz.gpg")],
             "linked": [path("stage3-latest.tar.gz.hash.txt"), path("stage3-latest.tar.gz.gpg")],
+            "signed": [],
             "unchanged": 0,
             "failed": [],
         })

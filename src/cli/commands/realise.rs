@@ -11,8 +11,9 @@ use crate::cli::blame;
 use crate::cli::blame::pin_hint;
 use crate::cli::context::{Context, current_dir};
 use crate::cli::failure::FOUND;
-use crate::cli::output::{self, Style, plural};
+use crate::cli::output::{self, plural};
 use crate::cli::places::Wanted;
+use crate::cli::report::{limits, processors, show_failed};
 use crate::cli::watch::Watch;
 use crate::config::Config;
 use crate::drv::StepName;
@@ -21,10 +22,6 @@ use crate::project::realise::{
     Preview, Question, Report, Run, StepsPreview, TargetReport, check, preview, realise,
 };
 use crate::project::{Access, Blocked, Caches};
-use crate::schedule::realise::Outcome;
-
-/// Steps that were not tried and are named.
-const SKIPPED_SHOWN: usize = 6;
 
 /// Which targets are built a second time.
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq)]
@@ -215,10 +212,6 @@ fn recall(context: &Context, config: &Config, args: &Args) -> Result<Option<Exit
     Ok(Some(ExitCode::SUCCESS))
 }
 
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 /// Prints what came of a run; `place` makes what is wanted of a target, and names it. Returns whether every
 /// target is there.
 fn show<'a>(
@@ -287,46 +280,6 @@ fn show_target(
         (Some(tree), Some(path)) => output::line(format!("{} {tree} {path}", target.name)),
         (Some(tree), None) => output::line(format!("{} {tree}", target.name)),
         (None, _) => Ok(()),
-    }
-}
-
-/// Tells about failed steps: how, the last lines, and what can be done next.
-fn show_failed(outcome: &Outcome) {
-    let style = Style::stderr();
-    for failed in &outcome.failed {
-        let failure = &failed.failure;
-        tell!(
-            "{} {} failed: {}",
-            style.error("error:"),
-            failed.name,
-            failure.how
-        );
-        if !failure.tail.is_empty() {
-            tell!("last lines of {}:", failure.log.display());
-            for line in &failure.tail {
-                let clean: String = line
-                    .chars()
-                    .filter(|c| !c.is_control() || *c == '\t')
-                    .collect();
-                tell!("  {clean}");
-            }
-        }
-        let target = failed.name.target();
-        tell!(
-            "{} `mstore log {target}` shows the whole log, `mstore shell {target}` enters the root file system as the step left it",
-            style.note("hint:")
-        );
-    }
-    // After a failure of the machine or a signal it goes without saying.
-    if !outcome.failed.is_empty() && !outcome.skipped.is_empty() {
-        let (first, rest) = outcome
-            .skipped
-            .split_at(outcome.skipped.len().min(SKIPPED_SHOWN));
-        let more = match rest.len() {
-            0 => String::new(),
-            n => format!(" and {n} more"),
-        };
-        tell!("not tried because of this: {}{more}", first.join(" "));
     }
 }
 

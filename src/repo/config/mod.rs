@@ -104,6 +104,13 @@ impl Settings {
             .then(|| format!("builds times arches times subarches are more than {MAX_MANAGED}"))
     }
 
+    /// Whether a subarch is managed.
+    pub fn manages(&self, place: &Place) -> bool {
+        self.all_builds.contains(&place.build)
+            && self.all_arches.contains(&place.arch)
+            && self.all_subarches.contains(&place.subarch)
+    }
+
     /// Every managed subarch, in the order of the configuration.
     pub fn managed(&self) -> impl Iterator<Item = Managed> + '_ {
         let (builds, arches) = (set(&self.builds), set(&self.arches));

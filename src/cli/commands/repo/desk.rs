@@ -55,6 +55,11 @@ impl<'a> Desk<'a> {
         })
     }
 
+    /// The answers to the global options.
+    pub fn context(&self) -> &'a Context {
+        self.context
+    }
+
     /// Whether JSON is wanted.
     pub fn json(&self) -> bool {
         self.options.json

@@ -1,7 +1,11 @@
 //! `mstore repo`, and what the program is when it is called `buildrepo`.
 
 mod desk;
+mod next;
+mod publish;
+mod push;
 mod rotation;
+mod site;
 mod upkeep;
 
 use std::process::ExitCode;
@@ -25,8 +29,17 @@ pub struct Args {
 enum Verb {
     /// Print the build that comes next, for a shell to evaluate; nothing, and status 1, if there is none
     Nextbuild(rotation::Nextbuild),
-    /// Print the run that the next build needs
-    Next(rotation::Next),
+    /// Build what comes next, publish it, and count a failure
+    Next(next::Next),
+    /// Build a subarch whatever comes next, publish it, and count a failure
+    Build(next::Build),
+    /// Put targets that are built into the mirror
+    Publish(publish::Publish),
+    /// Push the newest builds of the rotation to another mirror
+    Push(push::Push),
+    /// Take builds that are pushed here, over standard input and output
+    #[command(hide = true)]
+    Receive,
     /// List every managed subarch: fail count, day of the newest build, path
     Fails,
     /// Remove fail counts, so that what failed is tried again
@@ -51,7 +64,11 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let desk = Desk::new(context, args.options)?;
     match args.verb {
         Verb::Nextbuild(args) => rotation::nextbuild(&desk, args),
-        Verb::Next(args) => rotation::next(&desk, args),
+        Verb::Next(args) => next::next(&desk, args),
+        Verb::Build(args) => next::build(&desk, args),
+        Verb::Publish(args) => publish::publish(&desk, args),
+        Verb::Push(args) => push::push(&desk, args),
+        Verb::Receive => push::receive(&desk),
         Verb::Fails => rotation::fails(&desk),
         Verb::Zap => rotation::zap(&desk),
         Verb::Empties => rotation::empties(&desk),

@@ -1,4 +1,4 @@
-//! `nextbuild`, `next`, `fails`, `zap`, `empties`
+//! `nextbuild`, `next --pretend`, `fails`, `zap`, `empties`
 
 use std::process::ExitCode;
 
@@ -7,7 +7,9 @@ use serde::Serialize;
 use super::desk::{Desk, tell_printed, tell_unreadable};
 use crate::cli::failure::FOUND;
 use crate::cli::{Failure, output};
+use crate::repo::config::Buildbot;
 use crate::repo::control::Control;
+use crate::repo::date::Date;
 use crate::repo::layout::{CONTROL, FAILCOUNT, Mirror};
 use crate::repo::lock::{self, LockState, Machine};
 use crate::repo::quote::{quoted, shown, word};
@@ -30,14 +32,6 @@ pub struct Nextbuild {
     /// Name the first line: build, or release as a buildbot.sh of 2019 reads it
     #[arg(long = "as", value_name = "NAME", default_value = "build")]
     first: FirstLine,
-}
-
-/// Print the run that the next build needs
-#[derive(clap::Args)]
-pub struct Next {
-    /// Print it and do nothing
-    #[arg(long, required = true)]
-    pretend: bool,
 }
 
 /// The next build as JSON.
@@ -112,9 +106,19 @@ fn offer(desk: &Desk) -> Result<Option<Offer>, Failure> {
     tell_unreadable(&subarches);
     let machine = Machine::this();
     let lock = |subarch: &Subarch| held(&mirror, subarch, &machine);
-    let turn = rotation::next(&subarches, &mut buildbot, desk.today(), lock);
+    let offer = turn(&subarches, &mut buildbot, desk.today(), lock);
     tell_printed(&mut buildbot);
-    let turn = turn?;
+    offer
+}
+
+/// Finds whose turn it is, and tells what is passed over.
+pub fn turn(
+    subarches: &[Subarch],
+    buildbot: &mut Buildbot,
+    today: Date,
+    lock: impl FnMut(&Subarch) -> LockState,
+) -> Result<Option<Offer>, Failure> {
+    let turn = rotation::next(subarches, buildbot, today, lock)?;
     for passed in &turn.in_progress {
         let path = shown(&passed.path);
         tell!("{path} is being built by {}: passed over", passed.holder);
@@ -123,7 +127,7 @@ fn offer(desk: &Desk) -> Result<Option<Offer>, Failure> {
 }
 
 /// Looks at the lock of a subarch, and removes one that nobody holds.
-fn held(mirror: &Mirror, subarch: &Subarch, machine: &Machine) -> LockState {
+pub fn held(mirror: &Mirror, subarch: &Subarch, machine: &Machine) -> LockState {
     let state = lock::look(&subarch.path, machine);
     if state == LockState::Stale
         && let Ok(Some(control)) = Control::open(mirror, &subarch.place)
@@ -170,8 +174,7 @@ pub fn nextbuild(desk: &Desk, args: Nextbuild) -> Result<ExitCode, Failure> {
 }
 
 /// Runs `next --pretend`.
-pub fn next(desk: &Desk, args: Next) -> Result<ExitCode, Failure> {
-    let Next { pretend: _ } = args;
+pub fn pretend(desk: &Desk) -> Result<ExitCode, Failure> {
     let Some(offer) = offer(desk)? else {
         return Ok(ExitCode::SUCCESS);
     };

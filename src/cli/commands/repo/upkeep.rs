@@ -7,6 +7,7 @@ use std::thread::available_parallelism;
 use serde::Serialize;
 
 use super::desk::{Desk, tell_unreadable};
+use super::site::gpg;
 use crate::cli::failure::{FOUND, MACHINE};
 use crate::cli::{Failure, output};
 use crate::repo::clean::{self, Cleaned, Reason, Step};
@@ -64,6 +65,7 @@ struct DigestedView {
     hashed: Vec<HashedView>,
     removed: Vec<String>,
     linked: Vec<String>,
+    signed: Vec<String>,
     unchanged: usize,
     failed: Vec<FailedView>,
 }
@@ -252,7 +254,8 @@ pub fn digestgen(desk: &Desk) -> Result<ExitCode, Failure> {
     // What cannot be used is told before anything is done, also by a verb that looks at the whole mirror.
     desk.buildbot()?;
     let mirror = desk.mirror()?;
-    let done = make_digests(&mirror, &desk.ownership()?, threads());
+    let gpg = gpg(&desk.context().machine_config()?);
+    let done = make_digests(&mirror, &desk.ownership()?, threads(), gpg.as_ref());
     let full = |path: &PathBuf| mirror.root().join(path);
     for (path, detail) in &done.failed {
         tell!("error: {}: {detail}", shown(full(path)));
@@ -276,6 +279,7 @@ pub fn digestgen(desk: &Desk) -> Result<ExitCode, Failure> {
                 .collect(),
             removed: paths(&done.removed),
             linked: paths(&done.linked),
+            signed: paths(&done.signed),
             unchanged: done.unchanged,
             failed: failures.collect(),
         })?;
@@ -288,6 +292,7 @@ pub fn digestgen(desk: &Desk) -> Result<ExitCode, Failure> {
             ),
             ("removed", done.removed.iter().collect()),
             ("linked", done.linked.iter().collect()),
+            ("signed", done.signed.iter().collect()),
         ] {
             for path in paths {
                 text.push_str(&format!("{word} {}\n", shown(full(path))));

@@ -1,0 +1,63 @@
+//! What commands that bring targets up to date share: how they build, and what they tell of failures.
+
+use super::output::Style;
+use crate::build::step::Limits;
+use crate::config::Config;
+use crate::schedule::realise::Outcome;
+
+/// Steps that were not tried and are named.
+const SKIPPED_SHOWN: usize = 6;
+
+/// What steps may leave and write.
+pub fn limits(config: &Config) -> Limits {
+    let usual = Limits::default();
+    Limits {
+        file: config.build.file_limit.unwrap_or(usual.file),
+        output: config.build.output_limit.unwrap_or(usual.output),
+    }
+}
+
+/// How many processors there are.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Tells about failed steps: how, the last lines, and what can be done next.
+pub fn show_failed(outcome: &Outcome) {
+    let style = Style::stderr();
+    for failed in &outcome.failed {
+        let failure = &failed.failure;
+        tell!(
+            "{} {} failed: {}",
+            style.error("error:"),
+            failed.name,
+            failure.how
+        );
+        if !failure.tail.is_empty() {
+            tell!("last lines of {}:", failure.log.display());
+            for line in &failure.tail {
+                let clean: String = line
+                    .chars()
+                    .filter(|c| !c.is_control() || *c == '\t')
+                    .collect();
+                tell!("  {clean}");
+            }
+        }
+        let target = failed.name.target();
+        tell!(
+            "{} `mstore log {target}` shows the whole log, `mstore shell {target}` enters the root file system as the step left it",
+            style.note("hint:")
+        );
+    }
+    // After a failure of the machine or a signal it goes without saying.
+    if !outcome.failed.is_empty() && !outcome.skipped.is_empty() {
+        let (first, rest) = outcome
+            .skipped
+            .split_at(outcome.skipped.len().min(SKIPPED_SHOWN));
+        let more = match rest.len() {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        tell!("not tried because of this: {}{more}", first.join(" "));
+    }
+}
