@@ -6,3 +6,4 @@ mod damage;
 #[path = "../cli/environment.rs"]
 mod environment;
 mod large;
+mod month;

@@ -320,8 +320,14 @@ def test_everybody_at_once_loses_nothing():
                     same((there / "status").read_text(), "ok")
                 latest = master.path("b/a", subarch, "stage3-latest.tar.gz")
                 same(os.readlink(latest), f"{days[-1]}/stage3-{subarch}-b-{days[-1]}.tar.gz")
-                leftovers = [n for n in os.listdir(master.path("b/a", subarch)) if n.startswith(".") and n != ".control"]
-                same(leftovers, [])
+                # Of pushes that were killed, and that nobody went on with, something may be left: for some days.
+                for name in os.listdir(master.path("b/a", subarch)):
+                    if name.startswith(".") and name != ".control":
+                        assert (master.path("b/a", subarch, name) / ".pushed").exists(), name
+                        os.utime(master.path("b/a", subarch, name), (0, 0))
+                verb("clean", "--run")
+                left = [n for n in os.listdir(master.path("b/a", subarch)) if n.startswith(".")]
+                same(left, [".control"])
         assert len(seen) >= 5 * 4, len(seen)
         same(errors, [])
 
