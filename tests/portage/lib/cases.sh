@@ -133,7 +133,7 @@ case_images() {
 case_shell() {
     # Portage in the shell of a finished stage, which has the tree.
     equal "emerge in a shell" "$(in_stage stage3 'emerge --quiet --oneshot app-misc/greeting > /dev/null && greeting')" "hello 1"
-    equal "which archives a build needs" "$(in_stage stage3 'emerge --pretend --fetchonly --emptytree @system' | grep -c '^https://example.org/zlib-1.2.13.tar.bz2')" 1
+    equal "which archives a build needs" "$(in_stage stage3 'GENTOO_MIRRORS= emerge --pretend --fetchonly --emptytree @system' | grep -c '^https://example.org/zlib-1.2.13.tar.bz2')" 1
     equal "its changes are gone" "$(in_stage stage3 'ls /usr/bin/greeting 2> /dev/null')" ""
 }
 
@@ -199,8 +199,8 @@ case_freshen() {
         "app-alternatives/bz-2 app-arch/bzip2-1.0.8 "
     equal "what was not built anew" "$(m log stage3-freshen-generic_64:build | grep -c '^>>> Emerging')" 1
     realise stage3-quick
-    equal "a quick stage3" "$(built_nodes | sed 's/stage3-quick-generic_64://g')" "build clean configure setup tailor test"
-    equal "what it builds anew" "$(m log stage3-quick-generic_64:build | grep -c '^>>> Emerging')" "$(in_tree 'ls -d /var/db/pkg/*/* | wc -l')"
+    equal "a quick stage3, which is set up as the one before" "$(built_nodes | sed 's/stage3-quick-generic_64://g')" "build clean configure tailor test"
+    equal "what it builds anew" "$(m log stage3-quick-generic_64:build | grep -c '^>>> Emerging')" "$(in_tree 'ls -d /var/db/pkg/*/* | grep -vc targets')"
     cp "$work/metro.lock" "$work/conf/metro.lock"
     rm "$work/tree/app-alternatives/bz/bz-2.ebuild"
 }
