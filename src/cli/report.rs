@@ -1,21 +1,10 @@
 //! What commands that bring targets up to date share: how they build, and what they tell of failures.
 
 use super::output::Style;
-use crate::build::step::Limits;
-use crate::config::Config;
 use crate::schedule::realise::Outcome;
 
 /// Steps that were not tried and are named.
 const SKIPPED_SHOWN: usize = 6;
-
-/// What steps may leave and write.
-pub fn limits(config: &Config) -> Limits {
-    let usual = Limits::default();
-    Limits {
-        file: config.build.file_limit.unwrap_or(usual.file),
-        output: config.build.output_limit.unwrap_or(usual.output),
-    }
-}
 
 /// How many processors there are.
 pub fn processors() -> usize {

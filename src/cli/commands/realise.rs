@@ -13,7 +13,7 @@ use crate::cli::context::{Context, current_dir};
 use crate::cli::failure::FOUND;
 use crate::cli::output::{self, plural};
 use crate::cli::places::Wanted;
-use crate::cli::report::{limits, processors, show_failed};
+use crate::cli::report::{processors, show_failed};
 use crate::cli::watch::Watch;
 use crate::config::Config;
 use crate::drv::StepName;

@@ -10,7 +10,7 @@ use super::rotation::{self, held, pretend};
 use super::site::Site;
 use crate::build::userns::{Entered, UsernsError};
 use crate::cli::failure::FOUND;
-use crate::cli::report::{limits, processors, show_failed};
+use crate::cli::report::{processors, show_failed};
 use crate::cli::watch::Watch;
 use crate::cli::{Failure, args, blame};
 use crate::plan::TargetId;
@@ -311,16 +311,18 @@ fn run(
         );
     }
     let watch = Watch::with_bar(how.quiet, how.quiet || desk.json());
+    let outside = context.outside(config);
     let run = Run {
         jobs: how.jobs.map_or_else(processors, |n| n.get().into()),
         processors: processors(),
-        limits: limits(config),
+        limits: args::limits(config),
         // An extra that fails is no reason to do without the others.
         keep_going: true,
         rebuild: false,
         read_inputs: site.key().is_some() && config.sign_verify,
         caches: &caches,
         trust: &trust,
+        outside: &outside,
         sign: site.key(),
         cancel,
         events: &watch,
