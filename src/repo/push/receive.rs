@@ -112,6 +112,7 @@ impl Build<'_> {
         let manifest = self.manifest;
         let subarch = whole::folders(mirror.folder(), &self.place.relative(), ownership)?;
         if self.is_there(&subarch)? {
+            self.finish_left()?;
             return Ok(Answer::There);
         }
         let incoming = OsString::from(format!(
@@ -194,6 +195,23 @@ impl Build<'_> {
     fn archives(&self) -> impl Iterator<Item = &Listed> {
         let files = self.manifest.files.iter();
         files.filter(|file| archive_stem(file.path.as_bytes()).is_some())
+    }
+
+    /// Finishes what a killed push or publication left in this subarch: the archives of the very build that is
+    /// asked for may be there, and nothing tell of them yet.
+    fn finish_left(&self) -> Result<(), Stop> {
+        let Receiver {
+            mirror, ownership, ..
+        } = *self.receiver;
+        let left = match Control::open(mirror, &self.place)? {
+            Some(control) => Intent::read(&control)?,
+            None => None,
+        };
+        if left.is_some() {
+            let lock = self.lock()?;
+            finish(mirror, &self.place, lock.control(), ownership)?;
+        }
+        Ok(())
     }
 
     /// What is not here yet, and from which byte on.
