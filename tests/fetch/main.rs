@@ -7,5 +7,6 @@ mod manifests;
 mod mistakes;
 mod pins;
 mod server;
+mod tls;
 mod web;
 mod world;

@@ -94,3 +94,29 @@ pub fn partial(env: &Environment) -> Vec<PathBuf> {
     let paths = list.map(|entry| entry.unwrap().path());
     paths.filter(|path| path.extension().is_none()).collect()
 }
+
+/// What is fetched is known by its key for ever: this may change only together with the name of the profile.
+#[test]
+fn the_keys_of_fetches_are_pinned() {
+    use mstore::drv::Derivation;
+    use mstore::drv::fetch::{Content, Fixed, Origin};
+    let key = |content| {
+        let fixed = Fixed {
+            name: "zlib-1.3.1.tar.xz".into(),
+            content,
+        };
+        let from = Origin {
+            size: Some(3),
+            urls: vec!["https://example.org/zlib-1.3.1.tar.xz".into()],
+        };
+        let derivation = Derivation::fetch(fixed, from).unwrap();
+        derivation.key(&[]).unwrap().to_string()
+    };
+    let file = Content::File(vec![sha256(b"").parse().unwrap()]);
+    let commit = Content::Commit {
+        tree: None,
+        commit: "0a".repeat(20),
+    };
+    insta::assert_snapshot!(key(file), @"");
+    insta::assert_snapshot!(key(commit), @"");
+}
