@@ -63,11 +63,11 @@ impl Session {
         })
     }
 
-    /// Ends the session. Failures leave garbage that a later open removes.
+    /// Ends the session. Failures leave garbage that a later open removes: it finds it by the session's file.
     pub fn end(&self, disk: &dyn Disk, database: &Database) {
         let gone = database.write(Durable::No, "end session", |t| forget_leases(t, &self.id));
-        let _ = disk.remove_tree(&self.tmp);
-        if gone.is_ok() {
+        let removed = disk.remove_tree(&self.tmp);
+        if gone.is_ok() && removed.is_ok() {
             let _ = disk.remove(&self.file_path);
         }
     }
