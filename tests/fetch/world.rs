@@ -117,6 +117,6 @@ fn the_keys_of_fetches_are_pinned() {
         tree: None,
         commit: "0a".repeat(20),
     };
-    insta::assert_snapshot!(key(file), @"");
-    insta::assert_snapshot!(key(commit), @"");
+    insta::assert_snapshot!(key(file), @"5rl7qd3srg273bissbgg5leaiwprhtzqbzipm7pc3u3z6comscpq");
+    insta::assert_snapshot!(key(commit), @"tgtzsuvb4fawtk7qafkp26k554663ddww7ni2q7v2qz4xwhf6m3a");
 }
