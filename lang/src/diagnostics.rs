@@ -103,6 +103,8 @@ pub struct Diagnostic {
     pub notes: Vec<String>,
     /// What to do about it.
     pub help: Vec<String>,
+    /// The file that is not there, if that is the error.
+    pub missing: Option<PathBuf>,
     path: Option<PathBuf>,
 }
 
@@ -136,6 +138,7 @@ impl Diagnostic {
             labels: Vec::new(),
             notes: Vec::new(),
             help: Vec::new(),
+            missing: None,
             path: None,
         }
     }

@@ -551,6 +551,10 @@ impl Load<'_> {
                     ),
                     None => found,
                 };
+                let mut found = found;
+                if why.kind() == UnreadableKind::Missing {
+                    found.missing = Some(full.clone());
+                }
                 self.error(found);
                 self.unreadable.insert(full.into_os_string());
             }

@@ -127,7 +127,13 @@ impl From<PlanError> for Failure {
     fn from(e: PlanError) -> Self {
         match e {
             PlanError::Spec(spec) => {
-                let hint = spec.path().and_then(standard_hint);
+                let hint = match spec.own_file() {
+                    Some(own) => Some(format!(
+                        "`mstore specs cat {}` prints one to begin with",
+                        own.like
+                    )),
+                    None => spec.path().and_then(standard_hint),
+                };
                 Failure::diagnostics(move |colour| spec.render(colour)).hints(hint)
             }
             PlanError::Lock(lock) => lock.into(),
@@ -507,7 +513,7 @@ impl From<FindError> for Failure {
 fn where_from(wants: Wants) -> &'static str {
     match wants {
         Wants::Tree | Wants::Object => {
-            "`mstore list` names targets, `mstore store root list` gc roots, and `mstore show TARGET` tells the hashes of a target"
+            "`mstore list` names targets, `mstore seed list` and `mstore snapshot list` what is pinned, `mstore store root list` gc roots, and `mstore show TARGET` tells the hashes of a target"
         }
         Wants::Step | Wants::Derivation | Wants::Anything => {
             "`mstore show TARGET` tells the hashes of a target as it is specified now, `mstore log TARGET --attempts --json` those of earlier ones"
@@ -561,6 +567,16 @@ fn find_hints(error: &FindError) -> Vec<String> {
             "it never was built here, or gc forgot it; `mstore log HASH --attempts` tells how it went".to_owned(),
         ],
         FindError::NoStep { steps, .. } => vec![format!("its steps are: {}", steps.join(" "))],
+        FindError::NoPin { kind, name, .. } => vec![
+            format!("`mstore {kind} list` shows what there is"),
+            pin_hint(*kind, name, false),
+        ],
+        FindError::SeedAndSnapshot { name } => {
+            vec![format!("write seed/{name} or snapshot/{name}")]
+        }
+        FindError::AbsentPin { kind, name, .. } => {
+            vec![format!("import it again: `{}`", import_command(*kind, name))]
+        }
         FindError::NotBuilt { target } => vec![format!("build it first: mstore realise {target}")],
         _ => Vec::new(),
     }

@@ -216,11 +216,16 @@ impl Context {
         self.project(Access::Change)
     }
 
-    /// Finds the tree of a hash, of the beginning of one, of a gc root or of a target.
+    /// Finds the tree of a hash, of the beginning of one, of a gc root, of a target, or of a seed or snapshot.
     pub fn tree(&self, store: &Store, word: &str) -> Result<NamedTree, Failure> {
-        match find::tree_by_hash_or_root(store, word)? {
-            Some(found) => Ok(found),
-            None => Ok(self.project(Access::ReadIfPresent)?.built_tree(word)?),
+        match find::tree_by_hash_or_root(store, word) {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => Ok(self.project(Access::ReadIfPresent)?.named_tree(word)?),
+            // What looks like the beginning of a hash may be the name of a seed; then there are specifications.
+            Err(error) => match self.project(Access::ReadIfPresent) {
+                Ok(project) => Ok(project.pinned_tree(word)?.ok_or(error)?),
+                Err(_) => Err(error.into()),
+            },
         }
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use mstore_store::compress::{CompressError, Format};
 use mstore_store::tar::{EntryFault, TarError};
-use mstore_store::{ErrorKind, StoreError};
+use mstore_store::{ErrorKind, Imported, StoreError};
 
 use super::context::Context;
 use super::watch::Watch;
@@ -188,6 +188,20 @@ fn is_honest(fault: &EntryFault) -> bool {
     )
 }
 
+/// Refuses an import of nothing, which is a mistaken path more often than it is meant.
+pub fn not_empty(imported: &Imported, from: &Path) -> Result<(), Failure> {
+    match imported.entries {
+        0 => Err(
+            Failure::usage("there is nothing in it, and nothing was imported")
+                .about(from)
+                .hint(
+                    "give the folder that has the files; what git keeps (.git) is not among them",
+                ),
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// Pins an imported tree and prints it.
 pub fn pinned(
     project: &mut Project,
@@ -199,12 +213,14 @@ pub fn pinned(
 ) -> Result<ExitCode, Failure> {
     let tree = pin.tree;
     let before = project.set_pin(kind, name, pin)?;
+    let lock = project.lock_path();
     if json {
         output::json(&serde_json::json!({
             "kind": kind.to_string(),
             "name": name,
             "tree": tree.to_string(),
             "before": before.map(|t| t.to_string()),
+            "lock": lock.display().to_string(),
         }))?;
     } else {
         let what = match before {
@@ -212,7 +228,7 @@ pub fn pinned(
             Some(_) => "changed",
             None => "new",
         };
-        tell!("{kind} {name}: {what}; {details}");
+        tell!("{kind} {name}: {what} in {}; {details}", lock.display());
         output::line(tree)?;
     }
     Ok(ExitCode::SUCCESS)

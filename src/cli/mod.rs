@@ -18,6 +18,7 @@ mod failure;
 mod imports;
 mod lost;
 mod output;
+mod pins;
 mod places;
 mod progress;
 mod repack;
@@ -36,8 +37,8 @@ use std::process::ExitCode;
 #[cfg(feature = "lsp")]
 use commands::lsp;
 use commands::{
-    check, completions, copy, diff, eval, export, fetch, fmt, forget, gc, graph, key, list, lock,
-    log, man, realise, repo, seed, serve, shell, show, snapshot, specs, store, why,
+    check, completions, copy, diff, eval, export, fetch, fmt, forget, gc, graph, init, key, list,
+    lock, log, man, realise, repo, seed, serve, shell, show, snapshot, specs, store, why,
 };
 use context::Context;
 pub use failure::Failure;
@@ -104,6 +105,8 @@ enum Command {
     Realise(realise::Args),
     /// Bring what targets have fetched from outside, without building anything
     Fetch(fetch::Args),
+    /// Write a metro.conf to begin with
+    Init(init::Args),
     /// Evaluate specifications and print their elements
     Eval(eval::Args),
     /// Put specification files into canonical layout
@@ -131,9 +134,9 @@ enum Command {
     Gc(gc::Args),
     /// Forget what steps produced, and what was built on it here
     Forget(forget::Args),
-    /// Make or import seeds, the root file systems that builds start in
+    /// Make, import or list seeds, the root file systems that builds start in
     Seed(seed::Args),
-    /// Import snapshots, the ports trees that builds read
+    /// Import or list snapshots, the ports trees that builds read
     Snapshot(snapshot::Args),
     /// List, print or copy the standard specifications
     Specs(specs::Args),
@@ -189,6 +192,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Realise(args) => realise::run(&context, args),
         Command::Fetch(args) => fetch::run(&context, args),
+        Command::Init(args) => init::run(&context, args),
         Command::Eval(args) => eval::run(&context, args),
         Command::Fmt(args) => fmt::run(&context, args),
         Command::Check(args) => check::run(&context, args),

@@ -7,6 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use mstore_lang::{Definition, Diagnostic, Files, Session, Spec, Value};
 
+use super::own_files::{OwnFiles, advise};
+
 /// Where an element is defined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
@@ -44,6 +46,12 @@ impl SpecError {
     /// The file of the first error that has a place.
     pub fn path(&self) -> Option<&Path> {
         self.diagnostics.iter().find_map(Diagnostic::path)
+    }
+
+    /// The file that a user of the standard specifications has yet to write, if the first error is that one is
+    /// missing.
+    pub fn own_file(&self) -> Option<&'static OwnFiles> {
+        OwnFiles::of(self.diagnostics.first()?.missing.as_deref()?)
     }
 
     /// The text for people: source lines with carets, and helps.
@@ -116,11 +124,17 @@ impl Elements {
                 spec,
                 asked: Mutex::default(),
             }),
-            Err(errors) => Err(SpecError {
-                target: None,
-                diagnostics: errors.all().to_vec(),
-                more: errors.more(),
-            }),
+            Err(errors) => {
+                let mut diagnostics = errors.all().to_vec();
+                for diagnostic in &mut diagnostics {
+                    advise(diagnostic, entry);
+                }
+                Err(SpecError {
+                    target: None,
+                    diagnostics,
+                    more: errors.more(),
+                })
+            }
         }
     }
 

@@ -11,6 +11,7 @@ mod fetch;
 mod files;
 mod line_diff;
 mod looked;
+mod own_files;
 mod recipe;
 mod recipes;
 
@@ -43,6 +44,7 @@ pub use line_diff::{LineChange, line_diff};
 pub use lock::{Lock, LockError, Pin, PinFrom, PinKind};
 pub use looked::{Looked, Sights};
 pub use name::{Index, NameError, TargetId};
+pub use own_files::{OWN_FILES, OwnFiles};
 pub use recipe::{Reads, Recipe, Seed, SnapshotUse, Start, StepRecipe};
 pub use recipes::{MissingPin, PinOrigin, Recipes};
 pub use staleness::{NodeState, Staleness, Todo, Visitor, WalkError};

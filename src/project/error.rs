@@ -459,6 +459,32 @@ pub enum FindError {
         /// The names of the steps that it has.
         steps: Vec<String>,
     },
+    /// The lock file has no such seed or snapshot.
+    #[error("{} has no {kind} `{name}`", lock.display())]
+    NoPin {
+        /// Seed or snapshot.
+        kind: PinKind,
+        /// Its name.
+        name: String,
+        /// The lock file.
+        lock: PathBuf,
+    },
+    /// The lock file has a seed and a snapshot of this name.
+    #[error("`{name}` is the name of a seed and of a snapshot")]
+    SeedAndSnapshot {
+        /// The name.
+        name: String,
+    },
+    /// The tree of a seed or snapshot is not here.
+    #[error("the {kind} `{name}` is not in the store: {tree}")]
+    AbsentPin {
+        /// Seed or snapshot.
+        kind: PinKind,
+        /// Its name.
+        name: String,
+        /// Its tree.
+        tree: TreeHash,
+    },
     /// A target has no tree.
     #[error("{target} is not built, or not up to date")]
     NotBuilt {

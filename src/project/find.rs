@@ -6,7 +6,7 @@ use mstore_store::{Hash, ObjectKind, RealisationKind, Store, TreeHash};
 
 use super::{FindError, Project, ProjectError};
 use crate::drv::NodeName;
-use crate::plan::{Graph, Pins, Staleness, TargetId};
+use crate::plan::{Graph, Pin, PinKind, Pins, Staleness, TargetId};
 
 /// Shorter beginnings of hashes are not looked for.
 const SHORTEST: usize = 4;
@@ -225,6 +225,65 @@ pub fn tree_by_hash_or_root(store: &Store, word: &str) -> Result<Option<NamedTre
 }
 
 impl Project {
+    /// Finds the seed or snapshot that a word names: `seed/NAME` and `snapshot/NAME`, or NAME alone where that is
+    /// neither a target nor both. `None` where the word may be something else.
+    pub fn pinned(&self, word: &str) -> Result<Option<(PinKind, &str, &Pin)>, ProjectError> {
+        let named = |kind: PinKind, name: &str| {
+            let mut pins = self.lock.pins();
+            pins.find(|(k, n, _)| *k == kind && *n == name)
+        };
+        if self.distribution.expand(&[word]).is_ok() {
+            return Ok(None);
+        }
+        for kind in [PinKind::Seed, PinKind::Snapshot] {
+            let name = word.strip_prefix(&*kind.to_string());
+            if let Some(name) = name.and_then(|rest| rest.strip_prefix('/')) {
+                let none = || FindError::NoPin {
+                    kind,
+                    name: name.to_owned(),
+                    lock: self.lock_path(),
+                };
+                return Ok(Some(named(kind, name).ok_or_else(none)?));
+            }
+        }
+        match (named(PinKind::Seed, word), named(PinKind::Snapshot, word)) {
+            (Some(_), Some(_)) => Err(FindError::SeedAndSnapshot {
+                name: word.to_owned(),
+            }
+            .into()),
+            (seed, snapshot) => Ok(seed.or(snapshot)),
+        }
+    }
+
+    /// Returns the tree of the seed or snapshot that a word names; see [`Project::pinned`].
+    pub fn pinned_tree(&self, word: &str) -> Result<Option<NamedTree>, ProjectError> {
+        let Some((kind, name, pin)) = self.pinned(word)? else {
+            return Ok(None);
+        };
+        if !self.store.has_tree(pin.tree)? {
+            return Err(FindError::AbsentPin {
+                kind,
+                name: name.to_owned(),
+                tree: pin.tree,
+            }
+            .into());
+        }
+        Ok(Some(NamedTree {
+            tree: pin.tree,
+            name: name.replace('/', "-"),
+            platform: None,
+        }))
+    }
+
+    /// Returns the tree that a word names, which is neither a hash nor a gc root: that of a target, a seed or a
+    /// snapshot.
+    pub fn named_tree(&self, word: &str) -> Result<NamedTree, ProjectError> {
+        match self.pinned_tree(word)? {
+            Some(found) => Ok(found),
+            None => self.built_tree(word),
+        }
+    }
+
     /// Returns the targets that names stand for; for the hash of a derivation, or its beginning, the
     /// target that it is a step of.
     pub fn targets(&self, names: &[String]) -> Result<Vec<TargetId>, ProjectError> {

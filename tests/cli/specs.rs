@@ -117,11 +117,15 @@ fn standard_specifications_are_listed_printed_and_replaced() {
 #[test]
 fn an_error_in_a_standard_file_says_how_to_replace_it() {
     let env = Environment::new();
-    // A subarch that nothing defines.
+    // A subarch whose file lacks what a standard file refers to.
+    env.write(
+        "specs/subarch/mine.conf",
+        "[section subarch]\nmachine: x86_64\n",
+    );
     env.write(
         "metro.conf",
         "[collect /usr/share/mstore/specs/metro.conf]\n[section user]\nsubarches/x86-64bit: mine\n",
     );
-    let error = env.run(&["show", "stage1-mine"]).fails(2);
+    let error = env.run(&["show", "stage3-mine"]).fails(2);
     assert!(error.contains("mstore specs export"), "{error}");
 }

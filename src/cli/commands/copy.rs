@@ -13,7 +13,7 @@ use crate::cli::context::Context;
 use crate::cli::output::{self, plural};
 use crate::cli::watch::Watch;
 use crate::project::copy::{CopyOptions, Results, SendOptions, send, take};
-use crate::project::find::{self, is_prefix};
+use crate::project::find::is_prefix;
 use crate::project::pack::{Along, pack_all};
 use crate::project::{Access, Events};
 use crate::share::{Parcel, Remote, Trust};
@@ -25,7 +25,7 @@ use crate::share::{Parcel, Remote, Trust};
     (only to copy from) http://HOST/PATH or https://HOST/PATH."
 )]
 pub struct Args {
-    /// Targets, such as stage3-corei7, patterns, such as 'stage3-*', or hashes of trees
+    /// Targets, such as stage3-corei7, patterns, such as 'stage3-*', seed/NAME, snapshot/NAME, or hashes of trees
     #[arg(value_name = "TARGET|TREE", required_unless_present = "all")]
     what: Vec<String>,
     /// Copy to this place
@@ -179,11 +179,20 @@ fn copy_to(context: &Context, args: &Args, to: &Remote) -> Result<Done, Failure>
             steps: args.steps,
             inputs: args.inputs,
         };
-        project.pack(&project.targets(&names)?, along, &mut parcel)?;
+        let mut targets = Vec::with_capacity(names.len());
+        for name in names {
+            match project.pinned_tree(&name)? {
+                Some(found) => {
+                    parcel.trees.insert(found.tree);
+                }
+                None => targets.push(name),
+            }
+        }
+        project.pack(&project.targets(&targets)?, along, &mut parcel)?;
         project.store
     };
     for beginning in &beginnings {
-        parcel.trees.insert(find::one_tree(&store, beginning)?);
+        parcel.trees.insert(context.tree(&store, beginning)?.tree);
     }
     if args.all {
         pack_all(&store, &mut parcel)?;
@@ -228,7 +237,14 @@ fn copy_from(context: &Context, args: &Args, from: &Remote) -> Result<Done, Fail
     } else {
         let project = context.project(Access::Change)?;
         let peer = reach.open(from, &project.store)?;
-        let targets = project.targets(&names)?;
+        let mut targets = Vec::with_capacity(names.len());
+        for name in names {
+            match project.pinned(&name)? {
+                Some((_, _, pin)) => trees.push(pin.tree),
+                None => targets.push(name),
+            }
+        }
+        let targets = project.targets(&targets)?;
         found = project.results_of(&targets, peer.clone(), trust, args.steps, &copy)?;
         (project.store, peer)
     };

@@ -21,7 +21,7 @@ use crate::project::find::NamedTree;
 /// Write a target or tree to an archive, an image or a folder
 #[derive(clap::Args)]
 pub struct Args {
-    /// A target that is built, a gc root, or the hash of a tree or its beginning
+    /// A target that is built, seed/NAME, snapshot/NAME, a gc root, or the hash of a tree or its beginning
     #[arg(value_name = "TARGET|TREE")]
     what: String,
     /// File to write; its name tells the form: .tar, .tar.gz, .tar.xz, .tar.zst, .squashfs, .erofs, or

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use mstore_store::TreeHash;
 
 use crate::cli::context::Context;
+use crate::cli::pins::{self, Object};
 use crate::cli::watch::Watch;
 use crate::cli::{Failure, output};
 use crate::plan::{Pin, PinFrom, PinKind};
 use crate::project::Access;
 use crate::project::Project;
 use crate::project::clock;
-use crate::project::find;
 use crate::project::remote::{Bring, Renewal};
 
 /// Show or change metro.lock
@@ -24,10 +24,10 @@ pub struct Args {
     /// With --update: only show what would change
     #[arg(long, short = 'n', requires = "update")]
     dry_run: bool,
-    /// Pin a seed to a tree that the store has, as NAME=TREE
+    /// Pin a seed to a tree that the store has, as NAME=TREE: a target, a seed, a snapshot, a gc root, or a hash or its beginning
     #[arg(long, value_name = "NAME=TREE")]
     seed: Vec<String>,
-    /// Pin a snapshot to a tree that the store has, as NAME=TREE
+    /// Pin a snapshot to a tree that the store has, in the same way
     #[arg(long, value_name = "NAME=TREE")]
     snapshot: Vec<String>,
     /// Remove a name
@@ -54,7 +54,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         (PinKind::Snapshot, &args.snapshot),
     ] {
         for pin in pins {
-            let (name, tree) = parse(&project, pin)?;
+            let (name, tree) = parse(context, &project, pin)?;
             project.set_pin(kind, name, Pin::new(tree, Some(clock::today())))?;
         }
     }
@@ -125,19 +125,15 @@ fn tell_renewal(renewal: &Renewal, dry_run: bool) {
     }
 }
 
-fn parse<'a>(project: &Project, pin: &'a str) -> Result<(&'a str, TreeHash), Failure> {
+fn parse<'a>(
+    context: &Context,
+    project: &Project,
+    pin: &'a str,
+) -> Result<(&'a str, TreeHash), Failure> {
     let (name, tree) = pin
         .split_once('=')
         .ok_or_else(|| Failure::usage(format!("`{pin}` is not of the form NAME=TREE")))?;
-    if find::is_prefix(tree) {
-        return Ok((name, find::one_tree(&project.store, tree)?));
-    }
-    match tree.parse::<TreeHash>() {
-        Ok(tree) => Err(Failure::usage(format!(
-            "the store does not have the tree {tree}"
-        ))),
-        Err(e) => Err(Failure::usage(format!("`{tree}` is not a tree: {e}"))),
-    }
+    Ok((name, context.tree(&project.store, tree)?.tree))
 }
 
 fn show(project: &Project, renewals: &[Renewal], json: bool) -> Result<(), Failure> {
@@ -146,7 +142,7 @@ fn show(project: &Project, renewals: &[Renewal], json: bool) -> Result<(), Failu
             .lock
             .pins()
             .map(|(kind, name, pin)| {
-                let mut value = pin_json(pin);
+                let mut value = pins::json(pin);
                 value.insert("kind".into(), kind.to_string().into());
                 value.insert("name".into(), name.into());
                 let renewed = renewals.iter().find(|r| r.kind == kind && r.name == name);
@@ -170,27 +166,13 @@ fn show(project: &Project, renewals: &[Renewal], json: bool) -> Result<(), Failu
     Ok(())
 }
 
-type Object = serde_json::Map<String, serde_json::Value>;
-
-fn pin_json(pin: &Pin) -> Object {
-    let mut value = Object::new();
-    value.insert("tree".into(), pin.tree.to_string().into());
-    value.insert("date".into(), pin.date.clone().into());
-    value.insert("epoch".into(), pin.epoch.into());
-    value.insert("origin".into(), pin.origin.clone().into());
-    for (element, text) in pin.from.iter().flat_map(PinFrom::elements) {
-        value.insert(element.into(), text.into());
-    }
-    value
-}
-
 fn renewal_json(renewal: &Renewal) -> Object {
     let mut value = Object::new();
     value.insert(
         "before".into(),
-        renewal.before.as_ref().map(pin_json).into(),
+        renewal.before.as_ref().map(pins::json).into(),
     );
-    value.insert("after".into(), pin_json(&renewal.after).into());
+    value.insert("after".into(), pins::json(&renewal.after).into());
     let changes = renewal.changes.as_ref();
     // Cannot fail: it is names and words.
     let changes = changes.and_then(|changes| serde_json::to_value(changes).ok());

@@ -12,6 +12,7 @@ pub mod fmt;
 pub mod forget;
 pub mod gc;
 pub mod graph;
+pub mod init;
 pub mod key;
 pub mod list;
 pub mod lock;

@@ -7,14 +7,15 @@ use std::process::ExitCode;
 use mstore_store::{ImportOptions, TarOptions};
 
 use crate::cli::context::Context;
-use crate::cli::imports::{Outside, address, from_outside, name_of, pinned, refused};
+use crate::cli::imports::{Outside, address, from_outside, name_of, not_empty, pinned, refused};
+use crate::cli::pins;
 use crate::cli::watch::Watch;
 use crate::cli::{Failure, output};
 use crate::plan::{Pin, PinKind};
 use crate::project::clock;
 use crate::project::provide;
 
-/// Make or import seeds
+/// Make, import or list seeds
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -23,6 +24,12 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
+    /// List the seeds of the lock file: name, tree, date, origin
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Import a root file system from an archive (plain, .gz, .bz2, .xz or .zst), a folder or an address
     Import {
         /// The archive, or a folder; - for an archive on standard input; https://, http:// or file:/// for one
@@ -56,6 +63,7 @@ enum Command {
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     match args.command {
+        Command::List { json } => pins::list(context, PinKind::Seed, json),
         Command::Import {
             archive,
             hash,
@@ -110,6 +118,7 @@ fn import(
         project.store.import_tar(input, &options)
     };
     let imported = imported.map_err(|e| refused(e, file))?;
+    not_empty(&imported, file)?;
     let mut pin = Pin::new(imported.tree, Some(clock::today()));
     pin.origin = file.file_name().map(|n| n.to_string_lossy().into_owned());
     pinned(

@@ -25,7 +25,7 @@ use crate::project::{Access, FindError, find};
 /// Open a shell in a root file system
 #[derive(clap::Args)]
 pub struct Args {
-    /// A target, one of its steps as TARGET:STEP, or the hash of a tree or its beginning
+    /// A target, one of its steps as TARGET:STEP, seed/NAME, or the hash of a tree or its beginning
     #[arg(value_name = "TARGET")]
     target: String,
     /// Enter the finished root file system even if the last build failed
@@ -45,6 +45,10 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         return enter_tree(&store, tree, &host::machine(), None, &args.command);
     }
     let project = context.project(Access::Change)?;
+    if let Some(found) = project.pinned_tree(&args.target)? {
+        let (tree, machine) = (found.tree, host::machine());
+        return enter_tree(&project.store, tree, &machine, None, &args.command);
+    }
     let name = node_name(&args.target)?;
     let (name, step) = (name.target(), name.step());
     let graph = project.graph(&[name.to_owned()], Pins::Optional)?;

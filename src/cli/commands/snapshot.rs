@@ -8,12 +8,12 @@ use mstore_store::tar::StripTop;
 use mstore_store::{GitOptions, ImportOptions, Mtime, TarOptions};
 
 use crate::cli::context::Context;
-use crate::cli::imports::{Outside, address, from_outside, name_of, pinned, refused};
-use crate::cli::{Failure, output};
+use crate::cli::imports::{Outside, address, from_outside, name_of, not_empty, pinned, refused};
+use crate::cli::{Failure, output, pins};
 use crate::plan::{Pin, PinKind};
 use crate::project::clock;
 
-/// Import snapshots
+/// Import or list snapshots
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -22,6 +22,12 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
+    /// List the snapshots of the lock file: name, tree, date, origin
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Import a ports tree from a folder, a revision of a git repository, an archive or an address
     Import(Import),
 }
@@ -56,7 +62,13 @@ struct Import {
 
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
-    let Command::Import(args) = args.command;
+    match args.command {
+        Command::List { json } => pins::list(context, PinKind::Snapshot, json),
+        Command::Import(args) => import(context, &args),
+    }
+}
+
+fn import(context: &Context, args: &Import) -> Result<ExitCode, Failure> {
     if let Some(url) = address(&args.from) {
         if args.keep_top {
             let text = "--keep-top cannot be remembered with an address";
@@ -142,6 +154,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             .map_err(|e| refused(e, from))?;
         (imported, clock::today(), "archive".to_owned())
     };
+    not_empty(&imported, from)?;
     let mut pin = Pin::new(imported.tree, Some(date));
     pin.epoch = args.epoch;
     pin.origin = Some(origin);

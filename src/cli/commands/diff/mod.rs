@@ -25,7 +25,7 @@ use crate::project::find::Wants;
 #[derive(clap::Args)]
 pub struct Args {
     /// Two targets to compare with each other, or hashes of derivations, keys or trees or their
-    /// beginnings; with --from, the targets to compare between revisions [default then: all of the
+    /// beginnings, or seed/NAME and snapshot/NAME; with --from, the targets to compare between revisions [default then: all of the
     /// default build]
     #[arg(value_name = "TARGET|HASH")]
     targets: Vec<String>,
@@ -53,6 +53,12 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
                     .hint("mstore diff stage3-corei7 stage3-amd64-k8")
                     .hint("to see what a change of the specifications rebuilds: mstore diff --from HEAD"));
             };
+            // Of seeds and snapshots there are trees, and no derivations.
+            for word in [a, b] {
+                if project.pinned(word)?.is_some() {
+                    return trees(context, &project, a, b, &args);
+                }
+            }
             match (project.hash(a, Wants::Step)?, project.hash(b, Wants::Step)?) {
                 (None, None) => {
                     let one =

@@ -21,7 +21,7 @@ use crate::project::find::Wants;
 /// A place in a tree.
 #[derive(clap::Args)]
 pub struct Where {
-    /// A target, a gc root, or the hash of a tree or its beginning, and a path in it
+    /// A target, seed/NAME, snapshot/NAME, a gc root, or the hash of a tree or its beginning, and a path in it
     #[arg(value_name = "TREE[:PATH]")]
     place: OsString,
     /// Print JSON
@@ -234,7 +234,7 @@ pub struct Find {
     /// The hash of a directory or of a file's content, its beginning, or a pattern of file names
     #[arg(value_name = "HASH|PATTERN")]
     what: String,
-    /// Look in this tree only: a target, a gc root, or the hash of a tree or its beginning
+    /// Look in this tree only: a target, seed/NAME, snapshot/NAME, a gc root, or the hash of a tree or its beginning
     #[arg(long = "in", value_name = "TREE")]
     within: Vec<String>,
     /// Take WHAT as a pattern of file names though it looks like a hash
@@ -399,7 +399,7 @@ pub enum Roots {
     Add {
         /// The name
         name: String,
-        /// A target, a gc root, or the hash of a tree or its beginning
+        /// A target, seed/NAME, snapshot/NAME, a gc root, or the hash of a tree or its beginning
         #[arg(value_name = "TREE")]
         tree: String,
     },

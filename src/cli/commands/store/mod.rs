@@ -34,7 +34,7 @@ enum Command {
     },
     /// Write a file of a tree to standard output
     Cat {
-        /// A target, a gc root, or the hash of a tree or its beginning, and a path in it
+        /// A target, seed/NAME, snapshot/NAME, a gc root, or the hash of a tree or its beginning, and a path in it
         #[arg(value_name = "TREE:PATH")]
         at: OsString,
     },

@@ -38,7 +38,7 @@ enum Question {
     },
     /// Explain why gc keeps something in the store
     Alive {
-        /// The hash of a tree, a directory, a content, a derivation or a key, its beginning, a gc root or a target
+        /// The hash of a tree, a directory, a content, a derivation or a key, its beginning, a gc root, a target, seed/NAME or snapshot/NAME
         #[arg(value_name = "HASH|NAME")]
         what: String,
         #[command(flatten)]

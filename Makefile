@@ -1,0 +1,35 @@
+# Installs mstore with its manual pages and completions.
+#
+#   make install                          # to /usr/local
+#   make install PREFIX=/usr DESTDIR=root # for a package
+#
+# The program is built first, by cargo; MSTORE=FILE takes one that is built already.
+
+PREFIX = /usr/local
+DESTDIR =
+MSTORE = target/release/mstore
+MANDIR = $(DESTDIR)$(PREFIX)/share/man/man1
+BASHDIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+ZSHDIR = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+FISHDIR = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+
+.PHONY: all install uninstall
+
+all: $(MSTORE)
+
+target/release/mstore:
+	cargo build --release --locked
+
+install: $(MSTORE)
+	install -d $(DESTDIR)$(PREFIX)/bin $(MANDIR) $(BASHDIR) $(ZSHDIR) $(FISHDIR)
+	install -m 755 $(MSTORE) $(DESTDIR)$(PREFIX)/bin/mstore
+	ln -sf mstore $(DESTDIR)$(PREFIX)/bin/buildrepo
+	$(MSTORE) man $(MANDIR)
+	$(MSTORE) completions bash > $(BASHDIR)/mstore
+	$(MSTORE) completions zsh > $(ZSHDIR)/_mstore
+	$(MSTORE) completions fish > $(FISHDIR)/mstore.fish
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/mstore $(DESTDIR)$(PREFIX)/bin/buildrepo
+	rm -f $(MANDIR)/mstore.1 $(MANDIR)/mstore-*.1
+	rm -f $(BASHDIR)/mstore $(ZSHDIR)/_mstore $(FISHDIR)/mstore.fish
