@@ -108,6 +108,28 @@ def test_an_interrupted_push_goes_on_where_it_ended():
         same(published(master), published(world.mirror))
 
 
+def test_a_push_that_was_killed_among_its_last_steps_is_finished_by_the_next():
+    with World(subarches="s", targets="stage3") as world:
+        build(world)
+        master = world.dir / "master"
+        master.mkdir()
+        world.ok("repo", "push", str(master))
+        whole, subarch = published(master), master / "b/a/s"
+        same(whole, published(world.mirror))
+        # As it is left between the archives and all that tells of them.
+        links = {link.name: os.path.basename(os.readlink(link)) for link in subarch.iterdir() if link.is_symlink()}
+        assert links, os.listdir(subarch)
+        for name in [*links, ".control/version/stage3", f"{DAY}/status"]:
+            (subarch / name).unlink()
+        intent = {"format": 1, "version": DAY, "incoming": None, "hashes": {}, "links": links, "far_links": {}}
+        intent |= {"versions": ["stage3"], "failure": None}
+        (subarch / ".control/.publishing.mstore").write_text(json.dumps(intent))
+        view = json.loads(world.ok("repo", "push", str(master), "--json"))
+        same((view["outcome"], published(master)), ("there", whole))
+        same((subarch / ".control/version/stage3").read_text(), DAY + "\n")
+        same((subarch / ".control/.publishing.mstore").exists(), False)
+
+
 class Sshd:
     """A real sshd on the loopback interface, with keys and configuration of its own."""
 
