@@ -254,12 +254,14 @@ impl Builder<'_> {
         let began = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| d.as_secs().cast_signed());
-        let made = self.make(name, step, began, Run::First, output);
+        let log = StepLog::create(self.store, name, began)?;
+        let log_name = log.name().to_owned();
+        let made = self.make(name, step, log, Run::First, output);
         let seconds = clock.elapsed().as_secs_f64();
-        let (tree, changed, log) = match made {
+        let (tree, changed) = match made {
             Ok(made) => made,
             Err(error) => {
-                self.note_failure(name, step, began, seconds, &error);
+                self.note_failure(name, step, (began, seconds), &error, log_name);
                 return Err(error);
             }
         };
@@ -275,7 +277,7 @@ impl Builder<'_> {
             started: began,
             seconds,
             host: self.host.clone(),
-            log: Some(log),
+            log: Some(log_name),
         })?;
         failed::forget(self.store, name)?;
         Ok(BuiltStep {
@@ -334,23 +336,19 @@ impl Builder<'_> {
         }
     }
 
-    /// Adds a failed attempt to the history. Failing to must not hide the failure itself.
+    /// Adds an attempt without a result to the history. Failing to must not hide the failure itself.
     fn note_failure(
         &self,
         name: &str,
         step: &Resolved,
-        began: i64,
-        seconds: f64,
+        (began, seconds): (i64, f64),
         error: &StepError,
+        log: String,
     ) {
-        let (outcome, detail, log) = match error {
-            StepError::Failed(failure) => {
-                let log = failure.log.file_name();
-                let log = log.map(|l| l.to_string_lossy().into_owned());
-                (Outcome::Failed, failure.how.clone(), log)
-            }
-            StepError::Infrastructure(error) => (Outcome::Infrastructure, error.to_string(), None),
-            StepError::Cancelled => return,
+        let (outcome, detail) = match error {
+            StepError::Failed(failure) => (Outcome::Failed, Some(failure.how.clone())),
+            StepError::Infrastructure(error) => (Outcome::Infrastructure, Some(error.to_string())),
+            StepError::Cancelled => (Outcome::Interrupted, None),
         };
         let _ = self.store.note_attempt(&Attempt {
             kind: RealisationKind::Step,
@@ -363,8 +361,8 @@ impl Builder<'_> {
             host: self.host.clone(),
             outcome,
             phase: Some(step.derivation().name.step().to_owned()),
-            detail: Some(detail),
-            log,
+            detail,
+            log: Some(log),
         });
     }
 
@@ -376,22 +374,24 @@ impl Builder<'_> {
         step: &Resolved,
         output: &mut dyn FnMut(&str),
     ) -> Result<TreeHash, StepError> {
-        self.make(name, step, 0, Run::Check, output)
-            .map(|(tree, _, _)| tree)
+        // At the beginning of all time: it is never the newest.
+        let log = StepLog::create(self.store, name, 0)?;
+        self.make(name, step, log, Run::Check, output)
+            .map(|(tree, _)| tree)
     }
 
-    /// Gives the tree, the number of changed entries and the name of the log.
+    /// Gives the tree and the number of changed entries.
     fn make(
         &self,
         name: &str,
         step: &Resolved,
-        began: i64,
+        mut log: StepLog,
         run: Run,
         output: &mut dyn FnMut(&str),
-    ) -> Result<(TreeHash, u64, String), StepError> {
+    ) -> Result<(TreeHash, u64), StepError> {
         let derivation = step.derivation();
         if derivation.fetched().is_some() {
-            return self.fetch(name, step, began, output);
+            return self.fetch(step, log, output);
         }
         host::runs(&derivation.platform)?;
         let root_tree = step.root_tree().ok_or_else(|| Infrastructure::Inputs {
@@ -413,13 +413,12 @@ impl Builder<'_> {
         job.most_output = Some(self.limits.output);
         job.fewer_processors = run == Run::Check;
 
-        let mut log = StepLog::create(self.store, name, began)?;
         let clock = Stopwatch::start();
         let finished =
             self.sandbox
                 .run(&job, &mut |bytes| log.write(bytes, output), self.cancel)?;
         drop(share);
-        let (log_name, log, tail) = log.finish(output)?;
+        let (_, log, tail) = log.finish(output)?;
         let ran = Ran {
             finished,
             log,
@@ -430,7 +429,7 @@ impl Builder<'_> {
             return Err(self.failure(name, step, ran, kept));
         }
         match derivation.output {
-            Output::Input => Ok((root_tree, 0, log_name)),
+            Output::Input => Ok((root_tree, 0)),
             Output::Captured => {
                 raised.take_back()?;
                 let captured = match self.capture(step, root_tree, &upper, clock) {
@@ -440,7 +439,7 @@ impl Builder<'_> {
                 if run == Run::First && captured.tree != root_tree {
                     self.store.keep_layer(root_tree, captured.tree, upper)?;
                 }
-                Ok((captured.tree, captured.changed, log_name))
+                Ok((captured.tree, captured.changed))
             }
         }
     }
@@ -448,12 +447,10 @@ impl Builder<'_> {
     /// Fetches what no script makes. Gives what [`Builder::make`] gives.
     fn fetch(
         &self,
-        name: &str,
         step: &Resolved,
-        began: i64,
+        mut log: StepLog,
         output: &mut dyn FnMut(&str),
-    ) -> Result<(TreeHash, u64, String), StepError> {
-        let mut log = StepLog::create(self.store, name, began)?;
+    ) -> Result<(TreeHash, u64), StepError> {
         let mut say = |line: &str, passing: bool| match passing {
             true => output(line),
             false => log.write(format!("{line}\n").as_bytes(), output),
@@ -461,8 +458,8 @@ impl Builder<'_> {
         let fetched = self
             .fetcher
             .fetch(step.derivation(), &mut say, self.cancel.flag());
-        let (log, _, _) = log.finish(output)?;
-        Ok((fetched?, 1, log))
+        log.finish(output)?;
+        Ok((fetched?, 1))
     }
 
     fn prepare(&self, name: &str, step: &Resolved, run: Run) -> Result<Prepared, StepError> {

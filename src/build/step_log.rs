@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::BufWriter;
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,8 @@ use super::log::BoundedLog;
 const TAIL_LINES: usize = 20;
 /// Longest line that is passed on, in bytes; the rest of it only goes to the file.
 const LINE_LIMIT: usize = 4096;
+/// Attempts at one step that began in one second; more than that is a folder that cannot be written to.
+const MOST_AT_ONCE: u32 = 100_000;
 
 /// The log could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +33,7 @@ pub struct StepLogError {
 pub struct StepLog {
     name: String,
     path: PathBuf,
-    file: BoundedLog<BufWriter<File>>,
+    file: BoundedLog<File>,
     line: Vec<u8>,
     tail: VecDeque<String>,
 }
@@ -48,7 +50,7 @@ pub fn newest(store: &Store, name: &str) -> Result<Option<PathBuf>, StepLogError
         other => other.map_err(failed)?,
     };
     let stem = flat(name);
-    let mut best: Option<(i64, PathBuf)> = None;
+    let mut best: Option<((i64, u32), PathBuf)> = None;
     for entry in entries {
         let entry = entry.map_err(failed)?;
         let file = entry.file_name();
@@ -59,7 +61,7 @@ pub fn newest(store: &Store, name: &str) -> Result<Option<PathBuf>, StepLogError
                     .strip_prefix('.')?
                     .strip_suffix(".log")
             })
-            .and_then(|n| n.parse::<i64>().ok());
+            .and_then(began_at);
         if let Some(began) = began
             && best.as_ref().is_none_or(|(b, _)| *b < began)
         {
@@ -69,18 +71,29 @@ pub fn newest(store: &Store, name: &str) -> Result<Option<PathBuf>, StepLogError
     Ok(best.map(|(_, path)| path))
 }
 
-/// The file name of the log of the step `name` that began at the second `began`.
-fn file_name(name: &str, began: i64) -> String {
-    format!("{}.{began}.log", flat(name))
+/// The file name of the log of the step `name` that began at the second `began`, after `before` others
+/// that did.
+fn file_name(name: &str, began: i64, before: u32) -> String {
+    match before {
+        0 => format!("{}.{began}.log", flat(name)),
+        n => format!("{}.{began}-{n}.log", flat(name)),
+    }
 }
 
-/// Makes the file of a log: nobody but its owner writes to it whatever the umask, and a link in its
-/// place is not followed.
+/// The second and the number of that part of a file name which tells attempts apart.
+fn began_at(part: &str) -> Option<(i64, u32)> {
+    match part.split_once('-') {
+        Some((began, before)) => Some((began.parse().ok()?, before.parse().ok()?)),
+        None => Some((part.parse().ok()?, 0)),
+    }
+}
+
+/// Makes the file of a log, which must not be there yet, as a link neither: nobody but its owner writes to it
+/// whatever the umask.
 fn make(path: &Path) -> std::io::Result<File> {
     File::options()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o640)
         .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)
@@ -100,21 +113,38 @@ fn flat(name: &str) -> String {
 }
 
 impl StepLog {
-    /// Starts the log of the step `name` that began at the second `began`.
+    /// Starts the log of the step `name` that began at the second `began`, in a file of its own.
     pub fn create(store: &Store, name: &str, began: i64) -> Result<StepLog, StepLogError> {
-        let name = file_name(name, began);
-        let path = store.logs_dir().join(&name);
-        let made = fs::create_dir_all(store.logs_dir()).and_then(|()| make(&path));
-        match made {
-            Ok(file) => Ok(StepLog {
-                name,
-                path,
-                file: BoundedLog::new(BufWriter::new(file)),
-                line: Vec::new(),
-                tail: VecDeque::new(),
-            }),
-            Err(source) => Err(StepLogError { path, source }),
+        let folder = store.logs_dir();
+        fs::create_dir_all(&folder).map_err(|source| StepLogError {
+            path: folder.clone(),
+            source,
+        })?;
+        let mut before = 0;
+        loop {
+            let file_name = file_name(name, began, before);
+            let path = folder.join(&file_name);
+            match make(&path) {
+                Ok(file) => {
+                    return Ok(StepLog {
+                        name: file_name,
+                        path,
+                        file: BoundedLog::new(file),
+                        line: Vec::new(),
+                        tail: VecDeque::new(),
+                    });
+                }
+                Err(e) if e.kind() == ErrorKind::AlreadyExists && before < MOST_AT_ONCE => {
+                    before += 1
+                }
+                Err(source) => return Err(StepLogError { path, source }),
+            }
         }
+    }
+
+    /// Its file name in the store's folder of logs.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Takes what the step wrote and passes whole lines on.
@@ -172,17 +202,36 @@ mod tests {
         let (elsewhere, link) = (dir.path().join("elsewhere"), dir.path().join("link"));
         fs::write(&elsewhere, "kept").unwrap();
         symlink(&elsewhere, &link).unwrap();
-        assert!(make(&link).is_err());
+        assert!(make(&link).is_err() && make(&path).is_err());
         assert_eq!(fs::read(&elsewhere).unwrap(), b"kept");
     }
 
     #[test]
     fn names_stay_within_the_folder() {
         assert_eq!(
-            file_name("funtoo/x86-64bit/corei7/stage3:run", 7),
+            file_name("funtoo/x86-64bit/corei7/stage3:run", 7, 0),
             "funtoo.x86-64bit.corei7.stage3.run.7.log"
         );
-        assert_eq!(file_name("../../etc/passwd", 7), "......etc.passwd.7.log");
-        assert!(file_name(&"x".repeat(1000), 7).len() < 255);
+        assert_eq!(
+            file_name("../../etc/passwd", 7, 2),
+            "......etc.passwd.7-2.log"
+        );
+        assert!(file_name(&"x".repeat(1000), 7, MOST_AT_ONCE).len() < 255);
+    }
+
+    #[test]
+    fn attempts_of_one_second_have_a_log_each_and_are_read_while_they_are_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), &mstore_store::OpenOptions::create()).unwrap();
+        let mut last = None;
+        for n in 0..12 {
+            let mut log = StepLog::create(&store, "a:run", 7).unwrap();
+            log.write(format!("attempt {n}").as_bytes(), &mut |_| ());
+            let newest = newest(&store, "a:run").unwrap().unwrap();
+            assert_eq!(fs::read_to_string(newest).unwrap(), format!("attempt {n}"));
+            // As if this process had been killed.
+            std::mem::forget(last.replace(log));
+        }
+        assert_eq!(fs::read_dir(store.logs_dir()).unwrap().count(), 12);
     }
 }

@@ -166,7 +166,18 @@ pub fn main() -> ExitCode {
         Err(e) => {
             // Help and version are data; anything else is a usage error.
             let code = if e.use_stderr() { failure::USAGE } else { 0 };
-            let _ = e.print();
+            let _ = match e.use_stderr() {
+                // It repeats words that came from who knows where.
+                true => {
+                    let text = match output::stderr_colour() {
+                        true => e.render().ansi().to_string(),
+                        false => e.render().to_string(),
+                    };
+                    output::tell(text.trim_end_matches('\n'));
+                    Ok(())
+                }
+                false => e.print(),
+            };
             return ExitCode::from(code);
         }
     };

@@ -29,8 +29,18 @@ fn wanted(terminal: bool) -> bool {
     match COLOUR.load(Ordering::Relaxed) {
         1 => true,
         2 => false,
-        _ => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+        _ => terminal && !is_dumb() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
     }
+}
+
+/// Whether the terminal says of itself that it can only print.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
+/// Whether lines on stderr can be drawn again and again.
+pub fn stderr_is_live() -> bool {
+    io::stderr().is_terminal() && !is_dumb()
 }
 
 /// Whether diagnostics on stderr get colours.

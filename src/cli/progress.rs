@@ -1,7 +1,6 @@
 //! Shows how a run is getting on: live lines on a terminal, plain lines elsewhere.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -26,6 +25,8 @@ pub struct Display {
     bars: MultiProgress,
     summary: ProgressBar,
     live: bool,
+    quiet: bool,
+    show_output: bool,
     running: BTreeMap<JobId, Running>,
     total: usize,
     built: usize,
@@ -36,22 +37,26 @@ pub struct Display {
 }
 
 impl Display {
-    /// A display for this process's stderr; `quiet` leaves only errors.
-    pub fn new(quiet: bool) -> Self {
-        let live = !quiet && std::io::stderr().is_terminal();
+    /// A display for this process's stderr; `quiet` leaves only errors, `show_output` adds what steps print.
+    pub fn new(quiet: bool, show_output: bool) -> Self {
+        let live = !quiet && output::stderr_is_live();
         let target = if live {
             ProgressDrawTarget::stderr_with_hz(10)
         } else {
             ProgressDrawTarget::hidden()
         };
+        // Some terminals are found out to be none only there.
+        let live = live && !target.is_hidden();
         let bars = MultiProgress::with_draw_target(target);
         let summary = bars.add(ProgressBar::new_spinner());
-        summary.set_style(template("{spinner} {msg}"));
+        summary.set_style(template("{spinner} {wide_msg}"));
         Display {
             style: Style::stderr(),
             bars,
             summary,
             live,
+            quiet,
+            show_output,
             running: BTreeMap::new(),
             total: 0,
             built: 0,
@@ -64,7 +69,8 @@ impl Display {
 
     /// Prints a line above the live part.
     pub fn say(&self, text: &str) {
-        if self.live {
+        if self.quiet {
+        } else if self.live {
             // The terminal going away is no reason to stop a build.
             let _ = self.bars.println(output::calm(text));
         } else {
@@ -162,11 +168,12 @@ impl Observer for Display {
                 let bar = self
                     .bars
                     .insert_before(&self.summary, ProgressBar::new_spinner());
-                bar.set_style(template("{spinner} {msg:.bold} {prefix} {elapsed}"));
+                // Cut to the width of the terminal.
+                bar.set_style(template("{spinner} {elapsed} {wide_msg}"));
                 bar.set_message(output::escaped(name));
                 bar.enable_steady_tick(Duration::from_millis(100));
                 if !self.live {
-                    tell!("building {name}");
+                    self.say(&format!("building {name}"));
                 }
                 self.running.insert(
                     job,
@@ -180,16 +187,34 @@ impl Observer for Display {
             }
             RunEvent::Output { job, line } => {
                 if let Some(running) = self.running.get(&job) {
-                    let text: String = line.chars().filter(|c| !c.is_control()).take(60).collect();
+                    if self.show_output {
+                        self.say(&format!("{}> {line}", running.name));
+                    }
+                    let text: String = line
+                        .chars()
+                        .filter(|c| !c.is_control())
+                        .take(LINE)
+                        .collect();
+                    let text = output::escaped(&text);
                     let share = running.expected.filter(|&e| e > 0.5).map(|e| {
                         let done = running.started.elapsed().as_secs_f64() / e * 100.0;
                         format!("{:.0}% ", done.min(99.0))
                     });
-                    running
-                        .bar
-                        .set_prefix(format!("{}{text}", share.unwrap_or_default()));
+                    running.bar.set_message(format!(
+                        "{} {}{text}",
+                        output::escaped(&running.name),
+                        share.unwrap_or_default()
+                    ));
                 }
             }
+            // Said though the rest is quiet: it is about what may be wrong.
+            RunEvent::Noted {
+                note: note @ Note::Harmed { .. },
+                ..
+            } => match self.live {
+                true => self.say(&note_text(note)),
+                false => tell!("{}", note_text(note)),
+            },
             RunEvent::Noted { note, .. } => self.say(&note_text(note)),
             RunEvent::Ended { job, end } => {
                 let name = self.running.remove(&job).map(|running| {
@@ -211,6 +236,12 @@ impl Observer for Display {
                         self.failed += 1;
                         self.say(&format!("{} {name}", self.style.error("failed")));
                     }
+                    JobEnd::Interrupted { seconds } => {
+                        self.say(&format!(
+                            "stopped {name} after {}",
+                            output::duration(seconds)
+                        ));
+                    }
                 }
             }
             RunEvent::Lost { job, name, reason } => {
@@ -226,6 +257,9 @@ impl Observer for Display {
     }
 }
 
+/// Characters of a line that are kept for the live part, more than terminals are wide.
+const LINE: usize = 400;
+
 /// Time between plain progress lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
@@ -240,7 +274,7 @@ pub struct Bar {
 impl Bar {
     /// A bar on this process's stderr.
     pub fn new(quiet: bool) -> Bar {
-        let live = !quiet && std::io::stderr().is_terminal();
+        let live = !quiet && output::stderr_is_live();
         let target = if live {
             ProgressDrawTarget::stderr_with_hz(10)
         } else {
@@ -248,7 +282,7 @@ impl Bar {
         };
         let bar = ProgressBar::with_draw_target(Some(0), target);
         let style = ProgressStyle::with_template(
-            "{spinner} {msg} [{bar:30}] {bytes} of {total_bytes} of content, {eta} to go",
+            "{spinner} {wide_msg} [{bar:20}] {bytes} of {total_bytes}, {eta} to go",
         );
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         let now = Instant::now();
@@ -297,7 +331,7 @@ impl Bar {
     /// Shows in place of a bar how it goes just now, on a terminal.
     pub fn moment(&self, text: &str) {
         if self.live {
-            self.bar.set_style(template("{spinner} {msg}"));
+            self.bar.set_style(template("{spinner} {wide_msg}"));
             self.bar.set_message(text.to_owned());
             self.bar.tick();
         }

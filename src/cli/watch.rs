@@ -5,13 +5,13 @@ use std::sync::{Mutex, PoisonError};
 use super::output::{self, Style, plural};
 use super::progress::{Bar, Display, note_text};
 use crate::drv::StepName;
-use crate::plan::Todo;
-use crate::project::events::{Event, Events, Transfer, Verdict};
+use crate::project::events::{Amount, Event, Events, Transfer, Verdict};
 use crate::schedule::Observer as _;
 
 /// Renders events on stderr.
 pub struct Watch {
     quiet: bool,
+    show_output: bool,
     bar: Bar,
     /// There while steps are built.
     display: Mutex<Option<Display>>,
@@ -27,8 +27,17 @@ impl Watch {
     pub fn with_bar(quiet: bool, no_bar: bool) -> Watch {
         Watch {
             quiet,
+            show_output: false,
             bar: Bar::new(no_bar),
             display: Mutex::new(None),
+        }
+    }
+
+    /// The same, with every line that steps print, behind the name of its step.
+    pub fn showing_output(self, show_output: bool) -> Watch {
+        Watch {
+            show_output,
+            ..self
         }
     }
 
@@ -36,20 +45,18 @@ impl Watch {
         work(&mut self.display.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn build_started(&self, todo: &Todo) {
-        let display = Display::new(self.quiet);
-        if !self.quiet {
-            display.say(&format!(
-                "{} {} to build{}, {} up to date",
-                todo.build.len(),
-                plural(todo.build.len(), "step"),
-                match todo.maybe.len() {
-                    0 => String::new(),
-                    n => format!(", {n} more if their inputs change"),
-                },
-                todo.reuse.len()
-            ));
-        }
+    fn build_started(&self, amount: Amount) {
+        let display = Display::new(self.quiet, self.show_output);
+        display.say(&format!(
+            "{} {} to build{}, {} up to date",
+            amount.build,
+            plural(amount.build, "step"),
+            match amount.maybe {
+                0 => String::new(),
+                n => format!(", {n} more if their inputs change"),
+            },
+            amount.up_to_date
+        ));
         self.with_display(|place| *place = Some(display));
     }
 }
@@ -83,6 +90,10 @@ fn checked(step: &StepName, verdict: &Verdict<'_>) {
 }
 
 impl Events for Watch {
+    fn wants_every_line(&self) -> bool {
+        self.show_output
+    }
+
     fn event(&self, event: Event<'_>) {
         match event {
             Event::CachesUntrusted => tell!(
@@ -97,7 +108,7 @@ impl Events for Watch {
                 self.bar.update(what, progress);
             }
             Event::TransferEnded => self.bar.clear(),
-            Event::BuildStarted(todo) => self.build_started(todo),
+            Event::BuildStarted(amount) => self.build_started(amount),
             Event::Step(event) => self.with_display(|display| {
                 if let Some(display) = display {
                     display.event(event);

@@ -5,7 +5,7 @@ use mstore_store::transfer::Progress;
 
 use crate::build::step::Note;
 use crate::drv::{StepName, TreeChanges};
-use crate::plan::{PinKind, Todo};
+use crate::plan::PinKind;
 use crate::schedule;
 use crate::share::substitute::Notice;
 
@@ -63,7 +63,7 @@ pub enum Event<'a> {
     /// The transfer has ended, well or not.
     TransferEnded,
     /// Steps are going to be built.
-    BuildStarted(&'a Todo),
+    BuildStarted(Amount),
     /// Something happened in the run over the steps.
     Step(schedule::RunEvent<'a>),
     /// The run over the steps has ended, well or not.
@@ -77,6 +77,17 @@ pub enum Event<'a> {
     },
     /// Something turned up while a step was built a second time.
     Noted(&'a Note),
+}
+
+/// How much there is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Amount {
+    /// Steps that have to be built, those among them that nobody ever built here.
+    pub build: usize,
+    /// Steps that have to be built if what they start from comes out different.
+    pub maybe: usize,
+    /// Steps whose results are here.
+    pub up_to_date: usize,
 }
 
 /// The direction of a transfer.
@@ -112,6 +123,11 @@ pub enum Verdict<'a> {
 pub trait Events: Sync {
     /// Takes one event.
     fn event(&self, event: Event<'_>);
+
+    /// Whether to get every line that steps print: see [`schedule::Observer::wants_every_line`].
+    fn wants_every_line(&self) -> bool {
+        false
+    }
 }
 
 /// Looks away.
@@ -125,5 +141,9 @@ pub(super) struct Steps<'a>(pub &'a dyn Events);
 impl schedule::Observer for Steps<'_> {
     fn event(&mut self, event: schedule::RunEvent<'_>) {
         self.0.event(Event::Step(event));
+    }
+
+    fn wants_every_line(&self) -> bool {
+        self.0.wants_every_line()
     }
 }

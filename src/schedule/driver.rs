@@ -154,6 +154,7 @@ impl<'a, P: Planner> Driver<'a, P> {
         intake: Intake<P::Node>,
         options: Options<'a>,
     ) -> Self {
+        intake.office.hold(observer.wants_every_line());
         Driver {
             engine: Engine::new(options.slots, options.keep_going),
             planner,
@@ -298,7 +299,8 @@ impl<'a, P: Planner> Driver<'a, P> {
                 self.cancel();
                 // It has not failed: nothing is known of it, and nothing starts any more.
                 self.events.push_back(EngineEvent::Lost(job));
-                self.tell_of_failure(job, seconds);
+                let end = JobEnd::Interrupted { seconds };
+                self.observer.event(RunEvent::Ended { job, end });
             }
             (Ok(_), None) => {
                 self.give_up(job, ScheduleError::WrongAnswer);
@@ -386,6 +388,8 @@ impl<'a, P: Planner> Driver<'a, P> {
     }
 
     fn finish(mut self) -> Outcome<P::Node> {
+        // Nobody takes lines any more.
+        self.intake.office.hold(false);
         let skipped = self.engine.jobs();
         let skipped = skipped.filter(|job| self.engine.state(*job) == JobState::Skipped);
         let skipped = skipped.map(|job| self.cards[job].node.clone());

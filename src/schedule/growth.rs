@@ -5,8 +5,10 @@
 //! its thread panicked.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::Duration;
 
 use super::engine::JobId;
 use super::executor::{Desk, JobResult};
@@ -96,9 +98,16 @@ pub(super) struct Office<N> {
     sender: Sender<Message<N>>,
     /// Lines that were sent and not yet received.
     lines: AtomicUsize,
+    /// Whether those who send lines wait when there are too many; otherwise lines are lost.
+    hold: AtomicBool,
 }
 
 impl<N> Office<N> {
+    /// Says whether those who send lines wait when there are too many.
+    pub fn hold(&self, hold: bool) {
+        self.hold.store(hold, Ordering::Relaxed);
+    }
+
     /// Takes in that the driver received a line.
     pub fn line_received(&self) {
         self.lines.fetch_sub(1, Ordering::Relaxed);
@@ -107,7 +116,11 @@ impl<N> Office<N> {
 
 impl<N: Send> Desk for Office<N> {
     fn line(&self, job: JobId, line: &str) {
-        // A watcher that is slower than the builds must neither hold them up nor cost memory.
+        while self.hold.load(Ordering::Relaxed) && self.lines.load(Ordering::Relaxed) >= LINES {
+            thread::sleep(Duration::from_millis(1));
+        }
+        // A watcher that is slower than the builds must neither hold them up, unless it asked for it, nor cost
+        // memory.
         if self.lines.fetch_add(1, Ordering::Relaxed) >= LINES
             || self
                 .sender
@@ -135,6 +148,7 @@ pub fn feed<N>() -> (Feed<N>, Intake<N>) {
     let office = Office {
         sender: sender.clone(),
         lines: AtomicUsize::new(0),
+        hold: AtomicBool::new(false),
     };
     let intake = Intake {
         receiver,

@@ -81,8 +81,13 @@ pub enum JobEnd {
     },
     /// The store had its tree.
     Reused,
-    /// Its build failed, or was ended before it was done.
+    /// Its build failed.
     Failed {
+        /// Wall seconds.
+        seconds: f64,
+    },
+    /// It was told to stop.
+    Interrupted {
         /// Wall seconds.
         seconds: f64,
     },
@@ -92,6 +97,11 @@ pub enum JobEnd {
 pub trait Observer {
     /// Takes one event.
     fn event(&mut self, event: RunEvent<'_>);
+
+    /// Whether to get every line that a build prints. Builds then wait for a watcher that is slower than they are.
+    fn wants_every_line(&self) -> bool {
+        false
+    }
 }
 
 /// An observer that looks away.

@@ -81,6 +81,19 @@ impl Store {
         }
     }
 
+    /// What is being built at this moment, by any process: keys are not told, names are.
+    pub fn being_built(&self) -> Vec<Claimant> {
+        let folder = self.path().join(FOLDER);
+        let names = self.disk().list(&folder).unwrap_or_default();
+        let claims = names.into_iter().map(|name| folder.join(name));
+        let claims = claims.filter(|path| match self.disk().lock(path, Lock::Try) {
+            // Who claims it in this moment tries again.
+            Ok(held) => held.is_none(),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        });
+        claims.map(|path| self.claimant(&path)).collect()
+    }
+
     fn claimant(&self, path: &std::path::Path) -> Claimant {
         let text = self.disk().read(path, MOST).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
@@ -147,6 +160,7 @@ mod tests {
         };
         assert_eq!(other.pid, Some(std::process::id()));
         assert_eq!(other.name, "a b");
+        assert_eq!(store.being_built(), [other]);
         assert!(matches!(
             store.claim(&Hash::of(b"other"), "c").unwrap(),
             Claimed::Ours(_)
@@ -155,6 +169,7 @@ mod tests {
         assert_eq!(fs::read_dir(store.path().join(FOLDER)).unwrap().count(), 0);
         // What a process left that was killed is no claim.
         fs::write(store.path().join(FOLDER).join(key.to_string()), "1 x\n").unwrap();
+        assert_eq!(store.being_built(), []);
         assert!(matches!(store.claim(&key, "c").unwrap(), Claimed::Ours(_)));
     }
 }

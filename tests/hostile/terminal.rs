@@ -15,6 +15,10 @@ use crate::tally::Tally;
 pub const ALL: &[Test] = &[
     ("the_terminal_stays_outside", the_terminal_stays_outside),
     (
+        "a_terminal_that_only_prints_gets_every_line",
+        a_terminal_that_only_prints_gets_every_line,
+    ),
+    (
         "nothing_reaches_a_terminal_raw",
         nothing_reaches_a_terminal_raw,
     ),
@@ -37,8 +41,14 @@ fn terminal() -> (OwnedFd, OwnedFd) {
 
 /// What a command shows on a terminal that is its output and its errors.
 fn shown(place: &Place, arguments: &[&str]) -> Vec<u8> {
+    shown_on(place, "xterm", arguments)
+}
+
+/// The same, on a terminal that says what it is.
+fn shown_on(place: &Place, kind: &str, arguments: &[&str]) -> Vec<u8> {
     let (controller, other) = terminal();
     let mut command = place.command(arguments);
+    command.env("TERM", kind);
     command
         .stdout(Stdio::from(other.try_clone().unwrap()))
         .stderr(Stdio::from(other));
@@ -56,6 +66,24 @@ fn shown(place: &Place, arguments: &[&str]) -> Vec<u8> {
     });
     child.wait().unwrap();
     reader.join().unwrap()
+}
+
+fn a_terminal_that_only_prints_gets_every_line(place: &Place, _: &Tally) -> Option<&'static str> {
+    place.targets(&[("t", "base", &[("one", "echo 1 > /x")])]);
+    let text = |out: Vec<u8>| String::from_utf8(out).unwrap();
+    let plain = text(shown_on(place, "dumb", &["realise", "t-s"]));
+    assert!(!plain.contains('\x1b'), "{plain:?}");
+    for line in [
+        "1 step to build",
+        "building t-s:one",
+        "built t-s:one in",
+        "1 built in",
+    ] {
+        assert!(plain.contains(line), "{line}: {plain}");
+    }
+    let live = text(shown_on(place, "xterm", &["realise", "--rebuild", "t-s"]));
+    assert!(live.contains("\x1b[32mbuilt\x1b[0m t-s:one in"), "{live:?}");
+    None
 }
 
 fn nothing_reaches_a_terminal_raw(place: &Place, tally: &Tally) -> Option<&'static str> {

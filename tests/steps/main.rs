@@ -13,6 +13,7 @@ mod forget;
 mod inputs;
 mod jobs;
 mod links;
+mod logs;
 mod pause;
 mod people;
 mod place;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
     }
     let all = [
         links::ALL,
+        logs::ALL,
         caller::ALL,
         faults::ALL,
         fetched::ALL,

@@ -1,18 +1,21 @@
 //! `mstore log`
 
+mod follow;
+
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use mstore_store::{Attempt, HistoryFilter, Realisation, RealisationKind, Store};
+use mstore_store::{Attempt, HistoryFilter, Outcome, Realisation, RealisationKind, Store};
 
 use crate::build::step_log;
 use crate::cli::args::node_name;
 use crate::cli::context::Context;
+use crate::cli::output::Style;
 use crate::cli::{Failure, output};
 use crate::drv::{NodeName, StepName};
-use crate::plan::{Graph, Pins, Staleness};
+use crate::plan::{Graph, Node, NodeId, Pins, Staleness};
 use crate::project::Access;
 use crate::project::Project;
 use crate::project::find::Found;
@@ -25,6 +28,13 @@ pub struct Args {
     /// beginning
     #[arg(value_name = "TARGET|HASH")]
     target: String,
+    /// Entry file of the specifications, as elsewhere, without the short form
+    // Declared once more because `-f` is another option here, as it is of `tail`.
+    #[arg(long = "file", id = "file", global = true, value_name = "FILE")]
+    _file: Option<PathBuf>,
+    /// Print what running steps write, as it comes, until none of them runs any more
+    #[arg(long, short, conflicts_with_all = ["path", "attempts"])]
+    follow: bool,
     /// Only name the files
     #[arg(long)]
     path: bool,
@@ -36,10 +46,15 @@ pub struct Args {
     json: bool,
 }
 
-/// Runs the command: the newest log of each step, in the order of the steps.
+/// Runs the command: for each step the log of what is there, else the newest, in the order of the steps.
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let project = context.project(Access::ReadIfPresent)?;
     if let Some(found) = project.hash(&args.target, Wants::Step)? {
+        if args.follow {
+            return Err(Failure::usage(
+                "only what a target names can be followed, not a hash",
+            ));
+        }
         return by_hash(&project, &found, &args);
     }
     let name = node_name(&args.target)?;
@@ -53,38 +68,53 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     if args.attempts {
         return attempts(&project, of_names(&project, &graph, step)?, args.json);
     }
+    let wanted = |node: &Node| step.is_none_or(|s| s == node.name.step());
+    let nodes: Vec<NodeId> = graph
+        .requested()
+        .flat_map(|target| target.nodes.iter().copied())
+        .filter(|&at| wanted(&graph.nodes()[at]))
+        .collect();
+    if args.follow {
+        let names = nodes.iter().map(|&at| &graph.nodes()[at]);
+        let names = names.map(|node| (node.name.to_string(), node.full_name.to_string()));
+        if follow::follow(&project.store, &names.collect::<Vec<_>>())? {
+            return Ok(ExitCode::SUCCESS);
+        }
+        tell!(
+            "{} nothing of it is being built now",
+            Style::stderr().note("note:")
+        );
+    }
     let staleness = Staleness::walk(&graph, &project.facts, &mut ())?;
     let mut shown = 0;
     let mut elsewhere = None;
-    for target in graph.requested() {
-        for &at in &target.nodes {
-            let node = &graph.nodes()[at];
-            if step.is_some_and(|s| s != node.name.step()) {
-                continue;
+    for at in nodes {
+        let node = &graph.nodes()[at];
+        let made = match staleness.state(at).key() {
+            Some(key) => project.store.realisation(&key.0)?,
+            None => None,
+        };
+        let of_it = LogOfStep::find(&project.store, node.full_name.as_str(), made.as_ref())?;
+        let note = made.filter(|_| !of_it.of_result).and_then(|r| {
+            Some(match (whereabouts(&project.store, &r)?, &of_it.path) {
+                (text, Some(_)) => format!("{text}; what follows is of another attempt"),
+                (text, None) => text,
+            })
+        });
+        if let Some(note) = note {
+            if of_it.path.is_some() || shown > 0 {
+                tell!("{}: {note}", node.name);
             }
-            let made = match staleness.state(at).key() {
-                Some(key) => project.store.realisation(&key.0)?,
-                None => None,
-            };
-            let path = step_log::newest(&project.store, node.full_name.as_str())?;
-            let note = made.and_then(|r| {
-                Some(match (whereabouts(&project.store, &r)?, &path) {
-                    (text, Some(_)) => format!("{text}; what follows is of another attempt"),
-                    (text, None) => text,
-                })
-            });
-            if let Some(note) = note {
-                if path.is_some() || shown > 0 {
-                    tell!("{}: {note}", node.name);
-                }
-                elsewhere.get_or_insert(note);
-            }
-            let Some(path) = path else {
-                continue;
-            };
-            shown += 1;
-            print(node.name.as_str(), &path, args.path)?;
+            elsewhere.get_or_insert(note);
         }
+        if let Some(newer) = of_it.newer {
+            tell!("{} {}: {newer}", Style::stderr().note("note:"), node.name);
+        }
+        let Some(path) = of_it.path else {
+            continue;
+        };
+        shown += 1;
+        print(node.name.as_str(), &path, args.path)?;
     }
     if shown == 0 {
         return Err(match elsewhere {
@@ -105,6 +135,12 @@ fn of_fetch(project: &Project, name: &StepName, args: &Args) -> Result<ExitCode,
     if args.attempts {
         return attempts(project, of_name(project, name.as_str())?, args.json);
     }
+    if args.follow {
+        let both = (name.to_string(), name.to_string());
+        if follow::follow(&project.store, &[both])? {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
     let Some(path) = step_log::newest(&project.store, name.as_str())? else {
         return Err(Failure::usage(format!(
             "{name} has no log: it was never fetched here"
@@ -112,6 +148,72 @@ fn of_fetch(project: &Project, name: &StepName, args: &Args) -> Result<ExitCode,
     };
     print(name.as_str(), &path, args.path)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The log of a step that is shown.
+struct LogOfStep {
+    path: Option<PathBuf>,
+    /// Whether it is that of the result which the store has; otherwise it is the newest.
+    of_result: bool,
+    /// What became of a newer attempt, or of the one that is shown, if it has no result.
+    newer: Option<String>,
+}
+
+impl LogOfStep {
+    fn find(store: &Store, name: &str, made: Option<&Realisation>) -> Result<Self, Failure> {
+        let newest = step_log::newest(store, name)?;
+        let own = made.and_then(|made| Some(store.logs_dir().join(made.log.as_ref()?)));
+        let own = own.filter(|path| path.exists());
+        let newer = match &newest {
+            Some(newest) if Some(newest) != own.as_ref() => how_it_ended(store, name, newest)?,
+            _ => None,
+        };
+        let newer = newer.map(|how| match (&own, &newest) {
+            (Some(_), Some(newest)) => {
+                format!("a newer attempt {how}; its log: {}", newest.display())
+            }
+            _ => format!("the last attempt {how}"),
+        });
+        Ok(LogOfStep {
+            of_result: own.is_some(),
+            path: own.or(newest),
+            newer,
+        })
+    }
+}
+
+/// What the store knows of the attempt with this log: nothing until it has ended.
+fn attempt_of(store: &Store, name: &str, log: &Path) -> Result<Option<Attempt>, Failure> {
+    let filter = HistoryFilter {
+        name: Some(name),
+        ..HistoryFilter::default()
+    };
+    let file = log.file_name().and_then(|file| file.to_str());
+    let mut all = store.history(&filter)?.into_iter();
+    Ok(all.find(|a| a.log.as_deref() == file))
+}
+
+/// How the attempt with this log ended, unless it has a result.
+fn how_it_ended(store: &Store, name: &str, log: &Path) -> Result<Option<String>, Failure> {
+    Ok(match attempt_of(store, name, log)? {
+        Some(a) => {
+            let when = output::time(a.started);
+            let detail = a
+                .detail
+                .as_deref()
+                .map_or(String::new(), |d| format!(": {d}"));
+            match a.outcome {
+                Outcome::Ok => None,
+                Outcome::Interrupted => Some(format!("was interrupted ({when})")),
+                Outcome::Failed => Some(format!("failed{detail} ({when})")),
+                Outcome::Infrastructure => Some(format!("was not finished{detail} ({when})")),
+            }
+        }
+        None if store.being_built().iter().any(|b| b.name == name) => {
+            Some("is running: --follow shows what it writes".to_owned())
+        }
+        None => Some("was not finished: mstore itself was ended".to_owned()),
+    })
 }
 
 /// Where the log of a result is, if not here.
@@ -136,7 +238,7 @@ fn print(name: &str, path: &Path, only_path: bool) -> Result<(), Failure> {
         return output::line(path.display());
     }
     let io = |e| Failure::machine(format!("cannot read {}: {e}", path.display()));
-    output::line(format!("==== {name} ({})", path.display()))?;
+    header(name, path)?;
     let mut file = File::open(path).map_err(io)?;
     let mut buffer = vec![0; 64 << 10];
     let mut content = output::Content::new();
@@ -146,6 +248,11 @@ fn print(name: &str, path: &Path, only_path: bool) -> Result<(), Failure> {
             n => content.show(&buffer[..n], false)?,
         }
     }
+}
+
+/// Says of what the log is that follows.
+fn header(name: &str, path: &Path) -> Result<(), Failure> {
+    output::line(format!("==== {name} ({})", path.display()))
 }
 
 /// The newest log of what a hash names.
@@ -198,22 +305,18 @@ fn of_names(
     graph: &Graph,
     step: Option<&str>,
 ) -> Result<Vec<(String, Attempt)>, Failure> {
+    let nodes: Vec<NodeId> = graph
+        .requested()
+        .flat_map(|target| target.nodes.iter().copied())
+        .filter(|&at| step.is_none_or(|s| s == graph.nodes()[at].name.step()))
+        .collect();
     let mut all = Vec::new();
-    for target in graph.requested() {
-        for &node in &target.nodes {
-            let node = &graph.nodes()[node];
-            if step.is_none_or(|s| s == node.name.step()) {
-                let attempts = of_name(project, node.full_name.as_str())?;
-                all.extend(
-                    attempts
-                        .into_iter()
-                        .map(|(_, a)| (node.name.to_string(), a)),
-                );
-            }
-        }
+    // Steps of one run follow each other: of what began in one second the later step is the newer.
+    for &at in nodes.iter().rev() {
+        let node = &graph.nodes()[at];
+        let attempts = of_name(project, node.full_name.as_str())?.into_iter();
+        all.extend(attempts.map(|(_, a)| (node.name.to_string(), a)));
     }
-    // Steps of one run follow each other: the later one is the newer.
-    all.reverse();
     Ok(all)
 }
 

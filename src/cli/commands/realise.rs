@@ -76,6 +76,9 @@ pub struct Args {
     /// Print only errors and results
     #[arg(long, short)]
     quiet: bool,
+    /// Print what steps print as it comes, each line behind the name of its step
+    #[arg(long, short = 'L', conflicts_with = "quiet")]
+    show_output: bool,
 }
 
 /// The answer for one target.
@@ -129,7 +132,8 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         targets.len(),
     )?;
     let cancel = context.cancel()?;
-    let watch = Watch::with_bar(args.quiet, args.quiet || args.json);
+    let watch =
+        Watch::with_bar(args.quiet, args.quiet || args.json).showing_output(args.show_output);
     let outside = context.outside(&config);
     let run = Run {
         jobs: args.jobs.map_or_else(processors, |n| n.get().into()),
@@ -253,8 +257,30 @@ fn show<'a>(
             },
             output::duration(report.seconds)
         );
+    } else if !report.idle && !args.quiet && !args.json {
+        tell!("{}", summary(report));
     }
     Ok(true)
+}
+
+/// What was built, in a line.
+fn summary(report: &Report) -> String {
+    let (built, same) = (report.outcome.built.len(), report.same);
+    let alike = match (same, built) {
+        (0, _) => String::new(),
+        (same, built) if same == built => " with the same result".to_owned(),
+        (same, _) => format!(", {same} of them with the same result"),
+    };
+    let spared = match report.spared {
+        0 => String::new(),
+        1 => ", 1 needs not run".to_owned(),
+        n => format!(", {n} need not run"),
+    };
+    let time = output::duration(report.seconds);
+    match alike.is_empty() && spared.is_empty() {
+        true => format!("{built} built in {time}"),
+        false => format!("{built} built{alike}{spared} ({time})"),
+    }
 }
 
 fn show_target(

@@ -9,13 +9,13 @@ mod outside;
 mod preview;
 mod remembered;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use mstore_store::transfer::ReceiveOptions;
 use mstore_store::{Cancel, Realisation, RealisationKind, TreeHash};
 
 use super::caches::{self, Caches};
-use super::events::{Event, Events, Steps};
+use super::events::{Amount, Event, Events, Steps};
 use super::remote::Bring;
 use super::{Blocked, Project, ProjectError, clock};
 use crate::build::cancel::CancelToken;
@@ -147,6 +147,10 @@ pub struct Report {
     pub up_to_date: usize,
     /// Steps that were there before and were not built now.
     pub reused: usize,
+    /// Steps that were built and came out as the last time.
+    pub same: usize,
+    /// Steps that were to be built if their inputs changed, and need not be.
+    pub spared: usize,
     /// Steps of whose results a cache told.
     pub substituted: usize,
     /// How the run over the steps ended.
@@ -355,25 +359,24 @@ fn fetch<'g>(
     Ok(work)
 }
 
-/// Builds what there is to be built.
+/// Builds what there is to be built. Gives how it ended, and how many builds had the same result as the last under
+/// their name.
 fn build(
     project: &Project,
     work: &mut Work<'_>,
     facts: &Substitute<'_>,
     run: &Run<'_>,
-) -> Result<Outcome, ProjectError> {
+) -> Result<(Outcome, usize), ProjectError> {
     if work.todo.is_empty() {
-        return Ok(Outcome::default());
+        return Ok((Outcome::default(), 0));
     }
     let token = run.token()?;
     if run.read_inputs {
         project.store.read_inputs();
     }
-    run.events.event(Event::BuildStarted(&work.todo));
-    let seconds = |name: &StepName| {
-        let newest = project.store.newest_realisation(name.as_str()).ok()?;
-        newest.map(|r| r.seconds)
-    };
+    let before = Before::of(project, work);
+    run.events.event(Event::BuildStarted(before.amount(work)));
+    let seconds = |name: &StepName| before.0.get(name).map(|last| last.1);
     let fetch = |tree: TreeHash| {
         let options = ReceiveOptions {
             cancel: run.cancel,
@@ -401,7 +404,43 @@ fn build(
     } = work;
     let outcome = run::realise(&tools, staleness, todo, options, &mut Steps(run.events));
     run.events.event(Event::BuildEnded);
-    Ok(outcome)
+    let same = |n: &&NodeId| {
+        let last = before.0.get(&staleness.graph().nodes()[**n].full_name);
+        last.is_some_and(|last| Some(last.0) == staleness.state(**n).tree())
+    };
+    let same = outcome.built.iter().filter(same).count();
+    Ok((outcome, same))
+}
+
+/// What came of the last builds of the steps that there are to do, and in how many seconds, by name.
+struct Before(HashMap<StepName, (TreeHash, f64)>);
+
+impl Before {
+    fn of(project: &Project, work: &Work<'_>) -> Before {
+        let nodes = work.staleness.graph().nodes();
+        let todo = work.todo.build.iter().chain(&work.todo.maybe);
+        let last = todo.filter_map(|&node| {
+            let name = &nodes[node].full_name;
+            // Only what is told depends on it.
+            let newest = project.store.newest_realisation(name.as_str()).ok()??;
+            Some((name.clone(), (newest.tree, newest.seconds)))
+        });
+        Before(last.collect())
+    }
+
+    /// How much there is to do. What was never built is built whatever comes of the rest.
+    fn amount(&self, work: &Work<'_>) -> Amount {
+        let nodes = work.staleness.graph().nodes();
+        let maybe = work.todo.maybe.iter();
+        let maybe = maybe
+            .filter(|&&n| self.0.contains_key(&nodes[n].full_name))
+            .count();
+        Amount {
+            build: work.todo.build.len() + work.todo.maybe.len() - maybe,
+            maybe,
+            up_to_date: work.todo.reuse.len(),
+        }
+    }
 }
 
 /// Records which trees the targets are now, and sums the run up.
@@ -409,7 +448,7 @@ fn remember(
     project: &Project,
     work: &Work<'_>,
     facts: &Substitute<'_>,
-    outcome: Outcome,
+    (outcome, same): (Outcome, usize),
     clock: Stopwatch,
 ) -> Result<Report, ProjectError> {
     let Work {
@@ -437,13 +476,17 @@ fn remember(
     let trees: Vec<TreeHash> = targets.iter().filter_map(|target| target.tree).collect();
     project.store.note_use(&trees)?;
     // Not simply the rest: after a signal or a full disk some steps are neither.
+    let to_do = todo.build.iter().chain(&todo.maybe);
+    let to_do: HashSet<NodeId> = to_do.copied().collect();
     let built: HashSet<NodeId> = outcome.built.iter().copied().collect();
     let there = graph
         .nodes()
         .ids()
         .filter(|n| staleness.state(*n).tree().is_some() && !built.contains(n));
+    let there: Vec<NodeId> = there.collect();
+    let spared = there.iter().filter(|n| to_do.contains(n)).count();
     let taken = facts.taken();
-    let (substituted, reused): (Vec<NodeId>, Vec<NodeId>) = there.partition(|&n| {
+    let (substituted, reused): (Vec<NodeId>, Vec<NodeId>) = there.into_iter().partition(|&n| {
         let key = staleness.state(n).key();
         key.is_some_and(|key| taken.contains(&key.0))
     });
@@ -451,6 +494,8 @@ fn remember(
         targets,
         idle: todo.is_empty(),
         up_to_date: todo.reuse.len(),
+        same,
+        spared,
         reused: reused.len(),
         substituted: substituted.len(),
         outcome,

@@ -58,7 +58,7 @@ pub fn bring(
         project.keep_pins()?;
     }
     let there = work.todo.reuse.len();
-    let outcome = build(project, &mut work, &facts, run)?;
+    let (outcome, _) = build(project, &mut work, &facts, run)?;
     let is_now = |node: &NodeId| work.staleness.state(*node).tree().is_some();
     Ok(Brought {
         there,

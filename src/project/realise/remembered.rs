@@ -121,6 +121,8 @@ impl Question<'_> {
             up_to_date,
             reused: up_to_date,
             substituted: 0,
+            same: 0,
+            spared: 0,
             outcome: Outcome::default(),
             state: None,
             seconds: started.elapsed().as_secs_f64(),

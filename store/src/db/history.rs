@@ -15,6 +15,8 @@ pub enum Outcome {
     Failed,
     /// The machine is to blame.
     Infrastructure,
+    /// It was told to stop.
+    Interrupted,
 }
 
 impl Outcome {
@@ -24,6 +26,7 @@ impl Outcome {
             Outcome::Ok => "ok",
             Outcome::Failed => "failed",
             Outcome::Infrastructure => "infrastructure",
+            Outcome::Interrupted => "interrupted",
         }
     }
 
@@ -31,6 +34,7 @@ impl Outcome {
         match word {
             "failed" => Outcome::Failed,
             "infrastructure" => Outcome::Infrastructure,
+            "interrupted" => Outcome::Interrupted,
             _ => Outcome::Ok,
         }
     }
@@ -212,6 +216,11 @@ mod tests {
         failed.started = 30;
         failed.outcome = Outcome::Infrastructure;
         store.note_attempt(&failed).unwrap();
+        let mut interrupted = failed.clone();
+        (interrupted.name, interrupted.key) = ("c:run".into(), Hash::of(b"third"));
+        interrupted.outcome = Outcome::Interrupted;
+        interrupted.drv = Hash::of(b"third");
+        store.note_attempt(&interrupted).unwrap();
         let outcomes = |filter| -> Vec<Outcome> {
             let all = store.history(&filter).unwrap();
             all.into_iter().map(|a| a.outcome).collect()
@@ -219,7 +228,12 @@ mod tests {
         let all = HistoryFilter::default();
         assert_eq!(
             outcomes(all),
-            [Outcome::Infrastructure, Outcome::Ok, Outcome::Failed]
+            [
+                Outcome::Interrupted,
+                Outcome::Infrastructure,
+                Outcome::Ok,
+                Outcome::Failed
+            ]
         );
         let of_a = HistoryFilter {
             name: Some("a:run"),
@@ -255,6 +269,10 @@ mod tests {
         let found = store.steps_with_prefix(&begin(&built.key)).unwrap();
         assert_eq!((found[0].hash, found[0].is_key), (built.key, true));
         let all = store.steps_with_prefix("").unwrap();
-        assert_eq!(all.len(), 3, "two keys of one derivation");
+        assert_eq!(
+            all.len(),
+            5,
+            "two keys of one derivation, and one of another"
+        );
     }
 }

@@ -108,11 +108,14 @@ fn rebuild(context: &Context, targets: &[String], json: bool) -> Result<ExitCode
             output::line(format!("  {}", reason.to_string().replace('\n', "\n  ")))?;
         }
         if let Some(last) = last.filter(|a| a.outcome != Outcome::Ok) {
-            output::line(format!(
-                "  the last attempt, {}, failed: {}",
-                crate::cli::output::time(last.started),
-                last.detail.unwrap_or_default()
-            ))?;
+            let when = output::time(last.started);
+            output::line(match last.outcome {
+                Outcome::Interrupted => format!("  the last attempt, {when}, was interrupted"),
+                _ => format!(
+                    "  the last attempt, {when}, failed: {}",
+                    last.detail.unwrap_or_default()
+                ),
+            })?;
         }
     }
     if explainer.reasons().is_empty() {
