@@ -234,9 +234,11 @@ class Month:
         for place in self.places:
             place.forgive()
         wanted = choose(self.places, today)
-        note = wanted and world.mirror / wanted.name / ".control/.failcount.mstore"
-        # It may be of a failure that the run forgives, if it comes so far.
-        before = note and note.exists() and note.read_bytes()
+        # They may be of a failure that the run forgives, or of a run that was killed before it.
+        control = world.mirror / (wanted.name if wanted else "") / ".control"
+        content = lambda file: file.exists() and file.read_bytes()
+        note, intent = control / ".failcount.mstore", control / ".publishing.mstore"
+        before = content(note), content(intent)
         child = self.start(world, today)
         time.sleep(rng.random() * self.usual)
         child.kill()
@@ -248,9 +250,9 @@ class Month:
             return
         folder = world.mirror / wanted.name
         day = folder / str(today)
-        is_begun = (folder / ".control/.publishing.mstore").exists()
+        is_begun = intent.exists() and content(intent) != before[1]
         status = (day / "status").read_text() if (day / "status").exists() else None
-        counted = note.exists() and note.read_bytes() != before
+        counted = note.exists() and content(note) != before[0] and json.loads(content(note))["count"] > wanted.count
         succeeded = any(day.glob("stage3*.gz")) and not wanted.days.get(today, (False, False))[0]
         if is_begun or out or (counted if wanted.broken else succeeded):
             wanted.ran(today)
