@@ -152,6 +152,13 @@ impl Prepared {
             });
             inputs.push(checkout);
         }
+        for impure in &step.derivation().policy.impure {
+            binds.push(Bind {
+                source: store.impure(&impure.folder)?,
+                target: PathBuf::from(&impure.at),
+                writable: true,
+            });
+        }
         Ok(Prepared {
             root,
             inputs,

@@ -402,6 +402,9 @@ impl From<ProjectError> for Failure {
             ProjectError::Walk(error) => error.into(),
             ProjectError::Transfer(error) => error.into(),
             ProjectError::Find(error) => (*error).into(),
+            ProjectError::Impure { .. } => Failure::new(Kind::Usage, error).hint(
+                "without it the step can be built and checked: take its word out of metro/options",
+            ),
             ProjectError::NoStore { .. } => Failure::new(Kind::Usage, error)
                 .hint("`mstore realise` makes it; another one is given by --store DIR"),
             ProjectError::NeitherStoreNorCache { .. } => Failure::new(Kind::Usage, error)

@@ -177,10 +177,24 @@ pub struct Policy {
     /// same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Box<Origin>>,
+    /// Folders of the machine that it may read and write, and that are no input: what it makes may depend on
+    /// what others left there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub impure: Vec<Impure>,
     /// Access to a network.
     pub network: Network,
     /// Seconds after which it is ended, if any. Not part of the key.
     pub timeout: Option<u64>,
+}
+
+/// A folder of the machine that a step works with although it is no input.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Impure {
+    /// Where it appears in the build.
+    pub at: String,
+    /// What it is called among such folders of the store: one part of a path.
+    pub folder: String,
 }
 
 /// Access to a network.
@@ -208,6 +222,7 @@ impl Derivation {
             phases: Vec::new(),
             policy: Policy {
                 from: Some(Box::new(from)),
+                impure: Vec::new(),
                 network: Network::FixedOutput(fixed),
                 timeout: None,
             },
@@ -278,6 +293,7 @@ pub(crate) mod tests {
             }],
             policy: Policy {
                 from: None,
+                impure: Vec::new(),
                 network: Network::None,
                 timeout: Some(3600),
             },
@@ -357,6 +373,7 @@ pub(crate) mod tests {
             source,
         });
         let phase = (word, word).prop_map(|(name, script)| Phase { name, script });
+        let impure = ("/[ab]", "[ab]").prop_map(|(at, folder)| Impure { at, folder });
         let name = "[ab]{1,2}:[ab]{1,2}";
         (
             (name, word, word, word, word, word, word),
@@ -364,9 +381,10 @@ pub(crate) mod tests {
             prop::collection::vec(input, 0..3),
             prop::collection::vec(phase, 0..3),
             (0..3i64, any::<bool>(), prop::option::of(0..2u64), "/a?"),
+            prop::collection::vec(impure, 0..2),
         )
-            .prop_map(|(w, env, inputs, phases, (epoch, test, timeout, root))| {
-                Derivation {
+            .prop_map(
+                |(w, env, inputs, phases, (epoch, test, timeout, root), impure)| Derivation {
                     env: Env(env),
                     name: w.0.parse().unwrap(),
                     root,
@@ -382,6 +400,7 @@ pub(crate) mod tests {
                     phases,
                     policy: Policy {
                         from: None,
+                        impure,
                         network: Network::None,
                         timeout,
                     },
@@ -390,8 +409,8 @@ pub(crate) mod tests {
                     subarch: w.4,
                     platform: w.5,
                     arch_desc: w.6,
-                }
-            })
+                },
+            )
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
-use super::derivation::{Derivation, Env, Network, Output, Phase, Policy, Role};
+use super::derivation::{Derivation, Env, Impure, Network, Output, Phase, Policy, Role};
 
 /// Which part it is. In the order in which differences are told: what people write comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +28,8 @@ pub enum Field {
     Output,
     /// Access to a network.
     Network,
+    /// Folders of the machine that are no input.
+    Impure,
     /// The isolation.
     Sandbox,
     /// The latest time stamp.
@@ -45,6 +47,7 @@ impl Field {
             Field::Root => "root",
             Field::Output => "output",
             Field::Network => "network",
+            Field::Impure => "impure",
             Field::Sandbox => "sandbox",
             Field::Epoch => "epoch",
         }
@@ -80,6 +83,15 @@ pub enum Part<'a, T> {
     Phases(&'a [Phase]),
     /// Access to a network.
     Network(&'a Network),
+    /// Folders of the machine.
+    Impure(&'a [Impure]),
+}
+
+impl<T> Part<'_, T> {
+    /// Whether the encoding does without it, as it did before there was such a part.
+    fn is_left_out(&self) -> bool {
+        matches!(self, Part::Impure([]))
+    }
 }
 
 /// One input.
@@ -103,6 +115,10 @@ impl<T> fmt::Display for Part<'_, T> {
             Part::Output(Output::Input) => f.write_str("none, a test"),
             Part::Network(Network::None) => f.write_str("none"),
             Part::Network(Network::FixedOutput(fixed)) => write!(f, "{fixed}"),
+            Part::Impure([]) => f.write_str("none"),
+            Part::Impure(folders) => list(f, ", ", folders.iter(), |f, impure| {
+                write!(f, "{} at {}", impure.folder, impure.at)
+            }),
             Part::Env(env) => list(f, " ", env.0.iter(), |f, (name, value)| {
                 write!(f, "{name}={value}")
             }),
@@ -133,7 +149,7 @@ fn list<I>(
 
 /// All parts that decide the key of one derivation, in the order of canonical CBOR.
 #[derive(Debug, Clone)]
-pub struct Parts<'a, T>([(Field, Part<'a, T>); 9]);
+pub struct Parts<'a, T>([(Field, Part<'a, T>); 10]);
 
 impl<'a, T> Parts<'a, T> {
     /// The parts of `derivation`, with one of `trees` for each input.
@@ -158,6 +174,7 @@ impl<'a, T> Parts<'a, T> {
         } = derivation;
         let Policy {
             network,
+            impure,
             // How long a step may take is not what it makes, and neither is where something came from.
             timeout: _,
             from: _,
@@ -171,6 +188,7 @@ impl<'a, T> Parts<'a, T> {
             (Field::Env, Part::Env(env)),
             (Field::Root, Part::Text(root)),
             (Field::Epoch, Part::Number(*epoch)),
+            (Field::Impure, Part::Impure(impure)),
             (Field::Inputs, Part::Inputs(inputs.collect())),
             (Field::Output, Part::Output(*output)),
             (Field::Phases, Part::Phases(phases)),
@@ -197,8 +215,9 @@ impl<'a, T> Parts<'a, T> {
 
 impl<T: Serialize> Serialize for Parts<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_struct("Parts", self.0.len())?;
-        for (field, part) in &self.0 {
+        let written = || self.0.iter().filter(|(_, part)| !part.is_left_out());
+        let mut map = serializer.serialize_struct("Parts", written().count())?;
+        for (field, part) in written() {
             map.serialize_field(field.key(), part)?;
         }
         map.end()

@@ -448,6 +448,7 @@ impl Builder<'_> {
             }],
             policy: Policy {
                 from: None,
+                impure: step.impure.clone(),
                 network: Network::None,
                 timeout: recipe.timeout,
             },

@@ -1,6 +1,7 @@
 //! Recipes: one target as its specification describes it, read from the settings and checked.
 
 mod fetches;
+mod impure;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +13,7 @@ use super::error::PlanError;
 use super::fetch::Fetches;
 use super::lock;
 use super::name::{Index, TargetId, suggestions};
+use crate::drv::derivation::Impure;
 
 /// The name of the step that tests a finished target.
 pub const TEST_STEP: &str = "test";
@@ -97,6 +99,9 @@ pub struct StepRecipe {
     pub reads_beside: Reads,
     /// The names of what is fetched for it, sorted.
     pub fetches: Vec<String>,
+    /// Folders of the machine that it works with although they are no input.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub impure: Vec<Impure>,
     /// The element that said what it reads.
     #[serde(skip)]
     pub reads_element: String,
@@ -143,11 +148,13 @@ impl Reader<'_> {
     fn recipe(&self) -> Result<Recipe, PlanError> {
         let snapshot = self.snapshot()?;
         let beside = self.beside(snapshot.as_ref())?;
-        let steps = self.steps()?;
-        let test = match self.script(TEST_STEP)? {
+        let mut steps = self.steps()?;
+        let mut test = match self.script(TEST_STEP)? {
             Some(script) => Some(self.step(TEST_STEP, script)?),
             None => None,
         };
+        let places: Vec<&SnapshotUse> = snapshot.iter().chain(&beside).collect();
+        self.impure(&places, &mut steps, &mut test)?;
         let names = steps.iter().chain(&test).flat_map(|step| &step.fetches);
         let fetches = self.fetches(names)?;
         let mut taken = snapshot.iter().chain(&beside);
@@ -527,6 +534,7 @@ impl Reader<'_> {
             reads,
             reads_beside,
             fetches,
+            impure: Vec::new(),
             reads_location: self.elements.location(&element),
             reads_element: element,
         })

@@ -10,7 +10,7 @@ use super::graph::{Graph, Node, NodeId, Target};
 use super::name::Index;
 use super::staleness::{NodeState, Staleness};
 use crate::drv::StepName;
-use crate::drv::derivation::{Derivation, InputSource, Network, Output};
+use crate::drv::derivation::{Derivation, Impure, InputSource, Network, Output};
 
 /// One derivation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,6 +47,9 @@ pub struct DerivationView {
     pub root: String,
     /// `captured`, or `input` for a test.
     pub output: &'static str,
+    /// Folders of the machine that it works with although they are no input.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub impure: Vec<Impure>,
     /// Access to a network.
     pub network: &'static str,
     /// Seconds it may take.
@@ -244,6 +247,7 @@ impl DerivationView {
                 Output::Captured => "captured",
                 Output::Input => "input",
             },
+            impure: drv.policy.impure.clone(),
             network: match &drv.policy.network {
                 Network::None => "none",
                 Network::FixedOutput(_) => "fixed-output",

@@ -66,6 +66,18 @@ pub enum ProjectError {
         /// What is wrong.
         error: RemoteError,
     },
+    /// A step cannot be checked, since what it makes may depend on more than its inputs.
+    #[error(
+        "{step} cannot be checked: it works with a folder of this machine that is no input ({folder} at {at})"
+    )]
+    Impure {
+        /// The step.
+        step: StepName,
+        /// Where it sees the folder.
+        at: String,
+        /// What the folder is called.
+        folder: String,
+    },
     /// The store may not be written, and something has to be.
     #[error("the store {} may not be written, and {what}", store.display())]
     Unwritable {

@@ -22,7 +22,7 @@ pub struct Parcel {
 impl Parcel {
     /// Adds what is known of a key.
     pub fn add_fact(&mut self, store: &Store, key: Hash) -> Result<(), StoreError> {
-        if let Some(fact) = store.fact(&key)? {
+        if let Some(fact) = store.fact(&key)?.and_then(pure) {
             self.facts.insert(key, fact);
         }
         Ok(())
@@ -54,6 +54,14 @@ impl Parcel {
         }
         Ok(())
     }
+}
+
+/// A fact, unless it is about a step that worked with a folder that is no input: what came out here says nothing
+/// about what comes out elsewhere.
+pub fn pure(fact: Fact) -> Option<Fact> {
+    let record = fact.record.as_deref().map(Resolved::decode);
+    let impure = matches!(record, Some(Ok(step)) if !step.derivation().policy.impure.is_empty());
+    (!impure).then_some(fact)
 }
 
 /// A fact with its record only if that is the one of its key: signatures do not cover records, so that anybody could

@@ -3,6 +3,8 @@
 use mstore_store::transfer::{Fact, LocalSource, Object, Source, TransferError};
 use mstore_store::{ErrorKind, Hash, Store, StoreError, TreeHash};
 
+use super::parcel::pure;
+
 /// Questions about facts. An answer may lack any of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ask {
@@ -71,10 +73,15 @@ impl Peer for LocalPeer {
         let store = self.source.store();
         let mut facts = Vec::new();
         for key in &ask.keys {
-            facts.extend(store.fact(key)?.and_then(believe));
+            facts.extend(store.fact(key)?.and_then(pure).and_then(believe));
         }
         for drv in &ask.drvs {
-            facts.extend(store.fact_of_derivation(drv)?.and_then(believe));
+            facts.extend(
+                store
+                    .fact_of_derivation(drv)?
+                    .and_then(pure)
+                    .and_then(believe),
+            );
         }
         Ok(facts)
     }

@@ -28,6 +28,8 @@ const FORMAT_TEXT: &str = "mstore store\nformat 1\n\
 /// A `format` file never comes near this.
 const FORMAT_MOST: u64 = 64 << 10;
 const LOCKS: [&str; 2] = ["lock", "gc.lock"];
+/// Folders that steps share although they are no input; see [`Store::impure`].
+const IMPURE: &str = "impure";
 /// Folders that a store is damaged without.
 const TRUTH_FOLDERS: [&str; 2] = ["packs", "db"];
 /// Folders that are made again when they are not there.
@@ -207,6 +209,31 @@ impl Store {
         &self.inner.tightened
     }
 
+    /// The folder `name` (one part of a path) of those that steps share although they are no input. It is made
+    /// if it is not there; its content is not the store's, and nothing collects it.
+    pub fn impure(&self, name: &str) -> Result<PathBuf, StoreError> {
+        let all = self.inner.root.join(IMPURE);
+        let path = all.join(name);
+        // Builds go in and out below a mount of it, which others cannot reach: the folder above is the owner's.
+        for (folder, mode) in [(&all, doors::mode_of(IMPURE)), (&path, 0o755)] {
+            match self.disk().create_dir(folder, mode) {
+                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(StoreError::io("create folder", folder, e));
+                }
+                _ => {}
+            }
+            let found = folder.symlink_metadata();
+            if !found
+                .map_err(|e| StoreError::io("look at", folder, e))?
+                .is_dir()
+            {
+                let error = std::io::Error::from(std::io::ErrorKind::NotADirectory);
+                return Err(StoreError::io("use as a folder", folder, error));
+            }
+        }
+        Ok(path)
+    }
+
     /// The folder of build logs.
     pub fn logs_dir(&self) -> PathBuf {
         self.inner.root.join("logs")
@@ -382,7 +409,7 @@ fn make_passing(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
 
 /// Those too that are made when they are first needed.
 fn all_folders() -> impl Iterator<Item = &'static str> {
-    folders().chain(["failed", VIEWS, OUT_LINKS])
+    folders().chain(["failed", IMPURE, VIEWS, OUT_LINKS])
 }
 
 fn folders() -> impl Iterator<Item = &'static str> {

@@ -6,7 +6,8 @@
 #
 #   MSTORE=target/release/mstore tests/portage/run.sh [WORK]
 #
-# Input that WORK has from an earlier run is used again. With SPECS=stdlib-specs the specifications of that
+# Input that WORK has from an earlier run is used again. CASES names the cases that are tried, in order;
+# tests/long/portage.sh tries those that take long. With SPECS=stdlib-specs the specifications of that
 # folder are used in place of those in the program.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -47,7 +48,7 @@ run m seed import "$work/seed.tar" --name gentoo/x86-64bit/generic_64/stage3
 run m snapshot import "$work/tree" --name gentoo --epoch "$epoch"
 run m snapshot import "$work/overlay" --name overlay
 
-for case in ${CASES:-chain contents nothing_to_do stage4 rootless images shell tailored unused_ebuild freshen damages profile}; do
+for case in ${CASES:-chain contents nothing_to_do seeds stage4 rootless images shell tailored binary_packages unused_ebuild freshen damages profile}; do
     section "$case"
     "case_$case"
 done

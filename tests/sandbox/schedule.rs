@@ -42,6 +42,7 @@ pub fn step(name: &str, root: TreeHash, script: &str) -> Resolved {
         }],
         policy: Policy {
             from: None,
+            impure: Vec::new(),
             network: Network::None,
             timeout: Some(60),
         },

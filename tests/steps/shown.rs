@@ -10,6 +10,7 @@ pub const ALL: &[Test] = &[
         "snapshots_side_by_side_and_in_shells",
         snapshots_side_by_side_and_in_shells,
     ),
+    ("a_folder_that_is_no_input", a_folder_that_is_no_input),
     (
         "a_recipe_replaces_the_usual_environment",
         a_recipe_replaces_the_usual_environment,
@@ -120,5 +121,84 @@ fn a_recipe_replaces_the_usual_environment(place: &Place) -> Option<&'static str
         place.cat("t", "seen"),
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin /root UTC C.UTF-8\n"
     );
+    None
+}
+
+const IMPURE: &str = "[section impure]
+: package
+[section impure/package]
+option: cache/package
+folder: package,tools
+steps: one two
+";
+
+/// With `cache/package` among Metro's options two steps share a folder of the store; nobody else sees it, no check
+/// believes it, and no other store is told what came of it.
+fn a_folder_that_is_no_input(place: &Place) -> Option<&'static str> {
+    let count = "cd /mstore/impure/package 2> /dev/null || { echo none > /seen; exit 0; }; \
+                 echo x >> runs; cat runs > /seen";
+    let steps = [
+        ("one", count),
+        ("two", "cp /seen /seen-two"),
+        ("three", "ls /mstore > /own"),
+    ];
+    place.targets_with(&[("t", "base", &steps)], IMPURE);
+    place.tree("t");
+    assert_eq!(place.cat("t", "seen"), "none\n");
+    place.run(&["realise", "--check", "t-s"]).ok();
+    assert!(!place.run(&["show", "t-s"]).ok().contains("impure at"));
+    assert!(!place.store().join("impure").exists());
+
+    let with = ["-D", "metro/options/stage=stage cache/package"];
+    let run = |words: &[&str]| place.run(&[words, &with[..]].concat());
+    let cat = |file: &str| run(&["store", "cat", &format!("t-s:{file}")]).ok();
+    place.tree_with("t", &with);
+    assert_eq!(cat("seen"), "x\n");
+    assert!(!cat("own").contains("impure"));
+    let shown = run(&["show", "t-s:one"]).ok();
+    let told = "impure at /mstore/impure/package: the folder package,tools, which is no input";
+    assert!(shown.contains(told), "{shown}");
+    assert!(!run(&["show", "t-s:three"]).ok().contains("impure at"));
+    let shown: serde_json::Value =
+        serde_json::from_str(&run(&["show", "t-s", "--json"]).ok()).unwrap();
+    let first = serde_json::json!([{ "at": "/mstore/impure/package", "folder": "package,tools" }]);
+    assert_eq!(shown["steps"][0]["impure"], first);
+    for check in ["--check", "--check=all"] {
+        let refused = run(&["realise", check, "t-s"]).fails(2);
+        assert!(
+            refused.contains("t-s:one cannot be checked") && refused.contains("metro/options"),
+            "{refused}"
+        );
+    }
+
+    // What was left there is seen by the next that runs, and is not collected.
+    run(&["realise", "--rebuild", "t-s"]).ok();
+    place.run(&["gc"]).ok();
+    let folder = place.store().join("impure/package,tools");
+    assert_eq!(fs::read_to_string(folder.join("runs")).unwrap(), "x\nx\n");
+    assert_eq!(cat("seen"), "x\nx\n");
+
+    // Another store takes over what the other steps came to, and not that.
+    let other = place.path("other");
+    let other = other.to_str().unwrap();
+    run(&["copy", "--to", other, "--steps", "--inputs", "t-s"]).ok();
+    let plan = run(&["--store", other, "realise", "-n", "t-s"]);
+    let plan = format!("{}{}", plan.stdout, plan.stderr);
+    assert!(plan.contains("t-s:one"), "{plan}");
+
+    for (what, said) in [
+        ("folder: ../up", "cannot name a folder"),
+        ("folder: .hidden", "cannot name a folder"),
+        ("path: relative", "not an absolute path"),
+    ] {
+        let key = what.split(':').next().unwrap();
+        let bad = IMPURE.replace("folder: package,tools\n", "") + what + "\n";
+        place.targets_with(&[("t", "base", &steps)], &bad);
+        let error = run(&["realise", "-n", "t-s"]).fails(2);
+        assert!(
+            error.contains(said) && error.contains(&format!("impure/package/{key}")),
+            "{error}"
+        );
+    }
     None
 }

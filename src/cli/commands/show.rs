@@ -95,6 +95,12 @@ fn show_step(step: &DerivationView, text: &mut String) {
                 .map_or(String::new(), |p| format!(" ({p} of it)"))
         ));
     }
+    for impure in &step.impure {
+        text.push_str(&format!(
+            "\n  impure at {}: the folder {}, which is no input",
+            impure.at, impure.folder
+        ));
+    }
     for (name, value) in &step.env {
         text.push_str(&format!("\n  env {name}={value}"));
     }

@@ -5,7 +5,7 @@ use super::{Run, plan};
 use crate::build::error::StepError;
 use crate::build::step::{Builder, Note};
 use crate::drv::tree_changes;
-use crate::plan::{Staleness, TargetId};
+use crate::plan::{NodeId, Staleness, TargetId};
 use crate::project::events::{Event, Verdict};
 use crate::project::{Blocked, Project, ProjectError};
 use crate::schedule::realise::{self as run_steps, Checked};
@@ -37,7 +37,18 @@ pub fn check(
     let mut differing = 0;
     let all = graph.targets().iter();
     let checked = all.filter(|target| below || target.requested);
-    for &node in checked.flat_map(|target| &target.nodes) {
+    let nodes: Vec<NodeId> = checked.flat_map(|target| &target.nodes).copied().collect();
+    for &node in &nodes {
+        let node = &graph.nodes()[node];
+        if let Some(impure) = node.derivation.policy.impure.first() {
+            return Err(ProjectError::Impure {
+                step: node.name.clone(),
+                at: impure.at.clone(),
+                folder: impure.folder.clone(),
+            });
+        }
+    }
+    for node in nodes {
         let step = &graph.nodes()[node].name;
         let tell = |verdict| run.events.event(Event::Checked { step, verdict });
         match run_steps::check(&builder, &staleness, node, &mut |_| ()) {

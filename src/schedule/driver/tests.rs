@@ -34,6 +34,7 @@ fn step(name: &str) -> Box<Resolved> {
         phases: Vec::new(),
         policy: Policy {
             from: None,
+            impure: Vec::new(),
             network: Network::None,
             timeout: None,
         },

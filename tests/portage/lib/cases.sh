@@ -70,6 +70,47 @@ case_nothing_to_do() {
     equal "same tree" "$(field tree < "$work/out")" "$stage3"
 }
 
+case_seeds() {
+    # A stage1 as the seed: the same stages come of it, so there is nothing to build.
+    cp "$work/conf/metro.lock" "$work/metro.lock"
+    m lock --seed "gentoo/x86-64bit/generic_64/stage1=$stage1" > /dev/null
+    local target
+    for target in stage2 stage3; do
+        realise "$target" -D strategy/seed=stage1
+        equal "$target from a stage1 as the seed: the tree, and the steps to build" \
+            "$(field tree < "$work/out") $(field built < "$work/out")" "$(eval "echo \$$target") 0"
+    done
+    m graph stage3-generic_64 -D strategy/seed=stage1 > "$work/list"
+    equal "stage1 in its plan" "$(grep -c stage1- "$work/list")" 0
+    cp "$work/metro.lock" "$work/conf/metro.lock"
+}
+
+case_strategies() {
+    local options got=0 remote=(-D strategy/build=remote -D remote/subarch=generic_64)
+    # stage3 straight from stage1, as Gentoo's own releases.
+    options=(-D strategy/stage2=no)
+    m graph stage3-generic_64 "${options[@]}" > "$work/list"
+    equal "stage2 in the plan of stage3 without it" "$(grep -c stage2- "$work/list")" 0
+    realise stage3 "${options[@]}"
+    equal "packages of that stage3" "$(in_tree 'cd /var/db/pkg; ls -d */*' | tr '\n' ' ')" "$(in_stage stage3 'cd /var/db/pkg; ls -d */*' | tr '\n' ' ')"
+    # A seed that is brought up to date first.
+    realise stage1 -D user/seed-update=app-misc/unused
+    equal "steps with an update of the seed" "$(built_nodes | sed 's/stage1-generic_64://g' | grep -o update)" update
+    equal "the package in stage1" "$(in_tree 'ls -d /var/db/pkg/app-misc/unused-1 2> /dev/null')" ""
+    # A subarch without a stage3 of its own is built by another one's, and by its own from then on.
+    cp "$work/conf/metro.lock" "$work/metro.lock"
+    m realise --json stage3-corei7 "${remote[@]}" > "$work/out" 2> "$work/err" || { tail -n 60 "$work/err"; fail "a remote build"; }
+    equal "flags of what another subarch's stage3 built" "$(in_tree 'grep ^COMMON_FLAGS /etc/portage/make.conf; grep ^CFLAGS /etc/privileges.conf' | sort -u | tr '\n' ' ')" \
+        'CFLAGS="-march=corei7 -O2 -pipe" COMMON_FLAGS="-march=corei7 -O2 -pipe" '
+    m realise -n stage1-corei7 > "$work/log" 2>&1 || got=$?
+    equal "exit status of a local build without a stage3" "$got" 2
+    grep -F "gentoo/x86-64bit/corei7/stage3" "$work/log" > /dev/null || { cat "$work/log"; fail "the message does not name the seed"; }
+    m lock --seed "gentoo/x86-64bit/corei7/stage3=$(field tree < "$work/out")" > /dev/null
+    m realise --json stage1-corei7 > "$work/out" 2> "$work/err" || { tail -n 60 "$work/err"; fail "a local build"; }
+    ok "a stage1 by the subarch's own stage3: $(field tree < "$work/out")"
+    cp "$work/metro.lock" "$work/conf/metro.lock"
+}
+
 case_stage4() {
     realise stage4
     stage4=$(field tree < "$work/out")
@@ -175,6 +216,35 @@ case_tailored() {
     equal "a package less" "$(in_tree 'ls -d /var/db/pkg/app-misc/privileges* /usr/bin/show* 2> /dev/null')" ""
     realise stage3
     equal "the stage as it was" "$(field tree < "$work/out")" "$stage3"
+}
+
+case_binary_packages() {
+    # The example of the manual: a library gets another soname, and what was linked with the old one is cached.
+    local got=0 boat=(-D stage4/packages=app-misc/boat) ebuilds=$work/tree/sys-libs/tide
+    cp "$work/conf/metro.lock" "$work/metro.lock"
+    realise cached "${boat[@]}"
+    equal "a program and its library" "$(in_tree boat)" "tide 7"
+    equal "binary packages, in a folder of compiler and flags" "$(cd "$store/impure"; find . -name '*.gpkg.tar' |
+        sed 's/-[0-9a-f]\{8\}\//-FLAGS\//; s/gcc-[0-9.]*/gcc-VERSION/' | sort | tr '\n' ' ')" \
+        "./package,gentoo,x86-64bit,generic_64/gcc-VERSION-FLAGS/app-misc/boat/boat-1-1.gpkg.tar ./package,gentoo,x86-64bit,generic_64/gcc-VERSION-FLAGS/sys-libs/tide/tide-1-1.gpkg.tar "
+    realise cached "${boat[@]}" --rebuild
+    equal "packages that were taken from it" "$(m log cached-generic_64:tailor | grep -c '^>>> Emerging binary')" 2
+    m realise --check cached-generic_64 "${boat[@]}" > "$work/out" 2> "$work/err" || got=$?
+    equal "exit status of a check" "$got" 2
+    grep -F "cached-generic_64:tailor cannot be checked" "$work/err" || { cat "$work/err"; fail "the check does not say why"; }
+    equal "what show tells" "$(m show cached-generic_64:tailor | grep -o 'impure at .*')" \
+        "impure at /mstore/impure/package: the folder package,gentoo,x86-64bit,generic_64, which is no input"
+    mv "$ebuilds/tide-1.ebuild" "$ebuilds/tide-2.ebuild"
+    m snapshot import "$work/tree" --name gentoo --epoch "$epoch" > /dev/null
+    got=0
+    m realise cached-generic_64 "${boat[@]}" > "$work/out" 2> "$work/err" || got=$?
+    equal "exit status with a stale package" "$got" 1
+    m log cached-generic_64:test | grep -F "/usr/bin/boat: the library libtide.so.1 is missing" || fail "the test does not find the stale package"
+    # Without the cache the key of the step has the new library, so nothing can be stale.
+    realise stage4 "${boat[@]}"
+    equal "the program, built with the new library" "$(in_tree boat)" "tide 7"
+    mv "$ebuilds/tide-2.ebuild" "$ebuilds/tide-1.ebuild"
+    cp "$work/metro.lock" "$work/conf/metro.lock"
 }
 
 case_unused_ebuild() {
