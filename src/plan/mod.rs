@@ -25,6 +25,7 @@ pub mod git;
 pub mod graph;
 pub mod lock;
 pub mod manifest;
+pub mod mistakes;
 pub mod name;
 pub mod staleness;
 pub mod targets;

@@ -483,3 +483,63 @@ true
       | ^^^^^^
     ");
 }
+
+/// Mistakes that leave a plan, and another one than is meant.
+#[test]
+fn mistakes_between_targets_are_found() {
+    let env = Environment::new();
+    env.write(
+        "metro.conf",
+        "\
+[section list]
+builds: b
+arches: a
+subarches/a: s
+targets: one two three
+[section target]
+platform: x68_64
+[collect ./$[target:zap].conf]
+[section steps]
+chroot: run
+[section steps/chroot]
+run: [
+echo hello
+postrun: [
+echo done
+]
+[section reads]
+run: app
+runn: app
+test/beside: app
+",
+    );
+    env.write("one.conf", "[section source]\n: two\n");
+    env.write("two.conf", "[section source]\n: one\n");
+    env.write("three.conf", "[section source]\n: tow\n");
+    assert_snapshot!(env.run(&["check", "--format", "short"]).all(), @"
+    status: 1
+    --- stdout
+    $TEST/work/metro.conf:7:1: warning[unknown-platform]: no machine is known as `x68_64`
+    $TEST/work/metro.conf:14:1: warning[block-in-block]: this is text of the block `run`
+    $TEST/work/metro.conf:19:1: warning[reads-of-no-step]: `reads/runn`: no target has a step `runn`
+    $TEST/work/one.conf:2:1: error[source-circle]: targets start from each other: b/a/s/one -> b/a/s/two -> b/a/s/one
+    $TEST/work/three.conf:2:1: warning[unknown-source]: `source` names no target: tow
+    --- stderr
+    1 error, 4 warnings in 3 targets
+    ");
+    // Of some of the targets it is not known what the others have.
+    let some = env.run(&["check", "--format", "short", "--target", "three-s"]);
+    assert!(some.stdout.contains("[unknown-source]"), "{}", some.all());
+    assert!(
+        !some.stdout.contains("[reads-of-no-step]"),
+        "{}",
+        some.all()
+    );
+    assert!(!some.stdout.contains("[source-circle]"), "{}", some.all());
+    env.write(
+        "three.conf",
+        "[section source]\n: one\nversion: 2020-01-01\n",
+    );
+    let ran = env.run(&["check", "--format", "short"]);
+    assert!(!ran.stdout.contains("[unknown-source]"), "{}", ran.all());
+}

@@ -23,6 +23,16 @@ pub enum Lint {
     InclusionIsText,
     /// A reference in a condition, where it is literal (L44).
     LiteralCondition,
+    /// A line of a block that would begin another one.
+    BlockInBlock,
+    /// A source that names no target.
+    UnknownSource,
+    /// Targets that start from each other.
+    SourceCircle,
+    /// A machine that is not known.
+    UnknownPlatform,
+    /// Paths that are read by a step which no target has.
+    ReadsOfNoStep,
 }
 
 impl Lint {
@@ -36,13 +46,18 @@ impl Lint {
             Lint::LaxBlank => "lax-blank",
             Lint::InclusionIsText => "inclusion-is-text",
             Lint::LiteralCondition => "literal-condition",
+            Lint::BlockInBlock => "block-in-block",
+            Lint::UnknownSource => "unknown-source",
+            Lint::SourceCircle => "source-circle",
+            Lint::UnknownPlatform => "unknown-platform",
+            Lint::ReadsOfNoStep => "reads-of-no-step",
         }
     }
 
     /// How bad it is.
     pub fn severity(self) -> Severity {
         match self {
-            Lint::Error(_) | Lint::UnusableValue => Severity::Error,
+            Lint::Error(_) | Lint::UnusableValue | Lint::SourceCircle => Severity::Error,
             _ => Severity::Warning,
         }
     }

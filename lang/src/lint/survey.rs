@@ -65,6 +65,11 @@ impl Sighting {
         self.incomplete = true;
     }
 
+    /// Adds something else that the program found.
+    pub fn note(&mut self, lint: Lint, found: Diagnostic) {
+        self.errors.push((lint, found, Vec::new(), 0));
+    }
+
     /// Notes that not all that would be asked for is known, so that nothing counts as unused.
     pub fn set_incomplete(&mut self) {
         self.incomplete = true;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::finding::{Finding, Lint};
 use crate::diagnostics::Label;
 use crate::span::Span;
-use crate::syntax::{File, Kind, block_lines, inclusion, trim};
+use crate::syntax::{File, Kind, block_lines, inclusion, is_valid_name, trim};
 
 /// What the text of a file alone gives away.
 pub fn check_file(file: &Arc<File>) -> Vec<Finding> {
@@ -19,6 +19,15 @@ pub fn check_file(file: &Arc<File>) -> Vec<Finding> {
             let text = trim(file.source(), line);
             // Commented out on purpose (L33).
             let comment = file.text(text).starts_with('#');
+            if !comment && opens(file.text(text)) {
+                let name = file.text(file.name_span(definition));
+                let message = format!("this is text of the block `{name}`");
+                let finding = Finding::new(Lint::BlockInBlock, message, Label::new(file, text, ""));
+                findings
+                    .push(finding.help(
+                        "close that block with a line `]` above, if another one begins here",
+                    ));
+            }
             if !comment && inclusion(file.source(), line).is_none() {
                 inclusions(file, text, true, &mut findings);
             }
@@ -51,6 +60,13 @@ pub fn check_file(file: &Arc<File>) -> Vec<Finding> {
     }
     findings.sort_by_key(|finding| finding.diagnostic.offset());
     findings
+}
+
+/// Whether a line would begin a block if it did not lie in one.
+fn opens(line: &str) -> bool {
+    let name = line.strip_suffix('[').map(str::trim_end);
+    name.and_then(|line| line.strip_suffix(':'))
+        .is_some_and(is_valid_name)
 }
 
 /// Finds `$[[` in a text in which it includes nothing.

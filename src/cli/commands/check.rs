@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::cli::context::{Context, current_dir};
 use crate::cli::{Failure, definitions, failure, output};
 use crate::plan::embedded::VIRTUAL_SPECS;
+use crate::plan::mistakes::{self, Mistake, MistakeKind, Seen, Together};
 use crate::plan::{
     Asked, Distribution, Elements, Entry, Lock, PlanError, Recipe, TargetId, targets,
 };
@@ -33,9 +34,26 @@ pub struct Args {
     /// Also show warnings about the standard specifications
     #[arg(long)]
     all: bool,
+    /// Form of the findings: with lines of source, or short: FILE:LINE:COLUMN: KIND: MESSAGE, a line each
+    #[arg(
+        long,
+        value_name = "FORM",
+        default_value = "full",
+        conflicts_with = "json"
+    )]
+    format: Form,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// How findings are printed.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    /// With lines of source
+    Full,
+    /// A line each
+    Short,
 }
 
 /// What Metro reads of a specification: these elements and all below them. Where no targets are listed, there is
@@ -80,16 +98,33 @@ fn matrix(distribution: &Distribution, args: &Args) -> Result<Report, Failure> {
     // Only dates come from the lock file, and no check depends on them.
     let lock = Lock::in_memory();
     let session = Session::new(distribution.files());
-    let looks: Vec<Result<(Sighting, Asked), PlanError>> = ids
+    let looks: Vec<Result<Look, PlanError>> = ids
         .par_iter()
         .map(|id| look(distribution, &session, id, &lock))
         .collect();
     let mut asked = distribution.asked().clone();
     let mut sightings = Vec::with_capacity(looks.len());
+    let mut together = Together::default();
     for look in looks {
-        let (sighting, more) = look?;
-        asked.extend(more);
-        sightings.push(sighting);
+        let look = look?;
+        asked.extend(look.asked);
+        if let Some(seen) = look.seen {
+            together.add(seen);
+        }
+        sightings.push(look.sighting);
+    }
+    let mut mistakes = together.circles();
+    // What a part of the targets has no step for, the others may.
+    if args.target.is_empty() {
+        mistakes.extend(together.reads());
+    }
+    for (id, mistake) in mistakes {
+        if let (Some(at), Ok(elements)) = (
+            ids.iter().position(|other| *other == id),
+            distribution.elements_in(&session, &id, &lock),
+        ) {
+            note(&mut sightings[at], &elements, distribution.entry(), mistake);
+        }
     }
     let asked = |name: &str| asked.has(name);
     // What a part of the targets does not use, the others may.
@@ -104,23 +139,49 @@ fn matrix(distribution: &Distribution, args: &Args) -> Result<Report, Failure> {
     Ok(Report::new(survey, distribution.entry(), true))
 }
 
+/// What was seen of one target.
+struct Look {
+    sighting: Sighting,
+    asked: Asked,
+    /// What is looked at with all others, if it has a recipe.
+    seen: Option<Seen>,
+}
+
+/// Adds a mistake, at the place where its element is defined.
+fn note(sighting: &mut Sighting, elements: &Elements, entry: &Path, mistake: Mistake) {
+    let lint = match mistake.kind {
+        MistakeKind::Source => Lint::UnknownSource,
+        MistakeKind::Circle => Lint::SourceCircle,
+        MistakeKind::Platform => Lint::UnknownPlatform,
+        MistakeKind::Reads => Lint::ReadsOfNoStep,
+    };
+    let help = Some(mistake.help);
+    let found = unusable(elements, entry, &mistake.element, mistake.message, help);
+    sighting.note(lint, found);
+}
+
 /// Looks at one target: as a specification, and as what a build is planned from.
 fn look(
     distribution: &Distribution,
     session: &Session<'_>,
     id: &TargetId,
     lock: &Lock,
-) -> Result<(Sighting, Asked), PlanError> {
+) -> Result<Look, PlanError> {
     let elements = match distribution.elements_in(session, id, lock) {
         Ok(elements) => elements,
         Err(PlanError::Spec(error)) => {
-            return Ok((Sighting::failed(&error.diagnostics), Asked::default()));
+            return Ok(Look {
+                sighting: Sighting::failed(&error.diagnostics),
+                asked: Asked::default(),
+                seen: None,
+            });
         }
         Err(error) => return Err(error),
     };
     let mut sighting = Sighting::new(Ok(elements.spec()));
+    let mut read = None;
     match Recipe::read(&elements, id, distribution.index()) {
-        Ok(_) => {}
+        Ok(recipe) => read = Some(recipe),
         Err(PlanError::Value {
             element,
             message,
@@ -150,7 +211,17 @@ fn look(
         // The specification's own errors have been noted already, the others are none of it.
         Err(_) => sighting.set_incomplete(),
     }
-    Ok((sighting, elements.asked()))
+    let asked = elements.asked();
+    if let Some(recipe) = &read {
+        for mistake in mistakes::of_target(&elements, recipe, distribution.index()) {
+            note(&mut sighting, &elements, distribution.entry(), mistake);
+        }
+    }
+    Ok(Look {
+        sighting,
+        asked,
+        seen: read.map(|recipe| Seen::new(&elements, &recipe)),
+    })
 }
 
 /// What is wrong with the value of an element, at the place where that is defined.
@@ -217,6 +288,19 @@ fn is_hook(finding: &Finding) -> bool {
             let element = &subject.element;
             HOOKS.iter().any(|section| element.starts_with(section))
         })
+}
+
+/// A finding in one line, as editors and CI read them.
+fn short(finding: &Finding) -> String {
+    let diagnostic = &finding.diagnostic;
+    let place = match (finding.path(), diagnostic.line(), diagnostic.column()) {
+        (Some(path), Some(line), Some(column)) => format!("{}:{line}:{column}: ", path.display()),
+        (Some(path), ..) => format!("{}: ", path.display()),
+        _ => String::new(),
+    };
+    let severity = finding.lint.severity().as_str();
+    let text = format!("{place}{severity}[{}]: {}", finding.lint, finding.message());
+    output::escaped(&text)
 }
 
 struct Report {
@@ -299,6 +383,10 @@ impl Report {
         }
         let colour = output::stdout_colour();
         for finding in &shown {
+            if args.format == Form::Short {
+                output::line(short(finding))?;
+                continue;
+            }
             output::bytes(format!("{}\n", finding.render(colour)).as_bytes())?;
         }
         tell!("{}", self.summary(&shown));
