@@ -1,18 +1,19 @@
 //! Roots of failed steps, kept as the step left them so that people can look around.
 
-use std::fs;
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use mstore_store::{Hash, Store};
+use mstore_store::{Hash, Store, Write};
 
-use super::clean;
 use super::error::{Infrastructure, failed_to};
 use crate::drv::Resolved;
 use crate::drv::resolved::RecordError;
 
 /// Largest record that is read back, in bytes.
 const RECORD_LIMIT: u64 = 64 << 20;
+
+/// The folder within a store.
+const FOLDER: &str = "failed";
 
 /// The root of a failed step.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub struct FailedRoot {
 fn folder(store: &Store, name: &str) -> PathBuf {
     // Names have slashes and may be long; their hash does not.
     let short: String = Hash::of(name.as_bytes()).to_string();
-    store.path().join("failed").join(&short[..32])
+    store.path().join(FOLDER).join(&short[..32])
 }
 
 impl FailedRoot {
@@ -41,16 +42,20 @@ impl FailedRoot {
         forget(store, name)?;
         let folder = folder(store, name);
         // Set-id programs of the step are for nobody but the owner of the store.
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
-            .map_err(failed_to("make the folder", &folder))?;
+        let inside = store.inside();
+        for made in [&store.path().join(FOLDER), &folder] {
+            let done = inside.make_folder(made, 0o700);
+            done.map_err(failed_to("make the folder", made))?;
+        }
         let kept = folder.join("upper");
-        fs::rename(upper, &kept).map_err(failed_to("move the failed root to", &kept))?;
+        let moved = inside.rename(upper, &kept);
+        moved.map_err(failed_to("move the failed root to", &kept))?;
         // Written last: without it the folder counts as nothing.
         let record = folder.join("step");
-        fs::write(&record, step.encode()).map_err(failed_to("write", &record))
+        inside
+            .write(&record, Write::New, 0o600)
+            .and_then(|mut file| file.write_all(&step.encode()))
+            .map_err(failed_to("write", &record))
     }
 
     /// The root that the last failed build of `name` left, if there was one since it was last
@@ -58,12 +63,18 @@ impl FailedRoot {
     pub fn find(store: &Store, name: &str) -> Result<Option<FailedRoot>, Infrastructure> {
         let folder = folder(store, name);
         let record = folder.join("step");
-        let bytes = match fs::metadata(&record) {
+        let mut bytes = Vec::new();
+        match store.inside().read(&record) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(failed_to("read", &record)(e)),
-            Ok(meta) if meta.len() > RECORD_LIMIT => return Ok(None),
-            Ok(_) => fs::read(&record).map_err(failed_to("read", &record))?,
+            Ok(file) => file
+                .take(RECORD_LIMIT + 1)
+                .read_to_end(&mut bytes)
+                .map_err(failed_to("read", &record))?,
         };
+        if bytes.len() as u64 > RECORD_LIMIT {
+            return Ok(None);
+        }
         match Resolved::decode(&bytes) {
             Ok(step) => Ok(Some(FailedRoot {
                 step,
@@ -82,8 +93,6 @@ impl FailedRoot {
 /// Removes the failed root of `name`, if there is one.
 pub fn forget(store: &Store, name: &str) -> Result<(), Infrastructure> {
     let folder = folder(store, name);
-    if !folder.exists() {
-        return Ok(());
-    }
-    clean::remove_tree(&folder).map_err(|e| failed_to("remove", &e.path)(e.source))
+    let gone = store.inside().remove_tree(&folder);
+    gone.map_err(failed_to("remove", &folder))
 }

@@ -1,7 +1,6 @@
 //! One derivation to one tree: checkout, sandbox, capture, record.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -411,7 +410,8 @@ impl Builder<'_> {
         self.tell_of_harmed(&prepared)?;
         let upper = scratch.path().join("upper");
         let work = scratch.path().join("work");
-        fs::create_dir(&work).map_err(failed_to("make the folder", &work))?;
+        let made = self.store.inside().make_folder(&work, 0o700);
+        made.map_err(failed_to("make the folder", &work))?;
         let raised = match run {
             Run::First => self.store.prepare_upper(root_tree, &upper)?,
             Run::Check => self.store.prepare_upper_anew(root_tree, &upper)?,

@@ -3,11 +3,9 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use mstore_store::Store;
-use rustix::fs::OFlags;
+use mstore_store::{Store, Write};
 
 use super::log::BoundedLog;
 
@@ -89,14 +87,10 @@ fn began_at(part: &str) -> Option<(i64, u32)> {
 }
 
 /// Makes the file of a log, which must not be there yet, as a link neither: nobody but its owner writes to it
-/// whatever the umask.
-fn make(path: &Path) -> std::io::Result<File> {
-    File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o640)
-        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-        .open(path)
+/// whatever the umask, and a link in the place of its folder is not followed.
+fn make(store: &Store, path: &Path) -> std::io::Result<File> {
+    store.inside().make_folder(&store.logs_dir(), 0o750)?;
+    store.inside().write(path, Write::New, 0o640)
 }
 
 fn flat(name: &str) -> String {
@@ -116,15 +110,11 @@ impl StepLog {
     /// Starts the log of the step `name` that began at the second `began`, in a file of its own.
     pub fn create(store: &Store, name: &str, began: i64) -> Result<StepLog, StepLogError> {
         let folder = store.logs_dir();
-        fs::create_dir_all(&folder).map_err(|source| StepLogError {
-            path: folder.clone(),
-            source,
-        })?;
         let mut before = 0;
         loop {
             let file_name = file_name(name, began, before);
             let path = folder.join(&file_name);
-            match make(&path) {
+            match make(store, &path) {
                 Ok(file) => {
                     return Ok(StepLog {
                         name: file_name,
@@ -195,15 +185,26 @@ mod tests {
     fn a_log_is_for_its_owner_to_write_and_no_link_is_followed() {
         use std::os::unix::fs::{PermissionsExt, symlink};
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("step.7.log");
-        drop(make(&path).unwrap());
+        let store = Store::open(dir.path(), &mstore_store::OpenOptions::create()).unwrap();
+        let path = store.logs_dir().join("step.7.log");
+        drop(make(&store, &path).unwrap());
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o137, 0);
-        let (elsewhere, link) = (dir.path().join("elsewhere"), dir.path().join("link"));
-        fs::write(&elsewhere, "kept").unwrap();
-        symlink(&elsewhere, &link).unwrap();
-        assert!(make(&link).is_err() && make(&path).is_err());
-        assert_eq!(fs::read(&elsewhere).unwrap(), b"kept");
+        let elsewhere = dir.path().join("elsewhere");
+        let link = store.logs_dir().join("link");
+        fs::create_dir(&elsewhere).unwrap();
+        fs::write(elsewhere.join("step.7.log"), "kept").unwrap();
+        symlink(elsewhere.join("step.7.log"), &link).unwrap();
+        assert!(make(&store, &link).is_err() && make(&store, &path).is_err());
+        // Nor when the folder is swapped for a link after the store was opened, and looked at.
+        fs::rename(store.logs_dir(), dir.path().join("aside")).unwrap();
+        symlink(&elsewhere, store.logs_dir()).unwrap();
+        for name in ["step.7.log", "new"] {
+            let error = make(&store, &store.logs_dir().join(name)).unwrap_err();
+            assert!(error.to_string().contains("symbolic link"), "{error}");
+        }
+        assert_eq!(fs::read(elsewhere.join("step.7.log")).unwrap(), b"kept");
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1);
     }
 
     #[test]

@@ -492,7 +492,7 @@ impl Store {
     fn raise(&self, tree: TreeHash, upper: &Path, vary: bool) -> Result<Raised, StoreError> {
         let object = self.tree(tree)?;
         if object.links.is_empty() {
-            write::write_root(upper, &object.root, Spelling::Overlay)?;
+            write::write_root(self, upper, &object.root, Spelling::Overlay)?;
             return Ok(Raised::nothing(self, upper));
         }
         // Nothing that people were given: a build sees it.
@@ -620,7 +620,7 @@ impl Store {
         }
         let folder = self.path().join(LINKS);
         self.disk()
-            .create_dir(&folder, 0o755)
+            .create_dir(&folder, crate::doors::mode_of(LINKS))
             .map_err(|e| StoreError::io("create folder", &folder, e))?;
         let scratch = self.scratch("links")?;
         let new = scratch.path().join("root");

@@ -72,7 +72,10 @@ impl Store {
                 continue;
             }
             // For people alone: a claim without it counts too.
-            let _ = crate::doors::write(&path, &format!("{} {name}\n", std::process::id()));
+            let _ = {
+                let note = format!("{} {name}\n", std::process::id());
+                crate::doors::write(self.inside(), &path, &note)
+            };
             return Ok(Claimed::Ours(Claim {
                 store: self.clone(),
                 path,

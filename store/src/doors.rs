@@ -9,13 +9,14 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use crate::StoreError;
 use crate::disk::Disk;
+use crate::inside::{Inside, Write};
 
 /// The mode of a file.
 pub(crate) const PACK: u32 = 0o640;
@@ -42,13 +43,8 @@ pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<OsString>, StoreEr
 }
 
 /// Writes a short note that members of the group may read.
-pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(PACK)
-        .open(path)?;
+pub(crate) fn write(inside: &Inside, path: &Path, text: &str) -> io::Result<()> {
+    let mut file = inside.write(path, Write::Over, PACK)?;
     file.write_all(text.as_bytes())
 }
 

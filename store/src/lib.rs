@@ -51,6 +51,7 @@ mod fold;
 pub mod fuzzing;
 mod gc;
 mod ingest;
+mod inside;
 mod inspect;
 mod layout;
 mod links;
@@ -93,6 +94,7 @@ pub use gc::{
 pub use git::{GitError, GitImported, GitOptions};
 pub use hash::{BlobHash, DirHash, Hash, ParseHashError, TreeHash};
 pub use image::{ImageError, ImageKind, ImageOptions};
+pub use inside::{Inside, Write};
 pub use inspect::{Found, Place, StepHash, StoreInfo, Usage, Wanted};
 pub use losses::{ExportForm, Loss, LossKind};
 pub use manifest::{Entry, Kind, Manifest, Meta, Mtime, Tree};

@@ -4,7 +4,7 @@
 //! makes its own `work` with mode 000), files of other owners, and nesting deeper than a process has
 //! descriptors or a path has bytes.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -33,6 +33,11 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
         Err(Errno::NOENT) => return Ok(()),
         other => other?,
     };
+    remove_at(parent, name)
+}
+
+/// Removes what is called `name` in an open folder, as [`remove_tree`] does.
+pub(crate) fn remove_at(parent: impl AsFd, name: &OsStr) -> io::Result<()> {
     let name = CString::new(name.as_encoded_bytes())?;
     let stat = match rustix::fs::statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(()),

@@ -426,7 +426,7 @@ mod tests {
     fn what_is_used_is_written_anew() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cache");
-        let cache = StatCache::at(&RealDisk, path.clone());
+        let cache = StatCache::at(&RealDisk::ANYWHERE, path.clone());
         let blob = |n: u8| BlobHash(Hash::of(&[n]));
         cache.add(key(1), blob(1), &Vec::new());
         let mut bytes = cache.merged().unwrap();
@@ -435,14 +435,14 @@ mod tests {
         let check = blake3::hash(&bytes[..end]);
         bytes[end..].copy_from_slice(check.as_bytes());
         std::fs::write(&path, bytes).unwrap();
-        let cache = StatCache::at(&RealDisk, path.clone());
+        let cache = StatCache::at(&RealDisk::ANYWHERE, path.clone());
         assert_eq!(cache.get(&key(1)), Some((blob(1), Vec::new())));
         let attributes = vec![(b"user.a".to_vec(), b"b".to_vec())];
         cache.add(key(2), blob(2), &attributes);
         let new = cache.merged().unwrap();
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, new).unwrap();
-        let cache = StatCache::at(&RealDisk, path);
+        let cache = StatCache::at(&RealDisk::ANYWHERE, path);
         assert_eq!(cache.get(&key(1)), Some((blob(1), Vec::new())));
         assert_eq!(cache.get(&key(2)), Some((blob(2), attributes)));
         assert!(cache.merged().is_none());

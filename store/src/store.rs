@@ -12,6 +12,7 @@ use crate::claim;
 use crate::db::{Database, Durable, records, rescue};
 use crate::disk::{Disk, RealDisk};
 use crate::doors;
+use crate::inside::Inside;
 use crate::layout::{CATALOGUES, DATABASE, FORMAT_FILE};
 use crate::lock::StoreLock;
 use crate::pack::{PackKind, SealedPack};
@@ -58,6 +59,7 @@ struct Inner {
     tightened: Vec<&'static str>,
     /// There is no folder.
     absent: bool,
+    inside: Arc<Inside>,
     disk: Arc<dyn Disk>,
     database: Database,
     packs: Packs,
@@ -76,7 +78,7 @@ struct Held {
 impl Store {
     /// Opens the store in `root`.
     pub fn open(root: &Path, options: &OpenOptions) -> Result<Store, StoreError> {
-        Self::open_on(root, options, Arc::new(RealDisk))
+        Self::open_on(root, options, Arc::new(RealDisk::ANYWHERE))
     }
 
     pub(crate) fn open_on(
@@ -91,6 +93,9 @@ impl Store {
         doors::check(root, all_folders())?;
         // Mount options and namespaces change what a relative path means later.
         let root = fs::canonicalize(root).map_err(|e| StoreError::io("open store", root, e))?;
+        let inside = Inside::open(&root).map_err(|e| StoreError::io("open store", &root, e))?;
+        let inside = Arc::new(inside);
+        let disk = disk.within(&inside).unwrap_or(disk);
         let path = root.join(DATABASE);
         let mut tightened = Vec::new();
         if !options.read_only {
@@ -112,6 +117,7 @@ impl Store {
                 read_only: options.read_only,
                 tightened,
                 absent: false,
+                inside,
                 disk,
                 database,
                 session: Mutex::default(),
@@ -133,23 +139,23 @@ impl Store {
 
     /// Makes folders and locks of a store again that are not there any more, so that it can be opened.
     pub fn restore_folders(root: &Path) -> Result<(), StoreError> {
-        check_format(root, &RealDisk)?;
-        make_folders(root, &RealDisk)
+        check_format(root, &RealDisk::ANYWHERE)?;
+        make_folders(root, &RealDisk::ANYWHERE)
     }
 
     /// Writes the `format` file of a store anew if it is damaged or gone and the database and packs are
     /// there, and returns what was wrong with it. A database that cannot be used is an error: nothing
     /// else tells the format then.
     pub fn restore_format(root: &Path) -> Result<Option<String>, StoreError> {
-        let detail = match check_format(root, &RealDisk) {
+        let detail = match check_format(root, &RealDisk::ANYWHERE) {
             Err(StoreError::LostFormat { detail, .. }) => detail,
             other => return other.map(|()| None),
         };
         Database::open(&root.join(DATABASE), true, None)?;
         let format = root.join(FORMAT_FILE);
-        RealDisk
+        RealDisk::ANYWHERE
             .remove_tree(&format)
-            .and_then(|()| write_format(root, &RealDisk))
+            .and_then(|()| write_format(root, &RealDisk::ANYWHERE))
             .map_err(|e| StoreError::io("write anew", &format, e))?;
         Ok(Some(detail))
     }
@@ -162,9 +168,10 @@ impl Store {
                 read_only: true,
                 tightened: Vec::new(),
                 absent: true,
-                disk: Arc::new(RealDisk),
+                inside: Arc::new(Inside::NOTHING),
+                disk: Arc::new(RealDisk::ANYWHERE),
                 database: Database::nothing()?,
-                packs: Packs::new(Arc::new(RealDisk), root),
+                packs: Packs::new(Arc::new(RealDisk::ANYWHERE), root),
                 session: Mutex::default(),
                 held: Mutex::default(),
                 making: Making::default(),
@@ -232,6 +239,11 @@ impl Store {
             }
         }
         Ok(path)
+    }
+
+    /// The way to what lies in the store's folder, for making, moving and removing it: never through a link.
+    pub fn inside(&self) -> &Inside {
+        &self.inner.inside
     }
 
     /// The folder of build logs.

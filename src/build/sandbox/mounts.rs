@@ -121,14 +121,14 @@ pub(crate) fn enter_root(order: &Order) -> Result<Option<OwnedFd>, Trouble> {
 fn overlay(order: &Order) -> Result<(OwnedFd, OwnedFd), Trouble> {
     let mut lowers = Vec::new();
     for layer in &order.layers {
-        lowers.push(open_dir(layer, SetupStage::Layer)?);
+        lowers.push(open_unlinked(layer, OFlags::PATH).at(SetupStage::Layer, layer)?);
     }
     match rustix::fs::mkdir(&order.upper, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(e) => return Err(e).at(SetupStage::Upper, &order.upper),
     }
     copy_root_metadata(order.layers.first().map(PathBuf::as_path), &order.upper)?;
-    let upper = open_dir(&order.upper, SetupStage::Upper)?;
+    let upper = open_unlinked(&order.upper, OFlags::PATH).at(SetupStage::Upper, &order.upper)?;
 
     let work_path = order.scratch.join("work");
     // An earlier run that was killed may have left one, and overlayfs refuses to reuse the working
@@ -139,7 +139,7 @@ fn overlay(order: &Order) -> Result<(OwnedFd, OwnedFd), Trouble> {
         path: Some(e.path),
     })?;
     rustix::fs::mkdir(&work_path, Mode::RWXU).at(SetupStage::Scratch, &work_path)?;
-    let work = open_dir(&work_path, SetupStage::Scratch)?;
+    let work = open_unlinked(&work_path, OFlags::PATH).at(SetupStage::Scratch, &work_path)?;
 
     // What needs no disk lies on a file system in memory. It is mounted over the working
     // directory, which nobody has to reach by its name any more.
@@ -239,12 +239,7 @@ fn make_skeleton(order: &Order, skeleton: &OwnedFd) -> Result<(), Trouble> {
 /// The merged root takes these from the upper layer, where overlayfs itself never copies them. An
 /// upper layer that already holds something is the state of an earlier run and stays as it is.
 fn copy_root_metadata(from: Option<&Path>, upper: &Path) -> Result<(), Trouble> {
-    let to = rustix::fs::open(
-        upper,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .at(SetupStage::Upper, upper)?;
+    let to = open_unlinked(upper, OFlags::RDONLY).at(SetupStage::Upper, upper)?;
     for entry in rustix::fs::Dir::read_from(&to).at(SetupStage::Upper, upper)? {
         let entry = entry.at(SetupStage::Upper, upper)?;
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
@@ -254,12 +249,7 @@ fn copy_root_metadata(from: Option<&Path>, upper: &Path) -> Result<(), Trouble> 
     let Some(from) = from else {
         return rustix::fs::fchmod(&to, Mode::from_raw_mode(0o755)).at(SetupStage::Upper, upper);
     };
-    let base = rustix::fs::open(
-        from,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .at(SetupStage::Layer, from)?;
+    let base = open_unlinked(from, OFlags::RDONLY).at(SetupStage::Layer, from)?;
     let stat = rustix::fs::fstat(&base).at(SetupStage::Layer, from)?;
     rustix::fs::fchown(
         &to,
@@ -517,6 +507,13 @@ fn point(root: &OwnedFd, path: impl AsRef<Path>) -> Result<OwnedFd, Trouble> {
         ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
     )
     .at(SetupStage::MountPoint, &Path::new("/").join(path))
+}
+
+/// Opens a folder to whose path, which is that of a store without links in it, no link may lead: one that was put
+/// there meanwhile would have a build read or written elsewhere.
+fn open_unlinked(path: &Path, how: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = how | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
 }
 
 fn open_dir(path: &Path, stage: SetupStage) -> Result<OwnedFd, Trouble> {

@@ -200,7 +200,8 @@ impl<'a> Outside<'a> {
     fn import(&self, name: &str, partial: &Partial) -> Result<TreeHash, FetchError> {
         let scratch = self.store.scratch("fetch")?;
         let folder = scratch.path().join("content");
-        fs::create_dir(&folder).map_err(failed_to("make the folder", &folder))?;
+        let made = self.store.inside().make_folder(&folder, 0o755);
+        made.map_err(failed_to("make the folder", &folder))?;
         let place = folder.join(name);
         partial.take(&place)?;
         let options = ImportOptions {

@@ -1,13 +1,11 @@
 //! Files that have come in part: in the folder `partial` of the store, each with where the rest of it is.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use mstore_store::{Hash, Store, codec};
-use rustix::fs::OFlags;
+use mstore_store::{Hash, Store, Write, codec};
 use serde::{Deserialize, Serialize};
 
 use super::failed_to;
@@ -25,6 +23,7 @@ const NOTE_LIMIT: u64 = 16 << 10;
 /// A file that has come in part. One process works on it: the claim of its step sees to that.
 #[derive(Debug)]
 pub struct Partial {
+    store: Store,
     path: PathBuf,
     note: PathBuf,
 }
@@ -50,19 +49,10 @@ impl Partial {
 
     fn named(store: &Store, name: &Hash) -> Result<Partial, FetchError> {
         let folder = store.path().join(FOLDER);
-        match DirBuilder::new().mode(0o700).create(&folder) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(failed_to("make the folder", &folder)(e));
-            }
-            _ => {}
-        }
-        // A link in its place would lead elsewhere.
-        let meta = fs::symlink_metadata(&folder).map_err(failed_to("look at", &folder))?;
-        if !meta.is_dir() {
-            let error = io::Error::from(io::ErrorKind::NotADirectory);
-            return Err(failed_to("use the folder", &folder)(error));
-        }
+        let made = store.inside().make_folder(&folder, 0o700);
+        made.map_err(failed_to("make the folder", &folder))?;
         Ok(Partial {
+            store: store.clone(),
             path: folder.join(name.to_string()),
             note: folder.join(format!("{name}.json")),
         })
@@ -82,15 +72,9 @@ impl Partial {
         }
     }
 
-    fn open(&self, truncate: bool) -> Result<File, FetchError> {
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(truncate)
-            .mode(0o600)
-            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-            .open(&self.path)
-            .map_err(failed_to("write to", &self.path))
+    fn open(&self, how: Write) -> Result<File, FetchError> {
+        let opened = self.store.inside().write(&self.path, how, 0o600);
+        opened.map_err(failed_to("write to", &self.path))
     }
 
     /// Begins anew with what comes from `url`.
@@ -99,20 +83,23 @@ impl Partial {
             url: url.to_owned(),
             validator: None,
         })?;
-        self.open(true)
+        self.open(Write::Over)
     }
 
     /// Opens it to be gone on with.
     #[cfg(feature = "http")]
     pub(super) fn append(&self) -> Result<File, FetchError> {
-        self.open(false)
+        self.open(Write::On)
     }
 
     pub(super) fn write_note(&self, note: &Note) -> Result<(), FetchError> {
         let text = serde_json::to_vec(note).unwrap_or_default();
         let temporary = self.note.with_extension("new");
-        fs::write(&temporary, text)
-            .and_then(|()| fs::rename(&temporary, &self.note))
+        let inside = self.store.inside();
+        inside
+            .write(&temporary, Write::Over, 0o600)
+            .and_then(|mut file| file.write_all(&text))
+            .and_then(|()| inside.rename(&temporary, &self.note))
             .map_err(failed_to("write to", &self.note))
     }
 
@@ -134,7 +121,7 @@ impl Partial {
     /// Removes it.
     pub fn clear(&self) -> Result<(), FetchError> {
         for path in [&self.note, &self.path] {
-            match fs::remove_file(path) {
+            match self.store.inside().remove(path) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
                     return Err(failed_to("remove", path)(e));
                 }
@@ -146,9 +133,14 @@ impl Partial {
 
     /// Moves the content, which is whole, to `place`.
     pub fn take(&self, place: &Path) -> Result<(), FetchError> {
-        match fs::rename(&self.path, place) {
+        let inside = self.store.inside();
+        match inside.rename(&self.path, place) {
             Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
-                fs::copy(&self.path, place).map_err(failed_to("write to", place))?;
+                let copy = || {
+                    let mut to = inside.write(place, Write::Over, 0o600)?;
+                    io::copy(&mut inside.read(&self.path)?, &mut to)
+                };
+                copy().map_err(failed_to("write to", place))?;
             }
             other => other.map_err(failed_to("move a file to", place))?,
         }
@@ -169,7 +161,7 @@ pub fn prune(store: &Store) {
             .and_then(|time| SystemTime::now().duration_since(time).ok());
         if age.is_some_and(|age| age > OLD) {
             // The next run tries again.
-            let _ = fs::remove_file(entry.path());
+            let _ = store.inside().remove(&entry.path());
         }
     }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, futimens, openat, statat, unlinkat,
+    AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, futimens, openat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
@@ -87,11 +87,10 @@ impl Raised {
             groups.extend(group.iter().map(|path| (path.as_slice(), number)));
         }
         let mut newest = 0;
-        let mut note = || {
-            let top = open(CWD, upper)?;
-            read(&top, &mut Vec::new(), &groups, &mut newest)
-        };
-        let entries = note().map_err(|e: Errno| StoreError::io("look at", upper, e))?;
+        let failed = |e| StoreError::io("look at", upper, e);
+        let top = store.inside().folder(upper).map_err(failed)?;
+        let entries = read(&top, &mut Vec::new(), &groups, &mut newest);
+        let entries = entries.map_err(|e| failed(e.into()))?;
         wait_until_after(newest);
         Ok(Raised {
             store: store.clone(),
@@ -108,14 +107,15 @@ impl Raised {
         }
         self.store.writable("clear an upper directory")?;
         let mut touched = vec![false; self.groups];
+        let failed = |e| StoreError::io("clear upper directory", &self.upper, e);
+        let top = self.store.inside().folder(&self.upper).map_err(failed)?;
         let mut take = || {
-            let top = open(CWD, &self.upper)?;
             find_touched(&top, &self.entries, &mut touched)?;
             let before = fstat(&top)?;
             remove(&top, &self.entries, &touched)?;
             futimens(&top, &times(mtime_of(&before)))
         };
-        take().map_err(|e: Errno| StoreError::io("clear upper directory", &self.upper, e))
+        take().map_err(|e: Errno| failed(e.into()))
     }
 }
 

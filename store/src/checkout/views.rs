@@ -15,15 +15,14 @@
 //! there and leads there.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use super::{Placing, Unmakeable, lock};
 use crate::doors;
 use crate::facts::Lease;
+use crate::inside::{Inside, Write};
 use crate::session::random_name;
 use crate::{Cancel, Hash, Store, StoreError, TreeHash};
 
@@ -85,8 +84,7 @@ impl Store {
         let _turn = lock(&turn);
         if self.is_view(&folder) {
             // Exactness is worth no failure.
-            let now = fs::File::open(&folder).and_then(|f| f.set_modified(SystemTime::now()));
-            drop(now);
+            let _ = self.inside().touch(&folder);
         } else {
             self.make_view(tree, &folder, cancel)?;
         }
@@ -111,7 +109,8 @@ impl Store {
         let how = Placing::Shared;
         self.place_until(tree, &new.join(ROOT), how, Unmakeable::Never, cancel)?;
         let boot = new.join(BOOT);
-        fs::write(&boot, self.disk().boot()).map_err(|e| StoreError::io("write", &boot, e))?;
+        doors::write(self.inside(), &boot, &self.disk().boot())
+            .map_err(|e| StoreError::io("write", &boot, e))?;
         let old = scratch.path().join("old");
         match self.disk().rename(folder, &old) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -140,8 +139,8 @@ impl Store {
         let _lock = self.lock_shared()?;
         let hash = Hash::of(link.as_os_str().as_bytes()).to_string();
         let note = notes.join(format!("{}-{}", view.tree, &hash[..16]));
-        replace_link(link, &note)?;
-        replace_link(&view.path, link)
+        replace_link(self.inside(), link, &note)?;
+        replace_link(self.inside(), &view.path, link)
     }
 
     /// The links that the store knows of.
@@ -188,8 +187,10 @@ impl Store {
         let scratch = self.scratch("clone")?;
         let at = |name: &str| scratch.path().join(name);
         let tried = || -> io::Result<bool> {
-            fs::write(at("a"), [0; 4096])?;
-            let (old, new) = (fs::File::open(at("a"))?, fs::File::create(at("b"))?);
+            let make = |name| self.inside().write(&at(name), Write::New, doors::PACK);
+            let (mut old, new) = (make("a")?, make("b")?);
+            old.write_all(&[0; 4096])?;
+            let old = self.inside().read(&at("a"))?;
             Ok(rustix::fs::ioctl_ficlone(&new, &old).is_ok())
         };
         tried().map_err(|e| StoreError::io("write to", scratch.path(), e))
@@ -218,14 +219,14 @@ fn leads_to_view(to: &Path) -> bool {
 }
 
 /// Makes a symbolic link, in one step where there is one already.
-fn replace_link(to: &Path, link: &Path) -> Result<(), StoreError> {
+fn replace_link(inside: &Inside, to: &Path, link: &Path) -> Result<(), StoreError> {
     let fail = |error| StoreError::io("make the link", link, error);
     let mut new = link.as_os_str().to_owned();
     new.push(format!(".{}", random_name()?));
     let new = PathBuf::from(new);
-    symlink(to, &new).map_err(fail)?;
-    fs::rename(&new, link).map_err(|error| {
-        let _ = fs::remove_file(&new);
+    inside.link(to, &new).map_err(fail)?;
+    inside.rename(&new, link).map_err(|error| {
+        let _ = inside.remove(&new);
         fail(error)
     })
 }

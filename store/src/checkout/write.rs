@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chmodat, chownat, fchmod,
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chmodat, chownat, fchmod,
     fchown, futimens, linkat, makedev, mkdirat, mknodat, openat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
@@ -26,9 +26,10 @@ use super::Unmakeable;
 use super::over::{Over, Step, entries_below};
 use crate::attributes::{Place, Spelling};
 use crate::error::show;
+use crate::inside::names;
 use crate::links::{a_directory, are_one, no_name, two_faces};
 use crate::manifest::{Entry, Kind, MAX_DEPTH, Meta, Mtime, Tree};
-use crate::remove::remove_tree;
+use crate::remove::remove_at;
 use crate::scan::times;
 use crate::workers::{Batch, in_turn, sole_owner};
 use crate::{BlobHash, Cancel, DirHash, Need, Store, StoreError, TreeHash};
@@ -168,7 +169,7 @@ fn write_now(
     } = how;
     let need = || store.content_of(tree).map(Need::Tree);
     let object = store.tree(tree)?;
-    let (top, made) = make_root(target)?;
+    let (top, made) = make_root(store, target)?;
     let writing = Writing {
         store: store.clone(),
         target: target.to_path_buf(),
@@ -186,23 +187,23 @@ fn write_now(
         let theirs = matches!(&e, StoreError::Io { source, .. }
             if source.kind() == io::ErrorKind::AlreadyExists);
         if !theirs {
-            clear(target, made);
+            clear(store, target, made);
         }
         e
     })
 }
 
 /// Removes what was written before a failure, which counts more than what goes wrong here.
-fn clear(target: &Path, made: bool) {
+fn clear(store: &Store, target: &Path, made: bool) {
     if made {
-        let _ = remove_tree(target);
+        let _ = store.inside().remove_tree(target);
         return;
     }
-    for inside in std::fs::read_dir(target).into_iter().flatten().flatten() {
-        let _ = match inside.file_type() {
-            Ok(kind) if kind.is_dir() => remove_tree(&inside.path()),
-            _ => std::fs::remove_file(inside.path()),
-        };
+    let Ok(folder) = store.inside().folder(target) else {
+        return;
+    };
+    for name in names(&folder).unwrap_or_default() {
+        let _ = remove_at(&folder, &name);
     }
 }
 
@@ -225,7 +226,7 @@ fn write_all(
     writing.swell(&top, b"")?;
     let frame = Arc::new(Frame {
         fd: top,
-        source: source.and_then(|source| open_dir(CWD, source.path).ok()),
+        source: source.and_then(|source| writing.store.inside().folder(source.path).ok()),
         meta: tree.root.clone(),
         path: Vec::new(),
         left: AtomicUsize::new(1),
@@ -262,27 +263,29 @@ fn open_dir(at: impl AsFd, name: impl rustix::path::Arg) -> rustix::io::Result<O
 }
 
 /// Makes an empty directory with the given metadata.
-pub(crate) fn write_root(target: &Path, meta: &Meta, spelling: Spelling) -> Result<(), StoreError> {
-    let (fd, _) = make_root(target)?;
+pub(crate) fn write_root(
+    store: &Store,
+    target: &Path,
+    meta: &Meta,
+    spelling: Spelling,
+) -> Result<(), StoreError> {
+    let (fd, _) = make_root(store, target)?;
     apply(&fd, meta, spelling, None).map_err(|e| explain("set metadata of", target, meta, e))
 }
 
 /// Opens the empty directory to be filled, and tells whether it had to be made.
-fn make_root(target: &Path) -> Result<(OwnedFd, bool), StoreError> {
-    let made = match mkdirat(CWD, target, Mode::RWXU) {
+fn make_root(store: &Store, target: &Path) -> Result<(OwnedFd, bool), StoreError> {
+    let failed = |e| StoreError::io("write tree to", target, e);
+    let spot = store.inside().spot(target).map_err(failed)?;
+    let made = match mkdirat(&spot, spot.name, Mode::RWXU) {
         Ok(()) => true,
-        Err(Errno::EXIST) => {
-            let mut list = std::fs::read_dir(target)
-                .map_err(|e| StoreError::io("write tree to", target, e))?;
-            if list.next().is_some() {
-                let error = io::Error::from(io::ErrorKind::DirectoryNotEmpty);
-                return Err(StoreError::io("write tree to", target, error));
-            }
-            false
-        }
+        Err(Errno::EXIST) => false,
         Err(error) => return Err(StoreError::io("create directory", target, error)),
     };
-    let fd = open_dir(CWD, target).map_err(|e| StoreError::io("open directory", target, e))?;
+    let fd = open_dir(&spot, spot.name).map_err(|e| StoreError::io("open directory", target, e))?;
+    if !made && !names(&fd).map_err(failed)?.is_empty() {
+        return Err(failed(io::ErrorKind::DirectoryNotEmpty.into()));
+    }
     Ok((fd, made))
 }
 

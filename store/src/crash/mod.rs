@@ -103,8 +103,8 @@ impl Bench {
     }
 
     fn clear(&self, name: &str) {
-        let _ = RealDisk.remove_tree(&self.top.path().join(name));
-        let _ = RealDisk.remove_tree(&self.top.path().join(format!("{name}.aside")));
+        let _ = RealDisk::ANYWHERE.remove_tree(&self.top.path().join(name));
+        let _ = RealDisk::ANYWHERE.remove_tree(&self.top.path().join(format!("{name}.aside")));
     }
 }
 
@@ -224,7 +224,7 @@ fn tidy(store: &Store) {
     store.gc(&GcPolicy::newest(1), false).unwrap();
     assert_eq!(store.gc(&GcPolicy::newest(1), true).unwrap().gone, []);
     let own = store.session().unwrap().id.clone();
-    let list = |folder: &str| RealDisk.list(&store.path().join(folder)).unwrap();
+    let list = |folder: &str| RealDisk::ANYWHERE.list(&store.path().join(folder)).unwrap();
     assert_eq!(list("tmp"), [own.as_str()]);
     let packs = store.refresh().unwrap();
     assert_eq!(list("packs").len(), packs.packs.len());

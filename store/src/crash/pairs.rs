@@ -162,7 +162,7 @@ fn two(works: [Work; 2], fault: Fault, how: Crash, both: bool) -> u64 {
     let mut tell = Tell(format!("{fault:?}, {how:?}, both end: {both}"));
     let mut bench = Bench::new();
     let boot = match how {
-        Crash::Kill => RealDisk.boot(),
+        Crash::Kill => RealDisk::ANYWHERE.boot(),
         _ => "before the power cut".into(),
     };
     let (root, before) = prepare(&mut bench, &boot);

@@ -112,7 +112,7 @@ fn rehearse<S: Scene>(scene: &S, bench: &Bench, looks: bool) -> u64 {
         Fault::None
     };
     let world = bench.world(S::FOLDERS[0], fault, false);
-    let (known, result) = play(scene, bench, &world, &RealDisk.boot());
+    let (known, result) = play(scene, bench, &world, &RealDisk::ANYWHERE.boot());
     result.unwrap();
     let calls = world.calls();
     world.crash(Crash::Kill);
@@ -126,7 +126,7 @@ fn meet<S: Scene>(scene: &S, bench: &Bench, fault: Fault, how: Crash, lies: bool
     begin::<S>(bench);
     let world = bench.world(S::FOLDERS[0], fault, lies);
     let boot = match how {
-        Crash::Kill => RealDisk.boot(),
+        Crash::Kill => RealDisk::ANYWHERE.boot(),
         _ => "before the power cut".into(),
     };
     let (mut known, result) = play(scene, bench, &world, &boot);
@@ -147,7 +147,7 @@ fn meet<S: Scene>(scene: &S, bench: &Bench, fault: Fault, how: Crash, lies: bool
     scene.check(bench, &known);
     // It goes on where it was interrupted.
     let world = bench.world(S::FOLDERS[0], Fault::None, false);
-    let (known, result) = play(scene, bench, &world, &RealDisk.boot());
+    let (known, result) = play(scene, bench, &world, &RealDisk::ANYWHERE.boot());
     result.unwrap();
     world.crash(Crash::Kill);
     scene.check(bench, &known);

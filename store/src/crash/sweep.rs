@@ -49,7 +49,7 @@ fn meet(bench: &Bench, fault: Fault, how: Crash) {
     let root = bench.top.path().join(ROOT);
     let world = bench.world(ROOT, fault, false);
     let boot = match how {
-        Crash::Kill => RealDisk.boot(),
+        Crash::Kill => RealDisk::ANYWHERE.boot(),
         _ => "before the power cut".into(),
     };
     let disk = FaultyDisk::new(&world, &boot);
@@ -74,7 +74,7 @@ fn meet(bench: &Bench, fault: Fault, how: Crash) {
     let model = Model::of(&store);
     drop(store);
     let world = bench.world(ROOT, Fault::None, false);
-    let disk = FaultyDisk::new(&world, &RealDisk.boot());
+    let disk = FaultyDisk::new(&world, &RealDisk::ANYWHERE.boot());
     let mut run = Run::new(bench, &root, disk.clone(), model);
     run.all().unwrap();
     drop(run);

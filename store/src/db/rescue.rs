@@ -47,7 +47,7 @@ impl Store {
     /// When one that was interrupted had come so far that only names were to be changed, that is done and
     /// nothing is read again.
     pub fn rescue_database(root: &Path) -> Result<Rescued, StoreError> {
-        Self::rescue_database_on(root, &RealDisk)
+        Self::rescue_database_on(root, &RealDisk::ANYWHERE)
     }
 
     pub(crate) fn rescue_database_on(root: &Path, disk: &dyn Disk) -> Result<Rescued, StoreError> {

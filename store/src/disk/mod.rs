@@ -9,7 +9,9 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
+use crate::inside::Inside;
 use crate::map::Map;
 
 #[cfg(test)]
@@ -84,4 +86,9 @@ pub(crate) trait Disk: Send + Sync + Debug {
     fn boot(&self) -> String;
     /// The virtual file system of SQLite through which the database is opened.
     fn vfs(&self) -> Option<&str>;
+    /// The same disk for the store in an open folder, if it knows how to keep to one.
+    fn within(&self, inside: &Arc<Inside>) -> Option<Arc<dyn Disk>> {
+        let _ = inside;
+        None
+    }
 }

@@ -1,21 +1,34 @@
 //! The file system itself.
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::{Disk, DiskFile, Held, Lock};
+use crate::inside::{self, Inside, Write};
 use crate::map::Map;
-use crate::remove::remove_tree;
 
-/// Passes every call on to the system.
+/// Passes every call on to the system; what lies in a store's folder that is open is never reached through links.
 #[derive(Debug)]
-pub(crate) struct RealDisk;
+pub(crate) struct RealDisk {
+    inside: Option<Arc<Inside>>,
+}
+
+impl RealDisk {
+    /// Takes every path as it is.
+    pub const ANYWHERE: RealDisk = RealDisk { inside: None };
+
+    fn inside(&self) -> &Inside {
+        const NOTHING: &Inside = &Inside::NOTHING;
+        self.inside.as_deref().unwrap_or(NOTHING)
+    }
+}
 
 impl DiskFile for File {
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
@@ -29,62 +42,48 @@ impl DiskFile for File {
 
 impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o644)
-            .open(path)?;
-        Ok(Box::new(file))
+        Ok(Box::new(self.inside().write(path, Write::New, 0o644)?))
     }
 
     fn create_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
-        match DirBuilder::new().mode(mode).create(path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-            other => other,
-        }
+        self.inside().make_folder(path, mode)
     }
 
     fn protect(&self, path: &Path, mode: u32) -> io::Result<()> {
-        let permissions = fs::metadata(path)?.permissions();
-        let now = permissions.mode() & 0o7777;
-        if now & mode != now {
-            fs::set_permissions(path, fs::Permissions::from_mode(now & mode))?;
-        }
-        Ok(())
+        self.inside().protect(path, mode)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
+        self.inside().rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
+        self.inside().remove(path)
     }
 
     fn remove_tree(&self, path: &Path) -> io::Result<()> {
-        remove_tree(path)
+        self.inside().remove_tree(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        File::from(self.inside().folder(path)?).sync_all()
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        let mut names = fs::read_dir(path)?
-            .map(|entry| entry.map(|entry| entry.file_name()))
-            .collect::<io::Result<Vec<_>>>()?;
+        let mut names = inside::names(self.inside().folder(path)?)?;
         names.sort_unstable();
         Ok(names)
     }
 
     fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
         let refuse = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
-        // To open a pipe would wait for ever.
-        if !fs::metadata(path)?.is_file() {
+        // Opened without waiting: it may be a pipe.
+        let file = self.inside().read(path)?;
+        if !file.metadata()?.is_file() {
             return Err(refuse("it is not a file".into()));
         }
         let mut bytes = Vec::new();
-        File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+        file.take(most + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > most {
             return Err(refuse(format!("it is larger than {most} bytes")));
         }
@@ -102,11 +101,11 @@ impl Disk for RealDisk {
             };
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
-        Map::sealed(path)
+        Map::sealed(&self.inside().read(path)?, path)
     }
 
     fn lock(&self, path: &Path, how: Lock) -> io::Result<Option<Held>> {
-        let file = File::open(path)?;
+        let file = self.inside().read(path)?;
         let operation = match how {
             Lock::Shared => FlockOperation::LockShared,
             Lock::Alone => FlockOperation::LockExclusive,
@@ -129,5 +128,10 @@ impl Disk for RealDisk {
 
     fn vfs(&self) -> Option<&str> {
         None
+    }
+
+    fn within(&self, inside: &Arc<Inside>) -> Option<Arc<dyn Disk>> {
+        let inside = Some(inside.clone());
+        Some(Arc::new(RealDisk { inside }))
     }
 }

@@ -216,32 +216,32 @@ pub(crate) struct TurnsDisk;
 impl Disk for TurnsDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         point();
-        RealDisk.create(path)
+        RealDisk::ANYWHERE.create(path)
     }
 
     fn create_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
         point();
-        RealDisk.create_dir(path, mode)
+        RealDisk::ANYWHERE.create_dir(path, mode)
     }
 
     fn protect(&self, path: &Path, mode: u32) -> io::Result<()> {
         point();
-        RealDisk.protect(path, mode)
+        RealDisk::ANYWHERE.protect(path, mode)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         point();
-        RealDisk.rename(from, to)
+        RealDisk::ANYWHERE.rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         point();
-        RealDisk.remove(path)
+        RealDisk::ANYWHERE.remove(path)
     }
 
     fn remove_tree(&self, path: &Path) -> io::Result<()> {
         point();
-        RealDisk.remove_tree(path)
+        RealDisk::ANYWHERE.remove_tree(path)
     }
 
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
@@ -251,17 +251,17 @@ impl Disk for TurnsDisk {
 
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
         point();
-        RealDisk.list(path)
+        RealDisk::ANYWHERE.list(path)
     }
 
     fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
         point();
-        RealDisk.read(path, most)
+        RealDisk::ANYWHERE.read(path, most)
     }
 
     fn map(&self, path: &Path) -> io::Result<Map> {
         point();
-        RealDisk.map(path)
+        RealDisk::ANYWHERE.map(path)
     }
 
     fn lock(&self, path: &Path, how: Lock) -> io::Result<Option<Held>> {
@@ -292,7 +292,7 @@ impl Disk for TurnsDisk {
     }
 
     fn boot(&self) -> String {
-        RealDisk.boot()
+        RealDisk::ANYWHERE.boot()
     }
 
     fn vfs(&self) -> Option<&str> {

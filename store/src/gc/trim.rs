@@ -125,7 +125,7 @@ impl Store {
         };
         if !self.is_read_only() {
             // It is counted again where this cannot be kept.
-            let _ = crate::doors::write(&note, &format!("{inode} {bytes}"));
+            let _ = crate::doors::write(self.inside(), &note, &format!("{inode} {bytes}"));
         }
         bytes
     }
@@ -283,7 +283,7 @@ impl Store {
         }
         for whole in gone {
             let note = format!("size-{}-{}", whole.folder, whole.name);
-            let _ = fs::remove_file(self.path().join("cache").join(note));
+            let _ = self.disk().remove(&self.path().join("cache").join(note));
         }
         drop(lock);
         Ok(aside)

@@ -32,14 +32,13 @@ pub(crate) struct Map {
 }
 
 impl Map {
-    /// Maps a sealed file of the store.
-    pub fn sealed(path: &Path) -> io::Result<Map> {
-        let file = File::open(path)?;
+    /// Maps a sealed file of the store that is open.
+    pub fn sealed(file: &File, path: &Path) -> io::Result<Map> {
         // SAFETY: sealed files are never written again (see the top of this file), and the store's
         // folder is not writable by others than its owner, whom the store must trust anyway. What
         // cannot be read turns into zeros, at any time: all reads go through bounds-checked slices of
         // plain bytes, of which every value is valid.
-        let map = unsafe { memmap2::Mmap::map(&file)? };
+        let map = unsafe { memmap2::Mmap::map(file)? };
         let watch = Watch::new(&map)?;
         let path = path.to_path_buf();
         Ok(Map { watch, map, path })

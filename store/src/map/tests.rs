@@ -28,7 +28,7 @@ fn cut(path: &Path, pages: usize) {
 fn what_the_file_lacks_is_zeros_and_told() {
     let dir = tempfile::tempdir().unwrap();
     let path = file(dir.path(), "f");
-    let map = Map::sealed(&path).unwrap();
+    let map = sealed(&path).unwrap();
     assert_eq!(map[10 * page()], 11);
     cut(&path, 8);
     assert!(map.confirm(0..map.len()).is_ok(), "nothing was touched yet");
@@ -47,7 +47,7 @@ fn what_the_file_lacks_is_zeros_and_told() {
     map.release();
     assert_eq!((map[12 * page()], map[3 * page()]), (0, 4));
     // Another map of the file that never touched them knows nothing of it.
-    let second = Map::sealed(&path).unwrap();
+    let second = sealed(&path).unwrap();
     assert_eq!(second.len(), 8 * page());
     assert!(second.confirm(0..second.len()).is_ok());
 }
@@ -57,7 +57,7 @@ fn what_lies_between_lost_pages_and_was_read_is_believed() {
     let dir = tempfile::tempdir().unwrap();
     let path = file(dir.path(), "f");
     let whole = fs::read(&path).unwrap();
-    let map = Map::sealed(&path).unwrap();
+    let map = sealed(&path).unwrap();
     cut(&path, 4);
     assert_eq!((map[5 * page()], map[9 * page()]), (0, 0));
     fs::write(&path, &whole).unwrap();
@@ -78,8 +78,8 @@ fn many_threads_and_many_maps() {
             scope.spawn(move || {
                 for round in 0..50 {
                     let path = file(dir.path(), &format!("{thread}-{round}"));
-                    let map = Map::sealed(&path).unwrap();
-                    let good = Map::sealed(&file(dir.path(), &format!("{thread}"))).unwrap();
+                    let map = sealed(&path).unwrap();
+                    let good = sealed(&file(dir.path(), &format!("{thread}"))).unwrap();
                     let keep = (thread + round) % PAGES;
                     cut(&path, keep);
                     std::thread::scope(|inner| {
@@ -126,7 +126,7 @@ fn inside_foreign_fault() {
     };
     let dir = tempfile::tempdir().unwrap();
     let path = file(dir.path(), "ours");
-    let ours = Map::sealed(&path).unwrap();
+    let ours = sealed(&path).unwrap();
     cut(&path, 2);
     assert_eq!(ours[5 * page()], 0);
     if how == "send" {
@@ -139,4 +139,8 @@ fn inside_foreign_fault() {
     let theirs = unsafe { memmap2::Mmap::map(&file).unwrap() };
     cut(&path, 2);
     println!("{}", theirs[5 * page()]);
+}
+
+fn sealed(path: &std::path::Path) -> io::Result<Map> {
+    Map::sealed(&File::open(path)?, path)
 }

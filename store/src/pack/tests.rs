@@ -37,7 +37,7 @@ impl Folder {
     fn add(&mut self, objects: impl IntoIterator<Item = u16>) -> String {
         let name = format!("pack{}", self.packs.len());
         let path = self.path(&name);
-        let writer = PackWriter::create(&RealDisk, &path, Effort::Quick).unwrap();
+        let writer = PackWriter::create(&RealDisk::ANYWHERE, &path, Effort::Quick).unwrap();
         let objects: BTreeSet<Hash> = objects.into_iter().map(hash).collect();
         for hash in &objects {
             let object = Packed {
@@ -59,7 +59,11 @@ impl Folder {
     }
 
     fn files(&self, most: usize) -> Arc<PackFiles> {
-        PackFiles::with_most(Arc::new(RealDisk), self.dir.path().join("packs"), most)
+        PackFiles::with_most(
+            Arc::new(RealDisk::ANYWHERE),
+            self.dir.path().join("packs"),
+            most,
+        )
     }
 
     fn rows(&self) -> Vec<PackRow> {
@@ -76,7 +80,7 @@ impl Folder {
 
     /// A catalogue of some packs, and of what is in other catalogues.
     fn list(&self, packs: &[String], others: &[&Catalogue]) -> Arc<Catalogue> {
-        let open = |name: &String| Pack::open(&RealDisk, name, &self.path(name)).unwrap();
+        let open = |name: &String| Pack::open(&RealDisk::ANYWHERE, name, &self.path(name)).unwrap();
         let mut sources: Vec<Listed<'_>> = packs
             .iter()
             .map(|name| Listed::Pack(Arc::new(open(name))))
@@ -86,8 +90,8 @@ impl Folder {
             sources.push(Listed::Catalogue(other, stays.collect()));
         }
         let path = self.catalogue_path();
-        write_catalogue(&RealDisk, &path, &sources).unwrap();
-        Arc::new(Catalogue::open(&RealDisk, &path).unwrap())
+        write_catalogue(&RealDisk::ANYWHERE, &path, &sources).unwrap();
+        Arc::new(Catalogue::open(&RealDisk::ANYWHERE, &path).unwrap())
     }
 
     fn catalogue_path(&self) -> PathBuf {
@@ -192,7 +196,7 @@ fn a_damaged_catalogue_is_told() {
         let mut bytes = good.clone();
         bytes[at] ^= 0x11;
         fs::write(&path, &bytes).unwrap();
-        let opened = Catalogue::open(&RealDisk, &path);
+        let opened = Catalogue::open(&RealDisk::ANYWHERE, &path);
         // Nothing in it may lead outside.
         if let Ok(catalogue) = &opened {
             for n in 0..500 {
@@ -204,7 +208,10 @@ fn a_damaged_catalogue_is_told() {
     }
     for len in (0..good.len()).step_by(11) {
         fs::write(&path, &good[..len]).unwrap();
-        assert!(Catalogue::open(&RealDisk, &path).is_err(), "{len} bytes");
+        assert!(
+            Catalogue::open(&RealDisk::ANYWHERE, &path).is_err(),
+            "{len} bytes"
+        );
         fs::remove_file(&path).unwrap();
     }
 }

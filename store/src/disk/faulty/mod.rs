@@ -490,7 +490,7 @@ impl Disk for FaultyDisk {
         let mut state = self.world.lock();
         state.whole(Call::Grow, &format!("make folder {}", path.display()))?;
         let before = path.is_dir();
-        RealDisk.create_dir(path, mode)?;
+        RealDisk::ANYWHERE.create_dir(path, mode)?;
         if !before {
             let path = path.to_path_buf();
             state.note(inode(&path), Name::Create { path });
@@ -500,7 +500,7 @@ impl Disk for FaultyDisk {
 
     fn protect(&self, path: &Path, mode: u32) -> io::Result<()> {
         // A mode that is lost at a power cut harms nothing: the folder around it is closed too.
-        RealDisk.protect(path, mode)
+        RealDisk::ANYWHERE.protect(path, mode)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -555,26 +555,26 @@ impl Disk for FaultyDisk {
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
         let mut state = self.world.lock();
         state.whole(Call::Look, &format!("list {}", path.display()))?;
-        RealDisk.list(path)
+        RealDisk::ANYWHERE.list(path)
     }
 
     fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
         let mut state = self.world.lock();
         state.whole(Call::Look, &format!("read {}", path.display()))?;
-        RealDisk.read(path, most)
+        RealDisk::ANYWHERE.read(path, most)
     }
 
     fn map(&self, path: &Path) -> io::Result<Map> {
         let mut state = self.world.lock();
         state.whole(Call::Look, &format!("map {}", path.display()))?;
-        RealDisk.map(path)
+        RealDisk::ANYWHERE.map(path)
     }
 
     fn lock(&self, path: &Path, how: Lock) -> io::Result<Option<Held>> {
         let what = format!("lock {}", path.display());
         self.world.lock().whole(Call::Look, &what)?;
         // Without the world's own lock, since this may wait for another process.
-        let held = RealDisk.lock(path, how)?;
+        let held = RealDisk::ANYWHERE.lock(path, how)?;
         self.world.lock().whole(Call::Look, &what)?;
         Ok(held)
     }
