@@ -68,11 +68,14 @@ impl Context {
                 Failure::usage(e).hint("give one with --store DIR or MSTORE_STORE")
             }
             NoStorePath::NotFound { .. } => Failure::machine(e),
-            NoStorePath::Foreign { .. } => Failure::machine(e).hint(
-                "--foreign-store (or MSTORE_FOREIGN_STORE=yes) uses it all the same; \
-                 what its owner puts there is then believed",
-            ),
+            NoStorePath::Foreign { .. } => foreign(e),
         })
+    }
+
+    /// Refuses a folder of somebody else, to which or from which a store is to be copied, as one's own is.
+    pub fn check_owner(&self, folder: &Path) -> Result<(), Failure> {
+        let own = own(folder.to_path_buf(), self.args.foreign_store);
+        own.map(drop).map_err(foreign)
     }
 
     /// Reads the configuration file, if there is one.
@@ -137,7 +140,6 @@ impl Context {
             remote_program: "mstore".to_owned(),
             ca_file: None,
             timeout: Duration::from_secs(30),
-            spool: env::temp_dir(),
             offline: self.args.offline,
         }
     }
@@ -241,6 +243,13 @@ fn told(store: Store) -> Store {
         );
     }
     store
+}
+
+fn foreign(error: NoStorePath) -> Failure {
+    Failure::machine(error).hint(
+        "--foreign-store (or MSTORE_FOREIGN_STORE=yes) uses it all the same; \
+         what its owner puts there is then believed",
+    )
 }
 
 /// Refuses a store whose folder belongs neither to root nor to the caller, unless the caller says so: its owner could

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mstore_store::transfer::{Progress, ReceiveOptions, TransferError};
-use mstore_store::{Cancel, Store, TreeHash};
+use mstore_store::{Cancel, TreeHash};
 
 use super::ProjectError;
 use super::events::{Event, Events, Transfer};
@@ -74,10 +74,10 @@ impl Caches {
     }
 
     /// Opens each when it is needed.
-    pub fn openers<'a>(&'a self, store: &'a Store) -> Vec<(String, Opener<'a>)> {
+    pub fn openers<'a>(&'a self) -> Vec<(String, Opener<'a>)> {
         let all = self.list.iter();
         all.map(|cache| {
-            let opener: Opener<'a> = Box::new(move || cache.open(store));
+            let opener: Opener<'a> = Box::new(move || cache.open());
             (cache.name.clone(), opener)
         })
         .collect()
@@ -85,7 +85,7 @@ impl Caches {
 }
 
 impl Cache {
-    fn open(&self, store: &Store) -> Result<Arc<dyn Peer>, TransferError> {
+    fn open(&self) -> Result<Arc<dyn Peer>, TransferError> {
         if let Remote::Ssh(_) = &self.remote {
             let mut ssh = self.ssh.lock().unwrap_or_else(PoisonError::into_inner);
             return match ssh.take() {
@@ -93,7 +93,7 @@ impl Cache {
                 None => Err(TransferError::peer(&self.name, "the connection is closed")),
             };
         }
-        let opened = self.reach.open(&self.remote, store);
+        let opened = self.reach.open(&self.remote);
         opened.map_err(|error| match error {
             ProjectError::Transfer(error) => error,
             error => TransferError::peer(&self.name, error.to_string()),

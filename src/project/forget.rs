@@ -87,12 +87,12 @@ pub fn roots_of(store: &Store, results: &[Realisation]) -> Result<Vec<Root>, Pro
 }
 
 /// The caches that have some of these results, and those that could not be asked.
-pub fn holders(caches: &Caches, store: &Store, results: &[Realisation]) -> Vec<Holder> {
+pub fn holders(caches: &Caches, results: &[Realisation]) -> Vec<Holder> {
     if results.is_empty() {
         return Vec::new();
     }
     let mut holders = Vec::new();
-    for (name, open) in caches.openers(store) {
+    for (name, open) in caches.openers() {
         let ask = || {
             let ask = Ask {
                 keys: results.iter().map(|r| r.key).collect(),

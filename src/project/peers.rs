@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mstore_store::Store;
 use mstore_store::transfer::TransferError;
 use mstore_store::transfer::cache::{CacheReader, Fetch, FolderFetch};
 
@@ -39,8 +38,6 @@ pub struct Reach {
     pub ca_file: Option<PathBuf>,
     /// How long the other end may take to answer.
     pub timeout: Duration,
-    /// A folder for temporary files where the store may not be written.
-    pub spool: PathBuf,
     /// Whether only folders may be looked at.
     pub offline: bool,
 }
@@ -71,10 +68,10 @@ impl Reach {
         ssh::start(address, &options)?.connect()
     }
 
-    /// Opens a place to copy from; `store` has room for temporary files.
-    pub fn open(&self, remote: &Remote, store: &Store) -> Result<Arc<dyn Peer>, ProjectError> {
+    /// Opens a place to copy from.
+    pub fn open(&self, remote: &Remote) -> Result<Arc<dyn Peer>, ProjectError> {
         Ok(match remote {
-            Remote::Folder(path) => self.folder(path, store)?,
+            Remote::Folder(path) => self.folder(path)?,
             Remote::Ssh(_) | Remote::Http(_) if self.offline => {
                 let name = match remote {
                     Remote::Ssh(address) => &address.host,
@@ -85,15 +82,15 @@ impl Reach {
                 return Err(TransferError::peer(name, why).into());
             }
             Remote::Ssh(address) => Arc::new(self.ssh(address)?),
-            Remote::Http(address) => Arc::new(self.web(address, store)?),
+            Remote::Http(address) => Arc::new(self.web(address)?),
         })
     }
 
     /// Opens the store or the cache in a folder.
-    fn folder(&self, path: &Path, store: &Store) -> Result<Arc<dyn Peer>, ProjectError> {
+    fn folder(&self, path: &Path) -> Result<Arc<dyn Peer>, ProjectError> {
         Ok(match Folder::of(path)? {
             Folder::Store => Arc::new(LocalPeer::new(&open_store(path, Access::Read)?)?),
-            Folder::Cache => Arc::new(self.cache(Box::new(FolderFetch::new(path)), store)?),
+            Folder::Cache => Arc::new(self.cache(Box::new(FolderFetch::new(path)))?),
             Folder::Empty | Folder::BegunStore | Folder::BegunCache => {
                 return Err(ProjectError::NothingThere {
                     path: path.to_owned(),
@@ -102,32 +99,23 @@ impl Reach {
         })
     }
 
-    fn cache(&self, fetch: Box<dyn Fetch>, store: &Store) -> Result<CachePeer, TransferError> {
-        let scratch = match store.is_read_only() {
-            true => None,
-            false => Some(store.scratch("cache")?),
-        };
-        let spool = match &scratch {
-            Some(scratch) => scratch.path().to_owned(),
-            None => self.spool.clone(),
-        };
-        let reader = CacheReader::open(fetch, self.jobs, spool)?;
-        Ok(CachePeer::new(reader, scratch))
+    fn cache(&self, fetch: Box<dyn Fetch>) -> Result<CachePeer, TransferError> {
+        Ok(CachePeer::new(CacheReader::open(fetch, self.jobs)?))
     }
 
     /// Opens a cache on a web server.
     #[cfg(feature = "http")]
-    fn web(&self, address: &str, store: &Store) -> Result<CachePeer, TransferError> {
+    fn web(&self, address: &str) -> Result<CachePeer, TransferError> {
         let options = HttpOptions {
             timeout: self.timeout,
             ca_file: self.ca_file.clone(),
         };
-        self.cache(Box::new(HttpFetch::new(address, &options)?), store)
+        self.cache(Box::new(HttpFetch::new(address, &options)?))
     }
 
     /// Says that this program was built without it.
     #[cfg(not(feature = "http"))]
-    fn web(&self, address: &str, _store: &Store) -> Result<CachePeer, TransferError> {
+    fn web(&self, address: &str) -> Result<CachePeer, TransferError> {
         Err(TransferError::peer(
             address,
             "this mstore was built without the feature `http`",

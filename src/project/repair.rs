@@ -266,7 +266,7 @@ impl Before {
         let facts = Substitute::new(
             StoreFacts::new(store.clone()),
             store.clone(),
-            how.caches.openers(store),
+            how.caches.openers(),
             Trust::blind(),
             false,
             |notice| how.events.event(Event::Cache(notice)),

@@ -2,24 +2,19 @@
 
 use mstore_store::transfer::cache::CacheReader;
 use mstore_store::transfer::{Fact, Object, Source, TransferError};
-use mstore_store::{Hash, ScratchDir, TreeHash};
+use mstore_store::{Hash, TreeHash};
 
 use super::peer::{Ask, Believe, Offer, Peer};
 
 /// A cache in a folder or on a web server.
 pub struct CachePeer {
     reader: CacheReader,
-    /// Where the reader keeps packs for a while.
-    _scratch: Option<ScratchDir>,
 }
 
 impl CachePeer {
-    /// Reads from a cache; its temporary files are in `scratch`.
-    pub fn new(reader: CacheReader, scratch: Option<ScratchDir>) -> Self {
-        CachePeer {
-            reader,
-            _scratch: scratch,
-        }
+    /// Reads from a cache.
+    pub fn new(reader: CacheReader) -> Self {
+        CachePeer { reader }
     }
 }
 

@@ -289,6 +289,25 @@ fn tls_with_a_private_authority() {
     run(
         "x509 -req -in other.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out other.pem -days 2 -extfile other.ext",
     );
+    // Valid once, and valid later: nothing else is wrong with them.
+    fs::write(
+        keys.join("ca.conf"),
+        "[ca]\ndefault_ca=d\n[d]\ndatabase=index\nserial=number\nnew_certs_dir=.\ncertificate=ca.pem\n\
+         private_key=ca.key\ndefault_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n",
+    )
+    .unwrap();
+    fs::write(keys.join("number"), "77\n").unwrap();
+    for (name, from, to) in [
+        ("expired", "20200101000000Z", "20200201000000Z"),
+        ("early", "20480101000000Z", "20480201000000Z"),
+    ] {
+        // One name may be certified once in a list.
+        fs::write(keys.join("index"), "").unwrap();
+        fs::copy(keys.join("leaf.key"), keys.join(format!("{name}.key"))).unwrap();
+        run(&format!(
+            "ca -batch -notext -config ca.conf -in leaf.csr -out {name}.pem -extfile ext -startdate {from} -enddate {to}"
+        ));
+    }
     let script = "import http.server,ssl,sys\n\
         s=http.server.ThreadingHTTPServer(('127.0.0.1',int(sys.argv[1])),http.server.SimpleHTTPRequestHandler)\n\
         c=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n\
@@ -309,14 +328,21 @@ fn tls_with_a_private_authority() {
         (server, port)
     };
     let (_server, port) = listen("leaf");
-    // The authority is known, and the certificate is another host's, or the authority's own.
-    for wrong in ["other", "ca"] {
+    // The authority is known, and the certificate is another host's, the authority's own, of the past or of
+    // the future.
+    for (wrong, why) in [
+        ("other", "not valid for"),
+        ("ca", "certificate"),
+        ("expired", "expired"),
+        ("early", "not valid yet"),
+    ] {
         let (_server, port) = listen(wrong);
         let url = format!("https://127.0.0.1:{port}");
         let text = tree.to_string();
         let refused = env.run(&["copy", "--from", &url, &text, "--ca-file", "keys/ca.pem"]);
         let refused = refused.fails(3).to_lowercase();
         assert!(refused.contains("certificate"), "{wrong}: {refused}");
+        assert!(refused.contains(why), "{wrong}: {refused}");
     }
     let url = format!("https://127.0.0.1:{port}");
     let text = tree.to_string();

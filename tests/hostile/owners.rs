@@ -112,6 +112,59 @@ fn a_store_of_somebody_else(place: &Place, tally: &Tally) -> Option<&'static str
         fs::read_dir(&target).unwrap().count() == 0,
         "it was",
     );
+    // The other end of a copy is looked at as well. What is copied is not needed to tell.
+    let (theirs, mine) = (store.display().to_string(), place.path("mine"));
+    let mine = mine.display().to_string();
+    let cache = place.path("their-cache");
+    fs::create_dir(&cache).unwrap();
+    give(&cache, OWNER, OWNER);
+    let lock = fs::read_to_string(place.path("metro.lock")).unwrap();
+    let seed = lock.lines().find_map(|line| line.strip_prefix("tree: "));
+    let seed = seed.unwrap();
+    for (what, arguments) in [
+        (
+            "from a store",
+            ["copy", "--from", &*theirs, seed, "--store", &*mine].to_vec(),
+        ),
+        (
+            "to a store",
+            ["copy", "--to", &theirs, "--all", "--store", &mine].to_vec(),
+        ),
+        (
+            "to a cache",
+            [
+                "copy",
+                "--to",
+                "their-cache",
+                "--cache",
+                "--all",
+                "--store",
+                &mine,
+            ]
+            .to_vec(),
+        ),
+    ] {
+        let ran = place.run(&arguments);
+        let held = ran.status == Some(3) && ran.stderr.contains("belongs to another user");
+        tally.held(what, held, &ran.stderr);
+        let empty = fs::read_dir(&cache).unwrap().count() == 0;
+        tally.held("nothing is made there", empty, "it is");
+    }
+    let from = [
+        "--foreign-store",
+        "copy",
+        "--from",
+        &theirs,
+        seed,
+        "--store",
+        &mine,
+    ];
+    let copied = place.run(&from);
+    tally.held(
+        "who says so may copy",
+        copied.status == Some(0),
+        copied.stderr,
+    );
     let said = place.run(&["--foreign-store", "store", "info"]);
     tally.held("who says so may", said.status == Some(0), said.stderr);
     let mut command = place.command(&["store", "info"]);

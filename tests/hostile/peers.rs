@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mstore::share::SecretKey;
@@ -23,6 +23,10 @@ pub const ALL: &[Test] = &[
         facts_that_are_not_to_be_believed,
     ),
     ("packs_that_do_not_end", packs_that_do_not_end),
+    (
+        "what_is_written_is_bounded_by_what_is_signed",
+        what_is_written_is_bounded_by_what_is_signed,
+    ),
     ("the_receiver_decides", the_receiver_decides),
     ("a_traitor_among_the_keys", a_traitor_among_the_keys),
     (
@@ -319,8 +323,17 @@ fn facts_that_are_not_to_be_believed(place: &Place, tally: &Tally) -> Option<&'s
     None
 }
 
-/// A web server without ranges for a folder; of packs it sends other bytes, as many as are taken.
-fn endless(folder: &Path, length: &'static str) -> (String, Arc<AtomicU64>) {
+/// What a web server without ranges sends of packs.
+#[derive(Clone, Copy)]
+enum Packs {
+    /// Other bytes, as many as are taken, after a head with these lines.
+    Endless(&'static str),
+    /// What they are, as a whole.
+    Whole,
+}
+
+/// A web server without ranges for a folder, and the bytes of packs that it has sent.
+fn rangeless(folder: &Path, packs: Packs) -> (String, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (folder, sent) = (folder.to_owned(), Arc::new(AtomicU64::new(0)));
@@ -339,7 +352,9 @@ fn endless(folder: &Path, length: &'static str) -> (String, Arc<AtomicU64>) {
                 }
                 let path = first.split(' ').nth(1).unwrap_or_default();
                 let path = path.trim_start_matches('/');
-                if path.ends_with(".pack") {
+                if path.ends_with(".pack")
+                    && let Packs::Endless(length) = packs
+                {
                     write!(
                         stream,
                         "HTTP/1.1 200 OK\r\n{length}Connection: close\r\n\r\n"
@@ -354,6 +369,9 @@ fn endless(folder: &Path, length: &'static str) -> (String, Arc<AtomicU64>) {
                     Err(_) => ("404 No", Vec::new()),
                 };
                 let len = body.len();
+                if path.ends_with(".pack") {
+                    count.fetch_add(len as u64, Ordering::Relaxed);
+                }
                 write!(
                     stream,
                     "HTTP/1.1 {status}\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n"
@@ -373,7 +391,7 @@ fn packs_that_do_not_end(place: &Place, tally: &Tally) -> Option<&'static str> {
         "Content-Length: 1125899906842624\r\n",
         "Transfer-Encoding: chunked\r\n",
     ] {
-        let (url, sent) = endless(&cache, length);
+        let (url, sent) = rangeless(&cache, Packs::Endless(length));
         let began = Instant::now();
         let (taken, ran) = world.reader(&[&url], &["good"], 1);
         let sent = sent.load(Ordering::Relaxed);
@@ -420,7 +438,7 @@ fn packs_that_do_not_end(place: &Place, tally: &Tally) -> Option<&'static str> {
         )
         .unwrap();
     }
-    let (url, sent) = endless(&cache, "");
+    let (url, sent) = rangeless(&cache, Packs::Endless(""));
     let (taken, ran) = world.reader(&[&url], &["good"], 1);
     let told = format!("{} bytes, {}", sent.load(Ordering::Relaxed), ran.stderr);
     let held = taken.is_none() && ran.status == Some(0) && told.contains("does not tell of all");
@@ -434,6 +452,60 @@ fn packs_that_do_not_end(place: &Place, tally: &Tally) -> Option<&'static str> {
 }
 
 /// A program in the place of ssh.
+/// Bytes of all files below a folder.
+fn bytes(folder: &Path) -> u64 {
+    let list = fs::read_dir(folder).into_iter().flatten().flatten();
+    list.map(|entry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => bytes(&entry.path()),
+        _ => entry.metadata().map_or(0, |meta| meta.len()),
+    })
+    .sum()
+}
+
+fn what_is_written_is_bounded_by_what_is_signed(
+    place: &Place,
+    tally: &Tally,
+) -> Option<&'static str> {
+    const JUNK: u64 = 40 << 20;
+    let world = World::new(place, "echo result > /result");
+    // A pack in which little is wanted lies among much that nobody asked for.
+    let junk = format!("head -c {JUNK} /dev/urandom > /junk");
+    place.targets(&[
+        ("a", "base", &[("one", "echo result > /result")][..]),
+        ("b", "base", &[("one", junk.as_str())][..]),
+    ]);
+    place.tree("b");
+    let arguments = [
+        "copy", "--to", "cache", "--cache", "--steps", "--sign", "good.key",
+    ];
+    place.run(&[&arguments[..], &["a-s", "b-s"]].concat()).ok();
+    let cache = place.path("cache");
+    let (url, sent) = rangeless(&cache, Packs::Whole);
+    let (most, done) = (AtomicU64::new(0), AtomicBool::new(false));
+    let tmp = place.path("reader/tmp");
+    let (taken, ran) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                most.fetch_max(bytes(&tmp), Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let got = world.reader(&[&url], &["good"], 1);
+        done.store(true, Ordering::Relaxed);
+        got
+    });
+    let (sent, most) = (sent.load(Ordering::Relaxed), most.load(Ordering::Relaxed));
+    let told = format!("{sent} bytes came, {most} lay in tmp: {}", ran.stderr);
+    tally.held("all of the pack came", sent >= JUNK, &told);
+    tally.held("the result is taken", taken.is_some(), &told);
+    // The seed has a few megabytes.
+    tally.held("little of it is written", most < JUNK / 2, &told);
+    let left = bytes(&place.path("reader"));
+    tally.held("little of it is kept", left < JUNK / 2, left);
+    tally.held("the store is sound", world.sound(), "it is not");
+    None
+}
+
 fn ssh(place: &Place, name: &str, script: &str) -> String {
     let path = place.path(name);
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();

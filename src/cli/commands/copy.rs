@@ -14,6 +14,7 @@ use crate::cli::output::{self, plural};
 use crate::cli::watch::Watch;
 use crate::project::copy::{CopyOptions, Results, SendOptions, send, take};
 use crate::project::find::is_prefix;
+use crate::project::open::is_store;
 use crate::project::pack::{Along, pack_all};
 use crate::project::{Access, Events};
 use crate::share::{Parcel, Remote, Trust};
@@ -166,6 +167,10 @@ impl Args {
 }
 
 fn copy_to(context: &Context, args: &Args, to: &Remote) -> Result<Done, Failure> {
+    // Whoever owns it could put links there, whatever it holds.
+    if let Remote::Folder(path) = to {
+        context.check_owner(path)?;
+    }
     let config = context.config()?;
     let key = args::signing_key(&config, args.sign.as_deref())?;
     let what = args.what.iter().cloned();
@@ -215,6 +220,12 @@ fn copy_to(context: &Context, args: &Args, to: &Remote) -> Result<Done, Failure>
 }
 
 fn copy_from(context: &Context, args: &Args, from: &Remote) -> Result<Done, Failure> {
+    // What a cache tells is signed; what a store tells is not.
+    if let Remote::Folder(path) = from
+        && is_store(path)
+    {
+        context.check_owner(path)?;
+    }
     let config = context.config()?;
     let trust = if args.trust_unsigned {
         if matches!(from, Remote::Http(_)) {
@@ -232,11 +243,11 @@ fn copy_from(context: &Context, args: &Args, from: &Remote) -> Result<Done, Fail
     let mut found = Results::default();
     let (store, peer) = if names.is_empty() {
         let store = context.store(Access::Change)?;
-        let peer = reach.open(from, &store)?;
+        let peer = reach.open(from)?;
         (store, peer)
     } else {
         let project = context.project(Access::Change)?;
-        let peer = reach.open(from, &project.store)?;
+        let peer = reach.open(from)?;
         let mut targets = Vec::with_capacity(names.len());
         for name in names {
             match project.pinned(&name)? {

@@ -47,7 +47,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     if !args.dry_run {
         project.store.forget_results(&results)?;
     }
-    let holders = holders(&caches, &project.store, &results);
+    let holders = holders(&caches, &results);
     if args.json {
         print_json(&results, &roots, &holders, args.dry_run)?;
         return Ok(ExitCode::SUCCESS);

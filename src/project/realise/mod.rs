@@ -110,7 +110,7 @@ impl Run<'_> {
             self.events.event(Event::CachesUntrusted);
             Vec::new()
         } else {
-            self.caches.openers(&project.store)
+            self.caches.openers()
         };
         Substitute::new(
             project.facts.clone(),

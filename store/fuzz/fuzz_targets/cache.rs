@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -186,9 +186,7 @@ fuzz_target!(|input: Input| {
         files: Arc::new(files),
         whole: input.whole,
     };
-    let spool: PathBuf = folder("cache").join("spool");
-    std::fs::create_dir_all(&spool).expect("there is room");
-    let Ok(reader) = CacheReader::open(Box::new(fetch), 1, spool) else {
+    let Ok(reader) = CacheReader::open(Box::new(fetch), 1) else {
         return;
     };
     for fact in reader

@@ -95,11 +95,7 @@ fn open(bench: &Bench, name: &str, disk: &Arc<FaultyDisk>) -> Result<Store, Stor
 
 fn reader(bench: &Bench) -> Result<CacheReader, TransferError> {
     let cache = bench.top.path().join(CACHE);
-    CacheReader::open(
-        Box::new(FolderFetch::new(cache)),
-        1,
-        bench.top.path().to_path_buf(),
-    )
+    CacheReader::open(Box::new(FolderFetch::new(cache)), 1)
 }
 
 /// What a copy makes in the store that receives.

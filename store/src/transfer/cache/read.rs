@@ -1,7 +1,7 @@
 //! Reading a cache: indexes first, then those stretches of packs that are missing.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
@@ -24,8 +24,11 @@ const META_GAP: u64 = 256 << 10;
 const STRETCH: u64 = 8 << 20;
 /// Bytes of objects kept because they came along.
 const SPARE: u64 = 32 << 20;
-/// Bytes of whole packs that are kept for one reader, where the server knows no stretches: so much at least, and
-/// this many times as much as the wanted objects take. Nothing else bounds them, since a listing is not signed.
+/// Longest object that is kept because it came along.
+const SPARE_ONE: u64 = 1 << 20;
+/// Bytes of whole packs that are read for one reader, where the server knows no stretches: so much at least, and
+/// this many times as much as the wanted objects take. Of what is read only wanted objects go on, so that
+/// what a receiver writes is bounded by the tree; a listing, which is not signed, bounds nothing.
 const WHOLE: u64 = 1 << 30;
 const WHOLE_TIMES: u64 = 16;
 /// Longest indexes that are read for one tree: four million objects.
@@ -120,8 +123,6 @@ pub struct CacheReader {
     fetch: Box<dyn Fetch>,
     /// Stretches fetched at a time.
     jobs: usize,
-    /// Where packs go whose server knows no stretches.
-    spool: PathBuf,
     state: Mutex<State>,
 }
 
@@ -130,7 +131,7 @@ struct State {
     packs: BTreeMap<String, Arc<RemotePack>>,
     spare: HashMap<Hash, Object>,
     spare_bytes: u64,
-    /// Bytes that all wanted objects take, and all packs that are kept as a whole.
+    /// Bytes that all wanted objects take, and all packs that came as a whole.
     wanted_bytes: u64,
     whole_bytes: u64,
 }
@@ -138,9 +139,10 @@ struct State {
 struct RemotePack {
     listed: ListedPack,
     index: RemoteIndex,
-    /// Whether the whole of it lies in the spool.
-    spooled: AtomicBool,
-    spooling: Mutex<()>,
+    /// Whether stretches of it can be had.
+    stretches: AtomicBool,
+    /// Held by whoever asks while that is not known, so that a whole pack comes once.
+    asking: Mutex<()>,
 }
 
 impl RemotePack {
@@ -160,15 +162,13 @@ struct Job {
     to: u64,
     /// Everything in between, by offset; not all of it is wanted.
     places: Vec<(PackEntry, bool)>,
+    /// Whether somebody is at it, or has done it.
+    begun: AtomicBool,
 }
 
 impl CacheReader {
-    /// Opens a cache. `spool` is a folder for temporary files.
-    pub fn open(
-        fetch: Box<dyn Fetch>,
-        jobs: usize,
-        spool: PathBuf,
-    ) -> Result<CacheReader, TransferError> {
+    /// Opens a cache, of which `jobs` stretches are fetched at a time.
+    pub fn open(fetch: Box<dyn Fetch>, jobs: usize) -> Result<CacheReader, TransferError> {
         let name = fetch.name();
         let text = fetch
             .get(CACHE_FILE, 4096)?
@@ -177,7 +177,6 @@ impl CacheReader {
         Ok(CacheReader {
             fetch,
             jobs: jobs.max(1),
-            spool,
             state: Mutex::default(),
         })
     }
@@ -250,8 +249,8 @@ impl CacheReader {
             Ok(RemotePack {
                 listed: listed.clone(),
                 index,
-                spooled: AtomicBool::new(false),
-                spooling: Mutex::default(),
+                stretches: AtomicBool::new(false),
+                asking: Mutex::default(),
             })
         })?;
         let mut state = lock(&self.state);
@@ -333,6 +332,7 @@ impl CacheReader {
                     from,
                     to,
                     places,
+                    begun: AtomicBool::new(false),
                 });
             }
             if pack.listed.meta {
@@ -365,38 +365,75 @@ impl CacheReader {
         }
     }
 
-    /// Fetches one stretch.
+    /// Fetches one stretch; where all of the pack comes, those of the others in it too.
     fn run(
         &self,
-        job: &Job,
+        jobs: &[Job],
+        at: usize,
         give: &mut dyn FnMut(Object, bool) -> Result<(), TransferError>,
     ) -> Result<(), TransferError> {
-        let path = job.pack.path();
-        let body = if job.pack.spooled.load(Ordering::Acquire) {
-            self.spooled(&job.pack, job.from, job.to)?
-        } else {
-            match self.fetch.stretch(&path, job.from, job.to)? {
-                Body::Stretch(body) => body,
-                Body::Whole(body, said) => {
-                    if said.is_some_and(|said| said != job.pack.listed.len) {
-                        return Err(self.wrong(format!("{path} has a wrong length")));
-                    }
-                    self.spool(&job.pack, body)?;
-                    self.spooled(&job.pack, job.from, job.to)?
-                }
+        let job = &jobs[at];
+        let pack = &job.pack;
+        let asking = (!pack.stretches.load(Ordering::Acquire)).then(|| lock(&pack.asking));
+        if job.begun.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        match self.fetch.stretch(&pack.path(), job.from, job.to)? {
+            Body::Stretch(body) => {
+                pack.stretches.store(true, Ordering::Release);
+                drop(asking);
+                let mut body = body.take(job.to - job.from);
+                self.read(pack, &mut body, job.from, &job.places, give)
             }
-        };
-        let mut body = body.take(job.to - job.from);
-        let mut at = job.from;
+            Body::Whole(body, said) => {
+                if said.is_some_and(|said| said != pack.listed.len) {
+                    return Err(self.wrong(format!("{} has a wrong length", pack.path())));
+                }
+                self.allow_whole(pack)?;
+                let others = jobs.iter().filter(|other| Arc::ptr_eq(&other.pack, pack));
+                let others = others.filter(|other| !other.begun.swap(true, Ordering::AcqRel));
+                let places = all_wanted(pack, std::iter::once(job).chain(others));
+                drop(asking);
+                let mut body = body.take(pack.listed.len);
+                self.read(pack, &mut body, 0, &places, give)
+            }
+        }
+    }
+
+    /// Counts a pack that comes as a whole, and refuses it if that is out of all proportion.
+    fn allow_whole(&self, pack: &RemotePack) -> Result<(), TransferError> {
+        let mut state = lock(&self.state);
+        let room = WHOLE.max(state.wanted_bytes.saturating_mul(WHOLE_TIMES));
+        let sum = state.whole_bytes.saturating_add(pack.listed.len);
+        if sum > room {
+            return Err(self.wrong(format!(
+                "it gives packs only as a whole, and they are too long for what is wanted: {sum} bytes for {}",
+                state.wanted_bytes
+            )));
+        }
+        state.whole_bytes = sum;
+        Ok(())
+    }
+
+    /// Reads objects from what comes of a pack, which begins at the offset `at` of it.
+    fn read(
+        &self,
+        pack: &RemotePack,
+        body: &mut dyn Read,
+        mut at: u64,
+        places: &[(PackEntry, bool)],
+        give: &mut dyn FnMut(Object, bool) -> Result<(), TransferError>,
+    ) -> Result<(), TransferError> {
+        let path = pack.path();
         let broken = |e: &io::Error| match e.kind() {
             io::ErrorKind::UnexpectedEof => self.wrong(format!("{path} ends too early")),
             _ => self.wrong(format!("{path}: {e}")),
         };
-        for (place, wanted) in &job.places {
+        for (place, wanted) in places {
             let Some(skip) = place.offset.checked_sub(at) else {
                 return Err(self.wrong(format!("records of {path} lie over each other")));
             };
-            let skipped = io::copy(&mut (&mut body).take(skip), &mut io::sink());
+            let skipped = io::copy(&mut body.take(skip), &mut io::sink());
             if skipped.map_err(|e| broken(&e))? != skip {
                 return Err(self.wrong(format!("{path} ends too early")));
             }
@@ -407,7 +444,7 @@ impl CacheReader {
                 return Err(self.wrong(format!("a record of {path} does not agree with the index")));
             }
             let mut stored = Vec::new();
-            let got = (&mut body).take(place.stored).read_to_end(&mut stored);
+            let got = body.take(place.stored).read_to_end(&mut stored);
             if got.map_err(|e| broken(&e))? as u64 != place.stored {
                 return Err(self.wrong(format!("{path} ends too early")));
             }
@@ -416,73 +453,29 @@ impl CacheReader {
         }
         Ok(())
     }
-
-    fn spool_path(&self, pack: &RemotePack) -> PathBuf {
-        self.spool.join(format!("{}{EXTENSION}", pack.listed.name))
-    }
-
-    /// Keeps a whole pack, because nobody can be asked for parts of it.
-    fn spool(&self, pack: &RemotePack, body: Box<dyn Read + Send>) -> Result<(), TransferError> {
-        let _only = lock(&pack.spooling);
-        if pack.spooled.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        {
-            let mut state = lock(&self.state);
-            let room = WHOLE.max(state.wanted_bytes.saturating_mul(WHOLE_TIMES));
-            let sum = state.whole_bytes.saturating_add(pack.listed.len);
-            if sum > room {
-                return Err(self.wrong(format!(
-                    "it gives packs only as a whole, and they are too long for what is wanted: {sum} bytes for {}",
-                    state.wanted_bytes
-                )));
-            }
-            state.whole_bytes = sum;
-        }
-        let path = self.spool_path(pack);
-        let failed = |e| TransferError::from(crate::StoreError::io("write", &path, e));
-        let mut file = File::create(&path).map_err(failed)?;
-        let mut body = body.take(pack.listed.len + 1);
-        let mut buffer = vec![0; 256 << 10];
-        let mut sum = 0u64;
-        loop {
-            let n = match body.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(n) => n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(self.wrong(format!("{}: {e}", pack.path()))),
-            };
-            sum += n as u64;
-            io::Write::write_all(&mut file, &buffer[..n]).map_err(failed)?;
-        }
-        if sum != pack.listed.len {
-            let _ = fs::remove_file(&path);
-            return Err(self.wrong(format!("{} has a wrong length", pack.path())));
-        }
-        pack.spooled.store(true, Ordering::Release);
-        Ok(())
-    }
-
-    fn spooled(
-        &self,
-        pack: &RemotePack,
-        from: u64,
-        to: u64,
-    ) -> Result<Box<dyn Read + Send>, TransferError> {
-        let path = self.spool_path(pack);
-        let file = File::open(&path).map_err(|e| crate::StoreError::io("open", &path, e))?;
-        Ok(Box::new(Stretch { file, at: from, to }))
-    }
 }
 
-impl Drop for CacheReader {
-    fn drop(&mut self) {
-        for pack in lock(&self.state).packs.values() {
-            if pack.spooled.load(Ordering::Acquire) {
-                let _ = fs::remove_file(self.spool_path(pack));
+/// What is taken of a whole pack, by offset: what some jobs want, and of objects that name others all that
+/// are small, since they will be wanted next.
+fn all_wanted<'a>(
+    pack: &RemotePack,
+    jobs: impl Iterator<Item = &'a Job>,
+) -> Vec<(PackEntry, bool)> {
+    let places = jobs.flat_map(|job| &job.places);
+    let mut all: BTreeMap<u64, (PackEntry, bool)> = BTreeMap::new();
+    for (place, wanted) in places {
+        all.entry(place.offset).or_insert((*place, false)).1 |= wanted;
+    }
+    if pack.listed.meta {
+        for at in 0..usize::try_from(pack.listed.count).unwrap_or(0) {
+            if let Some(place) = pack.index.place(at)
+                && place.record_len() <= SPARE_ONE
+            {
+                all.entry(place.offset).or_insert((place, false));
             }
         }
     }
+    all.into_values().collect()
 }
 
 impl Source for CacheReader {
@@ -528,8 +521,10 @@ impl Source for CacheReader {
                 scope.spawn(move || {
                     while !stop.load(Ordering::Relaxed) {
                         let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(job) = jobs.get(at) else { break };
-                        let done = self.run(job, &mut |object, wanted| {
+                        if at >= jobs.len() {
+                            break;
+                        }
+                        let done = self.run(jobs, at, &mut |object, wanted| {
                             send.send(Ok((object, wanted)))
                                 .map_err(|_| TransferError::Cancelled)
                         });
