@@ -64,6 +64,15 @@ impl Project {
                 });
             }
         }
+        self.no_foreign_seeds(recipes, needs)
+    }
+
+    /// Refuses seeds that were to be captured and are for machines of another kind.
+    pub(super) fn no_foreign_seeds(
+        &self,
+        recipes: &Recipes,
+        needs: &[MissingPin],
+    ) -> Result<(), ProjectError> {
         let machine = host::machine();
         for need in needs.iter().filter(|n| n.from == PinOrigin::Host) {
             let mut wanted_by = need.wanted_by.iter().filter_map(|id| recipes.get(id));

@@ -82,6 +82,15 @@ impl FromStr for Remote {
                 _ => Err(refuse("it may be a folder, ssh://, http:// or https://")),
             };
         }
+        // As scp writes places. A folder of that name is meant with ./ in front.
+        if let Some((before, _)) = text.split_once(':')
+            && !before.is_empty()
+            && !before.contains('/')
+        {
+            return Err(refuse(
+                "that is how scp names a place: write ssh://[USER@]HOST/STORE, or ./ in front of a folder's name",
+            ));
+        }
         Ok(Remote::Folder(Path::new(text).to_owned()))
     }
 }
@@ -138,6 +147,8 @@ mod tests {
     fn places_are_read_as_users_write_them() {
         let place = |text: &str| text.parse::<Remote>();
         assert_eq!(place("a/b"), Ok(Remote::Folder("a/b".into())));
+        assert_eq!(place("./a:b"), Ok(Remote::Folder("./a:b".into())));
+        assert_eq!(place("/a:b"), Ok(Remote::Folder("/a:b".into())));
         assert_eq!(place("file:///a/b"), Ok(Remote::Folder("/a/b".into())));
         assert_eq!(
             place("https://cache.example.org/x/"),
@@ -169,6 +180,9 @@ mod tests {
             "http:///x",
             "http://host/?x",
             "http://host/ x",
+            "me@host:path",
+            "me@host:/srv/store",
+            "host:path",
         ] {
             assert!(place(bad).is_err(), "{bad}");
         }

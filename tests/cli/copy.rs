@@ -23,3 +23,16 @@ fn a_copy_that_does_not_fit() {
     );
     assert!(text.contains("write to another file system"), "{text}");
 }
+
+#[test]
+fn a_place_as_scp_names_it_is_no_folder() {
+    let env = crate::environment::Environment::new();
+    let error = env
+        .run(&["copy", "stage3-corei7", "--to", "me@host:store"])
+        .fails(2);
+    assert!(
+        error.contains("write ssh://[USER@]HOST/STORE, or ./ in front of a folder's name"),
+        "{error}"
+    );
+    assert!(!env.work().join("me@host:store").exists());
+}

@@ -12,6 +12,7 @@ mod export;
 mod fmt;
 mod gc;
 mod hashes;
+mod here;
 mod init;
 mod install;
 mod log;

@@ -24,6 +24,10 @@ pub const ALL: &[Test] = &[
     ),
     ("output_is_shown_live", output_is_shown_live),
     ("a_run_is_summed_up", a_run_is_summed_up),
+    (
+        "a_shell_says_what_is_lost_and_has_what_a_step_has",
+        a_shell_says_what_is_lost_and_has_what_a_step_has,
+    ),
 ];
 
 const WAITS: &str =
@@ -185,5 +189,22 @@ fn a_run_is_summed_up(place: &Place) -> Option<&'static str> {
     let other = two("echo 2 > /x");
     assert!(other.contains("\n3 built in "), "{other}");
     // A terminal that can only print gets every line, plain; see also the attacks on terminals.
+    None
+}
+
+fn a_shell_says_what_is_lost_and_has_what_a_step_has(place: &Place) -> Option<&'static str> {
+    place.targets(&[("t", "base", &[("one", "echo $MAKEOPTS > /seen")])]);
+    let _ = place.run(&["realise", "-j1", "t-s"]).ok();
+    let look = ["shell", "t-s", "--", "/bin/sh", "-c", "echo $MAKEOPTS"];
+    assert_eq!(place.run(&look).ok(), place.cat("t", "seen"));
+    let shell = place.run(&["shell", "t-s"]);
+    assert!(
+        shell
+            .stderr
+            .contains("changes made in this shell are not kept"),
+        "{}",
+        shell.stderr
+    );
+    let _ = shell.ok();
     None
 }

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 
 use crate::cli::Failure;
 use crate::cli::context::Context;
+use crate::cli::failure::USAGE;
 use crate::cli::output;
 use crate::cli::spec::{self, ErrorLine};
 
@@ -140,5 +141,8 @@ fn print(spec: &Spec, args: &Args) -> Result<ExitCode, Failure> {
             tell!("  ({count} elements fail because of this)");
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(match causes.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(USAGE),
+    })
 }

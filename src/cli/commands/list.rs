@@ -1,10 +1,14 @@
 //! `mstore list`
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use crate::cli::context::Context;
 use crate::cli::{Failure, output};
 use crate::plan::view::ListView;
+use crate::plan::{Distribution, TargetId};
+use crate::project::Access;
+use crate::project::realise::{Obstacle, Obstacles};
 
 /// List builds, subarchitectures and targets
 #[derive(clap::Args)]
@@ -12,6 +16,9 @@ pub struct Args {
     /// Patterns of target names, such as 'stage3-*': list the targets that fit, one a line
     #[arg(value_name = "PATTERN")]
     patterns: Vec<String>,
+    /// List also the subarchitectures that this machine cannot build
+    #[arg(long, short)]
+    all: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -50,19 +57,81 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     for (build, targets) in &view.targets_of {
         text.push_str(&format!("\nmore targets of {build}: {}", targets.join(" ")));
     }
+    let obstacles = obstacles(context, &distribution);
+    let can = |arch: &str, subarch: &str| {
+        let key = (arch.to_owned(), subarch.to_owned());
+        !obstacles.contains_key(&key)
+    };
     for (arch, subarches) in &view.subarches {
-        text.push_str(&format!("\n{arch}: {}", subarches.join(" ")));
+        let shown = subarches
+            .iter()
+            .filter(|subarch| args.all || can(arch, subarch));
+        let shown: Vec<&str> = shown.map(String::as_str).collect();
+        if !shown.is_empty() {
+            text.push_str(&format!("\n{arch}: {}", shown.join(" ")));
+        }
+    }
+    let mut not_here: BTreeMap<(&str, &Obstacle), usize> = BTreeMap::new();
+    for ((arch, _), obstacle) in &obstacles {
+        *not_here.entry((arch, obstacle)).or_default() += 1;
+    }
+    for ((arch, obstacle), n) in not_here {
+        let word = if n == 1 { "subarch" } else { "subarches" };
+        text.push_str(&format!("\nnot here: {arch}, {n} {word}: {obstacle}"));
     }
     output::line(text)?;
     tell!(
         "a target's name is TARGET-SUBARCH or BUILD/TARGET-SUBARCH, for example {}",
-        example(&view)
+        example(&view, can)
     );
+    if !obstacles.is_empty() && !args.all {
+        tell!("--all lists also what this machine cannot build");
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn example(view: &ListView) -> String {
+/// What keeps this machine from building for subarchitectures: looked at is the last target of the default build. Of
+/// specifications that cannot be read so far nothing is known; `mstore check` tells what is wrong with them.
+fn obstacles(
+    context: &Context,
+    distribution: &Distribution,
+) -> BTreeMap<(String, String), Obstacle> {
+    let index = distribution.index();
+    let Some(target) = index.targets.last() else {
+        return BTreeMap::new();
+    };
+    let lock = context
+        .project(Access::ReadIfPresent)
+        .map(|project| project.lock);
+    let lock = lock.unwrap_or_default();
+    let subarches = index.arches.iter();
+    let subarches = subarches.flat_map(|arch| arch.subarches.iter().map(move |s| (arch, s)));
+    let ids = subarches.map(|(arch, subarch)| TargetId {
+        build: index.default_build.clone(),
+        arch_desc: arch.name.clone(),
+        subarch: subarch.clone(),
+        target: target.clone(),
+    });
+    let ids: Vec<TargetId> = ids.collect();
+    let Ok(recipes) = distribution.recipes(&ids, &lock) else {
+        return BTreeMap::new();
+    };
+    let obstacles = Obstacles::new(&recipes, &lock);
+    let found = ids.into_iter().filter_map(|id| {
+        let obstacle = obstacles.of(&id)?;
+        Some(((id.arch_desc, id.subarch), obstacle))
+    });
+    found.collect()
+}
+
+fn example(view: &ListView, can: impl Fn(&str, &str) -> bool) -> String {
     let target = view.targets.last().map_or("stage3", String::as_str);
-    let subarch = view.subarches.values().flatten().next();
-    format!("{target}-{}", subarch.map_or("corei7", String::as_str))
+    let all = || {
+        let arches = view.subarches.iter();
+        arches.flat_map(|(arch, subarches)| subarches.iter().map(move |s| (arch, s)))
+    };
+    let subarch = all()
+        .find(|(arch, s)| can(arch, s))
+        .or_else(|| all().next());
+    format!("{target}-{}", subarch.map_or("corei7", |(_, s)| s))
 }

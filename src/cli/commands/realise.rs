@@ -1,27 +1,30 @@
 //! `mstore realise`
 
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde::Serialize;
 
+use crate::build::host;
 use crate::cli::Failure;
 use crate::cli::args::{self, TrustArgs};
 use crate::cli::blame;
 use crate::cli::blame::pin_hint;
 use crate::cli::context::{Context, current_dir};
 use crate::cli::failure::FOUND;
-use crate::cli::output::{self, plural};
+use crate::cli::output::{self, Style, plural};
 use crate::cli::places::Wanted;
 use crate::cli::report::{processors, show_failed};
 use crate::cli::watch::Watch;
 use crate::config::Config;
 use crate::drv::StepName;
-use crate::plan::{MissingPin, PinOrigin};
+use crate::plan::{MissingPin, PinOrigin, TargetId};
 use crate::project::realise::{
-    Preview, Question, Report, Run, StepsPreview, TargetReport, check, preview, realise,
+    Obstacle, Preview, Question, Report, Run, StepsPreview, TargetReport, can_be_had, check,
+    preview, realise,
 };
-use crate::project::{Access, Blocked, Caches};
+use crate::project::{Access, Blocked, Caches, Project};
 
 /// Which targets are built a second time.
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq)]
@@ -126,11 +129,6 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         entered = Ok(entered?);
     }
     let targets = project.targets(&args.targets)?;
-    let place = Wanted::of(
-        args.out_link.as_deref(),
-        args.checkout.as_deref(),
-        targets.len(),
-    )?;
     let cancel = context.cancel()?;
     let watch =
         Watch::with_bar(args.quiet, args.quiet || args.json).showing_output(args.show_output);
@@ -149,6 +147,16 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         cancel,
         events: &watch,
     };
+    let Chosen {
+        targets,
+        left_out,
+        named_left_out,
+    } = choose(&project, targets, &args, &run)?;
+    let place = Wanted::of(
+        args.out_link.as_deref(),
+        args.checkout.as_deref(),
+        targets.len(),
+    )?;
     if args.dry_run {
         show_preview(&preview(&project, &targets, &run)?, args.json)?;
         return Ok(ExitCode::SUCCESS);
@@ -171,11 +179,107 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             _ => ExitCode::from(FOUND),
         });
     }
-    if can_recall(&config, &args) {
+    if named_left_out {
+        return Ok(ExitCode::from(FOUND));
+    }
+    // What is left out is told every time.
+    if can_recall(&config, &args) && !left_out {
         // Whoever cannot remember it works it out again.
         let _ = ask(context, &args, |question| question.keep(&project, &report));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The targets that a run is about.
+struct Chosen {
+    targets: Vec<TargetId>,
+    /// Whether some were left out.
+    left_out: bool,
+    /// Whether one of these was named, and not found by a pattern.
+    named_left_out: bool,
+}
+
+/// Leaves out what this machine cannot build: of patterns always, of what is named with --keep-going. Says what.
+fn choose(
+    project: &Project,
+    targets: Vec<TargetId>,
+    args: &Args,
+    run: &Run<'_>,
+) -> Result<Chosen, Failure> {
+    let is_pattern = |word: &&String| word.contains(['*', '?']);
+    let names = args.targets.iter().filter(|word| !is_pattern(word));
+    let names: Vec<String> = names.cloned().collect();
+    if names.len() == args.targets.len() && !args.keep_going && !args.dry_run {
+        return Ok(Chosen {
+            targets,
+            left_out: false,
+            named_left_out: false,
+        });
+    }
+    let named: HashSet<TargetId> = match names.is_empty() {
+        true => HashSet::new(),
+        false => project.targets(&names)?.into_iter().collect(),
+    };
+    if args.dry_run && !args.keep_going {
+        // The run itself would refuse them.
+        let (_, refused) = can_be_had(project, &named.iter().cloned().collect::<Vec<_>>(), run)?;
+        for (_, obstacle) in refused {
+            if let Obstacle::Platform(platform) = obstacle {
+                host::runs(&platform).map_err(Failure::machine)?;
+            }
+        }
+    }
+    let asked = targets.iter();
+    let asked = asked.filter(|target| args.keep_going || !named.contains(target));
+    let asked: Vec<TargetId> = asked.cloned().collect();
+    let (_, left_out) = can_be_had(project, &asked, run)?;
+    let index = project.distribution.index();
+    let mut why: BTreeMap<&Obstacle, Vec<String>> = BTreeMap::new();
+    for (target, obstacle) in &left_out {
+        why.entry(obstacle)
+            .or_default()
+            .push(index.display_name(target));
+    }
+    let gone: HashSet<&TargetId> = left_out.iter().map(|(target, _)| target).collect();
+    let named_left_out = gone.iter().any(|target| named.contains(target));
+    let stay: Vec<TargetId> = targets
+        .into_iter()
+        .filter(|target| !gone.contains(target))
+        .collect();
+    if !args.quiet || named_left_out || stay.is_empty() {
+        for (obstacle, names) in &why {
+            tell!(
+                "{} {}",
+                Style::stderr().note("note:"),
+                omission(obstacle, names)
+            );
+        }
+    }
+    if stay.is_empty() {
+        return Err(
+            Failure::usage("nothing of what was asked for can be built on this machine")
+                .hint("`mstore list` marks what can"),
+        );
+    }
+    Ok(Chosen {
+        targets: stay,
+        left_out: !gone.is_empty(),
+        named_left_out,
+    })
+}
+
+/// Says which targets are left out because of something.
+fn omission(obstacle: &Obstacle, names: &[String]) -> String {
+    let more = match names.len() - 1 {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    let first = names.first().map_or("", String::as_str);
+    let n = names.len();
+    format!(
+        "{n} {} left out, {first}{more}: {obstacle}",
+        plural(n, "target")
+    )
 }
 
 /// Whether the answer of an earlier run says all that this one would.

@@ -16,6 +16,7 @@ use crate::cli::Failure;
 use crate::cli::args::node_name;
 use crate::cli::context::Context;
 use crate::cli::failure::INTERRUPTED;
+use crate::cli::report::processors;
 use crate::drv::Role;
 use crate::drv::derivation::{DEFAULT_EPOCH, Derivation, InputSource};
 use crate::plan::{Graph, Node, Pins, Staleness, Target};
@@ -157,16 +158,16 @@ fn enter_failed(
         node.name
     );
     let (_scratch, work) = work_folder(store)?;
-    let share = one_processor();
+    let share = all_processors();
     let prepared = Prepared::new(store, name, &failed.step)?;
     let mut job = prepared.job(&failed.step, None, &work, &share);
     job.layers.insert(0, failed.upper);
     enter(&job, command).map(Some)
 }
 
-/// Who works in a shell may take more.
-fn one_processor() -> Share {
-    Processors::new(1).join(0)
+/// What a step gets that is built alone.
+fn all_processors() -> Share {
+    Processors::new(processors()).join(0)
 }
 
 /// Enters a tree, with the snapshots and environment of `view`.
@@ -177,8 +178,11 @@ fn enter_tree(
     view: Option<View<'_>>,
     command: &[String],
 ) -> Result<ExitCode, Failure> {
+    if command.is_empty() {
+        tell!("changes made in this shell are not kept");
+    }
     let (scratch, work) = work_folder(store)?;
-    let share = one_processor();
+    let share = all_processors();
     let checkout = store.checkout(tree)?;
     let upper = scratch.path().join("upper");
     store.prepare_upper(tree, &upper)?;

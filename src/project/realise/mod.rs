@@ -5,6 +5,7 @@
 
 mod check;
 mod differences;
+mod here;
 mod outside;
 mod preview;
 mod remembered;
@@ -31,6 +32,7 @@ use crate::share::fetch::{self as outside_fetch, FetchOptions, Outside};
 use crate::share::{SecretKey, Substitute, Trust};
 
 pub use check::check;
+pub use here::{Obstacle, Obstacles, can_be_had};
 pub use outside::{Brought, bring};
 pub use preview::{Preview, StepsPreview, preview};
 pub use remembered::Question;

@@ -55,6 +55,8 @@ pub fn preview(
     let recipes = project.recipes(targets)?;
     let needs = recipes.needs(&project.lock);
     if !needs.is_empty() {
+        // What the run itself would refuse is not promised.
+        project.no_foreign_seeds(&recipes, &needs)?;
         return Ok(Preview::Provide(needs));
     }
     let facts = run.facts(project, true);

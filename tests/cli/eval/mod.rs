@@ -67,7 +67,7 @@ fn json_has_values_removed_elements_errors_and_files() {
 #[test]
 fn text_is_metro_text_and_errors_go_to_stderr() {
     assert_snapshot!(env().run(&["eval"]).all(), @"
-    status: 0
+    status: 2
     --- stdout
     odd/gone:
     other: /srv/work/other
@@ -153,4 +153,14 @@ fn both_spellings_of_a_definition_replace_the_entry_files() {
         let all = [&["eval", "-k", "other"], definition].concat();
         assert_eq!(env.run(&all).ok(), "/a/work/other\n", "{definition:?}");
     }
+}
+
+#[test]
+fn errors_of_elements_end_it_with_2() {
+    let env = crate::environment::Environment::new();
+    env.write("metro.conf", "a: $[nope]\nb: 1\n");
+    let ran = env.run(&["eval"]);
+    assert_eq!(ran.stdout, "b: 1\n");
+    let error = ran.fails(2);
+    assert!(error.contains("`nope` is not defined"), "{error}");
 }
