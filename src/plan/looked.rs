@@ -80,6 +80,22 @@ impl Sight {
     }
 }
 
+impl Sight {
+    /// Whether two looks saw the same. A file that was young at the first look need not be at the second, which
+    /// then tells nothing of its content.
+    fn agrees(&self, later: &Sight) -> bool {
+        let (Sight::File(mark), Sight::File(other)) = (self, later) else {
+            return self == later;
+        };
+        let times = |mark: &Mark| Mark {
+            content: None,
+            ..mark.clone()
+        };
+        let contents = mark.content.zip(other.content);
+        times(mark) == times(other) && contents.is_none_or(|(a, b)| a == b)
+    }
+}
+
 impl Mark {
     /// Whether another change of the file could have left the same times.
     fn is_young(&self, now: i64) -> bool {
@@ -192,7 +208,7 @@ impl Looked {
             seen.unsteady |= mark.content.is_none();
         }
         match seen.sights.get(path) {
-            Some(known) if *known != after => seen.unsteady = true,
+            Some(known) if !known.agrees(&after) => seen.unsteady = true,
             Some(_) => {}
             None => {
                 seen.sights.insert(path.to_owned(), after);
@@ -247,6 +263,24 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_file_that_comes_of_age_between_two_looks_is_steady() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        fs::write(&path, "one").unwrap();
+        let looked = Looked::default();
+        looked.read(&path).unwrap();
+        assert!(looked.sights().unwrap().is_young());
+        std::thread::sleep(std::time::Duration::from_secs(GRAIN.cast_unsigned() + 1));
+        looked.read(&path).unwrap();
+        let sights = looked.sights().expect("it did not change");
+        // The first look is what counts: it was told by its content.
+        assert!(sights.is_young() && sights.is_unchanged());
+        fs::write(&path, "two").unwrap();
+        looked.read(&path).unwrap();
+        assert!(looked.sights().is_none());
+    }
 
     /// Makes a file look as if it were written long ago; only the clock of its last change cannot be set.
     fn set_modified(path: &Path, seconds: u64) {
