@@ -135,6 +135,40 @@ fn program(call: u32, first: u32, second: u32) -> Vec<u8> {
     all
 }
 
+/// A program for x86-64 that makes one call and exits with its error.
+fn wide_program(call: u32, first: u32) -> Vec<u8> {
+    const BASE: u64 = 0x40_0000;
+    const HEADERS: u64 = 120;
+    let mut code = Vec::new();
+    // mov eax, CALL; mov edi, FIRST; xor esi, esi; xor edx, edx; xor r10d, r10d; xor r8d, r8d; syscall
+    for (register, value) in [(0xb8, call), (0xbf, first)] {
+        code.push(register);
+        code.extend(value.to_le_bytes());
+    }
+    code.extend([
+        0x31, 0xf6, 0x31, 0xd2, 0x45, 0x31, 0xd2, 0x45, 0x31, 0xc0, 0x0f, 0x05,
+    ]);
+    // neg eax; mov edi, eax; mov eax, 60; syscall
+    code.extend([0xf7, 0xd8, 0x89, 0xc7, 0xb8, 60, 0, 0, 0, 0x0f, 0x05]);
+    let len = HEADERS + u64::try_from(code.len()).unwrap();
+    let mut all = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
+    for word in [BASE + HEADERS, 64, 0] {
+        all.extend(word.to_le_bytes());
+    }
+    all.extend([0; 4]);
+    for half in [64u16, 56, 1, 0, 0, 0] {
+        all.extend(half.to_le_bytes());
+    }
+    for word in [1u32, 5] {
+        all.extend(word.to_le_bytes());
+    }
+    for word in [0, BASE, BASE, len, len, 0x1000] {
+        all.extend(word.to_le_bytes());
+    }
+    all.extend(code);
+    all
+}
+
 fn calls_of_32_bit_programs(place: &Place, tally: &Tally) -> Option<&'static str> {
     const EPERM: u32 = 1;
     const ENOSYS: u32 = 38;
@@ -165,14 +199,29 @@ fn calls_of_32_bit_programs(place: &Place, tally: &Tally) -> Option<&'static str
         ("clone3", 435, 0, 0, ENOSYS),
         ("a call of tomorrow", 480, 0, 0, ENOSYS),
     ];
+    // Of x86-64, and the same by the numbers of x32, which are all unknown.
+    const X32: u32 = 0x4000_0000;
+    let wide = [
+        ("mount", 165, 0, EPERM),
+        ("mount of x32", X32 | 165, 0, ENOSYS),
+        (
+            "unshare of x32, a user namespace",
+            X32 | 272,
+            0x1000_0000,
+            ENOSYS,
+        ),
+        ("bpf of x32", X32 | 321, 0, ENOSYS),
+        ("getpid of x32", X32 | 39, 0, ENOSYS),
+    ];
     let mut script = String::from("exec 2>&1\n");
     // The one that must work: its own process id, which is no error.
-    let all = [("getpid", 20, 0, 0, 0)].into_iter().chain(calls);
-    for (n, (_, call, first, second, _)) in all.clone().enumerate() {
-        let bytes: String = program(call, first, second)
-            .iter()
-            .map(|b| format!("\\{b:03o}"))
-            .collect();
+    let narrow = [("getpid", 20, 0, 0, 0)].into_iter().chain(calls);
+    let narrow = narrow
+        .map(|(what, call, first, second, error)| (what, program(call, first, second), error));
+    let wide = wide.map(|(what, call, first, error)| (what, wide_program(call, first), error));
+    let all: Vec<_> = narrow.chain(wide).collect();
+    for (n, (_, program, _)) in all.iter().enumerate() {
+        let bytes: String = program.iter().map(|b| format!("\\{b:03o}")).collect();
         script.push_str(&format!(
             "printf '{bytes}' > /p{n}; chmod 755 /p{n}\n/p{n}; echo \"p{n} $?\"; rm /p{n}\n"
         ));
@@ -185,7 +234,7 @@ fn calls_of_32_bit_programs(place: &Place, tally: &Tally) -> Option<&'static str
     if log.contains("p0 126\n") {
         return Some("this kernel runs no 32-bit programs");
     }
-    for (n, (what, .., error)) in all.enumerate().skip(1) {
+    for (n, (what, _, error)) in all.iter().enumerate().skip(1) {
         tally.held(what, log.contains(&format!("p{n} {error}\n")), &log);
     }
     None
