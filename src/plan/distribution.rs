@@ -10,9 +10,10 @@ use super::elements::{Asked, Elements, SpecError};
 use super::entry::Entry;
 use super::error::PlanError;
 use super::files::SpecFiles;
-use super::lock::{LOCK_NAME, Lock, PinKind};
+use super::lock::{LOCK_NAME, Lock};
 use super::looked::{Looked, Sights};
 use super::name::{Arch, Index, TargetId};
+use super::pin::PinKind;
 use super::recipe::{Recipe, Start};
 use super::recipes::Recipes;
 

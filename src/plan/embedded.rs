@@ -7,7 +7,7 @@ use std::path::Path;
 
 use mstore_store::{Hash, TreeHash};
 
-use super::lock::Pin;
+use super::pin::Pin;
 
 /// The folder at which the standard specs appear to every spec file.
 pub const VIRTUAL_SPECS: &str = "/usr/share/mstore/specs";

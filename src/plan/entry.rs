@@ -16,14 +16,11 @@ use mstore_lang::Files;
 
 use super::embedded::{BUILTIN_ENTRY, VIRTUAL_SPECS};
 use super::error::PlanError;
-use super::files::SpecFiles;
+use super::files::{SpecFiles, shadow_of};
 use super::looked::Looked;
 
 /// The name of an entry file that is looked for.
 pub const ENTRY_NAME: &str = "metro.conf";
-
-/// The folder beside an entry file whose files replace standard specs.
-const SHADOW_NAME: &str = "specs";
 
 /// The entry file of a specification.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,8 +85,7 @@ impl Entry {
 
     /// The folder whose files replace standard specs, be it there or not.
     pub fn shadow(&self) -> Option<PathBuf> {
-        let folder = self.path.parent().filter(|_| !self.is_builtin())?;
-        Some(folder.join(SHADOW_NAME))
+        shadow_of(&self.path)
     }
 
     /// The files that the specification is read from: those of `base`, and the standard specs with what

@@ -9,8 +9,9 @@ use mstore_store::TreeHash;
 
 use super::elements::{Location, SpecError, at};
 use super::git::GitError;
-use super::lock::{LockError, PinKind};
+use super::lock::LockError;
 use super::name::{NameError, TargetId};
+use super::pin::PinKind;
 use crate::drv::NodeNameError;
 use crate::drv::facts::FactsError;
 

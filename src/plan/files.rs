@@ -39,6 +39,17 @@ impl SpecFiles {
     }
 }
 
+/// The folder beside an entry file whose files replace standard specs.
+const SHADOW_NAME: &str = "specs";
+
+/// The folder whose files replace standard specs, be it there or not; none for an entry file that is one of them.
+pub(super) fn shadow_of(entry: &Path) -> Option<PathBuf> {
+    let folder = entry
+        .parent()
+        .filter(|_| !entry.starts_with(VIRTUAL_SPECS))?;
+    Some(folder.join(SHADOW_NAME))
+}
+
 fn standard(rel: &Path) -> Option<&'static embedded::Embedded> {
     embedded::standard_spec(rel.to_str()?)
 }

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use mstore_store::{Hash, TreeHash};
 
 use super::error::PlanError;
-use super::lock::{Lock, PinKind};
+use super::lock::Lock;
 use super::name::TargetId;
+use super::pin::PinKind;
 use super::recipe::{Reads, Recipe, SnapshotUse, Start, StepRecipe};
 use super::recipes::Recipes;
 use crate::dense::{self, DenseMap, Id};

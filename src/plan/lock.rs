@@ -3,7 +3,6 @@
 //! It is Metro text, read by the language like any other file, and written sorted and whole.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -12,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 use mstore_lang::Files;
 use mstore_store::TreeHash;
-use serde::{Deserialize, Serialize};
 
 use super::elements::{Elements, Location, SpecError, at};
-use crate::drv::fetch::{Address, AddressError, Digest, DigestError, is_commit};
+use super::pin::{Pin, PinFrom, PinKind};
+use crate::drv::fetch::{Address, AddressError, DigestError, is_commit};
 
 /// The name of the lock file.
 pub const LOCK_NAME: &str = "metro.lock";
@@ -25,105 +24,8 @@ const HEADER: &str = "\
 # keep it beside your metro.conf, under version control, to build from the same trees elsewhere.
 ";
 
-/// What a name is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PinKind {
-    /// A root file system that builds start from.
-    Seed,
-    /// A tree of sources that builds read.
-    Snapshot,
-}
-
-impl fmt::Display for PinKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            PinKind::Seed => "seed",
-            PinKind::Snapshot => "snapshot",
-        })
-    }
-}
-
-/// What a name stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pin {
-    /// The tree.
-    pub tree: TreeHash,
-    /// The day it was made, `YYYY-MM-DD`.
-    pub date: Option<String>,
-    /// `SOURCE_DATE_EPOCH` of builds that read it, if it is not that of normalised snapshots.
-    pub epoch: Option<i64>,
-    /// Where it came from, for people; and, for what is built in, which edition it is.
-    pub origin: Option<String>,
-    /// Where it can be had again.
-    pub from: Option<PinFrom>,
-}
-
-/// Where a pinned tree can be had again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PinFrom {
-    /// An archive.
-    Archive {
-        /// Its address.
-        url: String,
-        /// Its digest.
-        hash: Digest,
-    },
-    /// A commit of a git repository.
-    Git {
-        /// The address of the repository.
-        url: String,
-        /// The branch that it was the newest of, if it is not the one that the repository names first.
-        branch: Option<String>,
-        /// The commit.
-        commit: String,
-    },
-}
-
-impl PinFrom {
-    /// The address.
-    pub fn url(&self) -> &str {
-        match self {
-            PinFrom::Archive { url, .. } | PinFrom::Git { url, .. } => url,
-        }
-    }
-
-    /// Its elements, in the order in which they are written.
-    pub fn elements(&self) -> Vec<(&'static str, String)> {
-        match self {
-            PinFrom::Archive { url, hash } => {
-                vec![("url", url.clone()), ("hash", hash.to_string())]
-            }
-            PinFrom::Git {
-                url,
-                branch,
-                commit,
-            } => {
-                let branch = branch.iter().map(|branch| ("branch", branch.clone()));
-                let mut all = vec![("url", url.clone())];
-                all.extend(branch);
-                all.push(("commit", commit.clone()));
-                all
-            }
-        }
-    }
-}
-
 /// Elements of a pin beside its tree.
 const FIELDS: [&str; 7] = ["date", "epoch", "origin", "url", "hash", "branch", "commit"];
-
-impl Pin {
-    /// A pin of `tree`, made on `date`.
-    pub fn new(tree: TreeHash, date: Option<String>) -> Self {
-        Pin {
-            tree,
-            date,
-            epoch: None,
-            origin: None,
-            from: None,
-        }
-    }
-}
 
 /// Why a lock file cannot be read, changed or written.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use std::path::Path;
 use mstore_lang::Diagnostic;
 
 use super::embedded::VIRTUAL_SPECS;
-use super::entry::Entry;
+use super::files::shadow_of;
 
 /// A folder of the standard specifications that takes files of the user's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +75,7 @@ pub(super) fn advise(found: &mut Diagnostic, entry: &Path) {
     };
     // Cannot fail: it lies in that folder.
     let below = path.strip_prefix(VIRTUAL_SPECS).unwrap_or(path);
-    let place = match Entry::at(entry).shadow() {
+    let place = match shadow_of(entry) {
         Some(shadow) => shadow.join(below).display().to_string(),
         None => format!("specs/{} beside a metro.conf of your own", below.display()),
     };

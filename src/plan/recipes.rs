@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::embedded;
-use super::lock::{Lock, PinKind};
+use super::lock::Lock;
 use super::name::{Index, TargetId};
+use super::pin::PinKind;
 use super::recipe::{Recipe, Start};
 
 /// Recipes by target.

@@ -11,7 +11,7 @@ use super::events::{Event, Events};
 use super::{Project, ProjectError, clock};
 use crate::drv::fetch::{Address, Algorithm, Digest, FetchError, Tried};
 use crate::drv::{TreeChanges, tree_changes};
-use crate::plan::lock::PinFrom;
+use crate::plan::PinFrom;
 use crate::plan::{Pin, PinKind};
 use crate::share::fetch::{
     self, FetchOptions, Outside, Partial, Wanted, digests_of, import_commit,

@@ -13,8 +13,8 @@ use crate::drv::step_name::StepName;
 use crate::plan::error::PlanError;
 use crate::plan::fetch::{Fetch, Package, Piece, What};
 use crate::plan::graph::Pins;
-use crate::plan::lock::PinKind;
 use crate::plan::manifest::{self, MANIFEST, MANIFEST_LIMIT};
+use crate::plan::pin::PinKind;
 use crate::plan::recipe::{Recipe, StepRecipe};
 
 /// Most things that one step has fetched: each is a mount of its sandbox.
