@@ -30,7 +30,11 @@ fuzz_target!(|text: &str| {
                 arch: name(),
                 subarch: name(),
             };
-            for (full, date) in [(true, Some("2015-02-20")), (false, Some("2015-2-9")), (false, None)] {
+            for (full, date) in [
+                (true, Some("2015-02-20")),
+                (false, Some("2015-2-9")),
+                (false, None),
+            ] {
                 let full_date = date.map(str::to_owned);
                 if let Err(error) = buildbot.mode(&place, &Last { full, full_date }) {
                     check(error);

@@ -10,8 +10,9 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use mstore::config::Config;
 use mstore::drv::fetch::{Address, is_file_name};
-use mstore::plan::lock::{Lock, Pin, PinKind};
+use mstore::plan::lock::Lock;
 use mstore::plan::manifest;
+use mstore::plan::{Pin, PinKind};
 use mstore_lang::Files;
 use mstore_store::{Hash, TreeHash};
 

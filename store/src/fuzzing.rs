@@ -89,7 +89,7 @@ pub fn pack(path: &Path) {
         return;
     };
     let sound = pack.check_index().is_ok();
-    let _ = (pack.is_meta(), pack.effort(), pack.len());
+    let _ = (pack.kind(), pack.effort(), pack.len());
     let mut room = Room::default();
     for at in 0..pack.count().min(32) {
         let Ok(place) = pack.entry(at) else {
@@ -210,7 +210,7 @@ pub fn opened(object: &Object) {
         Object::stored_len(&object.head()),
         Some(object.stored().len() as u64)
     );
-    match object.sort() {
+    match object.kind() {
         RecordKind::Blob => assert_eq!(Hash::of(&raw), object.hash()),
         RecordKind::Manifest => assert_eq!(Manifest::hash_encoded(&raw).0, object.hash()),
         RecordKind::Tree => assert_eq!(Tree::hash_encoded(&raw).0, object.hash()),
