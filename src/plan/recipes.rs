@@ -1,7 +1,7 @@
 //! Recipes of the targets that were asked for and of all that these start from, and the seeds and
 //! snapshots that they lack.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::Serialize;
 
@@ -50,6 +50,29 @@ impl Recipes {
     /// The targets that were asked for, in that order.
     pub fn requested(&self) -> impl Iterator<Item = &TargetId> {
         self.requested.iter()
+    }
+
+    /// Forgets that some targets were asked for, and those that were here for their sake only.
+    pub fn leave_out(&mut self, gone: &HashSet<TargetId>) {
+        if gone.is_empty() {
+            return;
+        }
+        self.requested.retain(|id| !gone.contains(id));
+        let mut kept = BTreeSet::new();
+        for id in &self.requested {
+            let mut at = Some(id);
+            while let Some(id) = at {
+                let start = self.recipes.get(id).map(|recipe| &recipe.start);
+                at = match start {
+                    Some(Start::Target(from)) if kept.insert(id.clone()) => Some(from),
+                    _ => {
+                        kept.insert(id.clone());
+                        None
+                    }
+                };
+            }
+        }
+        self.recipes.retain(|id, _| kept.contains(id));
     }
 
     /// The recipe of a target.

@@ -78,13 +78,16 @@ pub fn a_target_is_realised_without_the_command_line(env: &Env) -> Outcome {
         cancel: &cancel,
         events: &notes,
     };
-    let Preview::Steps(steps) = preview(&project, &targets, &run).unwrap() else {
+    let Preview::Steps(steps) =
+        preview(&project, project.recipes(&targets).unwrap(), &run).unwrap()
+    else {
         panic!("everything is pinned");
     };
     assert_eq!((steps.build.len(), steps.maybe.len()), (1, 1));
 
     // This process is in its namespace already.
-    let report = realise(&mut project, &targets, &run, Ok(Entered::Root)).unwrap();
+    let recipes = project.recipes(&targets).unwrap();
+    let report = realise(&mut project, recipes, &run, Ok(Entered::Root)).unwrap();
     assert!(report.outcome.failed.is_empty(), "{:?}", report.outcome);
     assert_eq!(report.outcome.built.len(), 2);
     assert_eq!(notes.take(), ["build started", "build ended"]);
@@ -103,7 +106,8 @@ pub fn a_target_is_realised_without_the_command_line(env: &Env) -> Outcome {
     let why = project.store.why_alive(&policy, &tree.0).unwrap();
     assert_eq!(why.keepers.len(), 1);
 
-    let again = realise(&mut project, &targets, &run, Ok(Entered::Root)).unwrap();
+    let recipes = project.recipes(&targets).unwrap();
+    let again = realise(&mut project, recipes, &run, Ok(Entered::Root)).unwrap();
     assert!(again.idle);
     assert_eq!((again.reused, again.targets[0].tree), (2, Some(tree)));
     assert_eq!(notes.take(), Vec::<&str>::new());

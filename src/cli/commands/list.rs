@@ -118,7 +118,7 @@ fn obstacles(
     };
     let obstacles = Obstacles::new(&recipes, &lock);
     let found = ids.into_iter().filter_map(|id| {
-        let obstacle = obstacles.of(&id)?;
+        let obstacle = obstacles.of(&id)?.clone();
         Some(((id.arch_desc, id.subarch), obstacle))
     });
     found.collect()

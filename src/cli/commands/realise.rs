@@ -19,9 +19,9 @@ use crate::cli::report::{processors, show_failed};
 use crate::cli::watch::Watch;
 use crate::config::Config;
 use crate::drv::StepName;
-use crate::plan::{MissingPin, PinOrigin, TargetId};
+use crate::plan::{MissingPin, PinOrigin, Recipes, TargetId};
 use crate::project::realise::{
-    Obstacle, Preview, Question, Report, Run, StepsPreview, TargetReport, can_be_had, check,
+    LeftOut, Obstacle, Preview, Question, Report, Run, StepsPreview, TargetReport, check, left_out,
     preview, realise,
 };
 use crate::project::{Access, Blocked, Caches, Project};
@@ -148,20 +148,20 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         events: &watch,
     };
     let Chosen {
-        targets,
+        recipes,
         left_out,
         named_left_out,
-    } = choose(&project, targets, &args, &run)?;
+    } = choose(&project, &targets, &args, &run)?;
     let place = Wanted::of(
         args.out_link.as_deref(),
         args.checkout.as_deref(),
-        targets.len(),
+        recipes.requested().count(),
     )?;
     if args.dry_run {
-        show_preview(&preview(&project, &targets, &run)?, args.json)?;
+        show_preview(&preview(&project, recipes, &run)?, args.json)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let report = realise(&mut project, &targets, &run, entered)?;
+    let report = realise(&mut project, recipes, &run, entered)?;
     let complete = show(&report, &args, |target| match target.tree {
         Some(tree) => place.make(&project.store, tree, cancel),
         None => Ok(None),
@@ -174,6 +174,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     }
     if let Some(which) = args.check {
         let below = which == Checked::All;
+        let targets: Vec<TargetId> = report.targets.iter().map(|t| t.id.clone()).collect();
         return Ok(match check(&project, &targets, below, &run)? {
             0 => ExitCode::SUCCESS,
             _ => ExitCode::from(FOUND),
@@ -192,7 +193,8 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
 
 /// The targets that a run is about.
 struct Chosen {
-    targets: Vec<TargetId>,
+    /// How they are built.
+    recipes: Recipes,
     /// Whether some were left out.
     left_out: bool,
     /// Whether one of these was named, and not found by a pattern.
@@ -202,16 +204,17 @@ struct Chosen {
 /// Leaves out what this machine cannot build: of patterns always, of what is named with --keep-going. Says what.
 fn choose(
     project: &Project,
-    targets: Vec<TargetId>,
+    targets: &[TargetId],
     args: &Args,
     run: &Run<'_>,
 ) -> Result<Chosen, Failure> {
+    let mut recipes = project.recipes(targets)?;
     let is_pattern = |word: &&String| word.contains(['*', '?']);
     let names = args.targets.iter().filter(|word| !is_pattern(word));
     let names: Vec<String> = names.cloned().collect();
     if names.len() == args.targets.len() && !args.keep_going && !args.dry_run {
         return Ok(Chosen {
-            targets,
+            recipes,
             left_out: false,
             named_left_out: false,
         });
@@ -220,19 +223,18 @@ fn choose(
         true => HashSet::new(),
         false => project.targets(&names)?.into_iter().collect(),
     };
-    if args.dry_run && !args.keep_going {
-        // The run itself would refuse them.
-        let (_, refused) = can_be_had(project, &named.iter().cloned().collect::<Vec<_>>(), run)?;
-        for (_, obstacle) in refused {
+    let mut left_out = left_out(project, &recipes, targets, run);
+    if !args.keep_going {
+        // The run itself stops at what is named.
+        let (refused, others) = left_out.into_iter().partition(|(id, _)| named.contains(id));
+        left_out = others;
+        let refused: Vec<LeftOut> = refused;
+        for (_, obstacle) in refused.iter().filter(|_| args.dry_run) {
             if let Obstacle::Platform(platform) = obstacle {
-                host::runs(&platform).map_err(Failure::machine)?;
+                host::runs(platform).map_err(Failure::machine)?;
             }
         }
     }
-    let asked = targets.iter();
-    let asked = asked.filter(|target| args.keep_going || !named.contains(target));
-    let asked: Vec<TargetId> = asked.cloned().collect();
-    let (_, left_out) = can_be_had(project, &asked, run)?;
     let index = project.distribution.index();
     let mut why: BTreeMap<&Obstacle, Vec<String>> = BTreeMap::new();
     for (target, obstacle) in &left_out {
@@ -240,13 +242,10 @@ fn choose(
             .or_default()
             .push(index.display_name(target));
     }
-    let gone: HashSet<&TargetId> = left_out.iter().map(|(target, _)| target).collect();
+    let gone: HashSet<TargetId> = left_out.iter().map(|(target, _)| target.clone()).collect();
     let named_left_out = gone.iter().any(|target| named.contains(target));
-    let stay: Vec<TargetId> = targets
-        .into_iter()
-        .filter(|target| !gone.contains(target))
-        .collect();
-    if !args.quiet || named_left_out || stay.is_empty() {
+    let none_stays = targets.iter().all(|target| gone.contains(target));
+    if !args.quiet || named_left_out || none_stays {
         for (obstacle, names) in &why {
             tell!(
                 "{} {}",
@@ -255,14 +254,15 @@ fn choose(
             );
         }
     }
-    if stay.is_empty() {
+    if none_stays {
         return Err(
             Failure::usage("nothing of what was asked for can be built on this machine")
                 .hint("`mstore list` marks what can"),
         );
     }
+    recipes.leave_out(&gone);
     Ok(Chosen {
-        targets: stay,
+        recipes,
         left_out: !gone.is_empty(),
         named_left_out,
     })

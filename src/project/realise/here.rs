@@ -1,13 +1,11 @@
 //! Which targets this machine can bring up to date, and what keeps it from the others.
 
-use std::collections::BTreeMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use super::{Run, Work};
 use crate::build::host;
-use crate::plan::{
-    Graph, Lock, MissingPin, NodeId, PinKind, PinOrigin, Pins, Recipes, Start, TargetId,
-};
+use crate::plan::{Graph, Lock, NodeId, PinKind, PinOrigin, Pins, Recipes, Start, TargetId};
 use crate::project::{Project, ProjectError};
 use crate::share::Substitute;
 
@@ -31,103 +29,132 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// The obstacles of targets, looked up.
+/// The obstacles of targets.
 pub struct Obstacles<'r> {
-    recipes: &'r Recipes,
-    needs: Vec<MissingPin>,
-    platforms: BTreeMap<&'r str, bool>,
-    machine: String,
+    /// What keeps this machine from building a target or what that starts from; others have none.
+    found: HashMap<&'r TargetId, Obstacle>,
 }
 
 impl<'r> Obstacles<'r> {
     /// Those of the targets that there are recipes of, with the seeds and snapshots that `lock` pins.
     pub fn new(recipes: &'r Recipes, lock: &Lock) -> Obstacles<'r> {
-        let mut platforms = BTreeMap::new();
+        let own = own_obstacles(recipes, lock);
+        let mut found = HashMap::new();
+        if own.is_empty() {
+            return Obstacles { found };
+        }
+        let mut seen = HashSet::new();
         for recipe in recipes.all() {
-            let platform = recipe.platform.as_str();
-            platforms
-                .entry(platform)
-                .or_insert_with(|| host::runs(platform).is_ok());
+            // Up to what has an obstacle of its own, is known, or starts from a seed. Circles are told of elsewhere.
+            let (mut chain, mut at) = (Vec::new(), Some(recipe));
+            let mut obstacle = None;
+            while let Some(recipe) = at {
+                obstacle = own.get(&recipe.id).or_else(|| found.get(&recipe.id));
+                if obstacle.is_some() || !seen.insert(&recipe.id) {
+                    break;
+                }
+                chain.push(&recipe.id);
+                at = match &recipe.start {
+                    Start::Target(from) => recipes.get(from),
+                    Start::Seed(_) => None,
+                };
+            }
+            if let Some(obstacle) = obstacle.cloned() {
+                let here = at.map(|recipe| &recipe.id).into_iter();
+                found.extend(here.chain(chain).map(|id| (id, obstacle.clone())));
+            }
         }
-        Obstacles {
-            recipes,
-            needs: recipes.needs(lock),
-            platforms,
-            machine: host::machine(),
-        }
+        Obstacles { found }
     }
 
     /// What keeps this machine from building a target and what that starts from, if anything does.
-    pub fn of(&self, target: &TargetId) -> Option<Obstacle> {
-        let mut at = target;
-        // A chain has no more members than there are recipes; circles are told of elsewhere.
-        for _ in self.recipes.all() {
-            let recipe = self.recipes.get(at)?;
-            if self.platforms.get(&*recipe.platform) == Some(&false) {
-                return Some(Obstacle::Platform(recipe.platform.clone()));
-            }
-            let mut needs = self.needs.iter().filter(|need| need.wanted_by.contains(at));
-            let lacks = needs.find(|need| match need.from {
+    pub fn of(&self, target: &TargetId) -> Option<&Obstacle> {
+        self.found.get(target)
+    }
+}
+
+/// What keeps this machine from building targets, but for what these start from.
+fn own_obstacles<'r>(recipes: &'r Recipes, lock: &Lock) -> HashMap<&'r TargetId, Obstacle> {
+    let (mut platforms, mut own) = (HashMap::new(), HashMap::new());
+    for recipe in recipes.all() {
+        let platform = recipe.platform.as_str();
+        let runs = platforms.entry(platform);
+        if !*runs.or_insert_with(|| host::runs(platform).is_ok()) {
+            own.insert(&recipe.id, Obstacle::Platform(platform.to_owned()));
+        }
+    }
+    let machine = host::machine();
+    for need in recipes.needs(lock) {
+        for recipe in need.wanted_by.iter().filter_map(|id| recipes.get(id)) {
+            let lacks = match need.from {
                 PinOrigin::Import => true,
-                PinOrigin::Host => recipe.platform != self.machine,
+                PinOrigin::Host => recipe.platform != machine,
                 PinOrigin::Builtin(_) => false,
-            });
-            if let Some(need) = lacks {
-                return Some(Obstacle::Lacks(need.kind, need.name.clone()));
-            }
-            match &recipe.start {
-                Start::Target(from) => at = from,
-                Start::Seed(_) => break,
+            };
+            if lacks {
+                let obstacle = || Obstacle::Lacks(need.kind, need.name.clone());
+                own.entry(&recipe.id).or_insert_with(obstacle);
             }
         }
-        None
     }
+    own
 }
 
 /// A target that cannot be brought up to date here, and what keeps it from that.
 pub type LeftOut = (TargetId, Obstacle);
 
-/// Tells apart which targets can be brought up to date here, and which not and why. What is foreign and needs no
-/// building, here or with what caches have, can be.
-pub fn can_be_had(
+/// Tells which of `targets`, all of which there are recipes of, cannot be brought up to date here, and why. What is
+/// foreign and needs no building, here or with what caches have, can be.
+pub fn left_out(
     project: &Project,
+    recipes: &Recipes,
     targets: &[TargetId],
     run: &Run<'_>,
-) -> Result<(Vec<TargetId>, Vec<LeftOut>), ProjectError> {
-    let recipes = project.recipes(targets)?;
-    let obstacles = Obstacles::new(&recipes, &project.lock);
-    let (mut here, mut left_out) = (Vec::new(), Vec::new());
-    let mut facts = None;
-    for target in targets {
-        match obstacles.of(target) {
-            None => here.push(target.clone()),
-            Some(Obstacle::Platform(_))
-                if is_had(
-                    project,
-                    target,
-                    facts.get_or_insert_with(|| run.facts(project, true)),
-                ) =>
-            {
-                here.push(target.clone());
-            }
-            Some(obstacle) => left_out.push((target.clone(), obstacle)),
-        }
+) -> Vec<LeftOut> {
+    let obstacles = Obstacles::new(recipes, &project.lock);
+    let found = targets.iter();
+    let found = found.filter_map(|id| Some((id, obstacles.of(id)?)));
+    let mut found: Vec<(&TargetId, &Obstacle)> = found.collect();
+    let foreign = found.iter();
+    let foreign = foreign.filter(|(_, obstacle)| matches!(obstacle, Obstacle::Platform(_)));
+    let foreign: Vec<TargetId> = foreign.map(|(id, _)| (*id).clone()).collect();
+    if !foreign.is_empty() {
+        let mut had = HashSet::new();
+        add_had(project, &foreign, &run.facts(project, true), &mut had);
+        found.retain(|(id, _)| !had.contains(*id));
     }
-    Ok((here, left_out))
+    let found = found.into_iter();
+    found.map(|(id, o)| (id.clone(), o.clone())).collect()
 }
 
-/// Whether nothing has to be built for a target. What cannot be told counts as no.
-fn is_had(project: &Project, target: &TargetId, facts: &Substitute<'_>) -> bool {
-    let look = || -> Result<bool, ProjectError> {
-        let recipes = project.recipes(std::slice::from_ref(target))?;
+/// Adds those of `targets` that nothing has to be built for. What cannot be told of all at once is told of the halves;
+/// what cannot be told of one counts as no.
+fn add_had(
+    project: &Project,
+    targets: &[TargetId],
+    facts: &Substitute<'_>,
+    had: &mut HashSet<TargetId>,
+) {
+    let look = || -> Result<Option<Vec<TargetId>>, ProjectError> {
+        let recipes = project.recipes(targets)?;
         if !recipes.needs(&project.lock).is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         let graph = Graph::build(&recipes, &project.lock, &facts, Pins::Required)?;
         facts.prepare(graph.nodes().values().map(|node| node.hash))?;
         let todo = Work::of(&graph, facts, false)?.todo;
-        let builds: Vec<&NodeId> = todo.build.iter().chain(&todo.maybe).collect();
-        Ok(builds.is_empty())
+        let builds: HashSet<NodeId> = todo.build.iter().chain(&todo.maybe).copied().collect();
+        let there = graph.requested();
+        let there = there.filter(|target| !builds.contains(&target.last));
+        Ok(Some(there.map(|target| target.id.clone()).collect()))
     };
-    look().unwrap_or(false)
+    match look() {
+        Ok(Some(found)) => had.extend(found),
+        _ if targets.len() > 1 => {
+            let (first, second) = targets.split_at(targets.len() / 2);
+            add_had(project, first, facts, had);
+            add_had(project, second, facts, had);
+        }
+        _ => {}
+    }
 }

@@ -32,7 +32,7 @@ use crate::share::fetch::{self as outside_fetch, FetchOptions, Outside};
 use crate::share::{SecretKey, Substitute, Trust};
 
 pub use check::check;
-pub use here::{Obstacle, Obstacles, can_be_had};
+pub use here::{LeftOut, Obstacle, Obstacles, left_out};
 pub use outside::{Brought, bring};
 pub use preview::{Preview, StepsPreview, preview};
 pub use remembered::Question;
@@ -196,22 +196,22 @@ impl<'g> Work<'g> {
     }
 }
 
-/// Brings targets up to date. Failed steps are part of the report; an error means that the run could
+/// Brings the targets that `recipes` were asked for up to date. Failed steps are part of the report; an error means that the run could
 /// not begin or that its result could not be written down.
 ///
 /// `entered` is what became of entering a user namespace, which has to come before the first thread;
 /// that it failed matters only if something is to be built.
 pub fn realise(
     project: &mut Project,
-    targets: &[TargetId],
+    mut recipes: Recipes,
     run: &Run<'_>,
     mut entered: Result<Entered, UsernsError>,
 ) -> Result<Report, ProjectError> {
     let clock = Stopwatch::start();
-    let mut recipes = project.recipes(targets)?;
     if !recipes.needs(&project.lock).is_empty() {
         entered = Ok(provide(project, &recipes, run, entered)?);
-        recipes = project.recipes(targets)?;
+        let targets: Vec<TargetId> = recipes.requested().cloned().collect();
+        recipes = project.recipes(&targets)?;
     }
     let facts = run.facts(project, project.store.is_read_only());
     let mut graph = plan(project, &recipes, &facts, run)?;

@@ -6,7 +6,6 @@ use super::{Run, Work};
 use crate::drv::{StepName, Trees as _};
 use crate::plan::{
     Explainer, Graph, MissingPin, NodeId, PinKind, Pins, PlanError, Reason, Recipes, Staleness,
-    TargetId,
 };
 use crate::project::{Absent, Project, ProjectError};
 use crate::share::Substitute;
@@ -46,13 +45,12 @@ pub struct StepsPreview {
     pub fetch: Vec<(TreeHash, Option<u64>)>,
 }
 
-/// Finds out what a run would do. Writes nothing.
+/// Finds out what a run would do about the targets that `recipes` were asked for. Writes nothing.
 pub fn preview(
     project: &Project,
-    targets: &[TargetId],
+    recipes: Recipes,
     run: &Run<'_>,
 ) -> Result<Preview, ProjectError> {
-    let recipes = project.recipes(targets)?;
     let needs = recipes.needs(&project.lock);
     if !needs.is_empty() {
         // What the run itself would refuse is not promised.

@@ -327,7 +327,8 @@ fn run(
         cancel,
         events: &watch,
     };
-    let report = realise(&mut project, &ids, &run, entered)?;
+    let recipes = project.recipes(&ids)?;
+    let report = realise(&mut project, recipes, &run, entered)?;
     show_failed(&report.outcome);
     broke_off(&report)?;
     let publication = publication(&project, &targets, &report, job)?;

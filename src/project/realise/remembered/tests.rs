@@ -120,7 +120,8 @@ impl World {
         };
         let mut realise = || {
             let entered = Ok(Entered::Root);
-            super::super::realise(&mut project, &targets, &run, entered).map_err(|e| text(&e))
+            let recipes = project.recipes(&targets).map_err(|e| text(&e))?;
+            super::super::realise(&mut project, recipes, &run, entered).map_err(|e| text(&e))
         };
         // The first may write down which trees the targets are, and so change what it found.
         realise()?;
