@@ -175,11 +175,7 @@ impl Prepared {
         share: &Share,
     ) -> Job {
         let derivation = step.derivation();
-        let script: Vec<&str> = derivation
-            .phases
-            .iter()
-            .map(|p| p.script.as_str())
-            .collect();
+        let script: Vec<&str> = derivation.phases.iter().map(|p| &*p.script).collect();
         Job {
             layers: self.root.layers().to_vec(),
             upper,

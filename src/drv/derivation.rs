@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use mstore_store::codec;
 use mstore_store::{Hash, TreeHash, named_hash};
@@ -71,26 +72,26 @@ pub struct Derivation {
     pub arch_desc: String,
 }
 
-/// Environment variables, sorted by name. Encoded as a list of pairs.
+/// Environment variables, sorted by name. Encoded as a list of pairs. The steps of a target share theirs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "Vec<(String, String)>")]
-pub struct Env(pub BTreeMap<String, String>);
+pub struct Env(pub Arc<BTreeMap<String, String>>);
 
 impl Serialize for Env {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(&self.0)
+        serializer.collect_seq(&*self.0)
     }
 }
 
 impl From<Vec<(String, String)>> for Env {
     fn from(pairs: Vec<(String, String)>) -> Self {
-        Env(pairs.into_iter().collect())
+        Env(Arc::new(pairs.into_iter().collect()))
     }
 }
 
 impl From<Env> for Vec<(String, String)> {
     fn from(env: Env) -> Self {
-        env.0.into_iter().collect()
+        Arc::unwrap_or_clone(env.0).into_iter().collect()
     }
 }
 
@@ -166,7 +167,7 @@ pub struct Phase {
     /// The step it is.
     pub name: String,
     /// Its text. The `#!` line is honoured; without one it is run by `/bin/sh -e`.
-    pub script: String,
+    pub script: Arc<str>,
 }
 
 /// What a step may do.
@@ -204,7 +205,7 @@ pub enum Network {
     /// The loopback interface alone.
     None,
     /// No script is run: content is fetched that is known by its hashes, from wherever it is to be had.
-    FixedOutput(Fixed),
+    FixedOutput(Box<Fixed>),
 }
 
 impl Derivation {
@@ -223,7 +224,7 @@ impl Derivation {
             policy: Policy {
                 from: Some(Box::new(from)),
                 impure: Vec::new(),
-                network: Network::FixedOutput(fixed),
+                network: Network::FixedOutput(Box::new(fixed)),
                 timeout: None,
             },
             target: FETCH.to_owned(),
@@ -265,7 +266,7 @@ pub(crate) mod tests {
 
     pub(crate) fn sample() -> Derivation {
         Derivation {
-            env: Env([("CFLAGS".to_owned(), "-O2".to_owned())].into()),
+            env: Env(Arc::new([("CFLAGS".to_owned(), "-O2".to_owned())].into())),
             name: "stage3-corei7:run".parse().unwrap(),
             root: "/".into(),
             build: "seedling".into(),
@@ -372,7 +373,10 @@ pub(crate) mod tests {
             role: if root { Role::Root } else { Role::Snapshot },
             source,
         });
-        let phase = (word, word).prop_map(|(name, script)| Phase { name, script });
+        let phase = (word, word).prop_map(|(name, script)| Phase {
+            name,
+            script: script.into(),
+        });
         let impure = ("/[ab]", "[ab]").prop_map(|(at, folder)| Impure { at, folder });
         let name = "[ab]{1,2}:[ab]{1,2}";
         (
@@ -385,7 +389,7 @@ pub(crate) mod tests {
         )
             .prop_map(
                 |(w, env, inputs, phases, (epoch, test, timeout, root), impure)| Derivation {
-                    env: Env(env),
+                    env: Env(Arc::new(env)),
                     name: w.0.parse().unwrap(),
                     root,
                     build: w.1,

@@ -275,8 +275,9 @@ mod tests {
         let old = sample();
         let mut new = old.clone();
         new.phases[0].script = "make\nmake install\n".into();
-        new.env.0.insert("CFLAGS".into(), "-O3".into());
-        new.env.0.insert("LDFLAGS".into(), "-s".into());
+        let env = std::sync::Arc::make_mut(&mut new.env.0);
+        env.insert("CFLAGS".into(), "-O3".into());
+        env.insert("LDFLAGS".into(), "-s".into());
         new.platform = "aarch64".into();
         new.root = "/tmp/root".into();
         new.output = Output::Input;

@@ -4,6 +4,7 @@
 mod fetched;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use mstore_store::{Hash, TreeHash};
 
@@ -47,7 +48,7 @@ pub struct Node {
     /// `BUILD/ARCH/SUBARCH/TARGET:STEP`, the name realisations are recorded under.
     pub full_name: StepName,
     /// The target it is a step of.
-    pub target: TargetId,
+    pub target: Arc<TargetId>,
     /// The step as data.
     pub derivation: Derivation,
     /// Its hash.
@@ -221,7 +222,7 @@ impl Graph {
                     name,
                     host,
                     tree,
-                    target: Box::new(node.target.clone()),
+                    target: Box::new((*node.target).clone()),
                 });
             }
         }
@@ -280,6 +281,8 @@ struct Names {
     short: String,
     /// `BUILD/ARCH/SUBARCH/TARGET`.
     full: String,
+    /// What it is.
+    id: Arc<TargetId>,
 }
 
 struct Builder<'a> {
@@ -311,6 +314,7 @@ impl Builder<'_> {
             shown: self.recipes.display_name(id),
             short: id.short(),
             full: id.to_string(),
+            id: Arc::new(id.clone()),
         };
         let mut nodes = Vec::new();
         for step in &recipe.steps {
@@ -461,13 +465,13 @@ impl Builder<'_> {
         };
         let shown = StepName::new(&names.shown, &step.name)?;
         let full = StepName::new(&names.full, &step.name)?;
-        Ok(self.add(id, derivation, producers, shown, full))
+        Ok(self.add(&names.id, derivation, producers, shown, full))
     }
 
     /// Adds a node, unless it is there already.
     fn add(
         &mut self,
-        target: &TargetId,
+        target: &Arc<TargetId>,
         derivation: Derivation,
         producers: Vec<Option<NodeId>>,
         name: StepName,

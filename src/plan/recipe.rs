@@ -4,6 +4,7 @@ mod fetches;
 mod impure;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -51,7 +52,7 @@ pub struct Recipe {
     /// What is fetched for its steps.
     pub fetches: Fetches,
     /// The environment of every step.
-    pub env: BTreeMap<String, String>,
+    pub env: Arc<BTreeMap<String, String>>,
     /// Seconds that a step may take.
     pub timeout: Option<u64>,
 }
@@ -92,7 +93,7 @@ pub struct StepRecipe {
     /// Its name.
     pub name: String,
     /// Its script.
-    pub script: String,
+    pub script: Arc<str>,
     /// What it reads of the snapshot.
     pub reads: Reads,
     /// What it reads of each of the snapshots beside it.
@@ -182,7 +183,7 @@ impl Reader<'_> {
             steps,
             test,
             fetches,
-            env: self.env()?,
+            env: Arc::new(self.env()?),
             timeout: self.timeout()?,
         })
     }
@@ -530,7 +531,7 @@ impl Reader<'_> {
         };
         Ok(StepRecipe {
             name: name.to_owned(),
-            script,
+            script: script.into(),
             reads,
             reads_beside,
             fetches,

@@ -240,7 +240,7 @@ impl DerivationView {
                     fetched: None,
                 })
                 .collect(),
-            env: drv.env.0.clone(),
+            env: (*drv.env.0).clone(),
             epoch: drv.epoch,
             root: drv.root.clone(),
             output: match drv.output {

@@ -38,7 +38,7 @@ pub fn step(name: &str, root: TreeHash, script: &str) -> Resolved {
         output: Output::Captured,
         phases: vec![Phase {
             name: name.to_owned(),
-            script: script.to_owned(),
+            script: script.into(),
         }],
         policy: Policy {
             from: None,

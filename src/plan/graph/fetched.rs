@@ -1,6 +1,7 @@
 //! What steps have fetched, as nodes of the graph: one for each file or folder, whatever steps need it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use mstore_store::TreeHash;
 
@@ -97,7 +98,13 @@ impl Builder<'_> {
             _ => full.clone(),
         };
         self.fetches.entry(full.as_str().to_owned()).or_insert(hash);
-        Ok(self.add(&recipe.id, derivation, Vec::new(), shown, full))
+        Ok(self.add(
+            &Arc::new(recipe.id.clone()),
+            derivation,
+            Vec::new(),
+            shown,
+            full,
+        ))
     }
 
     /// What a section `fetch/NAME` comes to; nothing if the snapshot has to tell and is not here.
