@@ -38,32 +38,7 @@ pub struct Obstacles<'r> {
 impl<'r> Obstacles<'r> {
     /// Those of the targets that there are recipes of, with the seeds and snapshots that `lock` pins.
     pub fn new(recipes: &'r Recipes, lock: &Lock) -> Obstacles<'r> {
-        let own = own_obstacles(recipes, lock);
-        let mut found = HashMap::new();
-        if own.is_empty() {
-            return Obstacles { found };
-        }
-        let mut seen = HashSet::new();
-        for recipe in recipes.all() {
-            // Up to what has an obstacle of its own, is known, or starts from a seed. Circles are told of elsewhere.
-            let (mut chain, mut at) = (Vec::new(), Some(recipe));
-            let mut obstacle = None;
-            while let Some(recipe) = at {
-                obstacle = own.get(&recipe.id).or_else(|| found.get(&recipe.id));
-                if obstacle.is_some() || !seen.insert(&recipe.id) {
-                    break;
-                }
-                chain.push(&recipe.id);
-                at = match &recipe.start {
-                    Start::Target(from) => recipes.get(from),
-                    Start::Seed(_) => None,
-                };
-            }
-            if let Some(obstacle) = obstacle.cloned() {
-                let here = at.map(|recipe| &recipe.id).into_iter();
-                found.extend(here.chain(chain).map(|id| (id, obstacle.clone())));
-            }
-        }
+        let found = inherited(recipes, own_obstacles(recipes, lock));
         Obstacles { found }
     }
 
@@ -71,6 +46,47 @@ impl<'r> Obstacles<'r> {
     pub fn of(&self, target: &TargetId) -> Option<&Obstacle> {
         self.found.get(target)
     }
+}
+
+/// What is so of targets, or of what these start from: the nearest, where it is so of several.
+fn inherited<'r, T: Clone>(
+    recipes: &'r Recipes,
+    own: HashMap<&'r TargetId, T>,
+) -> HashMap<&'r TargetId, T> {
+    let mut found = HashMap::new();
+    if own.is_empty() {
+        return found;
+    }
+    let mut seen = HashSet::new();
+    for recipe in recipes.all() {
+        // Up to one that it is so of, that is known, or that starts from a seed. Circles are told of elsewhere.
+        let (mut chain, mut at) = (Vec::new(), Some(recipe));
+        let mut what = None;
+        while let Some(recipe) = at {
+            what = own.get(&recipe.id).or_else(|| found.get(&recipe.id));
+            if what.is_some() || !seen.insert(&recipe.id) {
+                break;
+            }
+            chain.push(&recipe.id);
+            at = match &recipe.start {
+                Start::Target(from) => recipes.get(from),
+                Start::Seed(_) => None,
+            };
+        }
+        if let Some(what) = what.cloned() {
+            let here = at.map(|recipe| &recipe.id).into_iter();
+            found.extend(here.chain(chain).map(|id| (id, what.clone())));
+        }
+    }
+    found
+}
+
+/// The targets that lack a seed or a snapshot, or that start from one which does.
+fn unpinned<'r>(recipes: &'r Recipes, lock: &Lock) -> HashMap<&'r TargetId, ()> {
+    let needs = recipes.needs(lock);
+    let wanted = needs.iter().flat_map(|need| &need.wanted_by);
+    let wanted = wanted.filter_map(|id| Some((&recipes.get(id)?.id, ())));
+    inherited(recipes, wanted.collect())
 }
 
 /// What keeps this machine from building targets, but for what these start from.
@@ -117,8 +133,11 @@ pub fn left_out(
     let mut found: Vec<(&TargetId, &Obstacle)> = found.collect();
     let foreign = found.iter();
     let foreign = foreign.filter(|(_, obstacle)| matches!(obstacle, Obstacle::Platform(_)));
-    let foreign: Vec<TargetId> = foreign.map(|(id, _)| (*id).clone()).collect();
+    let mut foreign: Vec<TargetId> = foreign.map(|(id, _)| (*id).clone()).collect();
     if !foreign.is_empty() {
+        // Of these nothing can be told.
+        let unpinned = unpinned(recipes, &project.lock);
+        foreign.retain(|id| !unpinned.contains_key(id));
         let mut had = HashSet::new();
         add_had(project, &foreign, &run.facts(project, true), &mut had);
         found.retain(|(id, _)| !had.contains(*id));
@@ -135,26 +154,70 @@ fn add_had(
     facts: &Substitute<'_>,
     had: &mut HashSet<TargetId>,
 ) {
-    let look = || -> Result<Option<Vec<TargetId>>, ProjectError> {
+    let look = || -> Result<Vec<TargetId>, ProjectError> {
         let recipes = project.recipes(targets)?;
-        if !recipes.needs(&project.lock).is_empty() {
-            return Ok(None);
-        }
         let graph = Graph::build(&recipes, &project.lock, &facts, Pins::Required)?;
         facts.prepare(graph.nodes().values().map(|node| node.hash))?;
         let todo = Work::of(&graph, facts, false)?.todo;
         let builds: HashSet<NodeId> = todo.build.iter().chain(&todo.maybe).copied().collect();
         let there = graph.requested();
         let there = there.filter(|target| !builds.contains(&target.last));
-        Ok(Some(there.map(|target| target.id.clone()).collect()))
+        Ok(there.map(|target| target.id.clone()).collect())
     };
     match look() {
-        Ok(Some(found)) => had.extend(found),
-        _ if targets.len() > 1 => {
+        Ok(found) => had.extend(found),
+        Err(_) if targets.len() > 1 => {
             let (first, second) = targets.split_at(targets.len() / 2);
             add_had(project, first, facts, had);
             add_had(project, second, facts, had);
         }
-        _ => {}
+        Err(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Distribution;
+
+    #[test]
+    fn what_is_so_of_a_target_is_so_of_all_that_start_from_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "list/builds: b\nlist/arches: a\nlist/subarches/a: s\nlist/targets: one two three four five six\n\
+                    target/version: 1\nsteps/chroot/run: [\ntrue\n]\n\
+                    [collect ./$[target:zap].conf]\n";
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("metro.conf", text);
+        for (target, source, platform) in [
+            ("one", "two", "z"),
+            ("two", "three", "z"),
+            ("three", "four", "vax"),
+            ("four", "seed", "z"),
+            ("five", "six", "z"),
+            ("six", "five", "z"),
+        ] {
+            let text = format!("source: {source}\ntarget/platform: {platform}\n");
+            write(&format!("{target}.conf"), &text);
+        }
+        let distribution = Distribution::open(None, folder.path(), Vec::new()).unwrap();
+        let all = distribution.expand(&["*"]).unwrap();
+        let lock = Lock::in_memory();
+        let mut recipes = distribution.recipes(&all, &lock).unwrap();
+        let own = recipes.all().map(|recipe| (&recipe.id, &recipe.platform));
+        let own = own.filter(|(_, platform)| *platform == "vax").collect();
+        let found = inherited(&recipes, own);
+        let mut names: Vec<&str> = found.keys().map(|id| id.target.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["one", "three", "two"]);
+
+        // What others start from stays with them.
+        let gone = all.iter().filter(|id| id.target != "two").cloned();
+        recipes.leave_out(&gone.collect());
+        let left = recipes.all().map(|recipe| recipe.id.target.as_str());
+        let mut left: Vec<&str> = left.collect();
+        left.sort_unstable();
+        assert_eq!(left, ["four", "three", "two"]);
+        assert_eq!(recipes.requested().count(), 1);
     }
 }
