@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Asked, Root, functions, load, optional, text};
+use crate::support::{Asked, Root, functions, functions_below, load, optional, text};
 
 const CONFIGURE: [&str; 3] = [
     "portage/configure",
@@ -72,6 +72,8 @@ fn every_step_ends_settled_and_begins_with_the_systems_environment() {
                 "CONFIG_PROTECT=\"-*\"",
                 "PYTHONDONTWRITEBYTECODE=1",
                 "BINPKG_COMPRESS=gzip",
+                // Nobody is there to think better of it.
+                "CLEAN_DELAY=0 EMERGE_WARNING_DELAY=0",
             ] {
                 assert!(script.contains(word), "{target}:{step}: {word}");
             }
@@ -350,6 +352,283 @@ app-misc/hello o3
         let profile = fs::symlink_metadata(root.path("etc/portage/make.profile")).unwrap();
         assert!(profile.is_symlink());
     }
+}
+
+/// The files that hooks.conf promises, each with a text of its own.
+#[test]
+fn every_file_of_the_hooks_is_written() {
+    let files = [
+        "make.conf",
+        "bashrc",
+        "package.use",
+        "package.mask",
+        "package.unmask",
+        "package.accept_keywords",
+        "package.license",
+        "package.properties",
+        "package.accept_restrict",
+        "package.env",
+        "repos.conf",
+        "binrepos.conf",
+        "profile/use.force",
+        "profile/use.mask",
+        "profile/package.use",
+        "profile/package.use.force",
+        "profile/package.use.mask",
+        "profile/package.mask",
+        "profile/package.unmask",
+        "profile/package.provided",
+        "profile/packages",
+    ];
+    // The hooks list just these.
+    let hooks = include_str!("../../stdlib-specs/hooks.conf").replace("\n#", " ");
+    let (_, rest) = hooks.split_once("FILE is").unwrap();
+    let (told, _) = rest.split_once("user/portage-confdir").unwrap();
+    let told: Vec<&str> = told
+        .split([' ', ',', ':'])
+        .map(|word| word.trim_end_matches('.'))
+        .filter(|word| word.contains('.') || *word == "bashrc" || *word == "packages")
+        .collect();
+    let names = files.map(|file| file.trim_start_matches("profile/"));
+    assert_eq!(told, names);
+
+    let mut own = String::from("[section user/portage]\n");
+    for file in files {
+        own += &format!("{file}: [\n# the block {file}\n]\n");
+    }
+    let spec = Asked {
+        own: &own,
+        ..Asked::default()
+    }
+    .load();
+    let (root, tree) = (Root::new(), tree(&[GENTOO]));
+    let call = format!("configure '{}'", root.path("").display());
+    let ran = functions(&spec, &CONFIGURE, &call, &tree.path(""));
+    assert!(ran.ok, "{}", ran.stderr);
+    for file in files {
+        let place = match file {
+            "repos.conf" => "repos.conf/zz-mstore",
+            other => other,
+        };
+        let text = root.read(&format!("etc/portage/{place}"));
+        assert!(
+            text.ends_with(&format!("# the block {file}\n")),
+            "{file}: {text}"
+        );
+    }
+}
+
+/// What trees of Funtoo call the parts of their profile for subarches: those of core-kit in October 2024, and of
+/// pure64, which went before that, in February 2019.
+const FUNTOO_PARTS: [(&str, &str); 4] = [
+    (
+        "x86-64bit",
+        "amd64-bulldozer amd64-excavator amd64-jaguar amd64-k10 amd64-k8 amd64-k8+sse3 amd64-piledriver amd64-pumaplus \
+         amd64-steamroller amd64-zen amd64-zen2 amd64-zen3 atom_64 btver1_64 core-avx-i core2_64 corei7 generic_64 \
+         generic_64-v2 generic_64-v3 generic_64-v4 intel64-broadwell intel64-haswell intel64-ivybridge \
+         intel64-nehalem intel64-sandybridge intel64-silvermont intel64-skylake intel64-skylake-avx512 \
+         intel64-westmere native_64 nocona opteron_64 xen-pentium4+sse3_64",
+    ),
+    (
+        "pure64",
+        "amd64-bulldozer-pure64 amd64-excavator-pure64 amd64-jaguar-pure64 amd64-k10-pure64 amd64-k8+sse3-pure64 \
+         amd64-k8-pure64 amd64-piledriver-pure64 amd64-steamroller-pure64 amd64-zen-pure64 atom_64-pure64 \
+         btver1_64-pure64 core-avx-i-pure64 core2_64-pure64 corei7-pure64 generic_64-pure64 \
+         intel64-broadwell-pure64 intel64-haswell-pure64 intel64-ivybridge-pure64 intel64-nehalem-pure64 \
+         intel64-sandybridge-pure64 intel64-silvermont-pure64 intel64-skylake-avx512-pure64 \
+         intel64-skylake-pure64 intel64-westmere-pure64 native_64-pure64 nocona-pure64 opteron_64-pure64",
+    ),
+    (
+        "x86-32bit",
+        "amd64-k8+sse3_32 amd64-k8_32 athlon athlon-4 athlon-mp athlon-tbird athlon-xp atom_32 btver1 core2_32 \
+         generic_32 geode i486 i686 k6 k6-2 k6-3 native_32 pentium pentium-m pentium-mmx pentium2 pentium3 pentium4 \
+         pentiumpro prescott",
+    ),
+    (
+        "arm-32bit",
+        "armv6j_hardfp armv6j_vfp_hardfp armv7a_hardfp armv7a_vfpv3_hardfp odroid-xu4 raspi raspi2 raspi3",
+    ),
+];
+
+#[test]
+fn subarches_have_the_names_of_funtoos_trees() {
+    let index = load("", &[]);
+    let mut lacking = Vec::new();
+    for (arch, parts) in FUNTOO_PARTS {
+        let parts: Vec<&str> = parts.split_whitespace().collect();
+        for subarch in text(&index, &format!("list/subarches/{arch}")).split_whitespace() {
+            let spec = Asked {
+                build: "funtoo-current",
+                arch,
+                subarch,
+                ..Asked::default()
+            }
+            .load();
+            let part = text(&spec, "chosen/subarch-profile");
+            if !parts.contains(&part.as_str()) {
+                lacking.push(format!("{arch}/{subarch}"));
+            }
+        }
+    }
+    // Processors that are younger than the trees, or that these never knew: `user/profile/subarch` says what to
+    // take, and a build without it ends before anything is built.
+    let want = "x86-64bit/intel64-cascadelake x86-64bit/intel64-icelake x86-64bit/intel64-icelake-server \
+                x86-64bit/intel64-tigerlake x86-64bit/intel64-rocketlake x86-64bit/intel64-alderlake \
+                x86-64bit/intel64-raptorlake x86-64bit/intel64-meteorlake x86-64bit/intel64-sapphirerapids \
+                x86-64bit/intel64-goldmont x86-64bit/intel64-tremont x86-64bit/amd64-zen4 x86-64bit/amd64-zen5 \
+                pure64/x86-64-v2-pure64 pure64/x86-64-v3-pure64 pure64/x86-64-v4-pure64 \
+                pure64/intel64-cascadelake-pure64 pure64/intel64-icelake-pure64 pure64/intel64-icelake-server-pure64 \
+                pure64/intel64-tigerlake-pure64 pure64/intel64-rocketlake-pure64 pure64/intel64-alderlake-pure64 \
+                pure64/intel64-raptorlake-pure64 pure64/intel64-meteorlake-pure64 \
+                pure64/intel64-sapphirerapids-pure64 pure64/intel64-goldmont-pure64 pure64/intel64-tremont-pure64 \
+                pure64/amd64-zen2-pure64 pure64/amd64-zen3-pure64 pure64/amd64-zen4-pure64 pure64/amd64-zen5-pure64 \
+                x86-32bit/i586 arm-32bit/armv5te arm-32bit/armv6j arm-32bit/armv7a arm-32bit/armv7a_neon_hardfp \
+                arm-32bit/cortex-a7_hardfp";
+    assert_eq!(lacking, want.split_whitespace().collect::<Vec<_>>());
+}
+
+#[test]
+fn subarches_of_arm_have_the_names_of_gentoos_trees() {
+    let index = load("", &[]);
+    for subarch in text(&index, "list/subarches/arm-32bit").split_whitespace() {
+        let spec = Asked {
+            arch: "arm-32bit",
+            subarch,
+            ..Asked::default()
+        }
+        .load();
+        let profile = text(&spec, "portage/profile");
+        let last = profile.trim_end().rsplit('/').next().unwrap();
+        let known = ["armv5te", "armv6j", "armv6j_hf", "armv7a", "armv7a_hf"];
+        assert!(known.contains(&last), "{subarch}: {profile}");
+    }
+}
+
+/// Portage hears from the seed's make.conf what it hears from the environment for the root that is built.
+#[test]
+fn what_is_built_for_the_seed_has_the_same_settings() {
+    let spec = Asked {
+        target: "stage1",
+        ..Asked::default()
+    }
+    .load();
+    let script = text(&spec, "steps/chroot/build");
+    let at = |words: &str| {
+        script
+            .find(words)
+            .unwrap_or_else(|| panic!("{words}: {script}"))
+    };
+    assert!(at("\ntell_seed\n") < at("\nexport ROOT="));
+    assert!(at("--root-deps=rdeps $(cat") < at("\nuntell_seed\n"));
+
+    let root = Root::new();
+    let before = "USE=\"a\"\nFEATURES=\"mine\"\n";
+    root.write("etc/portage/make.conf", before);
+    let told = root.path("told");
+    let call = format!(
+        "export FEATURES='-ipc-sandbox -merge-sync' PORTAGE_RO_DISTDIRS='/a/distfiles /b/distfiles' MAKEOPTS=-j3 \
+         CONFIG_PROTECT='-*' CLEAN_DELAY=0 EMERGE_WARNING_DELAY=0 BINPKG_COMPRESS=gzip
+         tell_seed '{0}'; cp '{0}/etc/portage/make.conf' '{1}'; untell_seed '{0}'",
+        root.path("").display(),
+        told.display()
+    );
+    // `/tmp` is a step's own.
+    let elsewhere = Root::new();
+    let ran = functions_below(
+        &spec,
+        &["portage/seed-settings"],
+        &call,
+        "/tmp/make.conf",
+        &elsewhere.path("make.conf"),
+    );
+    assert!(ran.ok, "{}", ran.stderr);
+    assert_eq!(
+        root.read("told"),
+        format!(
+            "{before}FEATURES=\"${{FEATURES}} -ipc-sandbox -merge-sync\"\n\
+             PORTAGE_RO_DISTDIRS=\"/a/distfiles /b/distfiles\"\nMAKEOPTS=\"-j3\"\nCONFIG_PROTECT=\"-*\"\n\
+             CLEAN_DELAY=\"0\"\nEMERGE_WARNING_DELAY=\"0\"\nBINPKG_COMPRESS=\"gzip\"\n"
+        )
+    );
+    assert_eq!(root.read("etc/portage/make.conf"), before);
+}
+
+/// Ends of a build in a seed where Portage finds nothing installed.
+#[test]
+fn a_build_that_fails_in_a_seed_without_records_says_so() {
+    let spec = Asked {
+        target: "stage1",
+        ..Asked::default()
+    }
+    .load();
+    for step in ["build", "update"] {
+        let script = text(&spec, &format!("steps/chroot/{step}"));
+        let at = script.find("has_records \"\" || trap 'tell_of_records $?' EXIT");
+        assert!(
+            at.unwrap() < script.find("emerge --oneshot").unwrap(),
+            "{step}"
+        );
+    }
+    let seed = Root::new();
+    let end = |status: &str| {
+        // The line that looks at the seed itself is for a step.
+        let call = format!(
+            "trap - EXIT; has_records '{}' || trap 'tell_of_records $?' EXIT; (exit {status})",
+            seed.path("").display()
+        );
+        functions(&spec, &["portage/seed-records"], &call, &seed.path(""))
+    };
+    let said = end("7");
+    assert!(!said.ok);
+    assert!(
+        said.stderr
+            .starts_with("the seed has no records of packages in /var/db/pkg: "),
+        "{}",
+        said.stderr
+    );
+    let sound = end("0");
+    assert!(sound.ok && sound.stderr.is_empty(), "{}", sound.stderr);
+    // A stage3 that cannot build something has another reason.
+    seed.write("var/db/pkg/sys-apps/sed-4/CONTENTS", "");
+    let other = end("7");
+    assert!(!other.ok && other.stderr.is_empty(), "{}", other.stderr);
+}
+
+#[test]
+fn a_snapshot_has_metadata_if_that_is_asked_for() {
+    let steps = |own: &str| {
+        let asked = Asked {
+            target: "snapshot",
+            own,
+            ..Asked::default()
+        };
+        text(&asked.load(), "steps/chroot").trim().to_owned()
+    };
+    assert_eq!(steps(""), "copy");
+    assert_eq!(steps("[section user]\nmetadata: no\n"), "copy");
+    assert_eq!(steps("[section user]\nmetadata: yes\n"), "copy metadata");
+
+    let all = Root::new();
+    all.write("gentoo/profiles/repo_name", "gentoo\n");
+    all.write(
+        "one/metadata/layout.conf",
+        "masters = gentoo\nrepo-name = first\n",
+    );
+    let spec = Asked::default().load();
+    let call = format!(
+        "copied_repositories '{0}' > '{0}/told'",
+        all.path("").display()
+    );
+    let ran = functions(&spec, &["portage/repositories"], &call, &all.path(""));
+    assert!(ran.ok, "{}", ran.stderr);
+    let place = all.path("");
+    assert_eq!(
+        all.read("told"),
+        format!(
+            "[DEFAULT]\nmain-repo = gentoo\n[gentoo]\nlocation = {0}/gentoo\n[first]\nlocation = {0}/one\n",
+            place.display()
+        )
+    );
 }
 
 #[test]

@@ -75,7 +75,7 @@ fetch_sources() {
 }
 
 # make_tree DIR: the repository of ebuilds with what it needs to build them. The Manifests say which archives
-# are the right ones; only that of the seed is made here.
+# are the right ones; only those of the seed and of a tool are made here.
 make_tree() {
     rm -rf "$1"
     cp -R "$here/tree" "$1"
@@ -83,7 +83,18 @@ make_tree() {
     cp -R "$here/overlay" "$work/overlay"
     mkdir "$1/distfiles"
     cp --reflink=auto "$work"/distfiles/*.tar.* "$1/distfiles/"
-    python3 - "$1/distfiles/stand-in-12.tar.zst" > "$1/sys-devel/stand-in/Manifest" <<'END-OF-PYTHON'
+    mkdir "$work/tool"
+    printf '#!/bin/sh\necho "$@"\n' > "$work/tool/tool"
+    chmod 755 "$work/tool/tool"
+    tar -C "$work/tool" --owner=0 --group=0 --numeric-owner --mtime=@0 -cf "$1/distfiles/tool-1.tar" tool
+    rm -rf "$work/tool"
+    write_manifest "$1/distfiles/stand-in-12.tar.zst" > "$1/sys-devel/stand-in/Manifest"
+    write_manifest "$1/distfiles/tool-1.tar" > "$1/app-misc/tool/Manifest"
+}
+
+# write_manifest FILE: the line of a Manifest for a source archive that is made here
+write_manifest() {
+    python3 - "$1" <<'END-OF-PYTHON'
 import hashlib, os, sys
 
 blake2b, sha512 = hashlib.blake2b(), hashlib.sha512()
