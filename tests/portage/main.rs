@@ -4,6 +4,8 @@
 //! `run.sh` beside this file builds stages with them, Portage included.
 
 mod look;
+mod normalisers;
+mod pages;
 mod repositories;
 mod specs;
 mod support;

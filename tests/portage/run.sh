@@ -6,8 +6,8 @@
 #
 #   MSTORE=target/release/mstore tests/portage/run.sh [WORK]
 #
-# Input that WORK has from an earlier run is used again. CASES names the cases that are tried, in order;
-# tests/long/portage.sh tries those that take long. With SPECS=stdlib-specs the specifications of that
+# Input that WORK has from an earlier run is used again, and with CASES the store as well. CASES names the cases that
+# are tried, in order, the first time `chain` before others; tests/long/portage.sh tries those that take long. With SPECS=stdlib-specs the specifications of that
 # folder are used in place of those in the program.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -18,6 +18,8 @@ chmod 755 "$work"
 . "$here/../real/lib/assert.sh"
 . "$here/lib/input.sh"
 . "$here/lib/cases.sh"
+. "$here/lib/manual.sh"
+. "$here/lib/same.sh"
 
 [ "$(id -u)" = 0 ] || fail "must run as root"
 for program in apt-get debugfs e2fsck mmdebstrap newuidmap python3 setpriv taskset unsquashfs zstd; do
@@ -42,13 +44,15 @@ rm -rf "$work/conf"
 cp -R "$here/conf" "$work/conf"
 [ -z "${SPECS:-}" ] || cp -R "$SPECS/." "$work/conf/specs/"
 store=$work/store
+# Cases count what is built: with all of them nothing may be there.
+[ -n "${CASES:-}" ] || rm -rf "$store"
 m() { "$MSTORE" --store "$store" -f "$work/conf/metro.conf" "$@"; }
 ok "the seed has $(stat -c %s "$work/seed.tar") bytes, the tree $(find "$work/tree" | wc -l) entries"
 run m seed import "$work/seed.tar" --name gentoo/x86-64bit/generic_64/stage3
 run m snapshot import "$work/tree" --name gentoo --epoch "$epoch"
 run m snapshot import "$work/overlay" --name overlay
 
-for case in ${CASES:-chain contents nothing_to_do seeds stage4 rootless images shell tailored binary_packages unused_ebuild freshen damages profile}; do
+for case in ${CASES:-chain contents nothing_to_do seeds stage4 rootless images manual shell tailored binary_packages unused_ebuild freshen damages profile}; do
     section "$case"
     "case_$case"
 done

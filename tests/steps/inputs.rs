@@ -13,6 +13,10 @@ pub const ALL: &[Test] = &[
         a_checkout_that_was_written_to,
     ),
     ("check_varies_what_it_can", check_varies_what_it_can),
+    (
+        "times_after_the_epoch_are_one",
+        times_after_the_epoch_are_one,
+    ),
     ("check_tells_what_differs", check_tells_what_differs),
 ];
 
@@ -135,6 +139,30 @@ fn check_varies_what_it_can(place: &Place) -> Option<&'static str> {
             ran.stdout,
             ran.stderr
         );
+    }
+    None
+}
+
+/// Times of files would tell when a step ran. None is after the epoch, so that they do not; with an epoch that lies in
+/// the future they do.
+fn times_after_the_epoch_are_one(place: &Place) -> Option<&'static str> {
+    let late = place.path("late");
+    std::fs::create_dir(&late).unwrap();
+    std::fs::write(late.join("file"), "x").unwrap();
+    let late = late.to_str().unwrap();
+    let import = ["snapshot", "import", late, "--name", "late"];
+    let import = [&import[..], &["--epoch", "4102444800"]].concat();
+    place.run(&import).ok();
+    let targets: [Target<'_>; 1] = [("t", "base", &[("one", "mkdir /d; touch /d/f")])];
+    for (more, status) in [("", 0), ("[section snapshot]\n: late\n", 1)] {
+        place.targets_with(&targets, more);
+        place.tree("t");
+        // Times in a tree may be whole seconds.
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        let ran = place.run(&["realise", "t-s", "--check"]);
+        let told = format!("{}{}", ran.stdout, ran.stderr);
+        assert_eq!(ran.status, Some(status), "{told}");
+        assert_eq!(told.contains("d/f"), status == 1, "{told}");
     }
     None
 }

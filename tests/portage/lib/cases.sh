@@ -41,6 +41,13 @@ case_contents() {
     equal "flags of stage3" "$(in_stage stage3 'grep ^CFLAGS /etc/privileges.conf')" 'CFLAGS="-mtune=generic -O2 -pipe"'
     equal "the linker's flags" "$(in_stage stage3 'grep ^LDFLAGS /etc/privileges.conf')" 'LDFLAGS="-Wl,-O1 -Wl,--as-needed"'
     equal "flags that stage1 cannot do without" "$(in_stage stage1 'cat /usr/share/targets/targets')" tool_targets_new
+    # What a build needs goes into the seed, and Portage has the same settings for it: where source archives are,
+    # and that it makes no sandbox of its own, which it may not.
+    equal "a package for the seed" "$(m log stage1-generic_64:build | grep -c '^>>> Emerging (.*) app-misc/tool-1::gentoo$')" 1
+    equal "sandboxes of Portage's own" "$(for step in stage1-generic_64:build stage2-generic_64:bootstrap stage3-generic_64:build; do m log "$step"; done | grep -c 'Unable to unshare')" 0
+    equal "what the seed was told, in the stage" "$(in_stage stage1 'grep -e FEATURES -e MAKEOPTS -e DISTDIRS /etc/portage/make.conf; ls /usr/bin/tool 2> /dev/null')" ""
+    # Compiled modules tell what ran before.
+    equal "modules of Portage that were compiled" "$(in_stage stage3 'find /usr/lib/python3/dist-packages/portage -name __pycache__')" ""
     equal "make.profile" "$(in_stage stage3 'readlink /etc/portage/make.profile')" ../../var/db/repos/overlay/profiles/plus
     equal "what a parent's packages.build has and a child takes back" "$(in_stage stage1 'ls /usr/bin/greeting 2>&1 | grep -c such')" 1
     # repositories side by side
@@ -166,8 +173,9 @@ case_images() {
         m realise --check "$target-generic_64" > "$work/out" 2> "$work/err" || { tail -n 60 "$work/err"; fail "$target comes out different"; }
         ok "$target comes out the same once more"
     done
-    realise snapshot
+    realise snapshot -D user/metadata=yes
     equal "the repositories to publish" "$(m store ls "$(field tree < "$work/out")" | awk '{ print $NF }' | tr '\n' ' ')" "gentoo overlay "
+    equal "what ebuilds say of themselves, in it" "$(m store ls "$(field tree < "$work/out"):gentoo/metadata/md5-cache/sys-libs" | awk '{ print $NF }' | tr '\n' ' ')" "tide-1 zlib-1.2.13 "
     equal "archives of sources in it" "$(m store ls "$(field tree < "$work/out"):gentoo" | grep -c distfiles)" 0
 }
 
