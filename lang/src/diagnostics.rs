@@ -511,7 +511,12 @@ pub(crate) fn explain_cause(
             ))
             .about(name.join())
             .primary(label(table, *at, "the code starts here"))
-            .help("give the element's value on the command line instead")
+            .help(match at.file == crate::span::FileId::MAIN {
+                true => "give the element's value on the command line instead".to_owned(),
+                // Given from outside as well, it would be defined twice.
+                false => "replace the code, from `<?python` to `?>`, by the lines that it prints"
+                    .to_owned(),
+            })
         }
         Cause::Limit { at, what, limit } => error(format!("{what} of more than {limit} bytes"))
             .primary(label(table, *at, "grows too large here")),

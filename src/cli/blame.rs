@@ -177,6 +177,9 @@ fn plan_hint(error: &PlanError) -> Option<String> {
         PlanError::AbsentPin { kind, name, .. } => {
             format!("import it again: `{}`", import_command(*kind, name))
         }
+        PlanError::Imported { name, .. } => {
+            format!("import it: `{}`", import_command(PinKind::Snapshot, name))
+        }
         PlanError::NoSuchRead { snapshot, .. } => format!(
             "correct the path, or import a snapshot that has it: `{}`",
             import_command(PinKind::Snapshot, snapshot)

@@ -2,23 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mstore_lang::{Definition, Files, Session};
 use rayon::prelude::*;
 
+use super::control::NO_VERSION;
 use super::elements::{Asked, Elements, SpecError};
 use super::entry::Entry;
 use super::error::PlanError;
 use super::files::SpecFiles;
 use super::lock::{LOCK_NAME, Lock};
 use super::looked::{Looked, Sights};
+use super::metro::Repository;
 use super::name::{Arch, Index, TargetId};
 use super::pin::PinKind;
 use super::recipe::{Recipe, Start};
 use super::recipes::Recipes;
-
-/// `target/version` as long as there is no snapshot to take a date from.
-const NO_VERSION: &str = "1980-01-01";
 
 /// Names that one list of the index may have.
 const MAX_NAMES: usize = 10_000;
@@ -38,6 +38,8 @@ pub struct Distribution {
     asked: Asked,
     /// What was looked at on this machine's disk; nothing where files come from elsewhere.
     looked: Option<Looked>,
+    /// The repository of Metro that it is, if it is one.
+    metro: Option<Arc<Repository>>,
 }
 
 impl Distribution {
@@ -62,8 +64,19 @@ impl Distribution {
         definitions: Vec<Definition>,
     ) -> Result<Distribution, PlanError> {
         let files = entry.files(base);
-        let elements = Elements::load(&files, entry.path(), &definitions)?;
-        let index = read_index(&elements, entry.path())?;
+        let read = Elements::load(&files, entry.path(), &definitions)
+            .map_err(PlanError::from)
+            .and_then(|elements| Ok((read_index(&elements, entry.path())?, elements)));
+        let (index, elements) = match read {
+            Ok(read) => read,
+            Err(error @ (PlanError::NoIndex { .. } | PlanError::Spec(_))) => {
+                return match Repository::find(&files, entry.path(), &definitions) {
+                    Some(repository) => Ok(Self::of_metro(files, entry, definitions, repository)),
+                    None => Err(error),
+                };
+            }
+            Err(error) => return Err(error),
+        };
         Ok(Distribution {
             likely_snapshot: elements.line(Recipe::SNAPSHOT).ok().flatten(),
             own_version: elements.is_defined("target/version"),
@@ -73,7 +86,34 @@ impl Distribution {
             definitions,
             index,
             looked: None,
+            metro: None,
         })
+    }
+
+    fn of_metro(
+        mut files: SpecFiles,
+        entry: Entry,
+        mut definitions: Vec<Definition>,
+        repository: Repository,
+    ) -> Distribution {
+        files.add_control();
+        definitions.extend_from_slice(repository.given());
+        Distribution {
+            index: repository.index().clone(),
+            own_version: definitions.iter().any(|d| d.name == "target/version"),
+            likely_snapshot: None,
+            asked: Asked::default(),
+            files,
+            entry,
+            definitions,
+            looked: None,
+            metro: Some(Arc::new(repository)),
+        }
+    }
+
+    /// The repository of Metro that it is; `None` where the specifications list what there is.
+    pub fn metro(&self) -> Option<&Repository> {
+        self.metro.as_deref()
     }
 
     /// The entry file.
@@ -87,8 +127,11 @@ impl Distribution {
     }
 
     /// All that was looked at on this machine's disk so far; `None` where files come from elsewhere, and when
-    /// they changed meanwhile.
+    /// they changed meanwhile, or folders tell what there is.
     pub fn sights(&self) -> Option<Sights> {
+        if self.metro.is_some() {
+            return None;
+        }
         self.looked.as_ref()?.sights()
     }
 
@@ -113,15 +156,6 @@ impl Distribution {
             Some(folder) if !self.is_builtin() => folder.join(LOCK_NAME),
             _ => store.join(LOCK_NAME),
         }
-    }
-
-    /// Expands names and patterns; each target once, in the order in which it was first named.
-    pub fn expand<S: AsRef<str>>(&self, names: &[S]) -> Result<Vec<TargetId>, PlanError> {
-        let mut all = Vec::new();
-        for name in names {
-            all.extend(self.index.expand(name.as_ref())?);
-        }
-        Ok(once(all))
     }
 
     /// The settings of one target.
@@ -150,7 +184,11 @@ impl Distribution {
         if self.own_version {
             return Ok(load(None).map_err(mark)?);
         }
-        let guess = date(self.likely_snapshot.as_deref());
+        let likely = match &self.metro {
+            Some(_) => Some(id.build.as_str()),
+            None => self.likely_snapshot.as_deref(),
+        };
+        let guess = date(likely);
         let elements = match load(Some(&guess)) {
             Ok(elements) => elements,
             // A file that is collected for this target alone may say what the version is; a
@@ -161,11 +199,26 @@ impl Distribution {
             },
         };
         let snapshot = elements.line(Recipe::SNAPSHOT).ok().flatten();
+        let snapshot = match (&self.metro, snapshot) {
+            (Some(_), None) => Some(id.build.clone()),
+            (_, snapshot) => snapshot,
+        };
         let version = date(snapshot.as_deref());
         if version == guess {
             return Ok(elements);
         }
         Ok(load(Some(&version)).map_err(mark)?)
+    }
+
+    /// The settings of a mode of a repository of Metro: those of no target.
+    pub fn mode(&self, id: &TargetId, mode: &str, lock: &Lock) -> Result<Elements, PlanError> {
+        let pin = lock.get(PinKind::Snapshot, &id.build);
+        let version = pin
+            .and_then(|pin| pin.date.as_deref())
+            .unwrap_or(NO_VERSION);
+        let more = [("multi", "yes"), ("multi/mode", mode), ("multi/extras", "")];
+        let session = Session::new(&self.files);
+        Ok(self.load_with(&session, id, Some(version), &more)?)
     }
 
     fn load(
@@ -174,21 +227,40 @@ impl Distribution {
         id: &TargetId,
         version: Option<&str>,
     ) -> Result<Elements, SpecError> {
+        let target = [("target", id.target.as_str())];
+        self.load_with(session, id, version, &target)
+    }
+
+    fn load_with(
+        &self,
+        session: &Session<'_>,
+        id: &TargetId,
+        version: Option<&str>,
+        more: &[(&str, &str)],
+    ) -> Result<Elements, SpecError> {
         let ours = [
-            ("target", Some(id.target.as_str())),
             ("target/build", Some(id.build.as_str())),
             ("target/arch_desc", Some(id.arch_desc.as_str())),
             ("target/subarch", Some(id.subarch.as_str())),
             ("target/version", version),
         ];
         let mut definitions = self.definitions.clone();
-        for (name, value) in ours {
+        if let Some(metro) = &self.metro {
+            metro.leave_out(&mut definitions, &id.subarch);
+        }
+        let more = more.iter().map(|(name, value)| (*name, Some(*value)));
+        for (name, value) in more.chain(ours) {
             let Some(value) = value else { continue };
+            let metro = self.metro.as_ref();
+            if name == "target/arch_desc" && metro.is_some_and(|m| m.describes(&id.subarch)) {
+                continue;
+            }
             if !definitions.iter().any(|d| d.name == name) {
                 definitions.push(Definition::new(name, value));
             }
         }
-        Elements::load_in(session, self.entry.path(), &definitions)
+        let elements = Elements::load_in(session, self.entry.path(), &definitions)?;
+        Ok(elements.of_metro(self.metro.as_ref()))
     }
 
     /// The recipe of one target.
@@ -208,8 +280,13 @@ impl Distribution {
                 .map(|id| Recipe::read(&self.elements_in(&session, id, lock)?, id, &self.index))
                 .collect();
             // In order, so that of several errors it is always the same that is reported.
+            let mut loaded = loaded
+                .into_iter()
+                .collect::<Result<Vec<Recipe>, PlanError>>()?;
+            if self.metro.is_some() && recipes.is_empty() {
+                start_in_the_run(&mut loaded);
+            }
             for recipe in loaded {
-                let recipe = recipe?;
                 if let Start::Target(from) = &recipe.start {
                     todo.insert(from.clone());
                 }
@@ -225,8 +302,35 @@ impl Distribution {
     }
 }
 
+/// Lets targets of Metro that start from one which is not asked for start from the one that is asked for and makes
+/// the same archive: after `freshen`, an image is made of the stage3 that was freshened.
+fn start_in_the_run(recipes: &mut [Recipe]) {
+    let makers: Vec<(TargetId, String)> = recipes
+        .iter()
+        .map(|recipe| (recipe.id.clone(), recipe.class.clone()))
+        .collect();
+    for recipe in recipes {
+        let Start::Target(from) = &recipe.start else {
+            continue;
+        };
+        if makers.iter().any(|(id, _)| id == from) {
+            continue;
+        }
+        let same = |id: &TargetId, class: &str| {
+            let renamed = TargetId {
+                target: class.to_owned(),
+                ..id.clone()
+            };
+            renamed == *from && *id != recipe.id
+        };
+        if let Some((id, _)) = makers.iter().find(|(id, class)| same(id, class)) {
+            recipe.start = Start::Target(id.clone());
+        }
+    }
+}
+
 /// Leaves out what came before.
-fn once(mut ids: Vec<TargetId>) -> Vec<TargetId> {
+pub(super) fn once(mut ids: Vec<TargetId>) -> Vec<TargetId> {
     let mut seen = BTreeSet::new();
     ids.retain(|id| seen.insert(id.clone()));
     ids

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mstore_lang::{Definition, Diagnostic, Files, Session, Spec, Value};
 
+use super::metro::Repository;
 use super::own_files::{OwnFiles, advise};
 
 /// Where an element is defined.
@@ -80,6 +81,7 @@ impl std::error::Error for SpecError {}
 pub struct Elements {
     spec: Spec,
     asked: Mutex<Asked>,
+    metro: Option<Arc<Repository>>,
 }
 
 /// What was asked for, written down by the asking itself: so a check of what is never used needs no list of
@@ -123,6 +125,7 @@ impl Elements {
             Ok(spec) => Ok(Elements {
                 spec,
                 asked: Mutex::default(),
+                metro: None,
             }),
             Err(errors) => {
                 let mut diagnostics = errors.all().to_vec();
@@ -136,6 +139,17 @@ impl Elements {
                 })
             }
         }
+    }
+
+    /// Says that they are those of a repository of Metro.
+    pub(super) fn of_metro(mut self, repository: Option<&Arc<Repository>>) -> Self {
+        self.metro = repository.cloned();
+        self
+    }
+
+    /// The repository of Metro that they are from, if they are from one.
+    pub fn metro(&self) -> Option<&Repository> {
+        self.metro.as_deref()
     }
 
     /// The specification itself.

@@ -44,6 +44,28 @@ pub enum PlanError {
     /// A name stands for no target.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// A target is a snapshot: it is imported.
+    #[error(
+        "{target} is a snapshot, which is imported and not built: the name that is wanted is `{name}`"
+    )]
+    Imported {
+        /// The target.
+        target: Box<TargetId>,
+        /// The name of the snapshot.
+        name: String,
+    },
+    /// A mode or an extra needs a target that is not there.
+    #[error(
+        "the kind of build `{kind}` needs `{target}`, which the specifications do not have for {home}"
+    )]
+    Mode {
+        /// The mode or extra.
+        kind: String,
+        /// The target.
+        target: String,
+        /// Build, architecture and subarch.
+        home: String,
+    },
     /// A step cannot be called what the specification calls it.
     #[error(transparent)]
     NodeName(#[from] NodeNameError),

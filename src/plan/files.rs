@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use mstore_lang::Files;
 
+use super::control;
 use super::embedded::{self, VIRTUAL_SPECS};
 
 /// The standard specs at [`VIRTUAL_SPECS`], file by file replaced by those of a folder of the user's,
@@ -13,6 +14,8 @@ use super::embedded::{self, VIRTUAL_SPECS};
 pub struct SpecFiles {
     base: Box<dyn Files + Send>,
     shadow: Option<PathBuf>,
+    /// Whether files of control that a mirror lacks have their usual content.
+    control: bool,
 }
 
 impl std::fmt::Debug for SpecFiles {
@@ -26,7 +29,16 @@ impl std::fmt::Debug for SpecFiles {
 impl SpecFiles {
     /// Serves `base`; files below `shadow` replace or extend the standard specs.
     pub fn new(base: Box<dyn Files + Send>, shadow: Option<PathBuf>) -> Self {
-        SpecFiles { base, shadow }
+        SpecFiles {
+            base,
+            shadow,
+            control: false,
+        }
+    }
+
+    /// From now on, files of control that a mirror lacks have their usual content.
+    pub(super) fn add_control(&mut self) {
+        self.control = true;
     }
 
     /// The file of the user's that stands for the standard spec `rel`.
@@ -61,7 +73,12 @@ impl Files for SpecFiles {
 
     fn read_limited(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         let Ok(rel) = path.strip_prefix(VIRTUAL_SPECS) else {
-            return self.base.read_limited(path, limit);
+            let read = self.base.read_limited(path, limit);
+            let absent = matches!(&read, Err(e) if e.kind() == io::ErrorKind::NotFound);
+            return match control::usual(path).filter(|_| self.control && absent) {
+                Some(usual) => Ok(usual.as_bytes().to_vec()),
+                None => read,
+            };
         };
         if let Some(path) = self.shadowing(rel)? {
             return self.base.read_limited(&path, limit);

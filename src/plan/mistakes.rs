@@ -83,6 +83,8 @@ pub fn of_target(elements: &Elements, recipe: &Recipe, index: &Index) -> Vec<Mis
     let version = elements.line("source/version").ok().flatten();
     let earlier = version.is_some_and(|v| !v.trim().is_empty() && v.trim() != recipe.version);
     if let Start::Seed(start) = &recipe.start
+        // There a source may be one that the mirror has.
+        && elements.metro().is_none()
         && seed.trim().is_empty()
         && !earlier
         && !named.is_empty()

@@ -6,6 +6,7 @@
 //! [`Staleness::walk`] finds out what has to be built, and tells an [`Explainer`] why.
 
 mod compare;
+mod control;
 mod elements;
 mod fetch;
 mod files;
@@ -26,7 +27,9 @@ pub mod git;
 pub mod graph;
 pub mod lock;
 pub mod manifest;
+pub mod metro;
 pub mod mistakes;
+pub mod mode;
 pub mod name;
 pub mod staleness;
 pub mod targets;

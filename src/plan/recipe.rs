@@ -2,6 +2,7 @@
 
 mod fetches;
 mod impure;
+mod metro;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -147,12 +148,15 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn recipe(&self) -> Result<Recipe, PlanError> {
+        if self.metro().is_some() {
+            self.check_metro_class()?;
+        }
         let snapshot = self.snapshot()?;
         let beside = self.beside(snapshot.as_ref())?;
         let mut steps = self.steps()?;
         let mut test = match self.script(TEST_STEP)? {
-            Some(script) => Some(self.step(TEST_STEP, script)?),
-            None => None,
+            Some(script) if !self.tests_in_root()? => Some(self.step(TEST_STEP, script)?),
+            _ => None,
         };
         let places: Vec<&SnapshotUse> = snapshot.iter().chain(&beside).collect();
         self.impure(&places, &mut steps, &mut test)?;
@@ -171,9 +175,7 @@ impl Reader<'_> {
         }
         Ok(Recipe {
             id: self.id.clone(),
-            class: self
-                .text("target/class")?
-                .unwrap_or_else(|| self.id.target.clone()),
+            class: self.class()?,
             platform: self.platform()?,
             version: self.text("target/version")?.unwrap_or_default(),
             start: self.start()?,
@@ -210,8 +212,20 @@ impl Reader<'_> {
         }
     }
 
+    fn class(&self) -> Result<String, PlanError> {
+        if self.metro().is_some() {
+            return self.metro_class();
+        }
+        let class = self.text("target/class")?;
+        Ok(class.unwrap_or_else(|| self.id.target.clone()))
+    }
+
     fn platform(&self) -> Result<String, PlanError> {
-        let Some(platform) = self.text("target/platform")? else {
+        let platform = match self.text("target/platform")? {
+            None if self.metro().is_some() => self.metro_platform()?,
+            platform => platform,
+        };
+        let Some(platform) = platform else {
             return Err(PlanError::Missing {
                 element: "target/platform".to_owned(),
                 target: self.id.to_string(),
@@ -244,13 +258,12 @@ impl Reader<'_> {
                 ));
             }
         };
-        let seed = |element: &str, name: String| -> Result<Start, PlanError> {
-            lock::check_name(&name)
-                .map_err(|e| self.bad(element, e.to_string(), e.help().unwrap_or_default()))?;
-            Ok(Start::Seed(Seed { name, host }))
-        };
+        let seed = |element: &str, name: String| self.seed(element, name, host);
         if let Some(name) = self.text("source/seed")? {
             return seed("source/seed", name);
+        }
+        if self.metro().is_some() {
+            return self.metro_start();
         }
         let class = self.text("source")?.unwrap_or_else(|| "seed".to_owned());
         if class == "seed" {
@@ -273,10 +286,18 @@ impl Reader<'_> {
         seed("source", from.to_string())
     }
 
+    fn seed(&self, element: &str, name: String, host: bool) -> Result<Start, PlanError> {
+        lock::check_name(&name)
+            .map_err(|e| self.bad(element, e.to_string(), e.help().unwrap_or_default()))?;
+        Ok(Start::Seed(Seed { name, host }))
+    }
+
     fn snapshot(&self) -> Result<Option<SnapshotUse>, PlanError> {
-        let Some(name) = self.text(Recipe::SNAPSHOT)? else {
-            return Ok(None);
+        let (name, usual) = match self.metro() {
+            Some(_) => (Some(self.metro_snapshot()?), self.metro_snapshot_path()?),
+            None => (self.text(Recipe::SNAPSHOT)?, "/mstore/snapshot"),
         };
+        let Some(name) = name else { return Ok(None) };
         lock::check_name(&name).map_err(|e| {
             self.bad(
                 Recipe::SNAPSHOT,
@@ -306,7 +327,7 @@ impl Reader<'_> {
                 ));
             }
         };
-        let at = self.place("snapshot/path", "/mstore/snapshot")?;
+        let at = self.place("snapshot/path", usual)?;
         Ok(Some(SnapshotUse { name, at, builtin }))
     }
 
@@ -447,10 +468,12 @@ impl Reader<'_> {
             false => None,
         };
         let mut steps: Vec<StepRecipe> = Vec::new();
-        for name in listed
-            .clone()
-            .unwrap_or_else(|| USUAL_STEPS.map(str::to_owned).into())
-        {
+        let usual: &[&str] = match self.metro() {
+            Some(_) => &metro::STEPS,
+            None => &USUAL_STEPS,
+        };
+        let usual = || usual.iter().map(|step| (*step).to_owned()).collect();
+        for name in listed.clone().unwrap_or_else(usual) {
             if name == TEST_STEP {
                 return Err(self.bad(
                     LIST,
@@ -487,6 +510,9 @@ impl Reader<'_> {
                 target: Box::new(self.id.clone()),
             });
         }
+        if self.metro().is_some() {
+            self.add_metro_steps(&mut steps)?;
+        }
         Ok(steps)
     }
 
@@ -507,13 +533,14 @@ impl Reader<'_> {
     }
 
     fn step(&self, name: &str, script: String) -> Result<StepRecipe, PlanError> {
+        let script = self.metro_script(name, script);
         let own = format!("reads/{name}");
         let beside = format!("{own}/beside");
         let own_is_defined = self.elements.is_defined(&own);
         let reads_beside = match self.elements.is_defined(&beside) {
             true => Reads::Existing(self.paths(&beside)?),
             // Who names what is read reads nothing else.
-            false if own_is_defined => Reads::Existing(Vec::new()),
+            false if own_is_defined || self.is_late(name) => Reads::Existing(Vec::new()),
             false => Reads::All,
         };
         let element = match own_is_defined {
@@ -522,6 +549,7 @@ impl Reader<'_> {
         };
         let reads = match self.elements.is_defined(&element) {
             true => Reads::Paths(self.paths(&element)?),
+            false if self.is_late(name) => Reads::Paths(Vec::new()),
             false => Reads::All,
         };
         let own = format!("fetches/{name}");

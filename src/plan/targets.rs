@@ -83,6 +83,28 @@ pub fn each_target<R: Send>(
     (found, cut)
 }
 
+/// What an element could be, by the files that are there for what collects make of it.
+pub(super) fn values_of(
+    files: &dyn Files,
+    entry: &Path,
+    given: &[Definition],
+    element: &str,
+) -> BTreeSet<String> {
+    let probe = Probe::new(files);
+    let mark = format!("{MARK}0{MARK}");
+    let mut all = given.to_vec();
+    all.push(Definition::new(element, &*mark));
+    // What becomes of it does not matter, only what it asks for.
+    drop(Session::new(&probe).load(entry, &all));
+    let any = entry.with_file_name(&mark);
+    let patterns = probe.take();
+    let patterns = patterns.iter().filter(|pattern| **pattern != any);
+    patterns
+        .filter_map(|pattern| fitting(files, pattern, &mark))
+        .flatten()
+        .collect()
+}
+
 struct Search<'a, R> {
     files: &'a dyn Files,
     entry: &'a Path,

@@ -1,39 +1,19 @@
-//! The targets that a kind of build stands for: `full` is stage1, stage2 and stage3.
+//! The targets that a kind of build of a mirror stands for.
 
 use super::config::Mode;
 use super::name::Place;
 use super::quote::shown;
-use crate::plan::{Distribution, Lock, PlanError, TargetId};
+use crate::plan::mode::{self, Home};
+use crate::plan::{Distribution, Lock, PlanError};
 
-/// The targets of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunTargets {
-    /// Those of the mode, in the order in which they are built on each other.
-    pub main: Vec<TargetId>,
-    /// Those of the extras.
-    pub extras: Vec<TargetId>,
-}
-
-impl RunTargets {
-    /// All of them, each once.
-    pub fn all(&self) -> Vec<TargetId> {
-        let mut all = self.main.clone();
-        all.extend(
-            self.extras
-                .iter()
-                .filter(|id| !self.main.contains(id))
-                .cloned(),
-        );
-        all
-    }
-}
+pub use crate::plan::mode::RunTargets;
 
 /// Why a kind of build stands for nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ModeError {
     /// The specifications cannot be read.
     #[error(transparent)]
-    Plan(#[from] PlanError),
+    Plan(PlanError),
     /// They do not have a target.
     #[error(
         "the kind of build `{}` needs `{}`, which the specifications do not have for {}",
@@ -49,101 +29,27 @@ pub enum ModeError {
     },
 }
 
-/// The targets of a kind of build. The specifications may say so: `multi/targets/MODE` is a list of targets.
+/// The targets of a kind of build.
 pub fn targets(
     mode: &Mode,
     place: &Place,
     distribution: &Distribution,
     lock: &Lock,
 ) -> Result<RunTargets, ModeError> {
-    let index = distribution.index();
-    let id = |target: &str| TargetId {
-        build: place.build.to_string(),
-        arch_desc: place.arch.to_string(),
-        subarch: place.subarch.to_string(),
-        target: target.to_owned(),
+    let home = Home {
+        build: place.build.as_str(),
+        arch: place.arch.as_str(),
+        subarch: place.subarch.as_str(),
     };
-    let asked = index
-        .targets
-        .iter()
-        .map(|t| id(t))
-        .find(|id| index.contains(id));
-    let elements = match &asked {
-        Some(id) => Some(distribution.elements(id, lock)?),
-        None => None,
-    };
-    let listed = |kind: &str| -> Result<Vec<TargetId>, ModeError> {
-        let mut words = match &elements {
-            Some(elements) => elements
-                .words(&format!("multi/targets/{kind}"))
-                .map_err(PlanError::from)?,
-            None => Vec::new(),
-        };
-        words.retain(|word| word != "snapshot");
-        if words.is_empty() {
-            let word = |name: &str| match &elements {
-                Some(elements) => elements.line(name).map_err(PlanError::from),
-                None => Ok(None),
-            };
-            words = usual(
-                kind,
-                &Strategy {
-                    from_stage1: word("strategy/seed")?.as_deref() == Some("stage1"),
-                    without_stage2: word("strategy/stage2")?.as_deref() == Some("no"),
-                    quick: index.contains(&id("stage3-quick")),
-                },
-            );
-            // Distributions may do without some of the stages before the last.
-            let last = words.len().saturating_sub(1);
-            let mut at = 0..;
-            words.retain(|word| at.next() == Some(last) || index.contains(&id(word)));
-        }
-        words
-            .iter()
-            .map(|word| match index.contains(&id(word)) {
-                true => Ok(id(word)),
-                false => Err(ModeError::Unknown {
-                    kind: kind.to_owned(),
-                    target: word.clone(),
-                    place: place.clone(),
-                }),
-            })
-            .collect()
-    };
-    let main = listed(&mode.target)?;
-    let mut extras = Vec::new();
-    for extra in &mode.extras {
-        extras.extend(listed(extra)?);
-    }
-    Ok(RunTargets { main, extras })
-}
-
-/// What the specifications say of the way to a stage3.
-struct Strategy {
-    /// A seed is a stage1.
-    from_stage1: bool,
-    /// A stage3 starts from a stage1.
-    without_stage2: bool,
-    /// There is a target that builds a stage3 without the stages before it.
-    quick: bool,
-}
-
-/// The targets of a kind of build that the specifications do not list.
-fn usual(kind: &str, strategy: &Strategy) -> Vec<String> {
-    let targets: &[&str] = match kind {
-        "full" => match (strategy.from_stage1, strategy.without_stage2) {
-            (true, true) => &["stage3"],
-            (true, false) => &["stage2", "stage3"],
-            (false, true) => &["stage1", "stage3"],
-            (false, false) => &["stage1", "stage2", "stage3"],
+    mode::targets(distribution, home, &mode.target, &mode.extras, lock).map_err(|error| match error
+    {
+        PlanError::Mode { kind, target, .. } => ModeError::Unknown {
+            kind,
+            target,
+            place: place.clone(),
         },
-        "freshen" => &["stage3-freshen"],
-        "quick" if strategy.quick => &["stage3-quick"],
-        "quick" => &["stage3"],
-        "test" => &["stage3-test"],
-        other => &[other],
-    };
-    targets.iter().map(|t| (*t).to_owned()).collect()
+        error => ModeError::Plan(error),
+    })
 }
 
 #[cfg(test)]
@@ -152,6 +58,7 @@ mod tests {
 
     use super::super::name::Name;
     use super::*;
+    use crate::plan::TargetId;
 
     /// Elements that a user gives.
     type Given = [(&'static str, &'static str)];

@@ -80,10 +80,22 @@ impl Sighting {
         self.failed_to_load
     }
 
+    /// Looks at a target of which some elements do not count: an error is left out if `unused` says so of all
+    /// elements that fail by it.
+    pub fn without(spec: &Spec, unused: &dyn Fn(&[String]) -> bool) -> Self {
+        Sighting::of_spec_but(spec, unused)
+    }
+
     fn of_spec(spec: &Spec) -> Self {
+        Sighting::of_spec_but(spec, &|_| false)
+    }
+
+    fn of_spec_but(spec: &Spec, unused: &dyn Fn(&[String]) -> bool) -> Self {
         let mut found = Sighting {
-            errors: errors_by_cause(spec)
+            errors: elements_by_cause(spec)
                 .into_iter()
+                .filter(|(_, names)| !unused(names))
+                .map(first_names)
                 .map(|(error, names, count)| (Lint::Error(error.class), error, names, count))
                 .collect(),
             ..Sighting::default()
@@ -112,7 +124,21 @@ impl Sighting {
 
 /// The errors of all elements, each cause once, with how many elements fail by it and the first of these.
 pub(crate) fn errors_by_cause(spec: &Spec) -> Vec<(Diagnostic, Vec<String>, usize)> {
-    let mut errors: Vec<(Diagnostic, Vec<String>, usize)> = Vec::new();
+    elements_by_cause(spec)
+        .into_iter()
+        .map(first_names)
+        .collect()
+}
+
+fn first_names((error, mut names): (Diagnostic, Vec<String>)) -> (Diagnostic, Vec<String>, usize) {
+    let count = names.len();
+    names.truncate(NAMED);
+    (error, names, count)
+}
+
+/// The errors of all elements, each cause once, with the elements that fail by it.
+fn elements_by_cause(spec: &Spec) -> Vec<(Diagnostic, Vec<String>)> {
+    let mut errors: Vec<(Diagnostic, Vec<String>)> = Vec::new();
     let mut causes: BTreeMap<CauseKey, usize> = BTreeMap::new();
     for (name, value) in spec.evaluate_all() {
         let Err(error) = value else { continue };
@@ -126,14 +152,10 @@ pub(crate) fn errors_by_cause(spec: &Spec) -> Vec<(Diagnostic, Vec<String>, usiz
             diagnostic
                 .labels
                 .retain(|label| label.role != LabelRole::NeededBy);
-            errors.push((diagnostic, Vec::new(), 0));
+            errors.push((diagnostic, Vec::new()));
             errors.len() - 1
         });
-        let (_, names, count) = &mut errors[index];
-        *count += 1;
-        if names.len() < NAMED {
-            names.push(name.to_owned());
-        }
+        errors[index].1.push(name.to_owned());
     }
     errors
 }
@@ -285,6 +307,13 @@ impl<'a> Survey<'a> {
             self.files.entry(path).or_insert((file, 0)).1 += 1;
         }
         self.defined.extend(sighting.defined);
+    }
+
+    /// Takes in the report of something that is looked at with the targets and is none of them.
+    pub fn add_aside(&mut self, name: &str, sighting: Sighting) {
+        let (targets, failed) = (self.targets, self.failed);
+        self.add(name, sighting);
+        (self.targets, self.failed) = (targets, failed);
     }
 
     /// How many targets were looked at.

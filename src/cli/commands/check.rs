@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::cli::context::{Context, current_dir};
 use crate::cli::{Failure, definitions, failure, output};
 use crate::plan::embedded::VIRTUAL_SPECS;
+use crate::plan::metro::Repository;
 use crate::plan::mistakes::{self, Mistake, MistakeKind, Seen, Together};
 use crate::plan::{
     Asked, Distribution, Elements, Entry, Lock, PlanError, Recipe, TargetId, targets,
@@ -58,10 +59,10 @@ enum Form {
 
 /// What Metro reads of a specification: these elements and all below them. Where no targets are listed, there is
 /// nothing that mstore would read instead.
-const METRO_READS: [&str; 22] = [
-    "emerge", "env", "files", "freshen", "list", "metro", "mirror", "multi", "owner", "path",
-    "policy", "portage", "probe", "profile", "reads", "release", "snapshot", "source", "steps",
-    "strategy", "target", "trigger",
+const METRO_READS: [&str; 23] = [
+    "emerge", "env", "files", "freshen", "host", "list", "metro", "mirror", "multi", "owner",
+    "path", "policy", "portage", "probe", "profile", "reads", "release", "snapshot", "source",
+    "steps", "strategy", "target", "trigger",
 ];
 
 fn metro_reads(name: &str) -> bool {
@@ -91,10 +92,14 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
 /// Looks at every target.
 fn matrix(distribution: &Distribution, args: &Args) -> Result<Report, Failure> {
     let index = distribution.index();
-    let ids = match args.target.as_slice() {
-        [] => index.all().collect(),
-        patterns => distribution.expand(patterns)?,
+    let ids = match (args.target.as_slice(), distribution.metro()) {
+        ([], Some(metro)) => metro.representatives(),
+        ([], None) => index.all().collect(),
+        (patterns, _) => distribution.expand(patterns)?,
     };
+    if let Some(metro) = distribution.metro() {
+        tell_metro(metro);
+    }
     // Only dates come from the lock file, and no check depends on them.
     let lock = Lock::in_memory();
     let session = Session::new(distribution.files());
@@ -129,6 +134,7 @@ fn matrix(distribution: &Distribution, args: &Args) -> Result<Report, Failure> {
     let asked = |name: &str| asked.has(name);
     // What a part of the targets does not use, the others may.
     let root: Option<&dyn Fn(&str) -> bool> = match args.target.is_empty() {
+        true if distribution.metro().is_some() => Some(&metro_reads),
         true => Some(&asked),
         false => None,
     };
@@ -136,7 +142,53 @@ fn matrix(distribution: &Distribution, args: &Args) -> Result<Report, Failure> {
     for (id, sighting) in ids.iter().zip(sightings) {
         survey.add(&index.display_name(id), sighting);
     }
+    for (name, sighting) in modes(distribution, &ids, &lock)? {
+        survey.add_aside(&name, sighting);
+    }
     Ok(Report::new(survey, distribution.entry(), true))
+}
+
+/// Tells what is different of a repository of Metro.
+fn tell_metro(metro: &Repository) {
+    tell!(
+        "{} is a repository of Metro: of each architecture, one subarch stands for all that have no file of their own. \
+         steps/unpack, steps/capture and triggers touch the host and are not run: mstore does itself what they do (doc/metro.md)",
+        metro.root().display()
+    );
+}
+
+/// Looks at the modes of a repository of Metro, in every build.
+fn modes(
+    distribution: &Distribution,
+    ids: &[TargetId],
+    lock: &Lock,
+) -> Result<Vec<(String, Sighting)>, PlanError> {
+    let Some(metro) = distribution.metro() else {
+        return Ok(Vec::new());
+    };
+    let mut found = Vec::new();
+    let mut builds = BTreeSet::new();
+    for id in ids.iter().filter(|id| builds.insert(&id.build)) {
+        for mode in metro.modes() {
+            let sighting = match distribution.mode(id, mode, lock) {
+                Ok(elements) => {
+                    let asked = |names: &[String]| !names.iter().any(|n| n == "multi/targets");
+                    Sighting::without(elements.spec(), &asked)
+                }
+                Err(PlanError::Spec(error)) => Sighting::failed(&error.diagnostics),
+                Err(error) => return Err(error),
+            };
+            found.push((format!("{}/{mode}", id.build), sighting));
+        }
+    }
+    Ok(found)
+}
+
+/// Whether nobody asks for any of these elements of a repository of Metro. Its files define for every target what only
+/// some have all parts of.
+fn is_idle(asked: &Asked, names: &[String]) -> bool {
+    let known = |name: &String| asked.has(name) || Repository::OF_THE_MIRROR.contains(&&**name);
+    !names.iter().any(known)
 }
 
 /// What was seen of one target.
@@ -178,10 +230,22 @@ fn look(
         }
         Err(error) => return Err(error),
     };
-    let mut sighting = Sighting::new(Ok(elements.spec()));
+    let recipe = Recipe::read(&elements, id, distribution.index());
+    let mut sighting = match elements.metro() {
+        // Of a snapshot nothing else is asked for.
+        Some(_) if matches!(recipe, Err(PlanError::Imported { .. })) => {
+            Sighting::without(elements.spec(), &|_| true)
+        }
+        Some(_) => {
+            let asked = elements.asked();
+            Sighting::without(elements.spec(), &|names| is_idle(&asked, names))
+        }
+        None => Sighting::new(Ok(elements.spec())),
+    };
     let mut read = None;
-    match Recipe::read(&elements, id, distribution.index()) {
+    match recipe {
         Ok(recipe) => read = Some(recipe),
+        Err(PlanError::Imported { .. }) => {}
         Err(PlanError::Value {
             element,
             message,

@@ -81,8 +81,8 @@ impl Host for Disk {
         let plain = vec![Vec::new()];
         let base: Arc<dyn Files + Send> = Arc::from(base);
         let shared = || Box::new(Shared(Arc::clone(&base)));
-        let Ok(distribution) = Distribution::with_files(shared(), Entry::at(entry), Vec::new())
-        else {
+        let opened = Distribution::with_files(shared(), Entry::at(entry), Vec::new());
+        let Some(distribution) = opened.ok().filter(|opened| opened.metro().is_none()) else {
             return guessed(&*self.files(entry, shared()), entry).unwrap_or(plain);
         };
         let version = Spec::load(distribution.files(), entry, &[])

@@ -8,7 +8,7 @@ use mstore_lang::{Definition, DiskFiles, Spec};
 
 use crate::cli::Failure;
 use crate::cli::context::{Context, current_dir};
-use crate::plan::Entry;
+use crate::plan::{Entry, metro};
 use crate::project::clock;
 use crate::repo::config::{Buildbot, FILE_NAME};
 use crate::repo::control::FailCount;
@@ -32,12 +32,20 @@ pub struct Options {
     json: bool,
 }
 
+/// Specifications, as far as they say something about the mirror.
+struct Specs {
+    path: PathBuf,
+    spec: Spec,
+    /// Whether they are those of a repository of Metro, which reads the files of control itself.
+    metro: bool,
+}
+
 /// The answers to these options.
 pub struct Desk<'a> {
     context: &'a Context,
     options: Options,
     today: Date,
-    specs: OnceCell<Option<(PathBuf, Spec)>>,
+    specs: OnceCell<Option<Specs>>,
 }
 
 impl<'a> Desk<'a> {
@@ -99,8 +107,8 @@ impl<'a> Desk<'a> {
         {
             return Ok(Buildbot::read(usual)?);
         }
-        if let Some((path, spec)) = self.specs()?
-            && let Some(buildbot) = Buildbot::of_spec(path, spec)?
+        if let Some(specs) = self.specs()?
+            && let Some(buildbot) = Buildbot::of_spec(&specs.path, &specs.spec)?
         {
             return Ok(buildbot);
         }
@@ -108,7 +116,7 @@ impl<'a> Desk<'a> {
     }
 
     /// The specifications in effect, without the standard ones; else `~/.metro`.
-    fn specs(&self) -> Result<Option<&(PathBuf, Spec)>, Failure> {
+    fn specs(&self) -> Result<Option<&Specs>, Failure> {
         if let Some(specs) = self.specs.get() {
             return Ok(specs.as_ref());
         }
@@ -125,12 +133,26 @@ impl<'a> Desk<'a> {
             Some(entry) => {
                 let files = entry.files(Box::new(DiskFiles));
                 let definitions: &[Definition] = self.context.definitions();
-                let spec = Spec::load(&files, entry.path(), definitions)
-                    .map_err(|errors| Failure::diagnostics(move |colour| errors.render(colour)))?;
-                Some((entry.path().to_owned(), spec))
+                let path = entry.path().to_owned();
+                let (spec, metro) = match Spec::load(&files, &path, definitions) {
+                    Ok(spec) => (spec, false),
+                    // It does not load without a target.
+                    Err(errors) => match metro::entry_of(&files, &path, definitions) {
+                        Some(spec) => (spec, true),
+                        None => {
+                            return Err(Failure::diagnostics(move |colour| errors.render(colour)));
+                        }
+                    },
+                };
+                Some(Specs { path, spec, metro })
             }
         };
         Ok(self.specs.get_or_init(|| specs).as_ref())
+    }
+
+    /// Whether specifications read by themselves what the files of control in the mirror say.
+    pub fn reads_control(&self) -> Result<bool, Failure> {
+        Ok(self.specs()?.is_some_and(|specs| specs.metro))
     }
 
     /// Owner, group and mode of what is written, as the specifications say.
@@ -161,10 +183,11 @@ impl<'a> Desk<'a> {
 
     /// An element of the specifications, if they have it with something in it.
     pub fn element(&self, name: &str) -> Result<Option<String>, Failure> {
-        let Some((_, spec)) = self.specs()? else {
+        let Some(specs) = self.specs()? else {
             return Ok(None);
         };
-        let value = spec
+        let value = specs
+            .spec
             .get(name)
             .map_err(|e| Failure::diagnostics(move |colour| e.diagnostic.render(colour)))?;
         let text = value.map(|v| v.to_text().trim().to_owned());
