@@ -426,9 +426,10 @@ fn what_metro_does_on_the_host_is_done_by_mstore() {
     let snapshot = repository
         .run(&["show", "meadow-stable/snapshot-corei7"])
         .fails(2);
-    insta::assert_snapshot!(snapshot, @r#"
+    insta::assert_snapshot!(snapshot, @r"
     error: meadow-stable/x86-64bit/corei7/snapshot is a snapshot, which is imported and not built: the name that is wanted is `meadow-stable`
-    "#);
+    hint: import it: `mstore snapshot import DIR --name meadow-stable`
+    ");
 }
 
 #[test]
