@@ -285,6 +285,14 @@ fn modes_choose_the_targets_that_the_original_does() {
         unknown.contains("no target is called `fulll-corei7`"),
         "{unknown}"
     );
+    // The standard specifications have modes as well.
+    let home = repository.path("home");
+    let standard = |name: &str| repository.run(&["-C", home.to_str().unwrap(), "list", name]);
+    assert_eq!(
+        standard("gentoo/full+openvz-corei7").ok(),
+        "gentoo/stage1-corei7\ngentoo/stage2-corei7\ngentoo/stage3-corei7\ngentoo/openvz-corei7\n"
+    );
+    assert_eq!(standard("freshen-corei7").ok(), "stage3-freshen-corei7\n");
     // A mirror whose subarch begins with a stage1.
     repository.write(
         "mirror/meadow-current/x86-64bit/corei7/.control/strategy/seed",
@@ -362,6 +370,7 @@ fn what_metro_does_on_the_host_is_done_by_mstore() {
     stage3-corei7:unpack
       root at /: stage2-corei7:test
         #!/bin/sh -e
+        [ ! -L /etc/portage/make.profile ] || rm /etc/portage/make.profile
         mkdir -p /etc/portage/make.profile
         cat > /etc/portage/make.profile/parent <<'EOF'
         grass:meadow/1/arch/x86-64bit
@@ -442,6 +451,22 @@ fn embedded_code_is_refused_where_it_is_needed() {
     nothing found in 32 targets
     "#);
     assert_ne!(checked.status, Some(2));
+    // Modes are looked at as well, for what is asked of them.
+    repository.change(
+        "etc/multi-targets/quick",
+        "$[multi/extras:lax]",
+        "$[multi/more]",
+    );
+    let checked = repository.run(&["check", "--format", "short"]);
+    assert_eq!(checked.status, Some(1), "{}", checked.stderr);
+    assert!(
+        checked
+            .stdout
+            .contains("multi-targets/quick:1:47: error[undefined]: `multi/more` is not defined"),
+        "{}",
+        checked.stdout
+    );
+    repository.change("etc/multi-targets/quick", "$[multi/more]", "");
     repository.change(
         "targets/meadow/target/files.spec",
         ">>> $[target/name]",
@@ -537,5 +562,88 @@ fn stages_are_built_from_a_seed_and_a_snapshot() {
     let again = repository.run(&["realise", "full+openvz-corei7"]).ok();
     assert!(!again.is_empty());
     repository.run(&["realise", "freshen+openvz-corei7"]).ok();
+    repository.remove_store();
+}
+
+#[test]
+fn what_comes_next_in_the_mirror_is_built_and_published() {
+    let repository = Repository::new();
+    let base = repository.path("base");
+    make_base(&base);
+    repository.write("tree/hay", "dry\n");
+    let seed = "meadow-stable/x86-64bit/corei7/stage3";
+    let tree = repository.path("tree");
+    for import in [
+        ["seed", "import", base.to_str().unwrap(), "--name", seed],
+        [
+            "snapshot",
+            "import",
+            tree.to_str().unwrap(),
+            "--name",
+            "meadow-stable",
+        ],
+    ] {
+        repository.run(&import).ok();
+    }
+    repository.change("etc/master.conf", "compression: xz", "compression: gz");
+    // What was set up by hand for the original.
+    for (file, text) in [("build", "local"), ("seed", "stage3")] {
+        repository.write(
+            &format!("mirror/meadow-stable/x86-64bit/corei7/.control/strategy/{file}"),
+            &format!("{text}\n"),
+        );
+    }
+    repository.write(
+        "home/.buildbot",
+        "builds = ('meadow-stable',)\narches = ('x86-64bit',)\nsubarches = ('corei7',)\n\
+         def map_build(build, subarch, full, full_date):\n\treturn 'freshen+openvz' if full else 'full+openvz'\n",
+    );
+    let next = |today: &str| repository.run(&["repo", "--today", today, "next"]);
+    let pretend = repository
+        .run(&["repo", "--today", "2015-02-18", "next", "--pretend"])
+        .ok();
+    for word in ["meadow-stable", "corei7", "full", "openvz", "2015-02-18"] {
+        assert!(pretend.contains(word), "{pretend}");
+    }
+    let first = next("2015-02-18");
+    if first.status == Some(3) {
+        println!("skipped: {}", first.stderr);
+        return repository.remove_store();
+    }
+    first.ok();
+    let place = repository.path("mirror/meadow-stable/x86-64bit/corei7");
+    let text =
+        |path: &str| fs::read_to_string(place.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+    assert_eq!(text("2015-02-18/status"), "ok");
+    assert_eq!(text(".control/version/stage3"), "2015-02-18\n");
+    for archive in [
+        "stage1-corei7-meadow-stable",
+        "stage2-corei7-meadow-stable",
+        "stage3-corei7-meadow-stable",
+        "meadow-stable-corei7-openvz",
+    ] {
+        let archive = place.join(format!("2015-02-18/{archive}-2015-02-18.tar.gz"));
+        assert!(archive.is_file(), "{}", archive.display());
+    }
+    // Some days later the stage3 is freshened: it is the seed that it then starts from, and the image is made of it.
+    let newest = place.join("stage3-latest.tar.gz");
+    let newest = ["seed", "import", newest.to_str().unwrap(), "--name", seed];
+    repository.run(&newest).ok();
+    next("2015-02-25").ok();
+    let made = text("2015-02-25/.targets");
+    assert_eq!(made, "stage3-freshen\nopenvz\n");
+    assert_eq!(text("2015-02-25/status"), "ok");
+    assert_eq!(text(".control/version/stage3"), "2015-02-25\n");
+    let way = Command::new("tar")
+        .arg("-xzOf")
+        .arg(place.join("2015-02-25/meadow-stable-corei7-openvz-2015-02-25.tar.gz"))
+        .args(["--wildcards", "*etc/way"])
+        .output()
+        .unwrap();
+    let way = String::from_utf8(way.stdout).unwrap();
+    assert_eq!(
+        way,
+        "stage1\nstage2\nstage3 --jobs=2 app-field/hay\nfresh\nopenvz\n"
+    );
     repository.remove_store();
 }

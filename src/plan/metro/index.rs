@@ -11,6 +11,9 @@ use crate::plan::embedded::BUILTIN_ENTRY;
 use crate::plan::name::{Arch, Index};
 use crate::plan::targets;
 
+/// Folders of a mirror that are looked into, as they may be those of a subarch.
+const MOST_PLACES: usize = 20_000;
+
 /// Subarches of each architecture.
 type Subarches = BTreeMap<String, BTreeSet<String>>;
 
@@ -92,10 +95,15 @@ impl Repository {
     /// Adds the subarches that have a folder of control in the mirror.
     fn of_mirror(&self, builds: &[String], all: &mut Subarches) {
         let Some(mirror) = &self.mirror else { return };
+        let mut left = MOST_PLACES;
         for build in builds {
             let folder = mirror.join(build);
             for arch in names(&folder) {
                 for subarch in names(&folder.join(&arch)) {
+                    let Some(fewer) = left.checked_sub(1) else {
+                        return;
+                    };
+                    left = fewer;
                     let place = folder.join(&arch).join(&subarch);
                     if !self.describes(&subarch) && place.join(".control").is_dir() {
                         all.entry(arch.clone()).or_default().insert(subarch);

@@ -184,6 +184,8 @@ impl Reader<'_> {
         }
         if new && !parents.is_empty() {
             let path = "/etc/portage/make.profile/parent";
+            // A seed may have a link there.
+            script.push_str("[ ! -L /etc/portage/make.profile ] || rm /etc/portage/make.profile\n");
             write(&mut script, path, &parents.join("\n"));
         }
         if line("snapshot/source/type")?.as_deref() == Some("meta-repo") {
