@@ -98,6 +98,11 @@ impl Asked {
         self.names.contains(name) || self.below.iter().any(|prefix| name.starts_with(prefix))
     }
 
+    /// The names that were asked for, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+
     /// Takes in what another has.
     pub fn extend(&mut self, other: Asked) {
         self.names.extend(other.names);

@@ -8,7 +8,7 @@ use super::finding::{Finding, Hits, Lint};
 use super::text::check_file;
 use crate::diagnostics::{Diagnostic, Label, LabelRole};
 use crate::mentions::{Mention, Role, Within, in_collect, mentions};
-use crate::spec::{CauseKey, LoadErrors, Spec, Value};
+use crate::spec::{CauseKey, EvalError, Evaluated, LoadErrors, Spec, Value};
 use crate::syntax::{CollectId, DefinitionId, File, Modifier};
 
 /// How many targets are named in a finding.
@@ -80,22 +80,23 @@ impl Sighting {
         self.failed_to_load
     }
 
-    /// Looks at a target of which some elements do not count: an error is left out if `unused` says so of all
-    /// elements that fail by it.
-    pub fn without(spec: &Spec, unused: &dyn Fn(&[String]) -> bool) -> Self {
-        Sighting::of_spec_but(spec, unused)
+    /// Looks at a target of which only some elements count: errors of others are left out.
+    pub fn asking<'n>(spec: &Spec, names: impl IntoIterator<Item = &'n str>) -> Self {
+        let values = names
+            .into_iter()
+            .filter(|name| spec.is_defined(name))
+            .map(|name| (name, spec.evaluate(name)));
+        Sighting::with_errors(spec, by_cause(values))
     }
 
     fn of_spec(spec: &Spec) -> Self {
-        Sighting::of_spec_but(spec, &|_| false)
+        Sighting::with_errors(spec, errors_by_cause(spec))
     }
 
-    fn of_spec_but(spec: &Spec, unused: &dyn Fn(&[String]) -> bool) -> Self {
+    fn with_errors(spec: &Spec, errors: Vec<(Diagnostic, Vec<String>, usize)>) -> Self {
         let mut found = Sighting {
-            errors: elements_by_cause(spec)
+            errors: errors
                 .into_iter()
-                .filter(|(_, names)| !unused(names))
-                .map(first_names)
                 .map(|(error, names, count)| (Lint::Error(error.class), error, names, count))
                 .collect(),
             ..Sighting::default()
@@ -124,38 +125,33 @@ impl Sighting {
 
 /// The errors of all elements, each cause once, with how many elements fail by it and the first of these.
 pub(crate) fn errors_by_cause(spec: &Spec) -> Vec<(Diagnostic, Vec<String>, usize)> {
-    elements_by_cause(spec)
-        .into_iter()
-        .map(first_names)
-        .collect()
+    // Without a true condition it is undefined, which is not an error as long as nobody needs it.
+    let values = spec.evaluate_all().into_iter();
+    by_cause(values.filter(|(name, value)| value.is_err() && spec.is_defined(name)))
 }
 
-fn first_names((error, mut names): (Diagnostic, Vec<String>)) -> (Diagnostic, Vec<String>, usize) {
-    let count = names.len();
-    names.truncate(NAMED);
-    (error, names, count)
-}
-
-/// The errors of all elements, each cause once, with the elements that fail by it.
-fn elements_by_cause(spec: &Spec) -> Vec<(Diagnostic, Vec<String>)> {
-    let mut errors: Vec<(Diagnostic, Vec<String>)> = Vec::new();
+/// The errors among values.
+fn by_cause<'n>(
+    values: impl Iterator<Item = (&'n str, Result<Evaluated, EvalError>)>,
+) -> Vec<(Diagnostic, Vec<String>, usize)> {
+    let mut errors: Vec<(Diagnostic, Vec<String>, usize)> = Vec::new();
     let mut causes: BTreeMap<CauseKey, usize> = BTreeMap::new();
-    for (name, value) in spec.evaluate_all() {
+    for (name, value) in values {
         let Err(error) = value else { continue };
-        // Without a true condition it is undefined, which is not an error as long as nobody needs it.
-        if !spec.is_defined(name) {
-            continue;
-        }
         let index = *causes.entry(error.cause).or_insert_with(|| {
             let mut diagnostic = (*error.diagnostic).clone();
             // How this element came to the cause; others came in other ways.
             diagnostic
                 .labels
                 .retain(|label| label.role != LabelRole::NeededBy);
-            errors.push((diagnostic, Vec::new()));
+            errors.push((diagnostic, Vec::new(), 0));
             errors.len() - 1
         });
-        errors[index].1.push(name.to_owned());
+        let (_, names, count) = &mut errors[index];
+        *count += 1;
+        if names.len() < NAMED {
+            names.push(name.to_owned());
+        }
     }
     errors
 }

@@ -171,10 +171,7 @@ fn modes(
     for id in ids.iter().filter(|id| builds.insert(&id.build)) {
         for mode in metro.modes() {
             let sighting = match distribution.mode(id, mode, lock) {
-                Ok(elements) => {
-                    let asked = |names: &[String]| !names.iter().any(|n| n == "multi/targets");
-                    Sighting::without(elements.spec(), &asked)
-                }
+                Ok(elements) => Sighting::asking(elements.spec(), ["multi/targets"]),
                 Err(PlanError::Spec(error)) => Sighting::failed(&error.diagnostics),
                 Err(error) => return Err(error),
             };
@@ -182,13 +179,6 @@ fn modes(
         }
     }
     Ok(found)
-}
-
-/// Whether nobody asks for any of these elements of a repository of Metro. Its files define for every target what only
-/// some have all parts of.
-fn is_idle(asked: &Asked, names: &[String]) -> bool {
-    let known = |name: &String| asked.has(name) || Repository::OF_THE_MIRROR.contains(&&**name);
-    !names.iter().any(known)
 }
 
 /// What was seen of one target.
@@ -232,13 +222,14 @@ fn look(
     };
     let recipe = Recipe::read(&elements, id, distribution.index());
     let mut sighting = match elements.metro() {
-        // Of a snapshot nothing else is asked for.
+        // Its files define for every target what only some have all parts of, and of a snapshot nothing is asked for.
         Some(_) if matches!(recipe, Err(PlanError::Imported { .. })) => {
-            Sighting::without(elements.spec(), &|_| true)
+            Sighting::asking(elements.spec(), [])
         }
         Some(_) => {
             let asked = elements.asked();
-            Sighting::without(elements.spec(), &|names| is_idle(&asked, names))
+            let names = asked.names().chain(Repository::OF_THE_MIRROR);
+            Sighting::asking(elements.spec(), names)
         }
         None => Sighting::new(Ok(elements.spec())),
     };
