@@ -647,3 +647,30 @@ fn what_comes_next_in_the_mirror_is_built_and_published() {
     );
     repository.remove_store();
 }
+
+#[test]
+fn a_metro_of_the_home_names_the_mirror_of_the_standard_specifications() {
+    let repository = Repository::new();
+    let conf = fs::read_to_string(repository.path("repository/metro.conf")).unwrap();
+    let root = repository.path("repository").display().to_string();
+    repository.write("home/.metro", &conf.replace("/opt/meadow-metro", &root));
+    for (file, text) in [
+        ("strategy/build", "remote"),
+        ("remote/build", "gentoo"),
+        ("remote/arch_desc", "x86-64bit"),
+        ("remote/subarch", "core2_64"),
+    ] {
+        repository.write(
+            &format!("mirror/gentoo/x86-64bit/corei7/.control/{file}"),
+            &format!("{text}\n"),
+        );
+    }
+    let home = repository.path("home");
+    let build = ["gentoo", "x86-64bit", "corei7", "stage1", "2015-02-18"];
+    let arguments = [&["-C", home.to_str().unwrap(), "repo", "build"], &build[..]].concat();
+    let lacks = repository.run(&arguments);
+    assert_ne!(lacks.status, Some(0));
+    // Its files of control are given to specifications that do not read them.
+    let remote = "gentoo/x86-64bit/core2_64/stage3";
+    assert!(lacks.stderr.contains(remote), "{}", lacks.stderr);
+}

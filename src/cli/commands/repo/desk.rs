@@ -121,6 +121,8 @@ impl<'a> Desk<'a> {
             return Ok(specs.as_ref());
         }
         let entry = Entry::find(self.context.entry(), &current_dir()?)?;
+        // What is built is not what ~/.metro says where the specifications are the standard ones.
+        let own = !entry.is_builtin();
         let found = match entry.is_builtin() {
             false => Some(entry),
             true => home()
@@ -138,7 +140,7 @@ impl<'a> Desk<'a> {
                     Ok(spec) => (spec, false),
                     // It does not load without a target.
                     Err(errors) => match metro::entry_of(&files, &path, definitions) {
-                        Some(spec) => (spec, true),
+                        Some(spec) => (spec, own),
                         None => {
                             return Err(Failure::diagnostics(move |colour| errors.render(colour)));
                         }
