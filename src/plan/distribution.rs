@@ -404,6 +404,7 @@ fn read_index(elements: &Elements, entry: &Path) -> Result<Index, PlanError> {
         arches,
         targets,
         of_build,
+        imported: Vec::new(),
         names: Default::default(),
     })
 }

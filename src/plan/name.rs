@@ -53,6 +53,9 @@ pub struct Index {
     /// Target classes that one build has besides, in the order of `list/targets/BUILD`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub of_build: BTreeMap<String, Vec<String>>,
+    /// Target classes that are imported, not built: patterns leave them out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub imported: Vec<String>,
     /// The same names, to be looked up: made when one is looked up first.
     #[serde(skip)]
     pub(super) names: Names,
@@ -201,11 +204,14 @@ impl Index {
             && self.homes(&id.subarch).any(|a| a.name == id.arch_desc)
     }
 
-    /// Every target of `build`: architecture by architecture, subarch by subarch.
+    /// Every target of `build` that can be built: architecture by architecture, subarch by subarch.
     pub fn all_of<'a>(&'a self, build: &'a str) -> impl Iterator<Item = TargetId> + 'a {
         self.arches.iter().flat_map(move |arch| {
             arch.subarches.iter().flat_map(move |subarch| {
-                self.targets_of(build).map(move |target| TargetId {
+                let built = self
+                    .targets_of(build)
+                    .filter(|t| !self.imported.contains(t));
+                built.map(move |target| TargetId {
                     build: build.to_owned(),
                     arch_desc: arch.name.clone(),
                     subarch: subarch.clone(),
@@ -459,6 +465,7 @@ mod tests {
             ],
             targets: words("stage1 stage3 stage3-freshen stage3-amd64"),
             of_build: [("funtoo-current".to_owned(), words("stage4"))].into(),
+            imported: Vec::new(),
             names: Names::default(),
         }
     }

@@ -161,6 +161,13 @@ fn folders_tell_what_there_is() {
         view["subarches"]["x86-64bit"],
         serde_json::json!(["clover"])
     );
+    // A snapshot is imported, and no pattern means it.
+    assert_eq!(
+        repository.names("meadow-stable/s*-clover"),
+        "meadow-stable/stage1-clover meadow-stable/stage2-clover meadow-stable/stage3-freshen-clover \
+         meadow-stable/stage3-quick-clover meadow-stable/stage3-clover"
+    );
+    assert_eq!(repository.names("snapshot-clover"), "snapshot-clover");
     // Below the repository, and with the file named.
     assert_eq!(repository.names("stage3-clover"), "stage3-clover");
     let etc = repository.path("repository/etc");

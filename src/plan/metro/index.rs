@@ -66,6 +66,46 @@ impl Repository {
             targets,
             ..Index::default()
         };
+        self.index.imported = self.imported(files, entry, given);
+    }
+
+    /// The targets of class `snapshot`.
+    fn imported(&self, files: &dyn Files, entry: &Path, given: &[Definition]) -> Vec<String> {
+        let (Some(build), Some(arch)) = (self.index.builds.first(), self.index.arches.first())
+        else {
+            return Vec::new();
+        };
+        let Some(subarch) = arch.subarches.first() else {
+            return Vec::new();
+        };
+        let session = Session::new(files);
+        let is_snapshot = |target: &&String| {
+            let mut definitions = given.to_vec();
+            definitions.extend_from_slice(&self.given);
+            for (name, value) in [
+                ("target", target.as_str()),
+                ("target/build", build),
+                ("target/arch_desc", &arch.name),
+                ("target/subarch", subarch),
+            ] {
+                if !definitions.iter().any(|d| d.name == name) {
+                    definitions.push(Definition::new(name, value));
+                }
+            }
+            self.leave_out(&mut definitions, subarch);
+            // One that needs more than this to be loaded is built.
+            let loaded = session.load(entry, &definitions);
+            let class = loaded
+                .ok()
+                .and_then(|spec| spec.get("target/class").ok().flatten());
+            class.is_some_and(|class| class.to_text() == "snapshot")
+        };
+        self.index
+            .targets
+            .iter()
+            .filter(is_snapshot)
+            .cloned()
+            .collect()
     }
 
     /// Subarches that have a file which says what architecture they are of.
