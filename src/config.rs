@@ -1,11 +1,15 @@
 //! The configuration file: what a machine's owner wants of mstore, in Metro text. See doc/config.md.
 
+mod settings;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use mstore_lang::nearest::nearest;
 use mstore_lang::{Definition, DiskFiles, EvalError, Files, LoadErrors, Spec, Value};
+
+pub use settings::Setting;
 
 /// Where it is looked for last.
 pub const SYSTEM_FILE: &str = "/etc/mstore/mstore.conf";

@@ -12,7 +12,7 @@ use mstore_store::{Cancel, Store};
 use super::{Failure, GlobalArgs, definitions, signals};
 use crate::build::userns::{self, Choice, Entered, UsernsError};
 use crate::config::{self, Config};
-use crate::plan::{Distribution, above};
+use crate::plan::{Distribution, Entry, above};
 use crate::project::find::{self, NamedTree};
 use crate::project::peers::ssh_command;
 use crate::project::{Access, Project, Reach, open_store};
@@ -27,6 +27,49 @@ pub struct Context {
     store: Result<PathBuf, NoStorePath>,
     definitions: Vec<Definition>,
     cancel: OnceLock<Cancel>,
+}
+
+/// Something that was chosen for this run.
+pub struct Chosen {
+    /// What.
+    pub name: &'static str,
+    /// The choice.
+    pub value: Option<String>,
+    /// What made it.
+    pub origin: Origin,
+}
+
+/// What made a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An option.
+    Option(&'static str),
+    /// A variable of the environment.
+    Environment(&'static str),
+    /// A file that lies where it is looked for.
+    Found,
+    /// Nothing: it is as usual.
+    Default,
+}
+
+impl Origin {
+    /// The kind of it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Origin::Option(_) => "option",
+            Origin::Environment(_) => "environment",
+            Origin::Found => "found",
+            Origin::Default => "default",
+        }
+    }
+
+    /// The option or the variable.
+    pub fn source(self) -> Option<&'static str> {
+        match self {
+            Origin::Option(name) | Origin::Environment(name) => Some(name),
+            Origin::Found | Origin::Default => None,
+        }
+    }
 }
 
 /// Why there is no place for the store.
@@ -102,6 +145,96 @@ impl Context {
     /// The file that `--config` names.
     pub fn named_config(&self) -> Option<&Path> {
         self.args.config.as_deref()
+    }
+
+    /// What was chosen by options, by the environment, or by what lies around, in place of the configuration file.
+    pub fn choices(&self, config: &Config) -> Result<Vec<Chosen>, Failure> {
+        let args = &self.args;
+        let by = |option: bool, name: &'static str, variable: &'static str, set: bool| match () {
+            () if option => Origin::Option(name),
+            () if set => Origin::Environment(variable),
+            () => Origin::Default,
+        };
+        let has = |name: &str| env::var_os(name).is_some_and(|v| !v.is_empty());
+        let yes = |yes: bool| Some(if yes { "yes" } else { "no" }.to_owned());
+        let shown = |path: &Path| Some(path.display().to_string());
+        let entry = Entry::choose(self.entry(), &current_dir()?)?;
+        let foreign = env::var_os("MSTORE_FOREIGN_STORE").is_some_and(|v| v == "yes");
+        let choice = |name, value, origin| Chosen {
+            name,
+            value,
+            origin,
+        };
+        let home = match rustix::process::geteuid().is_root() {
+            true => Origin::Default,
+            false if has("XDG_DATA_HOME") => Origin::Environment("XDG_DATA_HOME"),
+            false => Origin::Environment("HOME"),
+        };
+        Ok(vec![
+            choice(
+                "store",
+                shown(&self.store_path()?),
+                match by(
+                    args.store.is_some(),
+                    "--store",
+                    "MSTORE_STORE",
+                    has("MSTORE_STORE"),
+                ) {
+                    Origin::Default => home,
+                    other => other,
+                },
+            ),
+            choice(
+                "config",
+                config.file.as_deref().and_then(shown),
+                match by(
+                    args.config.is_some(),
+                    "--config",
+                    "MSTORE_CONFIG",
+                    has("MSTORE_CONFIG"),
+                ) {
+                    Origin::Default if config.file.is_some() => Origin::Found,
+                    other => other,
+                },
+            ),
+            choice(
+                "file",
+                match entry.is_builtin() {
+                    true => Some("the standard specifications".to_owned()),
+                    false => shown(entry.path()),
+                },
+                match () {
+                    () if args.file.is_some() => Origin::Option("--file"),
+                    () if entry.is_builtin() => Origin::Default,
+                    () => Origin::Found,
+                },
+            ),
+            choice(
+                "ssh",
+                Some(self.reach().ssh.join(" ")),
+                by(false, "", "MSTORE_SSH", has("MSTORE_SSH")),
+            ),
+            choice(
+                "offline",
+                yes(args.offline),
+                by(args.offline, "--offline", "", false),
+            ),
+            choice(
+                "single-id",
+                yes(args.single_id),
+                by(args.single_id, "--single-id", "", false),
+            ),
+            choice(
+                "foreign-store",
+                yes(args.foreign_store || foreign),
+                by(
+                    args.foreign_store,
+                    "--foreign-store",
+                    "MSTORE_FOREIGN_STORE",
+                    foreign,
+                ),
+            ),
+        ])
     }
 
     /// Makes an ordinary user's process root of a user namespace. Has to come before anything

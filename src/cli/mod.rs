@@ -17,6 +17,7 @@ mod definitions;
 mod failure;
 mod imports;
 mod lost;
+mod manual;
 mod output;
 mod pins;
 mod places;
@@ -28,6 +29,7 @@ mod spec;
 mod text;
 mod watch;
 mod whole_file;
+mod words;
 
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -37,8 +39,9 @@ use std::process::ExitCode;
 #[cfg(feature = "lsp")]
 use commands::lsp;
 use commands::{
-    check, completions, copy, diff, eval, export, fetch, fmt, forget, gc, graph, init, key, list,
-    lock, log, man, realise, repo, seed, serve, shell, show, snapshot, specs, store, why,
+    check, complete, completions, config, copy, diff, doctor, eval, export, fetch, fmt, forget, gc,
+    graph, init, key, list, lock, log, man, realise, repo, seed, serve, shell, show, snapshot,
+    specs, store, why,
 };
 use context::Context;
 pub use failure::Failure;
@@ -144,6 +147,10 @@ enum Command {
     Lock(lock::Args),
     /// Copy targets and trees to or from another store or a cache
     Copy(copy::Args),
+    /// Show what is in force on this machine
+    Config(config::Args),
+    /// Tell what this machine can do, and what to change
+    Doctor(doctor::Args),
     /// Let others copy from this store
     Serve(serve::Args),
     /// Make signing keys, and sign results with them
@@ -153,6 +160,8 @@ enum Command {
     /// Look after the store
     Store(store::Args),
     Repo(repo::Args),
+    #[command(hide = true)]
+    Complete(complete::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Write the manual pages
@@ -164,6 +173,9 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse_from(arguments(std::env::args_os())) {
         Ok(cli) => cli,
         Err(e) => {
+            if let Some(failure) = no_such_command(&e) {
+                return failure.report();
+            }
             // Help and version are data; anything else is a usage error.
             let code = if e.use_stderr() { failure::USAGE } else { 0 };
             let _ = match e.use_stderr() {
@@ -188,6 +200,16 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What is said to a word that people try and that is no command.
+fn no_such_command(error: &clap::Error) -> Option<Failure> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+    match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
+        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) => words::advice(word),
+        _ => None,
+    }
+}
+
 /// The arguments, with the command in them that the program is called by: `buildrepo` is `mstore repo`.
 fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = given.collect();
@@ -199,6 +221,10 @@ fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    // It looks for what is given in the words that it completes.
+    if let Command::Complete(args) = cli.command {
+        return complete::run(args);
+    }
     let context = Context::new(cli.place)?;
     match cli.command {
         Command::Realise(args) => realise::run(&context, args),
@@ -223,11 +249,14 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Specs(args) => specs::run(&context, args),
         Command::Lock(args) => lock::run(&context, args),
         Command::Copy(args) => copy::run(&context, args),
+        Command::Config(args) => config::run(&context, args),
+        Command::Doctor(args) => doctor::run(&context, args),
         Command::Serve(args) => serve::run(&context, args),
         Command::Key(args) => key::run(&context, args),
         Command::Export(args) => export::run(&context, args),
         Command::Store(args) => store::run(&context, args),
         Command::Repo(args) => repo::run(&context, args),
+        Command::Complete(args) => complete::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     }

@@ -25,9 +25,9 @@ fn the_program_its_pages_and_its_completions_are_installed() {
     let text = |path: &str| fs::read_to_string(usr.join(path)).unwrap();
     assert!(text("share/man/man1/mstore.1").contains(".TH mstore 1"));
     assert!(text("share/man/man1/mstore-realise.1").contains("mstore\\-realise"));
-    assert!(text("share/bash-completion/completions/mstore").contains("realise"));
+    assert!(text("share/bash-completion/completions/mstore").contains("mstore complete bash"));
     assert!(text("share/zsh/site-functions/_mstore").starts_with("#compdef mstore"));
-    assert!(text("share/fish/vendor_completions.d/mstore.fish").contains("realise"));
+    assert!(text("share/fish/vendor_completions.d/mstore.fish").contains("complete -c mstore"));
     for name in ["mstore", "buildrepo"] {
         let program = usr.join("bin").join(name);
         assert!(

@@ -3,6 +3,7 @@
 mod advice;
 mod check;
 mod collect;
+mod completion;
 mod copy;
 mod diff;
 mod doors;
@@ -17,6 +18,7 @@ mod init;
 mod install;
 mod log;
 mod losses;
+mod machine;
 mod names;
 mod pins;
 mod places;

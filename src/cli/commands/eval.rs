@@ -22,10 +22,10 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     /// Also ask for an element that nothing defines (can be repeated)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "ELEMENT")]
     query: Vec<String>,
     /// Print the value of one element alone
-    #[arg(long, short = 'k', value_name = "NAME", conflicts_with_all = ["json", "query"])]
+    #[arg(long, short = 'k', value_name = "ELEMENT", conflicts_with_all = ["json", "query"])]
     key: Option<String>,
     /// Evaluate as for building this target
     #[arg(long, short, value_name = "TARGET", conflicts_with = "definitions")]

@@ -2,9 +2,12 @@
 //! function over the [`Context`](super::context::Context).
 
 pub mod check;
+pub mod complete;
 pub mod completions;
+pub mod config;
 pub mod copy;
 pub mod diff;
+pub mod doctor;
 pub mod eval;
 pub mod export;
 pub mod fetch;

@@ -66,10 +66,13 @@ pub struct Next {
 #[derive(clap::Args)]
 pub struct Build {
     /// The build, such as funtoo-current
+    #[arg(value_name = "BUILD")]
     build: String,
     /// The arch, such as x86-64bit
+    #[arg(value_name = "ARCH")]
     arch: String,
     /// The subarch, such as corei7
+    #[arg(value_name = "SUBARCH")]
     subarch: String,
     /// The kind of build, with extras behind +
     #[arg(value_name = "MODE[+EXTRA...]", default_value = "full")]
