@@ -9,12 +9,17 @@ fn the_example_of_the_manual_can_be_planned() {
     let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/doc/specs.md");
     let manual = std::fs::read_to_string(manual).expect("the manual");
     let (_, example) = manual.split_once("## A complete example").expect("there");
-    let text: String = example
-        .lines()
-        .map(|l| l.strip_prefix("    ").unwrap_or(l))
-        .filter(|l| !l.starts_with("$ "))
-        .map(|l| format!("{l}\n"))
-        .collect();
+    // The specifications are the blocks of that language.
+    let mut inside = false;
+    let mut text = String::new();
+    for line in example.lines() {
+        match line {
+            "```metro" => inside = true,
+            "```" => inside = false,
+            line if inside => text.push_str(&format!("{line}\n")),
+            _ => {}
+        }
+    }
     let world = World::empty();
     // Each file begins with a comment that names it.
     let mut name = None;
