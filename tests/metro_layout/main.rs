@@ -204,6 +204,29 @@ fn a_folder_that_path_install_names_is_the_repository() {
 }
 
 #[test]
+fn what_is_wrong_with_an_entry_file_for_mstore_is_told() {
+    let repository = Repository::new();
+    for text in [
+        "[collect /usr/share/mstore/specs/metro.conf]\n[collect ./none.conf]\n",
+        "list/targets: stage1\n[collect ./none.conf]\n",
+    ] {
+        repository.write("repository/metro.conf", text);
+        let error = repository.run(&["list"]).fails(2);
+        assert!(
+            error.contains("cannot collect DIR/repository/none.conf"),
+            "{error}"
+        );
+    }
+    // A line of the original's that is wrong.
+    repository.write(
+        "repository/metro.conf",
+        "path/install: /opt/meadow-metro\nnot an element\n",
+    );
+    let error = repository.run(&["list"]).fails(2);
+    assert!(error.contains("neither element nor annotation"), "{error}");
+}
+
+#[test]
 fn files_of_subarches_say_what_architecture_they_are_of() {
     let repository = Repository::new();
     repository.change(

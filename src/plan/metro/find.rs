@@ -7,6 +7,7 @@ use mstore_lang::syntax::File;
 use mstore_lang::{Definition, Files, LoadErrors, Spec};
 
 use super::INSTALL;
+use crate::plan::embedded::VIRTUAL_SPECS;
 
 /// Entry files of more bytes are none of Metro.
 const MOST: u64 = 1 << 20;
@@ -61,6 +62,19 @@ pub(super) fn alone(
     }
     let alone = Alone { files, entry, text };
     Spec::load(&alone, entry, definitions)
+}
+
+/// Whether an entry file is written for mstore: it takes the standard specifications, or lists targets itself. What is
+/// wrong with it is then told, whatever folders lie beside it.
+pub(super) fn is_for_mstore(files: &dyn Files, entry: &Path, main: &Spec) -> bool {
+    let standard = || {
+        let text = files.read_limited(entry, MOST).unwrap_or_default();
+        let file = File::parse_bytes(entry.to_owned(), text, 1);
+        file.collects
+            .iter()
+            .any(|collect| file.text(collect.path).starts_with(VIRTUAL_SPECS))
+    };
+    main.is_defined("list/targets") || standard()
 }
 
 /// The folder of the repository, and whether it is the one that `path/install` names.

@@ -57,6 +57,9 @@ impl Repository {
         definitions: &[Definition],
     ) -> Option<Repository> {
         let main = alone(files, entry, definitions).ok()?;
+        if find::is_for_mstore(files, entry, &main) {
+            return None;
+        }
         let (root, installed) = find::root(files, entry, &main)?;
         let line = |name: &str| match main.get(name) {
             Ok(Some(value)) => Some(value.to_text()),
