@@ -234,3 +234,33 @@ fn the_targets_of_portage_belong_to_its_builds() {
     }
     assert!(!index.is_defined("list/targets/seedling"));
 }
+
+#[test]
+fn binary_packages_are_in_a_folder_that_is_no_input() {
+    for target in ["stage1", "stage3", "stage4"] {
+        let asked = Asked {
+            target,
+            ..Asked::default()
+        };
+        let spec = asked.load();
+        assert_eq!(text(&spec, "impure"), "package");
+        // Nobody has it who does not ask for it in metro/options.
+        assert_eq!(text(&spec, "impure/package/option"), "cache/package");
+        assert_eq!(
+            text(&spec, "impure/package/folder"),
+            "package,gentoo,x86-64bit,corei7"
+        );
+        assert_eq!(text(&spec, "impure/package/steps"), "build tailor");
+        let begin = text(&spec, "portage/begin");
+        let (_, folder) = begin
+            .split_once("if [ -d /mstore/impure/package ]; then")
+            .expect("a step looks for the folder");
+        for words in [
+            "gcc -dumpfullversion",
+            "CHOST CFLAGS CXXFLAGS LDFLAGS",
+            "--buildpkg --usepkg",
+        ] {
+            assert!(folder.contains(words), "{words}: {folder}");
+        }
+    }
+}

@@ -52,7 +52,7 @@ run m seed import "$work/seed.tar" --name gentoo/x86-64bit/generic_64/stage3
 run m snapshot import "$work/tree" --name gentoo --epoch "$epoch"
 run m snapshot import "$work/overlay" --name overlay
 
-for case in ${CASES:-chain contents nothing_to_do seeds stage4 rootless images manual shell tailored binary_packages unused_ebuild freshen damages profile}; do
+for case in ${CASES:-chain contents nothing_to_do seeds stage4 rootless images manual shell tailored binary_packages unused_ebuild freshen damages profile kits}; do
     section "$case"
     "case_$case"
 done

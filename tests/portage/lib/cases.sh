@@ -123,6 +123,8 @@ case_stage4() {
     stage4=$(field tree < "$work/out")
     equal "steps of stage4" "$(built_nodes | sed 's/stage4-generic_64://g')" "clean configure finish setup tailor test"
     equal "a package, with flags of the stage" "$(in_stage stage4 greeting)" "HELLO 1"
+    equal "its flags, by package.env, and a patch" "$(in_stage stage4 'cat /usr/share/greeting/flags; sed -n 2p /usr/bin/greeting')" "-Os
+# patched"
     equal "flags in make.conf" "$(in_stage stage4 'grep ^USE /etc/portage/make.conf')" 'USE=" loud"'
     equal "a service in a runlevel" "$(in_stage stage4 'ls /etc/runlevels/boot | grep -c "^hwclock.sh$"')" 1
     equal "a service that is off" "$(in_stage stage4 'ls /etc/runlevels/sysinit | grep -c "^cgroups$"')" 0
@@ -310,4 +312,35 @@ case_profile() {
     equal "exit status with a profile that is not there" "$got" 1
     grep -qF 'in that place are: 23.0' "$work/err" || { cat "$work/err"; fail "the message does not say what there is"; }
     ok "the message names those that there are"
+}
+
+# A tree in kits, as Funtoo has it: its profile has parts in two of them. The stage1 has a few packages and is not
+# entered.
+case_kits() {
+    local kits=$work/kits tree got=0
+    rm -rf "$kits"
+    mkdir "$kits"
+    cp -R --reflink=auto "$work/tree" "$kits/core-kit"
+    rm "$kits/core-kit/profiles/repo_name"
+    cp -R "$here/kits/." "$kits/"
+    cp -R "$work/overlay/app-misc" "$kits/lang-kit/"
+    cp -R "$here/funtoo" "$kits/conf"
+    [ -z "${SPECS:-}" ] || cp -R "$SPECS" "$kits/conf/specs"
+    f() { "$MSTORE" --store "$store" -f "$kits/conf/metro.conf" "$@"; }
+    f seed import "$work/seed.tar" --name funtoo-current/x86-64bit/generic_64/stage3 > /dev/null
+    f seed import "$work/seed.tar" --name funtoo-current/x86-64bit/corei7/stage3 > /dev/null
+    f snapshot import "$kits/core-kit" --name funtoo-current --epoch "$epoch" > /dev/null
+    f snapshot import "$kits/lang-kit" --name funtoo-current/lang-kit > /dev/null
+    f realise --json stage1-generic_64 > "$work/out" 2> "$work/err" || { tail -n 60 "$work/err"; fail "stage1 of a tree in kits"; }
+    tree=$(field tree < "$work/out")
+    equal "parts of the profile" "$(f store cat "$tree:etc/portage/make.profile/parent" | tr '\n' ' ')" \
+        "core-kit:funtoo/1.0/linux-gnu/arch/x86-64bit core-kit:funtoo/1.0/linux-gnu/build/current core-kit:funtoo/1.0/linux-gnu/arch/x86-64bit/subarch/generic_64 core-kit:funtoo/1.0/linux-gnu/flavor/core core-kit:funtoo/1.0/linux-gnu/mix-ins/small lang-kit:mix-ins/plus "
+    equal "kits" "$(f store cat "$tree:etc/portage/repos.conf/lang-kit.conf" | tail -n 1)" "location = /var/git/meta-repo/kits/lang-kit"
+    equal "packages" "$(f store ls "$tree:var/db/pkg/app-misc" | awk '{ print $NF }' | tr '\n' ' ')" "extra-1 targets-1 "
+    equal "a package of another kit, with the flag of its mix-in" \
+        "$(f store cat "$tree:usr/bin/extra" | tail -n 1), $(f store cat "$tree:var/db/pkg/app-misc/extra-1/repository")" "echo extra plus, lang-kit"
+    f realise stage1-corei7 > "$work/out" 2> "$work/err" || got=$?
+    equal "exit status with a subarch that the profile lacks" "$got" 1
+    grep -qF 'in that place are: generic_64' "$work/err" || { cat "$work/err"; fail "the message does not say what there is"; }
+    rm -rf "$kits"
 }

@@ -1,5 +1,6 @@
-# The commands of doc/stages.md, as they stand there; sourced by run.sh. A command that is added to the page is run
-# by itself; one that needs more than is here is named below, with the reason, or the case fails.
+# The commands of doc/stages.md, as they stand there, and those that doc/catalyst.md names; sourced by run.sh. A
+# command that is added to doc/stages.md is run by itself; one that needs more than is here is named below, with the
+# reason, or the case fails.
 
 # Commands that only tests/long/portage.sh runs: what each takes.
 manual_long=(
@@ -8,6 +9,21 @@ manual_long=(
     'mstore export lxc-generic_64 lxc-generic_64.tar.xz|the same'
     'mstore export lxd-generic_64 lxd-generic_64.tar.xz|the same'
     'mstore realise stage3-freshen-generic_64|with another epoch, all of it; case_freshen builds it with the same one'
+)
+
+# What doc/catalyst.md names, and what is run for it, since a table has no room for whole commands.
+catalyst=(
+    'mstore export|mstore export lxd-generic_64 --to image'
+    'mstore gc|mstore gc --dry-run'
+    'mstore log|mstore log stage3-generic_64'
+    'mstore realise --rebuild|mstore realise --rebuild openvz-generic_64'
+    'mstore realise -j|mstore realise -j 2 stage3-generic_64'
+    # Programs for a Zen 4 do not start everywhere, so its stage is planned only.
+    'mstore realise gentoo/stage3-amd64-zen4|mstore realise -n gentoo/stage3-amd64-zen4 -D user/seed=gentoo/x86-64bit/generic_64/stage3'
+    # It needs a mirror: tests/repo and tests/buildrepo have it.
+    'mstore repo digestgen|'
+    'mstore snapshot import --rev|mstore snapshot import guru.git --rev main --name guru'
+    'mstore snapshot import DIR --name gentoo|mstore snapshot import gentoo --name gentoo --epoch 1790000000'
 )
 
 case_manual() { run_manual quick; }
@@ -38,13 +54,29 @@ run_manual() {
         fi
         run_line "$folder" "$line"
         ran=$((ran + 1))
-    done < <(python3 "$here/lib/commands.py" "$here/../../doc/stages.md")
+    done < <(python3 "$here/lib/commands.py" blocks "$here/../../doc/stages.md")
     equal "commands named above that the page has" "$used" "${#manual_long[@]}"
     [ "$ran" -ge 20 ] || fail "only $ran commands of the page were found"
     ok "$ran commands of doc/stages.md"
     looked_at "$folder"
     cp "$work/metro.lock" "$work/conf/metro.lock"
+    run_catalyst "$folder"
+    cp "$work/metro.lock" "$work/conf/metro.lock"
     rm -rf "$folder" "$work/media"
+}
+
+# run_catalyst FOLDER
+run_catalyst() {
+    local entry named
+    named=$(printf '%s\n' "${catalyst[@]%%|*}")
+    equal "commands that doc/catalyst.md names" "$(python3 "$here/lib/commands.py" text "$here/../../doc/catalyst.md" | tr "\n" ";")" "$(echo "$named" | tr "\n" ";")"
+    git init -q -b main "$1/guru.git"
+    cp -R "$work/overlay/." "$1/guru.git"
+    git -C "$1/guru.git" add -A
+    git -C "$1/guru.git" -c user.name=t -c user.email=t@example.org commit -qm overlay
+    for entry in "${catalyst[@]}"; do
+        if [ -n "${entry#*|}" ]; then run_line "$1" "${entry#*|}"; fi
+    done
 }
 
 # run_line FOLDER COMMAND: hashes and places of the page are those of this machine
