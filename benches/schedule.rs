@@ -6,7 +6,9 @@
 
 use std::collections::VecDeque;
 
-use mstore::schedule::engine::{Command, Engine, EngineEvent, JobId, JobState, NewJob};
+use mstore::schedule::engine::{
+    Command, Engine, EngineEvent, HostId, JobId, JobState, NewJob, Offer, Run,
+};
 
 /// splitmix64.
 struct Rng(u64);
@@ -73,15 +75,23 @@ fn measure(name: &str, needs: &[Vec<usize>], arrival: &str) {
     let edges: usize = needs.iter().map(Vec::len).sum();
     let order = order(needs, arrival);
     let mut rng = Rng(7);
-    let mut engine = Engine::new(1000, true);
+    let mut engine = Engine::new(true);
+    let kind = engine.name_kind();
+    let offer = Offer {
+        slots: 1000,
+        kinds: vec![kind],
+        speed: 1.0,
+    };
+    let host = HostId::nth(0);
+    engine.handle(EngineEvent::HostUp { host, offer });
     let ids: Vec<JobId> = needs.iter().map(|_| engine.name()).collect();
-    let mut running: VecDeque<JobId> = VecDeque::new();
-    let take = |commands: Vec<Command>, running: &mut VecDeque<JobId>| {
+    let mut running: VecDeque<Run> = VecDeque::new();
+    let take = |commands: Vec<Command>, running: &mut VecDeque<Run>| {
         for command in commands {
-            let Command::Start(job) = command else {
+            let Command::Start(run) = command else {
                 panic!("{command:?}");
             };
-            running.push_back(job);
+            running.push_back(run);
         }
     };
     let mut events = 0;
@@ -92,20 +102,21 @@ fn measure(name: &str, needs: &[Vec<usize>], arrival: &str) {
             needs: needs[at].iter().map(|&need| ids[need]).collect(),
             seconds: Some(1.0 + rng.below(1000) as f64),
             open: false,
+            kind,
         };
         take(engine.handle(EngineEvent::Listed(vec![new])), &mut running);
         events += 1;
         // One of the running jobs ends for every tenth that is listed.
         if events % 10 == 0
-            && let Some(job) = running.pop_front()
+            && let Some(run) = running.pop_front()
         {
-            take(engine.handle(EngineEvent::Succeeded(job)), &mut running);
+            take(engine.handle(EngineEvent::Succeeded(run)), &mut running);
         }
     }
     take(engine.handle(EngineEvent::WalkEnded), &mut running);
     let listed = now() - started;
-    while let Some(job) = running.pop_front() {
-        take(engine.handle(EngineEvent::Succeeded(job)), &mut running);
+    while let Some(run) = running.pop_front() {
+        take(engine.handle(EngineEvent::Succeeded(run)), &mut running);
     }
     let all = now() - started;
     assert!(engine.is_over() && engine.count(JobState::Usable) == needs.len());

@@ -9,7 +9,7 @@ use mstore_store::transfer::Progress;
 
 use super::output::{self, Style};
 use crate::build::step::Note;
-use crate::schedule::{JobEnd, JobId, Observer, RunEvent};
+use crate::schedule::{HostNews, JobEnd, JobId, Observer, RunEvent};
 
 /// What the display knows about a node that is being built.
 struct Running {
@@ -164,6 +164,7 @@ impl Observer for Display {
                 job,
                 name,
                 expected,
+                ..
             } => {
                 let bar = self
                     .bars
@@ -250,6 +251,12 @@ impl Observer for Display {
                 }
                 self.say(&format!("{name} was lost and will run again: {reason}"));
             }
+            RunEvent::Host { name, news } => match news {
+                HostNews::Named(_) => {}
+                HostNews::Up(_) => self.say(&format!("host {name} is ready")),
+                HostNews::Stopped => self.say(&format!("host {name} takes no more jobs")),
+                HostNews::Down(reason) => self.say(&format!("host {name} is lost: {reason}")),
+            },
             // Told about at the end, in one line: there may be hundreds.
             RunEvent::Skipped { .. } | RunEvent::Refused { .. } => self.failed += 1,
         }

@@ -26,7 +26,7 @@ pub const SANDBOX_PROFILE: &str = "chroot/1";
 /// of what came would be another name.
 pub const FETCH_PROFILE: &str = "fetch/1";
 /// What stands in the place of a machine where nothing is run.
-const ANY_PLATFORM: &str = "any";
+pub const ANY_PLATFORM: &str = "any";
 /// `SOURCE_DATE_EPOCH` of a step that reads nothing that says otherwise.
 pub const DEFAULT_EPOCH: i64 = 315_532_800;
 

@@ -1,7 +1,7 @@
 //! The driver: one loop on one thread around the engine. It alone owns the state of a run; lists of
 //! jobs and results of workers come to it as messages.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
@@ -9,9 +9,13 @@ use std::time::Duration;
 
 use mstore_store::{Cancel, TreeHash};
 
-use super::engine::{Command, Engine, EngineEvent, Flaw, JobId, JobState, NewJob};
+use super::engine::{
+    Command, Engine, EngineEvent, Flaw, HostId, JobId, JobState, KindId, NewJob, Offer, Run,
+};
 use super::error::ScheduleError;
-use super::executor::{Desk, Executor, Fault, Job, JobResult, Product, Report, Work};
+use super::executor::{
+    Desk, Executor, Fault, Host, HostDesk, HostNews, Job, JobResult, Kind, Product, Report, Work,
+};
 use super::growth::{Growth, Intake, Listing, Message};
 use super::progress::{JobEnd, Observer, RunEvent};
 use crate::build::error::Failure;
@@ -86,8 +90,6 @@ pub trait Planner {
 /// How to go about it.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
-    /// How many jobs run at a time.
-    pub slots: usize,
     /// Whether to go on with what does not depend on a failed job.
     pub keep_going: bool,
     /// Ends the run: nothing more starts, and what runs is cancelled.
@@ -137,7 +139,10 @@ pub struct Driver<'a, P: Planner> {
     cards: DenseMap<JobId, Card<P::Node>>,
     ids: HashMap<P::Node, JobId>,
     /// Handed to the executor, which has not reported back.
-    running: BTreeSet<JobId>,
+    running: BTreeMap<JobId, Run>,
+    /// What hosts were last said to be able to do.
+    hosts: BTreeMap<HostId, Host>,
+    kinds: HashMap<Kind, KindId>,
     /// What the engine has not been told yet.
     events: VecDeque<EngineEvent>,
     /// The sum of the known durations, and how many there are.
@@ -156,7 +161,7 @@ impl<'a, P: Planner> Driver<'a, P> {
     ) -> Self {
         intake.office.hold(observer.wants_every_line());
         Driver {
-            engine: Engine::new(options.slots, options.keep_going),
+            engine: Engine::new(options.keep_going),
             planner,
             executor,
             observer,
@@ -164,7 +169,9 @@ impl<'a, P: Planner> Driver<'a, P> {
             options,
             cards: DenseMap::new(),
             ids: HashMap::new(),
-            running: BTreeSet::new(),
+            running: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            kinds: HashMap::new(),
             events: VecDeque::new(),
             known: (0.0, 0),
             outcome: Outcome {
@@ -181,6 +188,10 @@ impl<'a, P: Planner> Driver<'a, P> {
 
     /// Brings all jobs up to date. Returns when nothing runs any more and nothing can come.
     pub fn run(mut self) -> Outcome<P::Node> {
+        let desk: Arc<dyn Desk> = self.intake.office.clone();
+        for (host, news) in self.executor.hosts(HostDesk(desk)) {
+            self.host(host, news);
+        }
         loop {
             // Tell the engine what happened.
             while let Some(event) = self.events.pop_front() {
@@ -216,7 +227,7 @@ impl<'a, P: Planner> Driver<'a, P> {
 
     fn carry_out(&mut self, command: Command) {
         match command {
-            Command::Start(job) => self.start(job),
+            Command::Start(run) => self.start(run),
             Command::Skip { job, cause } => self.observer.event(RunEvent::Skipped {
                 name: &self.cards[job].name,
                 cause: &self.cards[cause].name,
@@ -233,112 +244,138 @@ impl<'a, P: Planner> Driver<'a, P> {
         }
     }
 
-    fn start(&mut self, job: JobId) {
+    fn start(&mut self, run: Run) {
+        let job = run.job;
         match self.planner.decide(&self.cards[job].node) {
-            Ok(Decision::Reuse(tree)) => self.take_tree(job, tree, JobEnd::Reused),
+            Ok(Decision::Reuse(tree)) => self.take_tree(run, tree, JobEnd::Reused),
             Ok(Decision::Fetch { tree, or }) => {
                 self.cards[job].fetching = Some((tree, or));
-                self.tell_of_start(job);
-                self.hand_over(job, Work::Fetch(tree));
+                self.tell_of_start(run);
+                self.hand_over(run, Work::Fetch(tree));
             }
             Ok(Decision::Build(step)) => {
-                self.tell_of_start(job);
-                self.hand_over(job, Work::Build(step));
+                self.tell_of_start(run);
+                self.hand_over(run, Work::Build(step));
             }
-            Err(error) => self.give_up(job, error),
+            Err(error) => self.give_up(run, error),
         }
     }
 
-    fn hand_over(&mut self, job: JobId, work: Work) {
-        self.running.insert(job);
-        let name = self.planner.recorded_as(&self.cards[job].node);
+    fn hand_over(&mut self, run: Run, work: Work) {
+        let id = run.job;
+        self.running.insert(id, run);
+        let name = self.planner.recorded_as(&self.cards[id].node);
         let desk: Arc<dyn Desk> = self.intake.office.clone();
-        self.executor.start(
-            Job {
-                id: job,
-                name,
-                work,
-            },
-            Report::new(job, desk),
-        );
+        let report = Report::new(run, desk);
+        self.executor
+            .start(Job { id, name, work }, run.host, report);
     }
 
     fn take_in(&mut self, message: Message<P::Node>) {
         match message {
             Message::Growth(growth) => self.grow(growth),
             Message::WalkEnded => self.events.push_back(EngineEvent::WalkEnded),
-            Message::Output(job, line) => {
+            Message::Output(run, line) => {
                 self.intake.office.line_received();
-                self.observer.event(RunEvent::Output { job, line: &line });
+                if self.runs(run) {
+                    let (job, line) = (run.job, &*line);
+                    self.observer.event(RunEvent::Output { job, line });
+                }
             }
-            Message::Noted(job, note) => {
-                self.observer.event(RunEvent::Noted { job, note: &note });
+            Message::Noted(run, note) if self.runs(run) => {
+                let (job, note) = (run.job, &note);
+                self.observer.event(RunEvent::Noted { job, note });
             }
-            // The late answer of a job that was given up counts for nothing.
-            Message::Ended(job, result) if self.running.remove(&job) => self.ended(job, result),
-            Message::Ended(..) => {}
+            Message::Ended(run, result) if self.runs(run) => {
+                self.running.remove(&run.job);
+                self.ended(run, result);
+            }
+            // What is told late of a run that was given up counts for nothing.
+            Message::Noted(..) | Message::Ended(..) => {}
+            Message::Host(host, news) => {
+                let known = |host: &Host| host.name.clone();
+                let name = match &news {
+                    HostNews::Named(host) | HostNews::Up(host) => Some(known(host)),
+                    _ => self.hosts.get(&host).map(known),
+                };
+                if let Some(name) = name {
+                    let (name, news) = (&*name, &news);
+                    self.observer.event(RunEvent::Host { name, news });
+                }
+                self.host(host, news);
+            }
         }
     }
 
+    /// Whether this is how a job runs now.
+    fn runs(&self, run: Run) -> bool {
+        self.running.get(&run.job) == Some(&run)
+    }
+
     /// Takes in how a running job ended.
-    fn ended(&mut self, job: JobId, JobResult { seconds, end }: JobResult) {
+    fn ended(&mut self, run: Run, JobResult { seconds, end }: JobResult) {
+        let job = run.job;
         let fetching = self.cards[job].fetching.take();
         match (end, fetching) {
             (Ok(Product::Built { tree, changed }), _) => {
-                self.take_tree(job, tree, JobEnd::Built { seconds, changed });
+                self.take_tree(run, tree, JobEnd::Built { seconds, changed });
             }
-            (Ok(Product::Found { tree }), _) => self.take_tree(job, tree, JobEnd::Reused),
+            (Ok(Product::Found { tree }), _) => self.take_tree(run, tree, JobEnd::Reused),
             (Ok(Product::Fetched), Some((tree, _))) => {
                 let changed = 0;
-                self.take_tree(job, tree, JobEnd::Built { seconds, changed });
+                self.take_tree(run, tree, JobEnd::Built { seconds, changed });
             }
             (Ok(Product::NotFetched), Some((_, step))) if !self.outcome.cancelled => {
-                self.hand_over(job, Work::Build(step));
+                self.hand_over(run, Work::Build(step));
             }
             (Ok(Product::NotFetched), Some(_)) | (Err(Fault::Cancelled), _) => {
                 self.cancel();
                 // It has not failed: nothing is known of it, and nothing starts any more.
-                self.events.push_back(EngineEvent::Lost(job));
+                self.events.push_back(EngineEvent::Lost(run));
                 let end = JobEnd::Interrupted { seconds };
                 self.observer.event(RunEvent::Ended { job, end });
             }
             (Ok(_), None) => {
-                self.give_up(job, ScheduleError::WrongAnswer);
+                self.give_up(run, ScheduleError::WrongAnswer);
                 self.tell_of_failure(job, seconds);
             }
             (Err(Fault::Build(failure)), _) => {
                 let node = self.cards[job].node.clone();
                 self.outcome.failed.push((node, failure));
-                self.events.push_back(EngineEvent::Failed(job));
+                self.events.push_back(EngineEvent::Failed(run));
                 self.tell_of_failure(job, seconds);
             }
             (Err(Fault::Infrastructure(error)), _) => {
-                self.give_up(job, error);
+                self.give_up(run, error);
                 self.tell_of_failure(job, seconds);
             }
-            (Err(Fault::Lost(reason)), _) => self.lost(job, seconds, reason),
+            (Err(Fault::Lost(reason)), _) => {
+                if self.lost(run, seconds, &reason) {
+                    self.events.push_back(EngineEvent::Lost(run));
+                }
+            }
         }
     }
 
-    fn lost(&mut self, job: JobId, seconds: f64, reason: String) {
+    /// Takes in that a job got lost; tells whether it is to run again.
+    fn lost(&mut self, run: Run, seconds: f64, reason: &str) -> bool {
+        let job = run.job;
         let card = &mut self.cards[job];
         card.lost += 1;
         if card.lost < MOST_LOSSES {
-            self.observer.event(RunEvent::Lost {
-                job,
-                name: &card.name,
-                reason: &reason,
-            });
-            self.events.push_back(EngineEvent::Lost(job));
-        } else {
-            let times = card.lost;
-            self.give_up(job, ScheduleError::LostTooOften { times, reason });
-            self.tell_of_failure(job, seconds);
+            let name = &card.name;
+            self.observer.event(RunEvent::Lost { job, name, reason });
+            return true;
         }
+        let (times, reason) = (card.lost, reason.to_owned());
+        self.give_up(run, ScheduleError::LostTooOften { times, reason });
+        self.tell_of_failure(job, seconds);
+        false
     }
 
     /// Takes in the tree of a job and what follows from it.
-    fn take_tree(&mut self, job: JobId, tree: TreeHash, end: JobEnd) {
+    fn take_tree(&mut self, run: Run, tree: TreeHash, end: JobEnd) {
+        let job = run.job;
         let node = self.cards[job].node.clone();
         match self.planner.usable(&node, tree) {
             Ok(Verdict { growth, more }) => {
@@ -352,24 +389,24 @@ impl<'a, P: Planner> Driver<'a, P> {
                         _ => &mut self.outcome.built,
                     };
                     list.push(node);
-                    EngineEvent::Succeeded(job)
+                    EngineEvent::Succeeded(run)
                 } else {
                     let needs = more.iter().map(|node| self.id(node)).collect();
-                    EngineEvent::Refined { job, needs }
+                    EngineEvent::Refined { run, needs }
                 };
                 self.events.push_back(event);
             }
-            Err(error) => self.give_up(job, error),
+            Err(error) => self.give_up(run, error),
         }
         self.observer.event(RunEvent::Ended { job, end });
     }
 
     /// Ends a job, and the run, because of a failure that is not the job's.
-    fn give_up(&mut self, job: JobId, error: ScheduleError) {
-        let node = Some(self.cards[job].node.clone());
+    fn give_up(&mut self, run: Run, error: ScheduleError) {
+        let node = Some(self.cards[run.job].node.clone());
         self.outcome.infrastructure.get_or_insert((node, error));
         self.stop();
-        self.events.push_back(EngineEvent::Failed(job));
+        self.events.push_back(EngineEvent::Failed(run));
     }
 
     fn stop(&mut self) {
@@ -382,7 +419,7 @@ impl<'a, P: Planner> Driver<'a, P> {
             return;
         }
         self.stop();
-        for job in &self.running {
+        for job in self.running.keys() {
             self.executor.cancel(*job);
         }
     }
@@ -400,6 +437,66 @@ impl<'a, P: Planner> Driver<'a, P> {
             self.outcome.infrastructure.get_or_insert((None, error));
         }
         self.outcome
+    }
+}
+
+/// Hosts.
+impl<P: Planner> Driver<'_, P> {
+    fn host(&mut self, host: HostId, news: HostNews) {
+        let event = match news {
+            HostNews::Named(offer) => EngineEvent::HostNamed {
+                host,
+                offer: self.offer(host, offer),
+            },
+            HostNews::Up(offer) => EngineEvent::HostUp {
+                host,
+                offer: self.offer(host, offer),
+            },
+            HostNews::Stopped => EngineEvent::HostStopped(host),
+            HostNews::Down(reason) => {
+                let running = self.running.values();
+                let there = running.filter(|run| run.host == host).copied();
+                for run in there.collect::<Vec<Run>>() {
+                    self.running.remove(&run.job);
+                    self.cards[run.job].fetching = None;
+                    self.lost(run, 0.0, &reason);
+                }
+                EngineEvent::HostDown(host)
+            }
+        };
+        self.events.push_back(event);
+    }
+
+    /// Remembers what a host can do, and says it in the words of the engine.
+    fn offer(&mut self, host: HostId, offer: Host) -> Offer {
+        let kinds = self.kinds.iter();
+        let mut kinds: Vec<KindId> = kinds
+            .filter(|(kind, _)| offer.can_run(kind))
+            .map(|(_, id)| *id)
+            .collect();
+        kinds.sort_unstable();
+        let (slots, speed) = (offer.slots, offer.speed);
+        self.hosts.insert(host, offer);
+        Offer {
+            slots,
+            kinds,
+            speed,
+        }
+    }
+
+    fn kind(&mut self, kind: &Kind) -> KindId {
+        if let Some(id) = self.kinds.get(kind) {
+            return *id;
+        }
+        let id = self.engine.name_kind();
+        self.kinds.insert(kind.clone(), id);
+        for (&host, offer) in &self.hosts {
+            if offer.can_run(kind) {
+                let kind = id;
+                self.events.push_back(EngineEvent::Offered { host, kind });
+            }
+        }
+        id
     }
 }
 
@@ -468,6 +565,7 @@ impl<P: Planner> Driver<'_, P> {
                 needs: listing.needs.iter().map(|need| self.id(need)).collect(),
                 seconds: listing.seconds,
                 open: listing.open,
+                kind: self.kind(&listing.kind),
             });
         }
         self.events.push_back(EngineEvent::Listed(jobs));
@@ -488,18 +586,19 @@ impl<P: Planner> Driver<'_, P> {
         let jobs = self.engine.listed();
         let (seconds, known) = self.known;
         // An estimate only when most of the work is known.
-        let expected = (known * 2 > jobs).then(|| {
-            self.engine
-                .longest()
-                .max(seconds / self.options.slots.max(1) as f64)
-        });
+        let speed = self.engine.speed();
+        let expected =
+            (known * 2 > jobs && speed > 0.0).then(|| self.engine.longest().max(seconds / speed));
         self.observer.event(RunEvent::Planned { jobs, expected });
     }
 
-    fn tell_of_start(&mut self, job: JobId) {
+    fn tell_of_start(&mut self, run: Run) {
+        let job = run.job;
+        let host = self.hosts.get(&run.host);
         self.observer.event(RunEvent::Started {
             job,
             name: &self.cards[job].name,
+            host: host.map_or("", |host| &host.name),
             expected: self.cards[job].seconds,
         });
     }

@@ -1,4 +1,5 @@
-//! The engine: a pure state machine that says what to start next, over a graph that grows while it is worked off.
+//! The engine: a pure state machine that says what to start next and where, over a graph that grows while it is worked
+//! off, and hosts that come and go.
 //!
 //! Events go in, commands come out; there is no thread, clock, file or socket in here, so every policy
 //! can be tested by simulation. The driver (`schedule::driver`) turns what happens into events and
@@ -10,6 +11,7 @@
 //! tell what other orders cost.
 
 mod graph;
+mod hosts;
 mod model;
 mod remaining;
 
@@ -17,13 +19,16 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 pub use graph::JobGraph;
-pub use model::{Command, EngineEvent, Flaw, JobId, JobState, NewJob};
+use hosts::Hosts;
+pub use model::{
+    Command, EngineEvent, Flaw, HostId, HostState, JobId, JobState, KindId, NewJob, Offer, Run,
+};
 use remaining::Remaining;
 
-use crate::dense::DenseMap;
+use crate::dense::{DenseMap, Id};
 
 /// A queued job; the one with the longest remaining path starts first.
-#[derive(PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 struct Ready {
     remaining: f64,
     job: JobId,
@@ -46,6 +51,23 @@ impl PartialOrd for Ready {
     }
 }
 
+/// What a job asks of its host, once it is listed; where it runs, or ran last; how often it was started.
+#[derive(Clone, Copy)]
+struct Slip {
+    kind: KindId,
+    host: HostId,
+    starts: u32,
+}
+
+/// The queued jobs of a kind.
+#[derive(Default)]
+struct Queue {
+    /// An entry counts only if the job is queued and its path is still as long.
+    ready: BinaryHeap<Ready>,
+    /// How many are queued.
+    queued: usize,
+}
+
 /// The state machine.
 pub struct Engine {
     graph: JobGraph,
@@ -59,9 +81,9 @@ pub struct Engine {
     waiting_for: DenseMap<JobId, usize>,
     /// Of a skipped job: the failed or broken job that it needs.
     causes: DenseMap<JobId, Option<JobId>>,
-    /// Queued jobs. An entry counts only if the job is queued and its path is still as long.
-    ready: BinaryHeap<Ready>,
-    slots: usize,
+    slips: DenseMap<JobId, Slip>,
+    queues: DenseMap<KindId, Queue>,
+    hosts: Hosts,
     keep_going: bool,
     stopped: bool,
     walk_ended: bool,
@@ -70,9 +92,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine without jobs that runs at most `slots` of them at a time. Unless `keep_going`, the
-    /// first failure or flaw acts as a stop.
-    pub fn new(slots: usize, keep_going: bool) -> Self {
+    /// An engine without jobs and hosts. Unless `keep_going`, the first failure or flaw acts as a stop.
+    pub fn new(keep_going: bool) -> Self {
         Engine {
             graph: JobGraph::default(),
             remaining: Remaining::default(),
@@ -81,8 +102,9 @@ impl Engine {
             open: BTreeSet::new(),
             waiting_for: DenseMap::new(),
             causes: DenseMap::new(),
-            ready: BinaryHeap::new(),
-            slots: slots.max(1),
+            slips: DenseMap::new(),
+            queues: DenseMap::new(),
+            hosts: Hosts::default(),
             keep_going,
             stopped: false,
             walk_ended: false,
@@ -96,8 +118,29 @@ impl Engine {
         self.remaining.push();
         self.waiting_for.push(0);
         self.causes.push(None);
+        self.slips.push(Slip {
+            kind: KindId::at(0),
+            host: HostId::at(0),
+            starts: 0,
+        });
         self.counts[JobState::Named as usize] += 1;
         self.states.push(JobState::Named)
+    }
+
+    /// A name for what some jobs ask of their host.
+    pub fn name_kind(&mut self) -> KindId {
+        self.queues.push(Queue::default());
+        self.hosts.push_kind()
+    }
+
+    /// The state of a host. One that nobody spoke of is to come.
+    pub fn host_state(&self, host: HostId) -> HostState {
+        self.hosts.state(host)
+    }
+
+    /// The sum of the speeds of all slots of hosts that are up.
+    pub fn speed(&self) -> f64 {
+        self.hosts.speed()
     }
 
     /// All jobs that have a name.
@@ -131,7 +174,7 @@ impl Engine {
         self.remaining.of(job)
     }
 
-    /// The longest such chain so far: no number of slots can be faster.
+    /// The longest such chain so far: no number of hosts of speed 1 can be faster.
     pub fn longest(&self) -> f64 {
         self.remaining.longest()
     }
@@ -164,8 +207,8 @@ impl Engine {
             .sum()
     }
 
-    /// Takes in one event and says what to do next. The end of a job that does not run changes
-    /// nothing: a host that was given up may still answer.
+    /// Takes in one event and says what to do next. The end of a run that is not the job's own any more
+    /// changes nothing: a host that was given up may still answer.
     pub fn handle(&mut self, event: EngineEvent) -> Vec<Command> {
         let mut commands = Vec::new();
         let before = self.walk_ended;
@@ -187,27 +230,35 @@ impl Engine {
                 self.stopped = true;
                 0
             }
-            EngineEvent::Succeeded(job)
-            | EngineEvent::Failed(job)
-            | EngineEvent::Refined { job, .. }
-            | EngineEvent::Lost(job)
-                if self.states[job] != JobState::Running =>
+            EngineEvent::Succeeded(run)
+            | EngineEvent::Failed(run)
+            | EngineEvent::Refined { run, .. }
+            | EngineEvent::Lost(run)
+                if self.run(run.job) != Some(run) =>
             {
                 0
             }
-            EngineEvent::Succeeded(job) => {
-                self.succeed(job);
+            EngineEvent::Succeeded(run) => {
+                self.succeed(run.job);
                 0
             }
-            EngineEvent::Failed(job) => {
+            EngineEvent::Failed(Run { job, .. }) => {
                 self.set(job, JobState::Failed);
                 self.stopped |= !self.keep_going;
                 self.skip_dependents(job, job, &mut commands);
                 0
             }
-            EngineEvent::Refined { job, needs } => self.refine(job, needs, &mut commands),
-            EngineEvent::Lost(job) => {
-                self.set(job, JobState::Queued);
+            EngineEvent::Refined { run, needs } => self.refine(run.job, needs, &mut commands),
+            EngineEvent::Lost(run) => {
+                self.set(run.job, JobState::Queued);
+                0
+            }
+            EngineEvent::HostNamed { .. }
+            | EngineEvent::HostUp { .. }
+            | EngineEvent::HostStopped(_)
+            | EngineEvent::HostDown(_)
+            | EngineEvent::Offered { .. } => {
+                self.host(event);
                 0
             }
         };
@@ -220,21 +271,63 @@ impl Engine {
         commands
     }
 
+    /// How a job that runs was started.
+    fn run(&self, job: JobId) -> Option<Run> {
+        let Slip { host, starts, .. } = self.slips[job];
+        (self.states[job] == JobState::Running).then_some(Run {
+            job,
+            host,
+            start: starts,
+        })
+    }
+
+    /// Takes in what happened to a host.
+    fn host(&mut self, event: EngineEvent) {
+        match event {
+            EngineEvent::HostNamed { host, offer } => self.hosts.offer(host, offer),
+            EngineEvent::HostUp { host, offer } => {
+                self.hosts.offer(host, offer);
+                self.hosts.set(host, HostState::Up);
+            }
+            EngineEvent::HostStopped(host) => {
+                if self.hosts.state(host) == HostState::Up {
+                    self.hosts.set(host, HostState::Stopped);
+                }
+            }
+            EngineEvent::HostDown(host) => {
+                self.hosts.set(host, HostState::Down);
+                for job in self.hosts.running(host) {
+                    self.set(job, JobState::Queued);
+                }
+            }
+            EngineEvent::Offered { host, kind } => self.hosts.learn(host, kind),
+            _ => {}
+        }
+    }
+
     /// Changes the state of a job: the only function that does.
     fn set(&mut self, job: JobId, next: JobState) {
         let before = std::mem::replace(&mut self.states[job], next);
         debug_assert!(before.may_become(next), "{job:?}: {before:?} to {next:?}");
+        let Slip { kind, host, .. } = self.slips[job];
+        match before {
+            JobState::Queued => self.queues[kind].queued -= 1,
+            JobState::Running => self.hosts.release(host, job),
+            _ => {}
+        }
         self.counts[before as usize] -= 1;
         self.counts[next as usize] += 1;
         match next {
             JobState::Open => self.open.insert(job),
             _ => self.open.remove(&job),
         };
-        if next == JobState::Queued {
-            self.ready.push(Ready {
-                remaining: self.remaining.of(job),
-                job,
-            });
+        match next {
+            JobState::Queued => {
+                self.queues[kind].queued += 1;
+                self.requeue(job);
+            }
+            JobState::Running => self.hosts.occupy(host, job),
+            _ => {}
         }
     }
 
@@ -244,6 +337,7 @@ impl Engine {
         jobs.retain(|new| {
             let fresh = self.states[new.job] == JobState::Named;
             if fresh {
+                self.slips[new.job].kind = new.kind;
                 self.set(
                     new.job,
                     match new.open {
@@ -350,7 +444,7 @@ impl Engine {
     /// Takes in that a queued job became more urgent.
     fn requeue(&mut self, job: JobId) {
         if self.states[job] == JobState::Queued {
-            self.ready.push(Ready {
+            self.queues[self.slips[job].kind].ready.push(Ready {
                 remaining: self.remaining.of(job),
                 job,
             });
@@ -407,6 +501,9 @@ impl Engine {
         if !self.walk_ended || self.stopped {
             return;
         }
+        if self.count(JobState::Running) == 0 && self.count(JobState::Queued) > 0 {
+            self.refuse_homeless(commands);
+        }
         if self.count(JobState::Running) == 0 && self.count(JobState::Queued) == 0 {
             // Nothing is left that could close them.
             for job in self.open.clone() {
@@ -416,6 +513,21 @@ impl Engine {
         if self.open.is_empty() && !self.complete {
             self.complete = true;
             self.refuse_namers(commands);
+        }
+    }
+
+    /// Refuses what waits for a host that there is not, once nothing else can happen. Until then one may
+    /// still be named.
+    fn refuse_homeless(&mut self, commands: &mut Vec<Command>) {
+        let waits = |queue: &Queue| queue.queued > 0;
+        let mut kinds = self.hosts.kinds().filter(|kind| waits(&self.queues[*kind]));
+        if kinds.any(|kind| self.hosts.is_offered(kind)) {
+            return;
+        }
+        for job in self.jobs() {
+            if self.states[job] == JobState::Queued {
+                self.refuse(job, Flaw::NoHost, commands);
+            }
         }
     }
 
@@ -444,7 +556,9 @@ impl Engine {
         let finished = |job| states[job].is_final();
         if sweep || came > 0 && self.remaining.is_sweep_due(&self.graph) {
             self.remaining.sweep(&self.graph, finished);
-            self.ready.clear();
+            for kind in self.queues.ids() {
+                self.queues[kind].ready.clear();
+            }
             for job in self.jobs() {
                 self.requeue(job);
             }
@@ -458,18 +572,40 @@ impl Engine {
         }
     }
 
+    /// Starts what can start: the most urgent job of the kinds that have a free host, there.
     fn fill_slots(&mut self, commands: &mut Vec<Command>) {
-        while !self.stopped && self.count(JobState::Running) < self.slots {
-            let Some(Ready { remaining, job }) = self.ready.pop() else {
-                debug_assert_eq!(self.count(JobState::Queued), 0, "one was forgotten");
+        while !self.stopped {
+            let mut best: Option<(Ready, HostId)> = None;
+            for kind in self.hosts.kinds() {
+                if let Some(host) = self.hosts.fastest_free(kind)
+                    && let Some(ready) = self.most_urgent(kind)
+                    && best.as_ref().is_none_or(|(best, _)| ready > *best)
+                {
+                    best = Some((ready, host));
+                }
+            }
+            let Some((Ready { job, .. }, host)) = best else {
                 break;
             };
+            let slip = &mut self.slips[job];
+            slip.host = host;
+            slip.starts += 1;
+            self.set(job, JobState::Running);
+            commands.extend(self.run(job).map(Command::Start));
+        }
+    }
+
+    /// The queued job of a kind that is to start first.
+    fn most_urgent(&mut self, kind: KindId) -> Option<Ready> {
+        let ready = &mut self.queues[kind].ready;
+        while let Some(&Ready { remaining, job }) = ready.peek() {
             // Others were put in again with a longer path.
             if self.states[job] == JobState::Queued && remaining == self.remaining.of(job) {
-                self.set(job, JobState::Running);
-                commands.push(Command::Start(job));
+                return Some(Ready { remaining, job });
             }
+            ready.pop();
         }
+        None
     }
 }
 

@@ -1,4 +1,4 @@
-//! Executors: who takes a job and gives back a tree.
+//! Executors: who takes a job and gives back a tree, and on which hosts.
 //!
 //! The driver decides and an executor works. What passes between them can travel: a job is a resolved
 //! derivation, or a tree to fetch; what comes back are lines of output while it runs, and once, at the
@@ -7,25 +7,108 @@
 //!
 //! An executor keeps no state of the run, and its answer may come from any thread. Trees of its inputs
 //! are in the store of this machine; how they get to where they are needed is its own affair.
+//!
+//! An executor has hosts, which it numbers. It says which there are and what they can do, and whatever
+//! happens to them; the engine says what runs where.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mstore_store::TreeHash;
 
-use super::engine::JobId;
+use super::engine::{HostId, JobId, Run};
 use super::error::ScheduleError;
 use crate::build::error::Failure;
 use crate::build::step::Note;
-use crate::drv::Resolved;
+use crate::drv::derivation::{ANY_PLATFORM, Network};
+use crate::drv::{Derivation, Resolved};
 
 /// Takes jobs, any number at a time: the engine counts the slots.
 pub trait Executor {
-    /// Starts a job and returns at once. `report` is told what it prints and, once, how it ended.
-    fn start(&self, job: Job, report: Report);
+    /// Says which hosts there are, before anything starts. What happens to them later, also while this is
+    /// still running, is told to `desk`. A run ends with an error for jobs that none of the hosts can
+    /// run, so hosts that come later are to be named here.
+    fn hosts(&self, desk: HostDesk) -> Vec<(HostId, HostNews)>;
+
+    /// Starts a job on a host and returns at once. `report` is told what it prints and, once, how it
+    /// ended.
+    ///
+    /// A job whose host was said to be down may start again while its first start has not ended: the two
+    /// differ in their host, or in their report alone.
+    fn start(&self, job: Job, host: HostId, report: Report);
 
     /// Ends a job that was started: its report is to say [`Fault::Cancelled`] soon, if it has not said
     /// something else yet. For any other job nothing happens.
     fn cancel(&self, job: JobId);
+}
+
+/// What a host can do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Host {
+    /// What people call it.
+    pub name: String,
+    /// How many jobs it runs at a time; 0 counts as 1.
+    pub slots: usize,
+    /// How fast it is beside others. Jobs are expected to take their seconds divided by this. What is not
+    /// a number above 0 counts as 1.
+    pub speed: f64,
+    /// The platforms that it can run, as derivations name them; all if there is no list.
+    pub platforms: Option<BTreeSet<String>>,
+    /// Whether it is the machine of the scheduler, with its store and its network.
+    pub here: bool,
+}
+
+impl Host {
+    /// Whether it can run a job of that kind.
+    pub fn can_run(&self, kind: &Kind) -> bool {
+        let platforms = self.platforms.as_ref();
+        let knows = |platforms: &BTreeSet<String>| platforms.contains(&kind.platform);
+        (kind.platform == ANY_PLATFORM || platforms.is_none_or(knows)) && (self.here || !kind.here)
+    }
+}
+
+/// What a job asks of its host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Kind {
+    /// The platform that it runs on, as derivations name them.
+    pub platform: String,
+    /// Whether it runs on the machine of the scheduler only.
+    pub here: bool,
+}
+
+impl Kind {
+    /// What a step asks.
+    pub fn of(step: &Derivation) -> Self {
+        Kind {
+            platform: step.platform.clone(),
+            here: matches!(step.policy.network, Network::FixedOutput(_)),
+        }
+    }
+}
+
+/// Something that happened to a host.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HostNews {
+    /// It is to come. Of a host that is known already, this is what it can do from now on.
+    Named(Host),
+    /// It is there, for the first time or again.
+    Up(Host),
+    /// Nothing more is to start on it; what runs there goes on.
+    Stopped,
+    /// It is lost, for this reason. What ran there is run again at once, and what is reported of it later
+    /// counts for nothing. To be told before that is reported as lost, else it might start there again.
+    Down(String),
+}
+
+/// Where executors tell of their hosts, from any thread.
+#[derive(Clone)]
+pub struct HostDesk(pub(super) Arc<dyn Desk>);
+
+impl HostDesk {
+    /// Tells what happened to a host.
+    pub fn tell(&self, host: HostId, news: HostNews) {
+        self.0.host(host, news);
+    }
 }
 
 /// Something to do.
@@ -94,23 +177,24 @@ pub enum Fault {
 
 /// Where reports go to.
 pub(super) trait Desk: Send + Sync {
-    fn line(&self, job: JobId, line: &str);
-    fn note(&self, job: JobId, note: Note);
-    fn ended(&self, job: JobId, result: JobResult);
+    fn line(&self, run: Run, line: &str);
+    fn note(&self, run: Run, note: Note);
+    fn ended(&self, run: Run, result: JobResult);
+    fn host(&self, host: HostId, news: HostNews);
 }
 
 /// The way from a job back to the driver. Dropped without a word, it reports that the executor gave no
 /// result.
 pub struct Report {
-    job: JobId,
+    run: Run,
     desk: Arc<dyn Desk>,
     ended: bool,
 }
 
 impl Report {
-    pub(super) fn new(job: JobId, desk: Arc<dyn Desk>) -> Self {
+    pub(super) fn new(run: Run, desk: Arc<dyn Desk>) -> Self {
         Report {
-            job,
+            run,
             desk,
             ended: false,
         }
@@ -118,18 +202,18 @@ impl Report {
 
     /// Reports a line of output, without its line break. It may get lost when there are too many.
     pub fn line(&self, line: &str) {
-        self.desk.line(self.job, line);
+        self.desk.line(self.run, line);
     }
 
     /// Reports something that people should know.
     pub fn note(&self, note: Note) {
-        self.desk.note(self.job, note);
+        self.desk.note(self.run, note);
     }
 
     /// Reports how the job ended.
     pub fn end(mut self, result: JobResult) {
         self.ended = true;
-        self.desk.ended(self.job, result);
+        self.desk.ended(self.run, result);
     }
 }
 
@@ -137,7 +221,7 @@ impl Drop for Report {
     fn drop(&mut self) {
         if !self.ended {
             let end = Err(Fault::Infrastructure(ScheduleError::NoResult));
-            self.desk.ended(self.job, JobResult { seconds: 0.0, end });
+            self.desk.ended(self.run, JobResult { seconds: 0.0, end });
         }
     }
 }

@@ -10,8 +10,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
-use super::engine::JobId;
-use super::executor::{Desk, JobResult};
+use super::engine::{HostId, Run};
+use super::executor::{Desk, HostNews, JobResult, Kind};
 use crate::build::step::Note;
 
 /// Lines of output that may wait for the driver.
@@ -28,6 +28,8 @@ pub struct Listing<N> {
     pub seconds: Option<f64>,
     /// Whether it may turn out to need more. It does not start before it is closed.
     pub open: bool,
+    /// What it asks of its host.
+    pub kind: Kind,
 }
 
 /// More of the graph.
@@ -82,9 +84,10 @@ impl<N> Drop for Walk<N> {
 pub(super) enum Message<N> {
     Growth(Growth<N>),
     WalkEnded,
-    Output(JobId, String),
-    Noted(JobId, Note),
-    Ended(JobId, JobResult),
+    Output(Run, String),
+    Noted(Run, Note),
+    Ended(Run, JobResult),
+    Host(HostId, HostNews),
 }
 
 /// The driver's end of the feeds and of all reports.
@@ -115,7 +118,7 @@ impl<N> Office<N> {
 }
 
 impl<N: Send> Desk for Office<N> {
-    fn line(&self, job: JobId, line: &str) {
+    fn line(&self, run: Run, line: &str) {
         while self.hold.load(Ordering::Relaxed) && self.lines.load(Ordering::Relaxed) >= LINES {
             thread::sleep(Duration::from_millis(1));
         }
@@ -124,21 +127,26 @@ impl<N: Send> Desk for Office<N> {
         if self.lines.fetch_add(1, Ordering::Relaxed) >= LINES
             || self
                 .sender
-                .send(Message::Output(job, line.to_owned()))
+                .send(Message::Output(run, line.to_owned()))
                 .is_err()
         {
             self.lines.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    fn note(&self, job: JobId, note: Note) {
+    fn note(&self, run: Run, note: Note) {
         // As below.
-        let _ = self.sender.send(Message::Noted(job, note));
+        let _ = self.sender.send(Message::Noted(run, note));
     }
 
-    fn ended(&self, job: JobId, result: JobResult) {
+    fn ended(&self, run: Run, result: JobResult) {
         // Fails only when the driver is gone, and then nobody is left to tell.
-        let _ = self.sender.send(Message::Ended(job, result));
+        let _ = self.sender.send(Message::Ended(run, result));
+    }
+
+    fn host(&self, host: HostId, news: HostNews) {
+        // As above.
+        let _ = self.sender.send(Message::Host(host, news));
     }
 }
 

@@ -6,9 +6,11 @@ use std::thread::{self, Scope};
 
 use mstore_store::TreeHash;
 
-use super::engine::JobId;
+use super::engine::{HostId, JobId};
 use super::error::ScheduleError;
-use super::executor::{Executor, Fault, Job, JobResult, Product, Report, Work};
+use super::executor::{
+    Executor, Fault, Host, HostDesk, HostNews, Job, JobResult, Product, Report, Work,
+};
 use crate::build::cancel::CancelToken;
 use crate::build::error::StepError;
 use crate::build::pause::Stopwatch;
@@ -22,27 +24,44 @@ pub struct Local<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     builder: &'env Builder<'env>,
     fetch: &'env Fetch<'env>,
+    slots: usize,
     running: Arc<Running>,
 }
 
 impl<'scope, 'env> Local<'scope, 'env> {
-    /// Builds with `builder`, whose own token is not looked at: every job gets one.
+    /// Builds with `builder`, whose own token is not looked at: every job gets one. At most `slots` run at
+    /// a time.
     pub fn new(
         scope: &'scope Scope<'scope, 'env>,
         builder: &'env Builder<'env>,
         fetch: &'env Fetch<'env>,
+        slots: usize,
     ) -> Self {
         Local {
             scope,
             builder,
             fetch,
+            slots,
             running: Arc::default(),
         }
     }
 }
 
 impl Executor for Local<'_, '_> {
-    fn start(&self, job: Job, report: Report) {
+    /// One host, which stays. What its kernel and processor can run is not asked here: `Builder` refuses
+    /// what it cannot.
+    fn hosts(&self, _: HostDesk) -> Vec<(HostId, HostNews)> {
+        let host = Host {
+            name: self.builder.host.clone(),
+            slots: self.slots,
+            speed: 1.0,
+            platforms: None,
+            here: true,
+        };
+        vec![(HostId::nth(0), HostNews::Up(host))]
+    }
+
+    fn start(&self, job: Job, _: HostId, report: Report) {
         let (builder, fetch) = (self.builder, self.fetch);
         let running = Arc::clone(&self.running);
         // The thread gets its job only once it exists, so that the report is still here if not.

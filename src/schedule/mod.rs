@@ -1,6 +1,6 @@
 //! Brings jobs up to date: what to start next, who does it, and what came of it.
 //!
-//! - [`engine`]: the pure state machine that decides what starts, over a graph that may still grow;
+//! - [`engine`]: the pure state machine that decides what starts and where, over a graph that may still grow;
 //! - [`driver`]: the loop around it, on one thread, which alone owns all state; [`growth`]: how jobs
 //!   get into it, from whatever lists them;
 //! - [`executor`]: the [`Executor`] trait, through which workers take a job and give back a tree;
@@ -20,7 +20,7 @@ pub mod progress;
 pub mod realise;
 pub mod steps;
 
-pub use engine::{Flaw, JobId};
+pub use engine::{Flaw, HostId, JobId};
 pub use error::ScheduleError;
-pub use executor::Executor;
+pub use executor::{Executor, Host, HostNews, Kind};
 pub use progress::{JobEnd, Observer, RunEvent};

@@ -1,6 +1,7 @@
 //! Progress of a run, for a front end that shows it.
 
 use super::engine::{Flaw, JobId};
+use super::executor::HostNews;
 use crate::build::step::Note;
 
 /// Something a watcher may want to show.
@@ -19,6 +20,8 @@ pub enum RunEvent<'a> {
         job: JobId,
         /// Its name.
         name: &'a str,
+        /// The name of the host that it runs on.
+        host: &'a str,
         /// Seconds its last build took.
         expected: Option<f64>,
     },
@@ -45,6 +48,13 @@ pub enum RunEvent<'a> {
         name: &'a str,
         /// What happened.
         reason: &'a str,
+    },
+    /// Something happened to a host after the run began.
+    Host {
+        /// Its name.
+        name: &'a str,
+        /// What happened.
+        news: &'a HostNews,
     },
     /// A job is done with.
     Ended {

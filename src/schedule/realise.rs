@@ -86,13 +86,13 @@ pub fn realise(
     let _ = feed.send(Growth::Listed(list.collect()));
     drop(feed);
     let mut steps = Steps::new(staleness, tools.facts);
+    let jobs = options.jobs;
     let options = driver::Options {
-        slots: options.jobs,
         keep_going: options.keep_going,
         cancel: tools.cancel,
     };
     let done = thread::scope(|scope| {
-        let local = Local::new(scope, tools.builder, tools.fetch);
+        let local = Local::new(scope, tools.builder, tools.fetch, jobs);
         Driver::new(&mut steps, &local, observer, intake, options).run()
     });
     let name = |at: NodeId| graph.nodes()[at].name.clone();

@@ -4,6 +4,7 @@ use mstore_store::TreeHash;
 
 use super::driver::{Decision, Planner, Verdict};
 use super::error::ScheduleError;
+use super::executor::Kind;
 use super::growth::Listing;
 use crate::drv::{Facts, Resolved};
 use crate::plan::{Graph, NodeId, NodeState, Staleness};
@@ -43,6 +44,7 @@ pub fn listing(
         needs: needs.filter(|need| is_job(*need)).collect(),
         seconds,
         open: false,
+        kind: Kind::of(&graph.nodes()[node].derivation),
     }
 }
 

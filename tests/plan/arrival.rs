@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::thread;
 
 use mstore::plan::{Graph, NodeId, NodeState, Staleness};
-use mstore::schedule::JobId;
 use mstore::schedule::driver::{Driver, Options};
-use mstore::schedule::executor::{Executor, Job, JobResult, Product, Report, Work};
+use mstore::schedule::executor::{Executor, HostDesk, Job, JobResult, Product, Report, Work};
 use mstore::schedule::growth::{Growth, Listing, feed};
 use mstore::schedule::steps::{Steps, listing};
+use mstore::schedule::{Host, HostId, HostNews, JobId};
 
 use mstore_store::Cancel;
 
@@ -21,10 +21,22 @@ const TARGETS: [&str; 3] = ["stage3-corei7", "stage3-generic_64", "stage2-corei7
 struct Pretend<'w> {
     world: &'w World,
     built: RefCell<BTreeSet<String>>,
+    slots: usize,
 }
 
 impl Executor for Pretend<'_> {
-    fn start(&self, job: Job, report: Report) {
+    fn hosts(&self, _: HostDesk) -> Vec<(HostId, HostNews)> {
+        let host = Host {
+            name: "here".into(),
+            slots: self.slots,
+            speed: 1.0,
+            platforms: None,
+            here: true,
+        };
+        vec![(HostId::nth(0), HostNews::Up(host))]
+    }
+
+    fn start(&self, job: Job, _: HostId, report: Report) {
         let Work::Build(step) = job.work else {
             panic!("nothing can be fetched here");
         };
@@ -63,10 +75,10 @@ fn realise(world: &World, graph: &Graph, seed: u64) -> (BTreeSet<String>, Vec<No
     let executor = Pretend {
         world,
         built: RefCell::default(),
+        slots: 1 + seed as usize % 3,
     };
     let never = Cancel::new();
     let options = Options {
-        slots: 1 + seed as usize % 3,
         keep_going: false,
         cancel: &never,
     };

@@ -10,13 +10,14 @@ use mstore::build::processors::Processors;
 use mstore::build::sandbox::Sandbox;
 use mstore::build::step::Builder;
 use mstore::drv::derivation::{
-    Env as Variables, Input, InputSource, Network, Output, Phase, Policy, SANDBOX_PROFILE,
+    ANY_PLATFORM, Env as Variables, Input, InputSource, Network, Output, Phase, Policy,
+    SANDBOX_PROFILE,
 };
 use mstore::drv::{Derivation, Resolved, Role, StepName, StoreFacts};
 use mstore::schedule::driver::{Decision, Driver, Options, Planner, Verdict};
 use mstore::schedule::growth::{Growth, Listing, feed};
 use mstore::schedule::local::Local;
-use mstore::schedule::{Observer, RunEvent, ScheduleError};
+use mstore::schedule::{Kind, Observer, RunEvent, ScheduleError};
 use mstore_store::{Cancel, ImportOptions, OpenOptions, Store, TreeHash};
 
 use crate::support::{self, Env};
@@ -130,6 +131,10 @@ fn job(node: &'static str, needs: &[&'static str]) -> Listing<&'static str> {
         needs: needs.to_vec(),
         seconds: None,
         open: false,
+        kind: Kind {
+            platform: ANY_PLATFORM.into(),
+            here: false,
+        },
     }
 }
 
@@ -165,7 +170,6 @@ pub fn steps_are_listed_while_others_build(env: &Env) -> support::Outcome {
     };
     let cancel = Cancel::new();
     let options = Options {
-        slots: 2,
         keep_going: false,
         cancel: &cancel,
     };
@@ -185,7 +189,7 @@ pub fn steps_are_listed_while_others_build(env: &Env) -> support::Outcome {
         starts
     });
     let outcome = thread::scope(|scope| {
-        let local = Local::new(scope, &builder, &|_| false);
+        let local = Local::new(scope, &builder, &|_| false, 2);
         Driver::new(&mut steps, &local, &mut watcher, intake, options).run()
     });
     assert!(outcome.infrastructure.is_none(), "{outcome:?}");
@@ -203,7 +207,7 @@ pub fn steps_are_listed_while_others_build(env: &Env) -> support::Outcome {
     feed.send(Growth::Listed(vec![job("endless", &[])]))
         .unwrap();
     let outcome = thread::scope(|scope| {
-        let local = Local::new(scope, &builder, &|_| false);
+        let local = Local::new(scope, &builder, &|_| false, 2);
         Driver::new(&mut steps, &local, &mut watcher, intake, options).run()
     });
     assert!(

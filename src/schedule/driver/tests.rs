@@ -8,7 +8,7 @@ use mstore_store::{Cancel, Hash};
 
 use super::*;
 use crate::drv::derivation::{
-    Env, Input, InputSource, Network, Output, Policy, Role, SANDBOX_PROFILE,
+    ANY_PLATFORM, Env, Input, InputSource, Network, Output, Policy, Role, SANDBOX_PROFILE,
 };
 use crate::drv::{Derivation, StepName};
 use crate::schedule::growth::{Feed, feed};
@@ -119,6 +119,7 @@ enum End {
 /// Ends every job at once, on the driver's own thread.
 #[derive(Default)]
 struct Script {
+    slots: usize,
     ends: Mutex<BTreeMap<&'static str, Vec<End>>>,
     log: Mutex<Vec<String>>,
     hanging: Mutex<BTreeMap<JobId, Report>>,
@@ -140,8 +141,27 @@ impl Script {
     }
 }
 
+/// A host for everything.
+fn one_host(slots: usize) -> Vec<(HostId, HostNews)> {
+    vec![(HostId::nth(0), HostNews::Up(host("here", slots)))]
+}
+
+fn host(name: &str, slots: usize) -> Host {
+    Host {
+        name: name.into(),
+        slots,
+        speed: 1.0,
+        platforms: None,
+        here: true,
+    }
+}
+
 impl Executor for Script {
-    fn start(&self, job: Job, report: Report) {
+    fn hosts(&self, _: HostDesk) -> Vec<(HostId, HostNews)> {
+        one_host(self.slots)
+    }
+
+    fn start(&self, job: Job, _: HostId, report: Report) {
         let name = job
             .name
             .strip_prefix("demo/")
@@ -206,6 +226,10 @@ fn job(node: &'static str, needs: &[&'static str]) -> Listing<&'static str> {
         needs: needs.to_vec(),
         seconds: None,
         open: false,
+        kind: Kind {
+            platform: "x86_64".into(),
+            here: false,
+        },
     }
 }
 
@@ -232,7 +256,6 @@ fn drive(
     let mut watcher = Watcher::default();
     let cancel = Cancel::new();
     let options = Options {
-        slots: 1,
         keep_going,
         cancel: &cancel,
     };
@@ -339,7 +362,6 @@ fn nothing_starts_once_cancelled() {
     let (cancel, script) = (Cancel::new(), Script::default());
     cancel.cancel();
     let options = Options {
-        slots: 1,
         keep_going: true,
         cancel: &cancel,
     };
@@ -356,9 +378,11 @@ fn what_runs_is_cancelled_and_counts_neither_as_built_nor_as_failed() {
     chain(&feed);
     drop(feed);
     let cancel = Cancel::new();
-    let script = Script::new(&[("a", &[End::Hangs])]);
-    let options = Options {
+    let script = Script {
         slots: 2,
+        ..Script::new(&[("a", &[End::Hangs])])
+    };
+    let options = Options {
         keep_going: true,
         cancel: &cancel,
     };
@@ -484,7 +508,11 @@ struct Threads {
 }
 
 impl Executor for Threads {
-    fn start(&self, job: Job, report: Report) {
+    fn hosts(&self, _: HostDesk) -> Vec<(HostId, HostNews)> {
+        one_host(2)
+    }
+
+    fn start(&self, job: Job, _: HostId, report: Report) {
         let name = job
             .name
             .strip_prefix("demo/")
@@ -534,7 +562,6 @@ fn jobs_are_listed_and_built_while_others_run() {
     });
     let cancel = Cancel::new();
     let options = Options {
-        slots: 2,
         keep_going: false,
         cancel: &cancel,
     };
@@ -554,7 +581,6 @@ fn a_lister_that_panics_leaves_an_error_and_no_hang() {
     });
     let cancel = Cancel::new();
     let options = Options {
-        slots: 1,
         keep_going: true,
         cancel: &cancel,
     };
@@ -569,8 +595,12 @@ fn a_lister_that_panics_leaves_an_error_and_no_hang() {
 fn lines_that_nobody_takes_are_left_out() {
     let (_feed, intake) = feed::<&str>();
     let desk: Arc<dyn Desk> = intake.office.clone();
-    let mut engine = Engine::new(1, false);
-    let report = Report::new(engine.name(), desk);
+    let run = Run {
+        job: Engine::new(false).name(),
+        host: HostId::nth(0),
+        start: 1,
+    };
+    let report = Report::new(run, desk);
     for _ in 0..10_000 {
         report.line("much");
     }
@@ -579,6 +609,183 @@ fn lines_that_nobody_takes_are_left_out() {
         end: Ok(Product::Fetched),
     });
     assert_eq!(intake.receiver.try_iter().count(), 4096 + 1);
+}
+
+/// What a host of [`Farm`] does about a job that starts: gives the report back if the job is to end well.
+type OnStart = dyn Fn(&str, HostId, &HostDesk, Report) -> Option<Report> + Sync;
+
+/// Several hosts, which end every job at once, on the driver's own thread.
+struct Farm<'a> {
+    hosts: Vec<HostNews>,
+    desk: Mutex<Option<HostDesk>>,
+    log: Mutex<Vec<String>>,
+    on_start: &'a OnStart,
+}
+
+impl<'a> Farm<'a> {
+    fn new(hosts: &[HostNews], on_start: &'a OnStart) -> Self {
+        Farm {
+            hosts: hosts.to_vec(),
+            desk: Mutex::default(),
+            log: Mutex::default(),
+            on_start,
+        }
+    }
+
+    /// Runs these jobs; gives what started where, and how it ended.
+    fn drive(&self, list: Vec<Listing<&'static str>>) -> (Vec<String>, Outcome<&'static str>) {
+        let (feed, intake) = feed();
+        feed.send(Growth::Listed(list)).unwrap();
+        drop(feed);
+        let cancel = Cancel::new();
+        let options = Options {
+            keep_going: true,
+            cancel: &cancel,
+        };
+        let outcome = Driver::new(&mut Toy::default(), self, &mut (), intake, options).run();
+        (self.log.lock().unwrap().clone(), outcome)
+    }
+}
+
+impl Executor for Farm<'_> {
+    fn hosts(&self, desk: HostDesk) -> Vec<(HostId, HostNews)> {
+        *self.desk.lock().unwrap() = Some(desk);
+        let hosts = self.hosts.iter().cloned().enumerate();
+        hosts.map(|(n, news)| (HostId::nth(n), news)).collect()
+    }
+
+    fn start(&self, job: Job, at: HostId, report: Report) {
+        let name = job.name.strip_prefix("demo/").expect("a full name");
+        let number = crate::dense::Id::index(at);
+        self.log.lock().unwrap().push(format!("{name} on {number}"));
+        let desk = self.desk.lock().unwrap().clone().expect("it was asked");
+        if let Some(report) = (self.on_start)(name, at, &desk, report) {
+            let tree = tree(name);
+            let end = Ok(Product::Built { tree, changed: 1 });
+            report.end(JobResult { seconds: 1.0, end });
+        }
+    }
+
+    fn cancel(&self, _: JobId) {}
+}
+
+fn for_platform(platform: &str, job: Listing<&'static str>) -> Listing<&'static str> {
+    let platform = platform.into();
+    Listing {
+        kind: Kind {
+            platform,
+            here: false,
+        },
+        ..job
+    }
+}
+
+#[test]
+fn what_ran_on_a_lost_host_runs_elsewhere_and_its_late_answer_counts_for_nothing() {
+    let two = [
+        HostNews::Up(host("fast", 1)),
+        HostNews::Named(host("late", 1)),
+    ];
+    let on_start = |name: &str, at: HostId, desk: &HostDesk, report: Report| {
+        if at != HostId::nth(0) {
+            return Some(report);
+        }
+        desk.tell(HostId::nth(1), HostNews::Up(host("late", 1)));
+        desk.tell(at, HostNews::Down("no route to host".into()));
+        // The tree of another job: to count it is noticed.
+        report.line("late");
+        let tree = tree(&format!("not {name}"));
+        let end = Ok(Product::Built { tree, changed: 1 });
+        report.end(JobResult { seconds: 1.0, end });
+        None
+    };
+    let farm = Farm::new(&two, &on_start);
+    let (log, outcome) = farm.drive(vec![job("a", &[]), job("b", &["a"])]);
+    assert_eq!(log, ["a on 0", "a on 1", "b on 1"]);
+    assert_eq!(outcome.built, ["a", "b"]);
+    assert!(outcome.infrastructure.is_none(), "{outcome:?}");
+}
+
+#[test]
+fn a_job_that_loses_one_host_after_the_other_ends_the_run() {
+    let hosts = ["a", "b", "c", "d"].map(|name| HostNews::Up(host(name, 1)));
+    let on_start = |_: &str, at: HostId, desk: &HostDesk, _: Report| {
+        desk.tell(at, HostNews::Down("out of memory".into()));
+        None
+    };
+    let farm = Farm::new(&hosts, &on_start);
+    let (log, outcome) = farm.drive(vec![job("a", &[])]);
+    assert_eq!(log, ["a on 0", "a on 1", "a on 2"]);
+    let (node, error) = outcome.infrastructure.expect("an error");
+    assert_eq!(node, Some("a"));
+    let expected = "it was lost 3 times, the last time because of this: out of memory";
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn jobs_run_where_they_can_and_what_no_host_can_run_is_refused() {
+    let only = |name: &str, platform: &str, here: bool| {
+        HostNews::Up(Host {
+            platforms: Some([platform.to_owned()].into()),
+            here,
+            ..host(name, 2)
+        })
+    };
+    let hosts = [only("here", "x86_64", true), only("arm", "aarch64", false)];
+    let on_start = |_: &str, _: HostId, _: &HostDesk, report: Report| Some(report);
+    let farm = Farm::new(&hosts, &on_start);
+    let fetch = Listing {
+        kind: Kind {
+            platform: ANY_PLATFORM.into(),
+            here: true,
+        },
+        ..job("fetch", &[])
+    };
+    let (mut log, outcome) = farm.drive(vec![
+        fetch,
+        for_platform("aarch64", job("arm", &["fetch"])),
+        for_platform("x86_64", job("intel", &["arm"])),
+        for_platform("riscv64", job("none", &["fetch"])),
+        for_platform("x86_64", job("above", &["none"])),
+        for_platform("any", job("wherever", &[])),
+    ]);
+    log.sort();
+    assert_eq!(
+        log,
+        ["arm on 1", "fetch on 0", "intel on 0", "wherever on 1"]
+    );
+    assert_eq!(outcome.refused, [("none", Flaw::NoHost)]);
+    assert_eq!(outcome.skipped, ["above"]);
+    assert_eq!(outcome.built.len(), 4);
+}
+
+#[test]
+fn a_stopped_host_starts_nothing_more_until_it_is_up_again() {
+    let hosts = [
+        HostNews::Up(host("one", 1)),
+        HostNews::Up(Host {
+            speed: 0.5,
+            ..host("two", 1)
+        }),
+    ];
+    let on_start = |name: &str, at: HostId, desk: &HostDesk, report: Report| {
+        match name {
+            "a" => desk.tell(at, HostNews::Stopped),
+            "c" => desk.tell(HostId::nth(0), HostNews::Up(host("one", 1))),
+            _ => {}
+        }
+        Some(report)
+    };
+    let farm = Farm::new(&hosts, &on_start);
+    let list = vec![
+        job("a", &[]),
+        job("b", &["a"]),
+        job("c", &["b"]),
+        job("d", &["c"]),
+    ];
+    let (log, outcome) = farm.drive(list);
+    assert_eq!(log, ["a on 0", "b on 1", "c on 1", "d on 0"]);
+    assert_eq!(outcome.built.len(), 4);
 }
 
 /// Random graphs, pieces, orders of listing and ends, through the driver.

@@ -10,6 +10,59 @@ dense::id! {
     pub struct JobId
 }
 
+dense::id! {
+    /// A host of one run, numbered from 0 by whoever knows the hosts: the executor.
+    pub struct HostId
+}
+
+impl HostId {
+    /// The host of that number. Numbers are to have no gaps: a table is kept by them.
+    pub fn nth(number: usize) -> Self {
+        dense::Id::at(number)
+    }
+}
+
+dense::id! {
+    /// What a job asks of its host, as one [`Engine`](super::Engine) numbers it.
+    pub struct KindId
+}
+
+/// A job that was started. What is told of it names all three: the answer of a host that was given up
+/// is told apart from that of the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Run {
+    /// The job.
+    pub job: JobId,
+    /// Where it runs.
+    pub host: HostId,
+    /// Which start of the job this is, counted from 1.
+    pub start: u32,
+}
+
+/// What a host can do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Offer {
+    /// How many jobs it runs at a time; 0 counts as 1.
+    pub slots: usize,
+    /// What it can run.
+    pub kinds: Vec<KindId>,
+    /// How fast it is: a job of S seconds takes it S / speed. What is not a number above 0 counts as 1.
+    pub speed: f64,
+}
+
+/// What may be done with a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HostState {
+    /// It is to come, and was not there yet.
+    Named,
+    /// Jobs start on it.
+    Up,
+    /// Nothing more starts on it; what runs there may end.
+    Stopped,
+    /// It is not there.
+    Down,
+}
+
 /// Where a job is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum JobState {
@@ -19,7 +72,7 @@ pub enum JobState {
     Open,
     /// All that it needs is known, and some of it is not usable yet.
     ToBuild,
-    /// All that it needs is usable; it waits for a free slot.
+    /// All that it needs is usable; it waits for a host.
     Queued,
     /// Handed to an executor, which has not reported back.
     Running,
@@ -51,7 +104,8 @@ impl JobState {
             // It is closed; or something that it needs failed; or it has a flaw.
             Open => matches!(next, ToBuild | Skipped | Broken),
             ToBuild => matches!(next, Queued | Skipped | Broken),
-            Queued => matches!(next, Running),
+            // It starts; or there is no host for it.
+            Queued => matches!(next, Running | Broken),
             // It ended; or its host was lost; or it needs more than was known.
             Running => matches!(next, Usable | Failed | Queued | ToBuild | Broken),
             Usable | Failed | Skipped | Broken => false,
@@ -84,6 +138,8 @@ pub enum Flaw<T = JobId> {
     NeverClosed,
     /// It ran, and asked for what it had.
     NothingNew,
+    /// None of the hosts, up or not, can run it.
+    NoHost,
 }
 
 impl<T> Flaw<T> {
@@ -94,6 +150,7 @@ impl<T> Flaw<T> {
             Flaw::NeverListed(jobs) => Flaw::NeverListed(jobs.into_iter().map(name).collect()),
             Flaw::NeverClosed => Flaw::NeverClosed,
             Flaw::NothingNew => Flaw::NothingNew,
+            Flaw::NoHost => Flaw::NoHost,
         }
     }
 }
@@ -123,6 +180,7 @@ impl<T: fmt::Display> fmt::Display for Flaw<T> {
             }
             Flaw::NeverClosed => f.write_str("what it consists of never became known"),
             Flaw::NothingNew => f.write_str("it asked for more inputs, and has them all"),
+            Flaw::NoHost => f.write_str("none of the hosts can run it"),
         }
     }
 }
@@ -138,6 +196,8 @@ pub struct NewJob {
     pub seconds: Option<f64>,
     /// Whether it may turn out to need more.
     pub open: bool,
+    /// What it asks of its host.
+    pub kind: KindId,
 }
 
 /// Something that happened.
@@ -160,18 +220,43 @@ pub enum EngineEvent {
     /// The walk that lists jobs has ended. From now on only open and finished jobs bring more.
     WalkEnded,
     /// A running job's tree is in the store.
-    Succeeded(JobId),
+    Succeeded(Run),
     /// A running job's build failed.
-    Failed(JobId),
+    Failed(Run),
     /// A running job ended, and needs these as well before it can be built.
     Refined {
         /// The job.
-        job: JobId,
+        run: Run,
         /// What it needs beside what it had.
         needs: Vec<JobId>,
     },
-    /// A running job got lost with its host: it is to run again.
-    Lost(JobId),
+    /// A running job got lost: it is to run again.
+    Lost(Run),
+    /// A host is to come. Of one that is known already, this is what it offers from now on.
+    HostNamed {
+        /// The host.
+        host: HostId,
+        /// What it can do.
+        offer: Offer,
+    },
+    /// A host is there, for the first time or again, and jobs may start on it.
+    HostUp {
+        /// The host.
+        host: HostId,
+        /// What it can do.
+        offer: Offer,
+    },
+    /// A host is to start nothing more; what runs there may end. One that is not up stays as it is.
+    HostStopped(HostId),
+    /// A host is lost, and what ran there is to run again.
+    HostDown(HostId),
+    /// A host can run jobs of a kind that was not known when it was named.
+    Offered {
+        /// The host.
+        host: HostId,
+        /// The kind.
+        kind: KindId,
+    },
     /// Start nothing any more; what runs may end.
     Stop,
 }
@@ -179,8 +264,8 @@ pub enum EngineEvent {
 /// Something the driver must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Start this job; answer with `Succeeded`, `Failed`, `Refined` or `Lost`.
-    Start(JobId),
+    /// Start this job on this host; answer with `Succeeded`, `Failed`, `Refined` or `Lost`.
+    Start(Run),
     /// Tell the user that this job cannot be built because `cause` cannot.
     Skip {
         /// The job that will not be built.

@@ -8,6 +8,34 @@ mod scale;
 use super::*;
 use play::Rng;
 
+/// An engine with one host, for everything.
+pub fn engine(slots: usize, keep_going: bool) -> Engine {
+    let mut engine = Engine::new(keep_going);
+    let kinds = vec![engine.name_kind()];
+    let (host, speed) = (HostId::nth(0), 1.0);
+    let offer = Offer {
+        slots,
+        kinds,
+        speed,
+    };
+    assert_eq!(engine.handle(EngineEvent::HostUp { host, offer }), []);
+    engine
+}
+
+/// The start of a job on that host.
+fn run(job: JobId, start: u32) -> Run {
+    let host = HostId::nth(0);
+    Run { job, host, start }
+}
+
+fn start(job: JobId) -> Command {
+    Command::Start(run(job, 1))
+}
+
+fn succeeded(job: JobId) -> EngineEvent {
+    EngineEvent::Succeeded(run(job, 1))
+}
+
 /// A job that is listed at once with what it needs.
 fn new(job: JobId, needs: &[JobId]) -> NewJob {
     NewJob {
@@ -15,6 +43,7 @@ fn new(job: JobId, needs: &[JobId]) -> NewJob {
         needs: needs.to_vec(),
         seconds: None,
         open: false,
+        kind: KindId::at(0),
     }
 }
 
@@ -78,36 +107,39 @@ impl Static {
 
     /// Plays the graph on a virtual clock; gives the order of starts, the states and the time taken.
     fn run(&self, slots: usize, fails: impl Fn(usize) -> bool) -> (Vec<JobId>, Vec<JobState>, f64) {
-        let mut engine = Engine::new(slots, true);
+        let mut engine = engine(slots, true);
         let ids: Vec<JobId> = self.needs.iter().map(|_| engine.name()).collect();
         let all = (0..ids.len()).map(|i| NewJob {
             job: ids[i],
             needs: self.needs[i].iter().map(|&d| ids[d]).collect(),
             seconds: self.seconds[i],
             open: false,
+            kind: KindId::at(0),
         });
         let mut commands = engine.handle(EngineEvent::Listed(all.collect()));
         commands.extend(engine.handle(EngineEvent::WalkEnded));
-        let mut running: Vec<(f64, JobId)> = Vec::new();
+        let mut running: Vec<(f64, Run)> = Vec::new();
         let (mut now, mut order) = (0.0, Vec::new());
         loop {
             for command in commands.drain(..) {
-                if let Command::Start(job) = command {
-                    let at = ids.iter().position(|id| *id == job).unwrap();
-                    order.push(job);
-                    running.push((now + self.seconds[at].unwrap_or(1.0), job));
+                if let Command::Start(run) = command {
+                    let at = ids.iter().position(|id| *id == run.job).unwrap();
+                    order.push(run.job);
+                    running.push((now + self.seconds[at].unwrap_or(1.0), run));
                     assert!(running.len() <= slots);
                 }
             }
             running.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
-            let Some((at, job)) = running.pop() else {
+            let Some((at, run)) = running.pop() else {
                 break;
             };
             now = at;
-            commands = engine.handle(match fails(ids.iter().position(|id| *id == job).unwrap()) {
-                true => EngineEvent::Failed(job),
-                false => EngineEvent::Succeeded(job),
-            });
+            commands = engine.handle(
+                match fails(ids.iter().position(|id| *id == run.job).unwrap()) {
+                    true => EngineEvent::Failed(run),
+                    false => EngineEvent::Succeeded(run),
+                },
+            );
         }
         assert!(engine.is_over());
         let states = ids.iter().map(|id| engine.state(*id)).collect();
@@ -194,7 +226,7 @@ fn paths_are_exact_once_the_walk_has_ended_and_never_too_long_before() {
     for seed in play::seeds(1500) {
         let mut rng = Rng(seed);
         let n = 1 + rng.below(40);
-        let mut engine = Engine::new(1, true);
+        let mut engine = engine(1, true);
         let ids: Vec<JobId> = (0..n).map(|_| engine.name()).collect();
         let jobs: Vec<NewJob> = (0..n)
             .map(|i| {
@@ -237,66 +269,57 @@ fn paths_are_exact_once_the_walk_has_ended_and_never_too_long_before() {
 
 #[test]
 fn a_failure_without_keep_going_starts_nothing_more() {
-    let mut engine = Engine::new(1, false);
+    let mut engine = engine(1, false);
     let [a, b, c] = names(&mut engine);
     let all = [new(a, &[]), new(b, &[]), new(c, &[])];
-    assert_eq!(list(&mut engine, &all), [Command::Start(a)]);
-    assert_eq!(
-        engine.handle(EngineEvent::Succeeded(a)),
-        [Command::Start(b)]
-    );
-    assert_eq!(engine.handle(EngineEvent::Failed(b)), []);
+    assert_eq!(list(&mut engine, &all), [start(a)]);
+    assert_eq!(engine.handle(succeeded(a)), [start(b)]);
+    assert_eq!(engine.handle(EngineEvent::Failed(run(b, 1))), []);
     assert!(engine.is_over());
     assert_eq!(engine.state(c), JobState::Queued);
 }
 
 #[test]
 fn nothing_starts_after_a_stop() {
-    let mut engine = Engine::new(4, true);
+    let mut engine = engine(4, true);
     let [a, b] = names(&mut engine);
-    assert_eq!(
-        list(&mut engine, &[new(a, &[]), new(b, &[a])]),
-        [Command::Start(a)]
-    );
+    assert_eq!(list(&mut engine, &[new(a, &[]), new(b, &[a])]), [start(a)]);
     assert_eq!(engine.handle(EngineEvent::Stop), []);
     assert!(!engine.is_over());
-    assert_eq!(engine.handle(EngineEvent::Succeeded(a)), []);
+    assert_eq!(engine.handle(succeeded(a)), []);
     assert!(engine.is_over());
 }
 
 #[test]
 fn the_longest_remaining_path_goes_first() {
-    let mut engine = Engine::new(1, false);
+    let mut engine = engine(1, false);
     let [short, long, top] = names(&mut engine);
     let all = [
         timed(short, &[], 5.0),
         timed(long, &[], 1.0),
         timed(top, &[long], 90.0),
     ];
-    assert_eq!(list(&mut engine, &all), [Command::Start(long)]);
+    assert_eq!(list(&mut engine, &all), [start(long)]);
     assert_eq!(engine.state(short), JobState::Queued);
 }
 
 #[test]
 fn what_is_listed_late_makes_queued_jobs_more_urgent() {
-    let mut engine = Engine::new(1, true);
+    let mut engine = engine(1, true);
     let [first, a, b, top] = names(&mut engine);
     let all = [
         timed(first, &[], 9.0),
         timed(a, &[], 2.0),
         timed(b, &[], 1.0),
     ];
-    assert_eq!(list(&mut engine, &all), [Command::Start(first)]);
+    assert_eq!(list(&mut engine, &all), [start(first)]);
     assert_eq!(list(&mut engine, &[timed(top, &[b], 50.0)]), []);
-    assert_eq!(
-        engine.handle(EngineEvent::Succeeded(first)),
-        [Command::Start(b)]
-    );
+    assert_eq!(engine.handle(succeeded(first)), [start(b)]);
 }
 
 #[test]
 fn an_edge_may_name_what_is_listed_later() {
-    let mut engine = Engine::new(2, true);
+    let mut engine = engine(2, true);
     let [top, below] = names(&mut engine);
     assert_eq!(list(&mut engine, &[new(top, &[below])]), []);
     assert_eq!(
@@ -304,20 +327,14 @@ fn an_edge_may_name_what_is_listed_later() {
         [JobState::ToBuild, JobState::Named]
     );
     assert!(!engine.is_over(), "the walk goes on");
-    assert_eq!(
-        list(&mut engine, &[new(below, &[])]),
-        [Command::Start(below)]
-    );
+    assert_eq!(list(&mut engine, &[new(below, &[])]), [start(below)]);
     assert_eq!(engine.handle(EngineEvent::WalkEnded), []);
-    assert_eq!(
-        engine.handle(EngineEvent::Succeeded(below)),
-        [Command::Start(top)]
-    );
+    assert_eq!(engine.handle(succeeded(below)), [start(top)]);
 }
 
 #[test]
 fn an_edge_to_what_was_never_listed_is_the_namers_error() {
-    let mut engine = Engine::new(2, true);
+    let mut engine = engine(2, true);
     let [top, namer, gone, lost] = names(&mut engine);
     list(
         &mut engine,
@@ -337,7 +354,7 @@ fn an_edge_to_what_was_never_listed_is_the_namers_error() {
 
 #[test]
 fn a_circle_is_named_when_it_closes() {
-    let mut engine = Engine::new(2, true);
+    let mut engine = engine(2, true);
     let [a, b, c, above, aside] = names(&mut engine);
     let some = [new(above, &[a]), new(a, &[b]), new(c, &[a])];
     assert_eq!(list(&mut engine, &some), []);
@@ -353,10 +370,7 @@ fn a_circle_is_named_when_it_closes() {
     );
     assert_eq!(states(&engine, [a, b, c]), [JobState::Broken; 3]);
     // What stands beside it is built.
-    assert_eq!(
-        list(&mut engine, &[new(aside, &[])]),
-        [Command::Start(aside)]
-    );
+    assert_eq!(list(&mut engine, &[new(aside, &[])]), [start(aside)]);
     let flaw: Flaw<String> = Flaw::Circle(vec!["b".into(), "c".into(), "a".into()]);
     assert_eq!(
         flaw.to_string(),
@@ -366,18 +380,18 @@ fn a_circle_is_named_when_it_closes() {
 
 #[test]
 fn a_job_that_needs_itself_is_a_circle() {
-    let mut engine = Engine::new(2, true);
+    let mut engine = engine(2, true);
     let [a] = names(&mut engine);
     assert_eq!(list(&mut engine, &[new(a, &[a])]), [circle(a, &[a])]);
 }
 
 #[test]
 fn a_circle_through_a_skipped_job_is_named_all_the_same() {
-    let mut engine = Engine::new(2, true);
+    let mut engine = engine(2, true);
     let [bad, a, b] = names(&mut engine);
     list(&mut engine, &[new(bad, &[]), new(a, &[bad, b])]);
     assert_eq!(
-        engine.handle(EngineEvent::Failed(bad)),
+        engine.handle(EngineEvent::Failed(run(bad, 1))),
         [Command::Skip { job: a, cause: bad }]
     );
     assert_eq!(list(&mut engine, &[new(b, &[a])]), [circle(b, &[b, a])]);
@@ -389,39 +403,33 @@ fn a_circle_through_a_skipped_job_is_named_all_the_same() {
 
 #[test]
 fn an_open_job_waits_until_it_is_closed() {
-    let mut engine = Engine::new(2, true);
+    let mut engine = engine(2, true);
     let [stage, resolve, package] = names(&mut engine);
     assert_eq!(
         list(&mut engine, &[open(stage, &[resolve]), new(resolve, &[])]),
-        [Command::Start(resolve)]
+        [start(resolve)]
     );
     engine.handle(EngineEvent::WalkEnded);
-    assert_eq!(
-        list(&mut engine, &[new(package, &[])]),
-        [Command::Start(package)]
-    );
+    assert_eq!(list(&mut engine, &[new(package, &[])]), [start(package)]);
     let gained = EngineEvent::Gained {
         job: stage,
         needs: vec![package],
     };
     assert_eq!(engine.handle(gained), []);
-    assert_eq!(engine.handle(EngineEvent::Succeeded(package)), []);
+    assert_eq!(engine.handle(succeeded(package)), []);
     assert_eq!(engine.handle(EngineEvent::Closed(stage)), []);
-    assert_eq!(
-        engine.handle(EngineEvent::Succeeded(resolve)),
-        [Command::Start(stage)]
-    );
+    assert_eq!(engine.handle(succeeded(resolve)), [start(stage)]);
 }
 
 #[test]
 fn an_open_job_that_nobody_can_close_is_an_error() {
-    let mut engine = Engine::new(2, true);
+    let mut engine = engine(2, true);
     let [stage, resolve] = names(&mut engine);
     list(&mut engine, &[open(stage, &[resolve]), new(resolve, &[])]);
     engine.handle(EngineEvent::WalkEnded);
     let flaw = Flaw::NeverClosed;
     assert_eq!(
-        engine.handle(EngineEvent::Succeeded(resolve)),
+        engine.handle(succeeded(resolve)),
         [Command::Refuse { job: stage, flaw }]
     );
     assert!(engine.is_over());
@@ -429,47 +437,43 @@ fn an_open_job_that_nobody_can_close_is_an_error() {
 
 #[test]
 fn a_refined_job_waits_for_what_it_asked_for_and_asks_once() {
-    let mut engine = Engine::new(2, true);
+    let mut engine = engine(2, true);
     let [a, more] = names(&mut engine);
     list(&mut engine, &[new(a, &[]), new(more, &[])]);
-    let ask = || EngineEvent::Refined {
-        job: a,
+    let ask = |start| EngineEvent::Refined {
+        run: run(a, start),
         needs: vec![more],
     };
-    assert_eq!(engine.handle(ask()), []);
+    assert_eq!(engine.handle(ask(1)), []);
     assert_eq!(engine.state(a), JobState::ToBuild);
-    assert_eq!(
-        engine.handle(EngineEvent::Succeeded(more)),
-        [Command::Start(a)]
-    );
+    assert_eq!(engine.handle(succeeded(more)), [Command::Start(run(a, 2))]);
     let flaw = Flaw::NothingNew;
-    assert_eq!(engine.handle(ask()), [Command::Refuse { job: a, flaw }]);
+    assert_eq!(engine.handle(ask(2)), [Command::Refuse { job: a, flaw }]);
 }
 
 #[test]
 fn a_lost_job_runs_again_and_its_late_answer_counts_for_nothing() {
-    let mut engine = Engine::new(1, true);
+    let mut engine = engine(1, true);
     let [a, urgent] = names(&mut engine);
     list(&mut engine, &[new(a, &[])]);
     list(&mut engine, &[timed(urgent, &[], 99.0)]);
-    assert_eq!(
-        engine.handle(EngineEvent::Lost(a)),
-        [Command::Start(urgent)]
-    );
-    assert_eq!(engine.handle(EngineEvent::Succeeded(a)), []);
+    assert_eq!(engine.handle(EngineEvent::Lost(run(a, 1))), [start(urgent)]);
+    assert_eq!(engine.handle(succeeded(a)), []);
     assert_eq!(engine.state(a), JobState::Queued);
     assert_eq!(
-        engine.handle(EngineEvent::Succeeded(urgent)),
-        [Command::Start(a)]
+        engine.handle(succeeded(urgent)),
+        [Command::Start(run(a, 2))]
     );
+    assert_eq!(engine.handle(succeeded(a)), []);
+    assert_eq!(engine.state(a), JobState::Running);
 }
 
 #[test]
 fn what_is_listed_on_top_of_a_failure_is_skipped() {
-    let mut engine = Engine::new(1, true);
+    let mut engine = engine(1, true);
     let [bad, middle, late] = names(&mut engine);
     list(&mut engine, &[new(bad, &[]), new(middle, &[bad])]);
-    engine.handle(EngineEvent::Failed(bad));
+    engine.handle(EngineEvent::Failed(run(bad, 1)));
     let skip = Command::Skip {
         job: late,
         cause: bad,

@@ -102,6 +102,8 @@ pub struct Play<'s> {
     needs: BTreeMap<usize, BTreeSet<usize>>,
     open: BTreeSet<usize>,
     running: Vec<usize>,
+    /// How each job was started last.
+    runs: BTreeMap<usize, Run>,
     ended: BTreeMap<usize, bool>,
     broken: BTreeSet<usize>,
     /// The inputs of the last start.
@@ -175,7 +177,7 @@ impl<'s> Play<'s> {
             seen,
             seed,
             jobs,
-            engine: Engine::new(1, true),
+            engine: Engine::new(true),
             ids: BTreeMap::new(),
             slots: 1 + rng.below(5),
             keep_going: !rng.one_in(4),
@@ -188,6 +190,7 @@ impl<'s> Play<'s> {
             needs: BTreeMap::new(),
             open: BTreeSet::new(),
             running: Vec::new(),
+            runs: BTreeMap::new(),
             ended: BTreeMap::new(),
             broken: BTreeSet::new(),
             had: BTreeMap::new(),
@@ -200,7 +203,7 @@ impl<'s> Play<'s> {
     }
 
     fn engine(&self) -> Engine {
-        let mut engine = Engine::new(self.slots, self.keep_going);
+        let mut engine = super::engine(self.slots, self.keep_going);
         engine.graph.patience = self.patience;
         engine
     }
@@ -310,6 +313,7 @@ impl<'s> Play<'s> {
                         needs,
                         seconds: job.seconds,
                         open: job.gains.is_some(),
+                        kind: KindId::at(0),
                     }
                 });
                 let list = list.collect();
@@ -333,7 +337,7 @@ impl<'s> Play<'s> {
     /// One of the running jobs comes to an end.
     fn end_one(&mut self) {
         let job = self.running[self.rng.below(self.running.len())];
-        let id = self.id(job);
+        let run = self.runs[&job];
         if self.jobs[job].lost == 0 && !self.jobs[job].fails && self.jobs[job].refines.is_empty() {
             // What comes of the end is told before it.
             let mut growth = self.growth_by(Some(job));
@@ -345,19 +349,19 @@ impl<'s> Play<'s> {
         if self.jobs[job].lost > 0 {
             self.jobs[job].lost -= 1;
             self.had.remove(&job);
-            return self.handle(EngineEvent::Lost(id));
+            return self.handle(EngineEvent::Lost(run));
         }
         if self.jobs[job].fails {
             self.ended.insert(job, false);
-            return self.handle(EngineEvent::Failed(id));
+            return self.handle(EngineEvent::Failed(run));
         }
         if let Some(more) = self.jobs[job].refines.pop() {
             let needs = more.iter().map(|&d| self.id(d)).collect();
             self.needs.entry(job).or_default().extend(&more);
-            return self.handle(EngineEvent::Refined { job: id, needs });
+            return self.handle(EngineEvent::Refined { run, needs });
         }
         self.ended.insert(job, true);
-        self.handle(EngineEvent::Succeeded(id));
+        self.handle(EngineEvent::Succeeded(run));
     }
 
     fn handle(&mut self, event: EngineEvent) {
@@ -366,7 +370,11 @@ impl<'s> Play<'s> {
         self.stopped |= failed && !self.keep_going;
         for command in &commands {
             match command {
-                Command::Start(id) => self.check_start(self.of(*id)),
+                Command::Start(run) => {
+                    let job = self.of(run.job);
+                    self.runs.insert(job, *run);
+                    self.check_start(job);
+                }
                 Command::Skip { job, cause } => {
                     self.seen.skips += 1;
                     let (job, cause) = (self.of(*job), self.of(*cause));
@@ -440,6 +448,7 @@ impl<'s> Play<'s> {
                 self.seen.never_closed += 1;
                 self.broken.insert(job);
             }
+            Flaw::NoHost => panic!("there is one for all\n{self}"),
             Flaw::NothingNew => {
                 assert_eq!(self.had.get(&job), self.needs.get(&job), "{self}");
                 self.seen.nothing_new += 1;

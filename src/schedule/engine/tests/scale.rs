@@ -1,6 +1,7 @@
 //! The cost of growing, counted in edges followed: the same on every machine.
 
 use super::super::*;
+use super::engine;
 use super::play::Rng;
 
 const JOBS: usize = 20_000;
@@ -53,13 +54,13 @@ fn order(needs: &[Vec<usize>], arrival: Arrival, rng: &mut Rng) -> Vec<usize> {
 /// Lists the jobs one by one while one of them runs, then works all off; gives steps an edge.
 fn steps(needs: &[Vec<usize>], arrival: Arrival) -> f64 {
     let mut rng = Rng(7);
-    let mut engine = Engine::new(8, true);
+    let mut engine = engine(8, true);
     let ids: Vec<JobId> = needs.iter().map(|_| engine.name()).collect();
     let mut running = Vec::new();
-    let take = |commands: Vec<Command>, running: &mut Vec<JobId>| {
+    let take = |commands: Vec<Command>, running: &mut Vec<Run>| {
         for command in commands {
             match command {
-                Command::Start(job) => running.push(job),
+                Command::Start(run) => running.push(run),
                 other => panic!("{other:?}"),
             }
         }
@@ -72,12 +73,13 @@ fn steps(needs: &[Vec<usize>], arrival: Arrival) -> f64 {
             needs: needs[at].iter().map(|&d| ids[d]).collect(),
             seconds: Some(1.0 + rng.below(1000) as f64),
             open: false,
+            kind: KindId::at(0),
         };
         take(engine.handle(EngineEvent::Listed(vec![new])), &mut running);
     }
     take(engine.handle(EngineEvent::WalkEnded), &mut running);
-    while let Some(job) = running.pop() {
-        take(engine.handle(EngineEvent::Succeeded(job)), &mut running);
+    while let Some(run) = running.pop() {
+        take(engine.handle(EngineEvent::Succeeded(run)), &mut running);
     }
     assert!(engine.is_over());
     assert_eq!(engine.count(JobState::Usable), needs.len());
