@@ -1,6 +1,6 @@
 //! Builds Linux distribution stages from Metro specifications, once, and remembers them.
 //!
-//! The floors, each using only those under it: `cli`; `serve`, `repo`; `project`; `schedule`; `share`; `build`; `plan`;
+//! The floors, each using only those under it: `cli`; `serve`, `repo`; `project`; `farm`; `schedule`; `share`; `build`; `plan`;
 //! `drv`; below them the crates `mstore-lang` and `mstore-store`.
 
 #![deny(unsafe_code)]
@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod dense;
 pub mod drv;
+pub mod farm;
 pub mod plan;
 pub mod project;
 pub mod repo;

@@ -20,9 +20,15 @@ const FLOORS: &[(&str, &[&str])] = &[
         &["dense", "drv", "plan", "build", "share", "store"],
     ),
     (
+        "farm",
+        &[
+            "config", "dense", "drv", "build", "share", "schedule", "store",
+        ],
+    ),
+    (
         "project",
         &[
-            "config", "dense", "drv", "plan", "build", "share", "schedule", "lang", "store",
+            "config", "dense", "drv", "plan", "build", "share", "schedule", "farm", "lang", "store",
         ],
     ),
     ("serve", &["drv", "share", "store", "plan", "project"]),
@@ -35,8 +41,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "config", "dense", "drv", "plan", "build", "share", "schedule", "project", "serve",
-            "repo", "lang", "store",
+            "config", "dense", "drv", "plan", "build", "share", "schedule", "farm", "project",
+            "serve", "repo", "lang", "store",
         ],
     ),
 ];

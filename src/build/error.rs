@@ -30,6 +30,8 @@ pub enum StepError {
     Infrastructure(Infrastructure),
     /// Somebody cancelled it.
     Cancelled,
+    /// It got lost with the machine that built it, for this reason.
+    Lost(String),
 }
 
 /// A failure of the machine or the store.

@@ -44,6 +44,8 @@ pub struct Builder<'a> {
     pub limits: Limits,
     /// Is told what people should know.
     pub note: &'a (dyn Fn(Note) + Sync),
+    /// Is given what the script prints, as it comes.
+    pub raw: &'a (dyn Fn(&[u8]) + Sync),
     /// Builds though somebody else has built the same by now.
     pub anew: bool,
     /// Name of this machine, for the record.
@@ -98,6 +100,26 @@ pub struct BuiltStep {
     pub seconds: f64,
     /// Whether somebody else built it meanwhile.
     pub found: bool,
+}
+
+/// Has a step built by another machine. It is given what takes all that the script prints.
+pub type Deputy<'a> = dyn FnMut(&mut dyn FnMut(&[u8])) -> Result<Elsewhere, StepError> + 'a;
+
+/// How a step ended that another machine built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// Its result is in the store of this machine.
+    Built {
+        /// The tree.
+        tree: TreeHash,
+        /// Entries that changed against its root input.
+        changed: u64,
+    },
+    /// Its script failed.
+    Failed {
+        /// How, for people.
+        how: String,
+    },
 }
 
 /// Everything that a job in the root of a step needs, held while it runs.
@@ -233,6 +255,24 @@ impl Ran {
 }
 
 impl Builder<'_> {
+    /// The same, with another token and somebody else who is told what people should know.
+    pub fn with<'b>(
+        &'b self,
+        cancel: &'b CancelToken,
+        note: &'b (dyn Fn(Note) + Sync),
+    ) -> Builder<'b> {
+        Builder {
+            sandbox: self.sandbox.clone(),
+            processors: self.processors.clone(),
+            host: self.host.clone(),
+            cancel,
+            note,
+            ..*self
+        }
+    }
+}
+
+impl Builder<'_> {
     /// Builds `step`, known as `name` (`BUILD/ARCH/SUBARCH/TARGET:STEP`), and records what came
     /// out. `output` takes every line that the script prints.
     pub fn build(
@@ -240,6 +280,39 @@ impl Builder<'_> {
         name: &str,
         step: &Resolved,
         output: &mut dyn FnMut(&str),
+    ) -> Result<BuiltStep, StepError> {
+        self.attempt(name, step, &self.host, &mut |log| {
+            self.make(name, step, log, Run::First, output)
+        })
+    }
+
+    /// Has `step` built by the machine `host`, and records what came out. `work` does it: it is given what takes all
+    /// that the script prints.
+    pub fn build_elsewhere(
+        &self,
+        name: &str,
+        step: &Resolved,
+        host: &str,
+        output: &mut dyn FnMut(&str),
+        work: &mut Deputy<'_>,
+    ) -> Result<BuiltStep, StepError> {
+        self.attempt(name, step, host, &mut |mut log| {
+            let done = work(&mut |bytes| log.write(bytes, output));
+            let (_, log, tail) = log.finish(output)?;
+            match done? {
+                Elsewhere::Built { tree, changed } => Ok((tree, changed)),
+                Elsewhere::Failed { how } => Err(StepError::Failed(Failure { how, log, tail })),
+            }
+        })
+    }
+
+    /// Makes an attempt at a step, unless somebody else builds it meanwhile, and records what came of it.
+    fn attempt(
+        &self,
+        name: &str,
+        step: &Resolved,
+        host: &str,
+        make: &mut dyn FnMut(StepLog) -> Result<(TreeHash, u64), StepError>,
     ) -> Result<BuiltStep, StepError> {
         let _claim = match self.claim(name, step)? {
             Turn::Ours(claim) => claim,
@@ -258,12 +331,12 @@ impl Builder<'_> {
             .map_or(0, |d| d.as_secs().cast_signed());
         let log = StepLog::create(self.store, name, began)?;
         let log_name = log.name().to_owned();
-        let made = self.make(name, step, log, Run::First, output);
+        let made = make(log);
         let seconds = clock.elapsed().as_secs_f64();
         let (tree, changed) = match made {
             Ok(made) => made,
             Err(error) => {
-                self.note_failure(name, step, (began, seconds), &error, log_name);
+                self.note_failure(name, step, host, (began, seconds), &error, log_name);
                 return Err(error);
             }
         };
@@ -278,7 +351,7 @@ impl Builder<'_> {
             tree,
             started: began,
             seconds,
-            host: self.host.clone(),
+            host: host.to_owned(),
             log: Some(log_name),
         })?;
         failed::forget(self.store, name)?;
@@ -343,6 +416,7 @@ impl Builder<'_> {
         &self,
         name: &str,
         step: &Resolved,
+        host: &str,
         (began, seconds): (i64, f64),
         error: &StepError,
         log: String,
@@ -351,6 +425,7 @@ impl Builder<'_> {
             StepError::Failed(failure) => (Outcome::Failed, Some(failure.how.clone())),
             StepError::Infrastructure(error) => (Outcome::Infrastructure, Some(error.to_string())),
             StepError::Cancelled => (Outcome::Interrupted, None),
+            StepError::Lost(reason) => (Outcome::Interrupted, Some(reason.clone())),
         };
         let _ = self.store.note_attempt(&Attempt {
             kind: RealisationKind::Step,
@@ -360,7 +435,7 @@ impl Builder<'_> {
             tree: None,
             started: began,
             seconds,
-            host: self.host.clone(),
+            host: host.to_owned(),
             outcome,
             phase: Some(step.derivation().name.step().to_owned()),
             detail,
@@ -417,9 +492,14 @@ impl Builder<'_> {
         job.fewer_processors = run == Run::Check;
 
         let clock = Stopwatch::start();
-        let finished =
-            self.sandbox
-                .run(&job, &mut |bytes| log.write(bytes, output), self.cancel)?;
+        let finished = self.sandbox.run(
+            &job,
+            &mut |bytes| {
+                (self.raw)(bytes);
+                log.write(bytes, output);
+            },
+            self.cancel,
+        )?;
         drop(share);
         let (_, log, tail) = log.finish(output)?;
         let ran = Ran {

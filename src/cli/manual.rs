@@ -616,6 +616,16 @@ pub const PAGES: &[Page] = &[
     .also(&["copy"])
     .doc(&["doc/caches.md"]),
     page(
+        "worker",
+        &[Store, Config],
+        &[(
+            "Build for the machine at the other end of two pipes",
+            "mstore worker --stdio",
+        )],
+    )
+    .also(&["realise"])
+    .doc(&["doc/cluster.md"]),
+    page(
         "key",
         &[Config, Keys],
         &[("Make a key", "mstore key generate release-2026")],

@@ -41,7 +41,7 @@ use commands::lsp;
 use commands::{
     check, complete, completions, config, copy, diff, doctor, eval, export, fetch, fmt, forget, gc,
     graph, init, key, list, lock, log, man, realise, repo, seed, serve, shell, show, snapshot,
-    specs, store, why,
+    specs, store, why, worker,
 };
 use context::Context;
 pub use failure::Failure;
@@ -153,6 +153,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Let others copy from this store
     Serve(serve::Args),
+    /// Build for a scheduler on another machine
+    Worker(worker::Args),
     /// Make signing keys, and sign results with them
     Key(key::Args),
     /// Write a target or tree to an archive
@@ -252,6 +254,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Config(args) => config::run(&context, args),
         Command::Doctor(args) => doctor::run(&context, args),
         Command::Serve(args) => serve::run(&context, args),
+        Command::Worker(args) => worker::run(&context, args),
         Command::Key(args) => key::run(&context, args),
         Command::Export(args) => export::run(&context, args),
         Command::Store(args) => store::run(&context, args),

@@ -289,10 +289,8 @@ impl Engine {
                 self.hosts.offer(host, offer);
                 self.hosts.set(host, HostState::Up);
             }
-            EngineEvent::HostStopped(host) => {
-                if self.hosts.state(host) == HostState::Up {
-                    self.hosts.set(host, HostState::Stopped);
-                }
+            EngineEvent::HostStopped(host) if self.hosts.state(host) == HostState::Up => {
+                self.hosts.set(host, HostState::Stopped);
             }
             EngineEvent::HostDown(host) => {
                 self.hosts.set(host, HostState::Down);

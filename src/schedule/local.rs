@@ -123,18 +123,8 @@ fn work(
         Work::Fetch(_) => return Ok(Product::NotFetched),
         Work::Build(step) => step,
     };
-    let builder = Builder {
-        store: builder.store,
-        facts: builder.facts,
-        sandbox: builder.sandbox.clone(),
-        fetcher: builder.fetcher,
-        cancel,
-        processors: builder.processors.clone(),
-        limits: builder.limits,
-        note: &|note| report.note(note),
-        anew: builder.anew,
-        host: builder.host.clone(),
-    };
+    let note = |note| report.note(note);
+    let builder = builder.with(cancel, &note);
     match builder.build(&job.name, step, &mut |line| report.line(line)) {
         Ok(built) if built.found => Ok(Product::Found { tree: built.tree }),
         Ok(built) => Ok(Product::Built {
@@ -144,5 +134,6 @@ fn work(
         Err(StepError::Failed(failure)) => Err(Fault::Build(failure)),
         Err(StepError::Infrastructure(e)) => Err(Fault::Infrastructure(e.into())),
         Err(StepError::Cancelled) => Err(Fault::Cancelled),
+        Err(StepError::Lost(reason)) => Err(Fault::Lost(reason)),
     }
 }

@@ -1,13 +1,14 @@
 //! Brings targets up to date on this machine: what is stale is built, the rest is looked up.
 
 use std::collections::BTreeSet;
-use std::thread;
+use std::thread::{self, Scope};
 
 use mstore_store::{Cancel, TreeHash};
 
 use super::driver::{self, Driver};
 use super::engine::Flaw;
 use super::error::ScheduleError;
+use super::executor::Executor;
 use super::growth::{Growth, feed};
 use super::local::{Fetch, Local};
 use super::progress::Observer;
@@ -17,11 +18,38 @@ use crate::build::step::Builder;
 use crate::drv::{Facts, StepName};
 use crate::plan::{NodeId, Staleness, Todo};
 
+/// Where steps are built: makes the executor of a run.
+pub trait Site: Sync {
+    /// An executor, whose threads end with the scope, once this is closed.
+    fn open<'scope, 'env>(
+        &'env self,
+        scope: &'scope Scope<'scope, 'env>,
+        builder: &'env Builder<'env>,
+        fetch: &'env Fetch<'env>,
+    ) -> Box<dyn Executor + 'scope>;
+
+    /// Says that the run is over.
+    fn close(&self) {}
+}
+
+/// This machine alone, with so many steps at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Here(pub usize);
+
+impl Site for Here {
+    fn open<'scope, 'env>(
+        &'env self,
+        scope: &'scope Scope<'scope, 'env>,
+        builder: &'env Builder<'env>,
+        fetch: &'env Fetch<'env>,
+    ) -> Box<dyn Executor + 'scope> {
+        Box::new(Local::new(scope, builder, fetch, self.0))
+    }
+}
+
 /// How to go about it.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// How many steps are built at a time.
-    pub jobs: usize,
     /// Whether to go on with what does not depend on a failed step.
     pub keep_going: bool,
 }
@@ -64,6 +92,8 @@ pub struct Tools<'a> {
     pub seconds: &'a dyn Fn(&StepName) -> Option<f64>,
     /// Ends the run.
     pub cancel: &'a Cancel,
+    /// Where steps are built.
+    pub site: &'a dyn Site,
 }
 
 /// Builds what `todo` names.
@@ -86,14 +116,15 @@ pub fn realise(
     let _ = feed.send(Growth::Listed(list.collect()));
     drop(feed);
     let mut steps = Steps::new(staleness, tools.facts);
-    let jobs = options.jobs;
     let options = driver::Options {
         keep_going: options.keep_going,
         cancel: tools.cancel,
     };
     let done = thread::scope(|scope| {
-        let local = Local::new(scope, tools.builder, tools.fetch, jobs);
-        Driver::new(&mut steps, &local, observer, intake, options).run()
+        let executor = tools.site.open(scope, tools.builder, tools.fetch);
+        let done = Driver::new(&mut steps, &*executor, observer, intake, options).run();
+        tools.site.close();
+        done
     });
     let name = |at: NodeId| graph.nodes()[at].name.clone();
     let failed = done.failed.into_iter().map(|(at, failure)| Failed {

@@ -7,6 +7,7 @@ mod folders;
 mod killed;
 mod smaller;
 mod ssh;
+mod sshd;
 mod substitution;
 mod support;
 mod two_faces;

@@ -1,112 +1,27 @@
 //! Through a real sshd on the loopback interface, with keys and configuration of its own.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::environment::Environment;
+use crate::sshd::Sshd;
 use crate::substitution::{TARGET, built, config, seeds};
-use crate::support::{has, import, must, number, program, skip};
+use crate::support::{has, import, number, skip};
 
-/// A running sshd, and how to reach it.
-struct Sshd {
-    child: Child,
-    port: u16,
-    config: PathBuf,
-    _dir: tempfile::TempDir,
-}
-
-impl Drop for Sshd {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// Starts an sshd; says so where that is not possible.
+fn sshd(test: &str) -> Option<Sshd> {
+    let sshd = Sshd::start(Path::new(env!("CARGO_BIN_EXE_mstore")));
+    if sshd.is_none() {
+        skip(test, "sshd");
     }
+    sshd
 }
 
 impl Sshd {
-    /// Starts one; `None` where that is not possible.
-    fn start(test: &str) -> Option<Sshd> {
-        let (Some(sshd), Some(keygen), Some(_)) =
-            (program("sshd"), program("ssh-keygen"), program("ssh"))
-        else {
-            skip(test, "sshd");
-            return None;
-        };
-        let dir = tempfile::Builder::new()
-            .prefix("mstore-ssh.")
-            .tempdir_in("/var/tmp")
-            .unwrap();
-        let root = dir.path().to_owned();
-        let path = |name: &str| root.join(name).display().to_string();
-        for key in ["host", "user"] {
-            must(Command::new(&keygen).args(["-q", "-t", "ed25519", "-N", "", "-f", &path(key)]));
-        }
-        fs::copy(path("user.pub"), path("authorized")).unwrap();
-        let host_key = fs::read_to_string(path("host.pub")).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        fs::write(path("known"), format!("[127.0.0.1]:{port} {host_key}")).unwrap();
-        // `mstore` in the PATH there is the one under test.
-        let bin = root.join("bin");
-        fs::create_dir(&bin).unwrap();
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_mstore"), bin.join("mstore")).unwrap();
-        fs::write(
-            path("sshd_config"),
-            format!(
-                "SetEnv PATH={}:/usr/local/bin:/usr/bin:/bin\nListenAddress 127.0.0.1\nPort {port}\nHostKey {}\nAuthorizedKeysFile {}\n\
-                 StrictModes no\nUsePAM no\nPasswordAuthentication no\nPidFile none\n",
-                bin.display(),
-                path("host"),
-                path("authorized")
-            ),
-        )
-        .unwrap();
-        // The user's own configuration, as ssh_config has it: a short name for the host.
-        fs::write(
-            path("ssh_config"),
-            format!(
-                "Host builder\n  HostName 127.0.0.1\n  Port {port}\nHost *\n  IdentityFile {}\n  \
-                 IdentitiesOnly yes\n  UserKnownHostsFile {}\n  BatchMode yes\n",
-                path("user"),
-                path("known")
-            ),
-        )
-        .unwrap();
-        for key in ["host", "user"] {
-            fs::set_permissions(path(key), fs::Permissions::from_mode(0o600)).unwrap();
-        }
-        if rustix::process::geteuid().is_root() {
-            let _ = fs::create_dir_all("/run/sshd");
-        }
-        let child = Command::new(sshd)
-            .args(["-D", "-e", "-f", &path("sshd_config")])
-            .stderr(fs::File::create(path("log")).unwrap())
-            .spawn()
-            .unwrap();
-        let config = dir.path().join("ssh_config");
-        let mut sshd = Sshd {
-            child,
-            port,
-            config,
-            _dir: dir,
-        };
-        let until = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if sshd.child.try_wait().unwrap().is_some() || Instant::now() > until {
-                let log = fs::read_to_string(path("log")).unwrap_or_default();
-                panic!("sshd does not start: {log}");
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Some(sshd)
-    }
-
     fn command(&self, env: &Environment, arguments: &[&str]) -> Command {
         let mut command = env.command(arguments);
         command
@@ -121,7 +36,7 @@ const PROGRAM: [&str; 2] = ["--remote-program", env!("CARGO_BIN_EXE_mstore")];
 
 #[test]
 fn trees_travel_in_both_directions() {
-    let Some(sshd) = Sshd::start("ssh") else {
+    let Some(sshd) = sshd("ssh") else {
         return;
     };
     let env = Environment::new();
@@ -157,7 +72,7 @@ fn trees_travel_in_both_directions() {
 
 #[test]
 fn a_forced_command_decides() {
-    let Some(sshd) = Sshd::start("forced commands") else {
+    let Some(sshd) = sshd("forced commands") else {
         return;
     };
     let env = Environment::new();
@@ -215,7 +130,7 @@ fn a_forced_command_decides() {
 
 #[test]
 fn what_goes_wrong_is_told() {
-    let Some(sshd) = Sshd::start("ssh") else {
+    let Some(sshd) = sshd("ssh") else {
         return;
     };
     let env = Environment::new();
@@ -292,7 +207,7 @@ fn what_comes_in_place_of_a_hello_is_told_every_time() {
 
 #[test]
 fn a_killed_copy_goes_on_where_it_stopped() {
-    let Some(sshd) = Sshd::start("ssh") else {
+    let Some(sshd) = sshd("ssh") else {
         return;
     };
     let env = Environment::new();
@@ -348,7 +263,7 @@ fn a_killed_copy_goes_on_where_it_stopped() {
 #[test]
 fn a_store_behind_ssh_is_a_cache() {
     let env = Environment::new();
-    let Some(sshd) = Sshd::start("a cache over ssh") else {
+    let Some(sshd) = sshd("a cache over ssh") else {
         return;
     };
     let Some((release, other)) = built(&env) else {
@@ -423,7 +338,7 @@ fn a_store_behind_ssh_is_a_cache() {
 #[test]
 fn a_cache_behind_ssh_that_fails_is_passed_over() {
     let env = Environment::new();
-    let Some(sshd) = Sshd::start("failing caches over ssh") else {
+    let Some(sshd) = sshd("failing caches over ssh") else {
         return;
     };
     let Some((release, _)) = built(&env) else {

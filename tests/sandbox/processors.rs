@@ -32,6 +32,8 @@ fn builder<'a>(
         processors: processors.clone(),
         limits: Default::default(),
         note: &|_| (),
+
+        raw: &|_| (),
         anew: false,
         host: "here".into(),
     }

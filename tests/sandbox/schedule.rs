@@ -165,6 +165,8 @@ pub fn steps_are_listed_while_others_build(env: &Env) -> support::Outcome {
         processors: Processors::new(1),
         limits: Default::default(),
         note: &|_| (),
+
+        raw: &|_| (),
         anew: false,
         host: "here".into(),
     };

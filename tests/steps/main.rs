@@ -10,6 +10,7 @@ mod chains;
 mod faults;
 mod fetched;
 mod forget;
+mod hosts;
 mod inputs;
 mod jobs;
 mod links;
@@ -18,6 +19,8 @@ mod pause;
 mod people;
 mod place;
 mod shown;
+#[path = "../copy/sshd.rs"]
+mod sshd;
 #[path = "../sandbox/user.rs"]
 mod user;
 
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         faults::ALL,
         fetched::ALL,
         forget::ALL,
+        hosts::ALL,
         inputs::ALL,
         jobs::ALL,
         pause::ALL,

@@ -124,6 +124,11 @@ impl Place {
         self.path("store")
     }
 
+    /// The program under test.
+    pub fn program(&self) -> PathBuf {
+        self.top.join("mstore")
+    }
+
     /// Writes specifications in place of those that were there.
     pub fn targets(&self, targets: &[Target<'_>]) {
         self.targets_with(targets, "");

@@ -5,5 +5,5 @@ mod platform;
 mod remedy;
 
 pub use check::{HostCapabilities, check};
-pub use platform::{PlatformError, Runs, is_32_bit_of, machine, runs};
+pub use platform::{PlatformError, Runs, is_32_bit_of, machine, platforms, runs};
 pub(crate) use remedy::hint;

@@ -89,6 +89,11 @@ pub(super) const KNOWN: &[Known] = &[
     known("m68k", 1, 2, 4, "m68k"),
 ];
 
+/// All platforms that are known, as `uname -m` prints them.
+pub fn platforms() -> Vec<String> {
+    KNOWN.iter().map(|known| known.machine.to_owned()).collect()
+}
+
 fn lookup(platform: &str) -> Option<&'static Known> {
     KNOWN.iter().find(|k| k.machine == platform)
 }

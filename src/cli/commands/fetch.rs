@@ -63,6 +63,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         outside.folders.push(folder.clone());
     }
     let run = Run {
+        farm: None,
         jobs: args.jobs.map_or(JOBS, |n| n.get()).into(),
         processors: 1,
         limits: args::limits(&config),

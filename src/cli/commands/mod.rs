@@ -33,3 +33,4 @@ pub mod snapshot;
 pub mod specs;
 pub mod store;
 pub mod why;
+pub mod worker;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::build::host;
+use crate::build::userns::Entered;
 use crate::cli::Failure;
 use crate::cli::args::{self, TrustArgs};
 use crate::cli::blame;
@@ -19,12 +20,16 @@ use crate::cli::report::{processors, show_failed};
 use crate::cli::watch::Watch;
 use crate::config::Config;
 use crate::drv::StepName;
+use crate::farm::{Farm, HostsFile, Place};
 use crate::plan::{MissingPin, PinOrigin, Recipes, TargetId};
 use crate::project::realise::{
     LeftOut, Obstacle, Preview, Question, Report, Run, StepsPreview, TargetReport, check, left_out,
     preview, realise,
 };
 use crate::project::{Access, Blocked, Caches, Project};
+
+/// Seconds that connecting to a host may take.
+const CONNECT: u32 = 20;
 
 /// Which targets are built a second time.
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +64,10 @@ pub struct Args {
     /// After a failure go on with what does not depend on it
     #[arg(long, short)]
     keep_going: bool,
+    /// Build on the machines of this file, one a line: HOST jobs=N sf=SPEED memory=SIZE timeout=SECONDS arch=MACHINE.
+    /// localhost is this one
+    #[arg(long, value_name = "FILE", conflicts_with = "check")]
+    hosts: Option<PathBuf>,
     /// Build up-to-date targets a second time and compare; with =all also those that they start from. What differs
     /// is told file by file
     #[arg(
@@ -111,8 +120,16 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let key = args::signing_key(&config, None)?;
     let trust = args::trust(&config, &TrustArgs::default())?;
     let sees_all = rustix::process::geteuid().is_root();
-    // Must come before the first thread. That it failed matters only if something is to be built.
-    let mut entered = context.enter();
+    let farm = match &args.hosts {
+        Some(file) => Some(farm(context, file, &args)?),
+        None => None,
+    };
+    let mut entered = match &farm {
+        // Nothing is built here, and ssh is to be who the user is.
+        Some(farm) if !farm.builds_here() => Ok(Entered::Root),
+        // Must come before the first thread. That it failed matters only if something is to be built.
+        _ => context.enter(),
+    };
     let mut project = context.project(match args.dry_run {
         true => Access::ReadIfPresent,
         false => Access::ChangeIfAllowed,
@@ -134,6 +151,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         Watch::with_bar(args.quiet, args.quiet || args.json).showing_output(args.show_output);
     let outside = context.outside(&config);
     let run = Run {
+        farm: farm.as_ref(),
         jobs: args.jobs.map_or_else(processors, |n| n.get().into()),
         processors: processors(),
         limits: args::limits(&config),
@@ -162,6 +180,12 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let report = realise(&mut project, recipes, &run, entered)?;
+    if let Some(farm) = farm.as_ref().filter(|_| !args.quiet && !report.idle) {
+        for (host, traffic) in farm.traffic() {
+            let (sent, received) = (output::size(traffic.sent), output::size(traffic.received));
+            tell!("host {host}: sent {sent}, received {received}");
+        }
+    }
     let complete = show(&report, &args, |target| match target.tree {
         Some(tree) => place.make(&project.store, tree, cancel),
         None => Ok(None),
@@ -189,6 +213,34 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         let _ = ask(context, &args, |question| question.keep(&project, &report));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The machines of a hosts file.
+fn farm(context: &Context, file: &Path, args: &Args) -> Result<Farm, Failure> {
+    let file = HostsFile::read(file).map_err(Failure::usage)?;
+    let is_root = rustix::process::geteuid().is_root();
+    if let Some(host) = file
+        .hosts
+        .iter()
+        .find(|host| host.place == Place::Here && !is_root)
+    {
+        let message = format!(
+            "line {} of the hosts file: only root builds on this machine and on others in one run",
+            host.line
+        );
+        return Err(Failure::usage(message)
+            .hint("name this machine as another one, USER@HOST, and let yourself in by ssh"));
+    }
+    let jobs = args.jobs.map_or_else(processors, |n| n.get().into());
+    // Nobody sits there to be asked for a password.
+    let ssh = context.reach().ssh_options(Some(CONNECT));
+    Ok(Farm::new(
+        file,
+        &ssh,
+        jobs,
+        env!("CARGO_PKG_VERSION"),
+        host::platforms(),
+    ))
 }
 
 /// The targets that a run is about.

@@ -77,7 +77,9 @@ pub fn check(
                     error: Box::new(error),
                 });
             }
-            Err(StepError::Cancelled) => return Err(ProjectError::Interrupted),
+            Err(StepError::Cancelled | StepError::Lost(_)) => {
+                return Err(ProjectError::Interrupted);
+            }
         }
     }
     Ok(differing)

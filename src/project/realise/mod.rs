@@ -26,8 +26,9 @@ use crate::build::sandbox::Sandbox;
 use crate::build::step::{Builder, Limits};
 use crate::build::userns::{Entered, UsernsError};
 use crate::drv::{DrvHash, StepName, Trees as _, target_key};
+use crate::farm::Farm;
 use crate::plan::{Graph, NodeId, Pins, PlanError, Recipes, Staleness, Target, TargetId, Todo};
-use crate::schedule::realise::{self as run, Options, Outcome, Tools};
+use crate::schedule::realise::{self as run, Here, Options, Outcome, Tools};
 use crate::share::fetch::{self as outside_fetch, FetchOptions, Outside};
 use crate::share::{SecretKey, Substitute, Trust};
 
@@ -39,8 +40,10 @@ pub use remembered::Question;
 
 /// What a run works with, and how it goes about it.
 pub struct Run<'a> {
-    /// Steps that are built at a time.
+    /// Steps that are built at a time on this machine.
     pub jobs: usize,
+    /// The machines that build; this one alone where there are none.
+    pub farm: Option<&'a Farm>,
     /// Processors that the steps share.
     pub processors: usize,
     /// What a step may leave and write.
@@ -81,6 +84,7 @@ impl Run<'_> {
             processors: Processors::new(self.processors),
             limits: self.limits,
             note: &|_| (),
+            raw: &|_| (),
             anew: self.rebuild,
             host: rustix::system::uname()
                 .nodename()
@@ -396,9 +400,12 @@ fn build(
         fetch: &fetch,
         seconds: &seconds,
         cancel: run.cancel,
+        site: match run.farm {
+            Some(farm) => farm,
+            None => &Here(run.jobs),
+        },
     };
     let options = Options {
-        jobs: run.jobs,
         keep_going: run.keep_going,
     };
     let Work {

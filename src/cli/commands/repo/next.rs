@@ -319,6 +319,7 @@ fn run(
     let watch = Watch::with_bar(how.quiet, how.quiet || desk.json());
     let outside = context.outside(config);
     let run = Run {
+        farm: None,
         jobs: how.jobs.map_or_else(processors, |n| n.get().into()),
         processors: processors(),
         limits: args::limits(config),

@@ -105,6 +105,7 @@ impl World {
         let cancel = Cancel::default();
         let outside = crate::share::fetch::FetchOptions::default();
         let run = Run {
+            farm: None,
             outside: &outside,
             jobs: 1,
             processors: 1,

@@ -1,0 +1,262 @@
+//! Steps on other machines: workers behind a real sshd on the loopback interface, each with a store of its own.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::Test;
+use crate::place::{Place, Ran};
+use crate::sshd::Sshd;
+
+pub const ALL: &[Test] = &[
+    ("hosts_build_the_same_trees", hosts_build_the_same_trees),
+    (
+        "a_failure_elsewhere_is_told_as_one_here",
+        a_failure_elsewhere_is_told_as_one_here,
+    ),
+    (
+        "a_killed_worker_costs_no_step",
+        a_killed_worker_costs_no_step,
+    ),
+    (
+        "an_interrupted_run_leaves_nothing_elsewhere",
+        an_interrupted_run_leaves_nothing_elsewhere,
+    ),
+    ("a_host_that_is_mended_joins", a_host_that_is_mended_joins),
+    (
+        "a_wrong_hosts_file_is_told_with_its_line",
+        a_wrong_hosts_file_is_told_with_its_line,
+    ),
+];
+
+const NO_SSHD: Option<&str> = Some("there is no sshd");
+
+/// Writes a hosts file with so many workers, each with a store of its own.
+fn hosts(place: &Place, count: usize, before: &str) {
+    let lines = (1..=count).map(|n| {
+        format!(
+            "ssh://builder-{n}{} jobs=2\n",
+            place.path(&format!("far{n}")).display()
+        )
+    });
+    let text = format!("{before}{}", lines.collect::<String>());
+    fs::write(place.path("hosts"), text).unwrap();
+}
+
+fn command(place: &Place, sshd: &Sshd, arguments: &[&str]) -> Command {
+    let mut command = place.command(&[&["realise", "--hosts", "hosts"], arguments].concat());
+    command
+        .env("MSTORE_SSH", format!("ssh -F {}", sshd.config.display()))
+        .env("SHELL", "/bin/sh");
+    command
+}
+
+fn run(command: &mut Command) -> Ran {
+    let output = command.output().unwrap();
+    Ran {
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        status: output.status.code(),
+    }
+}
+
+/// The processes whose words of the command line have this among them.
+fn processes(word: &str) -> Vec<Pid> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap() {
+        let entry = entry.unwrap();
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if line.split(|b| *b == 0).any(|w| w == word.as_bytes()) {
+            found.extend(Pid::from_raw(pid));
+        }
+    }
+    found
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < end, "not within a minute: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn started(mut command: Command) -> Child {
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn ended(child: Child) -> Ran {
+    let output = child.wait_with_output().unwrap();
+    Ran {
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        status: output.status.code(),
+    }
+}
+
+fn hosts_build_the_same_trees(place: &Place) -> Option<&'static str> {
+    let Some(sshd) = Sshd::start(&place.program()) else {
+        return NO_SSHD;
+    };
+    let steps: &[(&str, &str)] = &[
+        ("one", "echo said by one; echo one > /one"),
+        ("two", "mkdir /d; echo two > /d/two; chmod 4711 /d/two"),
+    ];
+    place.targets(&[
+        ("a", "base", steps),
+        ("b", "a", &[("three", "echo $0 > /three")]),
+        ("c", "base", &[("four", "echo four > /four; exit 0")]),
+    ]);
+    let here = if place.is_root() {
+        "localhost jobs=1\n"
+    } else {
+        ""
+    };
+    hosts(place, 2, here);
+    let ran = run(&mut command(place, &sshd, &["*", "--json"]));
+    let told = ran.stderr.clone();
+    let there = ran.ok();
+    assert!(told.contains("received"), "{told}");
+    let log = place.run(&["log", "a-s:one"]).ok();
+    assert!(log.contains("said by one"), "{log}");
+    if !place.is_root() {
+        let host = place.attempt("a")["host"].to_string();
+        assert!(host.contains("builder-"), "{host}");
+        // Nothing was built here.
+        assert!(!place.store().join("layers").exists() || place.folders("layers").is_empty());
+    }
+    let trees = |text: &str| -> Vec<String> {
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines
+            .map(|line: serde_json::Value| line["tree"].to_string())
+            .collect()
+    };
+    let mut here = place.command(&["realise", "*", "--json"]);
+    here.env("MSTORE_STORE", place.path("other"));
+    let base = place.program().with_file_name("base");
+    let mut import = place.command(&["seed", "import", base.to_str().unwrap(), "--name", "base"]);
+    let _ = run(import.env("MSTORE_STORE", place.path("other"))).ok();
+    assert_eq!(trees(&there), trees(&run(&mut here).ok()));
+    // What is known is not built again, and no host is asked.
+    let again = run(&mut command(place, &sshd, &["*"])).ok();
+    assert!(!again.contains("building"), "{again}");
+    None
+}
+
+fn a_failure_elsewhere_is_told_as_one_here(place: &Place) -> Option<&'static str> {
+    let Some(sshd) = Sshd::start(&place.program()) else {
+        return NO_SSHD;
+    };
+    place.targets(&[("a", "base", &[("one", "echo before it fails\nexit 7")])]);
+    hosts(place, 1, "");
+    let told = run(&mut command(place, &sshd, &["a-s"])).fails(1);
+    assert!(told.contains("a-s:one failed: exit status 7"), "{told}");
+    assert!(told.contains("before it fails"), "{told}");
+    assert_eq!(place.outcome("a"), "failed");
+    None
+}
+
+fn a_killed_worker_costs_no_step(place: &Place) -> Option<&'static str> {
+    let Some(sshd) = Sshd::start(&place.program()) else {
+        return NO_SSHD;
+    };
+    place.targets(&[("a", "base", &[("one", "sleep 3; echo one > /one")])]);
+    hosts(place, 1, "");
+    let child = started(command(place, &sshd, &["a-s", "--json"]));
+    let store = place.path("far1").display().to_string();
+    let worker = |word: &str| {
+        let of = |pid: &Pid| fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero()));
+        let mut found = processes(word);
+        found.retain(|pid| of(pid).is_ok_and(|name| name.trim() == "mstore"));
+        found
+    };
+    let logs = || place.folders("logs").len();
+    until("the step runs", || logs() > 0 && !worker(&store).is_empty());
+    std::thread::sleep(Duration::from_millis(500));
+    for pid in worker(&store) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+    let ran = ended(child);
+    let told = ran.stderr.clone();
+    let line = ran.ok();
+    assert!(told.contains("will run again"), "{told}");
+    assert!(told.contains("is lost"), "{told}");
+    let line: serde_json::Value = serde_json::from_str(line.trim()).unwrap();
+    assert_eq!(line["built"], 1, "{line}");
+    assert_eq!(place.cat("a", "one"), "one\n");
+    until("nothing is left", || worker(&store).is_empty());
+    None
+}
+
+fn an_interrupted_run_leaves_nothing_elsewhere(place: &Place) -> Option<&'static str> {
+    let Some(sshd) = Sshd::start(&place.program()) else {
+        return NO_SSHD;
+    };
+    let mark = format!("9{}.5", std::process::id());
+    let script = format!("sleep {mark}");
+    place.targets(&[("a", "base", &[("one", &script)])]);
+    hosts(place, 1, "");
+    let child = started(command(place, &sshd, &["a-s"]));
+    until("the step runs", || !processes(&mark).is_empty());
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::INT).unwrap();
+    let ran = ended(child);
+    assert_eq!(ran.status, Some(130), "{}", ran.stderr);
+    until("nothing is left", || processes(&mark).is_empty());
+    assert_eq!(place.outcome("a"), "interrupted");
+    None
+}
+
+fn a_host_that_is_mended_joins(place: &Place) -> Option<&'static str> {
+    let Some(sshd) = Sshd::start(&place.program()) else {
+        return NO_SSHD;
+    };
+    place.targets(&[("a", "base", &[("one", "echo one > /one")])]);
+    let script = place.path("prepare");
+    fs::write(&script, "#!/bin/sh\necho not mounted >&2\nexit 3\n").unwrap();
+    make_executable(&script);
+    hosts(place, 1, &format!("STARTUP={}\n", script.display()));
+    let told = place.path("told");
+    let mut command = command(place, &sshd, &["a-s"]);
+    command.stdout(Stdio::null());
+    command.stderr(fs::File::create(&told).unwrap());
+    let mut child = command.spawn().unwrap();
+    let said = || fs::read_to_string(&told).unwrap();
+    until("it is told why", || said().contains("not mounted"));
+    assert!(!place.path("far1").exists(), "{}", said());
+    fs::write(place.path("mended"), "#!/bin/sh\nexit 0\n").unwrap();
+    make_executable(&place.path("mended"));
+    fs::rename(place.path("mended"), &script).unwrap();
+    assert!(child.wait().unwrap().success(), "{}", said());
+    assert!(said().contains("is ready"), "{}", said());
+    assert_eq!(place.cat("a", "one"), "one\n");
+    None
+}
+
+fn make_executable(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn a_wrong_hosts_file_is_told_with_its_line(place: &Place) -> Option<&'static str> {
+    fs::write(place.path("hosts"), "# ours\nbig jobs=many\n").unwrap();
+    let told = place
+        .run(&["realise", "--hosts", "hosts", "none-s", "--rebuild"])
+        .fails(2);
+    assert!(told.contains("hosts:2: `jobs=many`"), "{told}");
+    None
+}
