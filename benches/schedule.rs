@@ -3,8 +3,13 @@
 //! Jobs are listed one by one while up to 1,000 run, in four orders; then all are worked off. Printed
 //! are the processor seconds for listing and for the rest, microseconds for each event, and how many
 //! edges are followed for one that comes. The last number is the same on every machine.
+//!
+//! Then the same number of jobs is built on 1,000 simulated hosts. Printed are the processor seconds, for each
+//! event too, and how much longer it takes on the simulated clock than it must: than the longest chain on the
+//! fastest host, and than all the work on all hosts. Both are the same on every machine.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 
 use mstore::schedule::engine::{
     Command, Engine, EngineEvent, HostId, JobId, JobState, NewJob, Offer, Run,
@@ -128,6 +133,114 @@ fn measure(name: &str, needs: &[Vec<usize>], arrival: &str) {
     );
 }
 
+/// A job that runs on the simulated hosts: when it ends, in bits, and how it was started.
+type Going = Reverse<(u64, Run)>;
+
+const HOSTS: usize = 1000;
+
+/// What hosts of a simulation are like.
+#[derive(Clone, Copy)]
+struct Park {
+    name: &'static str,
+    speeds: &'static [f64],
+    /// One host is lost for so many jobs that end, and comes back when the next one is lost.
+    lost: Option<usize>,
+}
+
+/// Builds all on a simulated clock; the walk lists everything at the beginning.
+fn simulate(name: &str, needs: &[Vec<usize>], park: Park) {
+    let mut rng = Rng(11);
+    let mut engine = Engine::new(true);
+    let kinds: Vec<_> = (0..4).map(|_| engine.name_kind()).collect();
+    let offers: Vec<Offer> = (0..HOSTS)
+        .map(|_| Offer {
+            slots: 1 + rng.below(8),
+            // Nine of ten run everything.
+            kinds: kinds[..if rng.below(10) == 0 { 2 } else { 4 }].to_vec(),
+            speed: park.speeds[rng.below(park.speeds.len())],
+        })
+        .collect();
+    let ids: Vec<JobId> = needs.iter().map(|_| engine.name()).collect();
+    // Most are short, and some are very long.
+    let seconds: Vec<f64> = needs
+        .iter()
+        .map(|_| 10.0 + 3000.0 * (rng.below(1000) as f64 / 1000.0).powi(6))
+        .collect();
+    let jobs = needs.iter().enumerate().map(|(at, needs)| NewJob {
+        job: ids[at],
+        needs: needs.iter().map(|&need| ids[need]).collect(),
+        seconds: Some(seconds[at]),
+        open: false,
+        kind: kinds[rng.below(kinds.len())],
+    });
+    let jobs = jobs.collect();
+    let index = |job: JobId| ids.binary_search(&job).expect("a job that was named");
+    let mut going: BinaryHeap<Going> = BinaryHeap::new();
+    let (mut clock, mut events, mut ended, mut down) = (0.0, 0, 0, None);
+    let mut starts = vec![0; ids.len()];
+    let begin = now();
+    let mut todo: VecDeque<EngineEvent> = offers
+        .iter()
+        .enumerate()
+        .map(|(n, offer)| EngineEvent::HostUp {
+            host: HostId::nth(n),
+            offer: offer.clone(),
+        })
+        .collect();
+    todo.extend([EngineEvent::Listed(jobs), EngineEvent::WalkEnded]);
+    loop {
+        while let Some(event) = todo.pop_front() {
+            events += 1;
+            for command in engine.handle(event) {
+                let Command::Start(run) = command else {
+                    panic!("{command:?}");
+                };
+                let at = index(run.job);
+                starts[at] = run.start;
+                let end: f64 = clock + seconds[at] / offers[run.host.number()].speed;
+                going.push(Reverse((end.to_bits(), run)));
+            }
+        }
+        let Some(Reverse((end, run))) = going.pop() else {
+            break;
+        };
+        if engine.state(run.job) != JobState::Running || starts[index(run.job)] != run.start {
+            // Its host was lost.
+            continue;
+        }
+        clock = f64::from_bits(end);
+        ended += 1;
+        todo.extend([EngineEvent::Tick(clock), EngineEvent::Succeeded(run)]);
+        if park.lost.is_some_and(|every| ended % every == 0) {
+            if let Some(n) = down {
+                let (host, offer) = (HostId::nth(n), offers[n].clone());
+                todo.push_back(EngineEvent::HostUp { host, offer });
+            }
+            let n = rng.below(HOSTS);
+            down = Some(n);
+            todo.push_back(EngineEvent::HostDown(HostId::nth(n)));
+        }
+    }
+    let all = now() - begin;
+    assert!(engine.is_over() && engine.count(JobState::Usable) == needs.len());
+    let speed: f64 = offers.iter().map(|o| o.slots as f64 * o.speed).sum();
+    let fastest = offers.iter().map(|o| o.speed).fold(0.0, f64::max);
+    let mut path = vec![0.0_f64; needs.len()];
+    for at in 0..path.len() {
+        let below = needs[at].iter().map(|&need| path[need]).fold(0.0, f64::max);
+        path[at] = below + seconds[at] / fastest;
+    }
+    let longest = path.into_iter().fold(0.0, f64::max);
+    let work = seconds.iter().sum::<f64>() / speed;
+    println!(
+        "| {name} | {} | {events} | {all:.1} s | {:.1} µs | {:.2} | {:.3} |",
+        park.name,
+        all / events as f64 * 1e6,
+        longest / work,
+        clock / longest.max(work),
+    );
+}
+
 fn main() {
     // Cargo adds `--bench`.
     let jobs = std::env::args().find_map(|a| a.parse().ok());
@@ -141,6 +254,32 @@ fn main() {
         let needs = graph(jobs, near);
         for arrival in ["needs first", "needs last", "walk", "random"] {
             measure(name, &needs, arrival);
+        }
+    }
+    println!();
+    println!(
+        "| graph | 1,000 hosts | events | processor time | an event | chain : work | longer than it must |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- | --- |");
+    let equal = Park {
+        name: "equal",
+        speeds: &[1.0],
+        lost: None,
+    };
+    let unequal = Park {
+        name: "of five speeds",
+        speeds: &[0.5, 0.8, 1.0, 2.0, 4.0],
+        ..equal
+    };
+    let lost = Park {
+        name: "of five speeds, some lost",
+        lost: Some(1000),
+        ..unequal
+    };
+    for (name, near) in [("wide", jobs), ("deep", 10_000), ("deeper", 1000)] {
+        let needs = graph(jobs, near);
+        for park in [equal, unequal, lost] {
+            simulate(name, &needs, park);
         }
     }
     if let Ok(status) = std::fs::read_to_string("/proc/self/status") {

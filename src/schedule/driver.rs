@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mstore_store::{Cancel, TreeHash};
 
@@ -147,6 +147,8 @@ pub struct Driver<'a, P: Planner> {
     events: VecDeque<EngineEvent>,
     /// The sum of the known durations, and how many there are.
     known: (f64, usize),
+    /// When the run began.
+    began: Instant,
     outcome: Outcome<P::Node>,
 }
 
@@ -174,6 +176,7 @@ impl<'a, P: Planner> Driver<'a, P> {
             kinds: HashMap::new(),
             events: VecDeque::new(),
             known: (0.0, 0),
+            began: Instant::now(),
             outcome: Outcome {
                 built: Vec::new(),
                 reused: Vec::new(),
@@ -193,7 +196,9 @@ impl<'a, P: Planner> Driver<'a, P> {
             self.host(host, news);
         }
         loop {
-            // Tell the engine what happened.
+            // Tell the engine what happened, and when.
+            let seconds = self.began.elapsed().as_secs_f64();
+            self.events.push_front(EngineEvent::Tick(seconds));
             while let Some(event) = self.events.pop_front() {
                 let grew = matches!(event, EngineEvent::Listed(_));
                 let commands = self.engine.handle(event);
@@ -240,6 +245,14 @@ impl<'a, P: Planner> Driver<'a, P> {
                 });
                 let flaw = flaw.map(|job| self.cards[job].node.clone());
                 self.outcome.refused.push((node.clone(), flaw));
+            }
+            Command::Confess { job, host } => {
+                let host = self.hosts.get(&host).map(|host| host.name.clone());
+                let host = host.unwrap_or_default();
+                let node = Some(self.cards[job].node.clone());
+                let error = ScheduleError::Idle { host };
+                self.outcome.infrastructure.get_or_insert((node, error));
+                self.stop();
             }
         }
     }

@@ -5,6 +5,7 @@
 //! can be tested by simulation. The driver (`schedule::driver`) turns what happens into events and
 //! commands into work. The states and their transitions are drawn in doc/scheduler.md;
 //! [`JobState::may_become`] is the list of them, and `Engine::set` the one function that makes them.
+//! `place` says what starts where, and why something waits.
 //!
 //! Jobs and edges may come in any order: an edge may name a job that is not listed yet. An event costs
 //! O(log n) amortised, with n jobs in order of their needs, either way round; `graph` and `remaining`
@@ -13,15 +14,17 @@
 mod graph;
 mod hosts;
 mod model;
+mod place;
 mod remaining;
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 pub use graph::JobGraph;
-use hosts::Hosts;
+use hosts::{Going, Hosts};
 pub use model::{
     Command, EngineEvent, Flaw, HostId, HostState, JobId, JobState, KindId, NewJob, Offer, Run,
+    Waiting,
 };
 use remaining::Remaining;
 
@@ -64,6 +67,9 @@ struct Slip {
 struct Queue {
     /// An entry counts only if the job is queued and its path is still as long.
     ready: BinaryHeap<Ready>,
+    /// The same by their own seconds, the shortest first, as long as hosts are unequal. An entry counts only
+    /// if the job is queued and takes as long as it says.
+    short: BinaryHeap<Reverse<(u64, JobId)>>,
     /// How many are queued.
     queued: usize,
 }
@@ -84,6 +90,12 @@ pub struct Engine {
     slips: DenseMap<JobId, Slip>,
     queues: DenseMap<KindId, Queue>,
     hosts: Hosts,
+    /// Seconds since the run began.
+    now: f64,
+    /// Whether `short` of all queues is kept.
+    keeps_short: bool,
+    /// Seconds until all could be done, when jobs were last started.
+    horizon: f64,
     keep_going: bool,
     stopped: bool,
     walk_ended: bool,
@@ -105,6 +117,9 @@ impl Engine {
             slips: DenseMap::new(),
             queues: DenseMap::new(),
             hosts: Hosts::default(),
+            now: 0.0,
+            keeps_short: false,
+            horizon: 0.0,
             keep_going,
             stopped: false,
             walk_ended: false,
@@ -226,6 +241,14 @@ impl Engine {
                 self.walk_ended = true;
                 0
             }
+            EngineEvent::Tick(now) => {
+                self.now = self.now.max(now);
+                // What is held back for a faster host may have waited long enough.
+                if self.hosts.are_unequal() {
+                    self.fill_slots(&mut commands);
+                }
+                return commands;
+            }
             EngineEvent::Stop => {
                 self.stopped = true;
                 0
@@ -324,7 +347,13 @@ impl Engine {
                 self.queues[kind].queued += 1;
                 self.requeue(job);
             }
-            JobState::Running => self.hosts.occupy(host, job),
+            JobState::Running => {
+                let (own, path) = (self.remaining.own(job), self.remaining.of(job));
+                let end = self.now + own / self.hosts.speed_of(host);
+                let path_end = end + (path - own) / self.hosts.top_speed();
+                self.hosts.occupy(host, job, Going { end, path_end });
+            }
+            _ if next.is_final() => self.remaining.finish(job),
             _ => {}
         }
     }
@@ -442,10 +471,15 @@ impl Engine {
     /// Takes in that a queued job became more urgent.
     fn requeue(&mut self, job: JobId) {
         if self.states[job] == JobState::Queued {
-            self.queues[self.slips[job].kind].ready.push(Ready {
+            let queue = &mut self.queues[self.slips[job].kind];
+            queue.ready.push(Ready {
                 remaining: self.remaining.of(job),
                 job,
             });
+            if self.keeps_short {
+                let own = self.remaining.own(job).to_bits();
+                queue.short.push(Reverse((own, job)));
+            }
         }
     }
 
@@ -556,6 +590,7 @@ impl Engine {
             self.remaining.sweep(&self.graph, finished);
             for kind in self.queues.ids() {
                 self.queues[kind].ready.clear();
+                self.queues[kind].short.clear();
             }
             for job in self.jobs() {
                 self.requeue(job);
@@ -568,42 +603,6 @@ impl Engine {
                 self.requeue(job);
             }
         }
-    }
-
-    /// Starts what can start: the most urgent job of the kinds that have a free host, there.
-    fn fill_slots(&mut self, commands: &mut Vec<Command>) {
-        while !self.stopped {
-            let mut best: Option<(Ready, HostId)> = None;
-            for kind in self.hosts.kinds() {
-                if let Some(host) = self.hosts.fastest_free(kind)
-                    && let Some(ready) = self.most_urgent(kind)
-                    && best.as_ref().is_none_or(|(best, _)| ready > *best)
-                {
-                    best = Some((ready, host));
-                }
-            }
-            let Some((Ready { job, .. }, host)) = best else {
-                break;
-            };
-            let slip = &mut self.slips[job];
-            slip.host = host;
-            slip.starts += 1;
-            self.set(job, JobState::Running);
-            commands.extend(self.run(job).map(Command::Start));
-        }
-    }
-
-    /// The queued job of a kind that is to start first.
-    fn most_urgent(&mut self, kind: KindId) -> Option<Ready> {
-        let ready = &mut self.queues[kind].ready;
-        while let Some(&Ready { remaining, job }) = ready.peek() {
-            // Others were put in again with a longer path.
-            if self.states[job] == JobState::Queued && remaining == self.remaining.of(job) {
-                return Some(Ready { remaining, job });
-            }
-            ready.pop();
-        }
-        None
     }
 }
 

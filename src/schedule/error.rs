@@ -45,6 +45,14 @@ pub enum ScheduleError {
     /// Whoever lists the jobs added to one that was closed or not open at all.
     #[error("it was added to when it was not open")]
     NotOpen,
+    /// The engine found that it had forgotten a job.
+    #[error(
+        "it could run on {host}, which is free, and was not started: this is an error in mstore"
+    )]
+    Idle {
+        /// The name of the host.
+        host: String,
+    },
     /// The run came to its end with work left over.
     #[error("{left} jobs were neither built nor given up: this is an error in mstore")]
     Stuck {

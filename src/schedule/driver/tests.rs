@@ -656,7 +656,7 @@ impl Executor for Farm<'_> {
 
     fn start(&self, job: Job, at: HostId, report: Report) {
         let name = job.name.strip_prefix("demo/").expect("a full name");
-        let number = crate::dense::Id::index(at);
+        let number = at.number();
         self.log.lock().unwrap().push(format!("{name} on {number}"));
         let desk = self.desk.lock().unwrap().clone().expect("it was asked");
         if let Some(report) = (self.on_start)(name, at, &desk, report) {

@@ -1,7 +1,7 @@
 //! The hosts: their states, what they can run, and which of them have a free slot.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{HostId, HostState, JobId, KindId, Offer};
 use crate::dense::{DenseMap, Id};
@@ -18,8 +18,29 @@ struct Host {
     speed: f64,
     /// Sorted.
     kinds: Vec<KindId>,
-    running: BTreeSet<JobId>,
+    running: BTreeMap<JobId, Going>,
 }
+
+/// What is expected of a running job, in seconds since the run began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Going {
+    /// When it ends.
+    pub end: f64,
+    /// When the longest chain of jobs above it ends.
+    pub path_end: f64,
+}
+
+/// A busy slot that is expected to be free again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub host: HostId,
+    /// What runs there.
+    pub job: JobId,
+}
+
+/// Speeds that are looked at for one that is worth waiting for, and busy slots of each.
+const SPEEDS: usize = 8;
+const SLOTS: usize = 32;
 
 impl Host {
     /// Where it stands among the free ones, if it is one.
@@ -44,8 +65,16 @@ pub(super) struct Hosts {
     free: DenseMap<KindId, BTreeSet<Rank>>,
     /// Of each kind how many hosts can run it, up or not.
     offered: DenseMap<KindId, usize>,
+    /// Of each speed the busy slots of hosts that are up: the one that is free first comes first.
+    busy: BTreeMap<Reverse<u64>, BTreeSet<(u64, HostId, JobId)>>,
+    /// Ends of the chains above what runs.
+    path_ends: BTreeSet<(u64, JobId)>,
     /// Speeds of all slots of hosts that are up.
     speed: f64,
+    /// The speed of the fastest host that is up.
+    top_speed: f64,
+    /// Whether hosts that are up differ in speed.
+    unequal: bool,
 }
 
 impl Hosts {
@@ -68,12 +97,78 @@ impl Hosts {
     /// The jobs that run on a host, in order.
     pub fn running(&self, host: HostId) -> Vec<JobId> {
         let jobs = self.hosts.get(host).map(|h| &h.running);
-        jobs.into_iter().flatten().copied().collect()
+        jobs.into_iter().flatten().map(|(job, _)| *job).collect()
     }
 
     /// The sum of the speeds of all slots of hosts that are up.
     pub fn speed(&self) -> f64 {
         self.speed
+    }
+
+    /// The speed of the fastest host that is up; 1 if there is none.
+    pub fn top_speed(&self) -> f64 {
+        if self.top_speed > 0.0 {
+            self.top_speed
+        } else {
+            1.0
+        }
+    }
+
+    /// Whether hosts that are up differ in speed.
+    pub fn are_unequal(&self) -> bool {
+        self.unequal
+    }
+
+    /// The speed of a host.
+    pub fn speed_of(&self, host: HostId) -> f64 {
+        self.hosts[host].speed
+    }
+
+    /// When the last of the chains above what runs is expected to end.
+    pub fn last_path_end(&self) -> f64 {
+        self.path_ends
+            .last()
+            .map_or(0.0, |(end, _)| f64::from_bits(*end))
+    }
+
+    /// The hosts that can run jobs of a kind, up or not.
+    pub fn offering(&self, kind: KindId) -> impl Iterator<Item = HostId> + '_ {
+        let hosts = self.hosts.iter();
+        hosts
+            .filter(move |(_, h)| h.kinds.binary_search(&kind).is_ok())
+            .map(|(host, _)| host)
+    }
+
+    /// The busy slot that would end a job of that many seconds first, of those of hosts faster than `than`
+    /// that can run it, and how soon: seconds from `now`. What runs longer than was expected is expected to
+    /// run as long again as it is late. `taken` are those that others wait for.
+    pub fn soonest(
+        &self,
+        (kind, seconds): (KindId, f64),
+        than: f64,
+        now: f64,
+        taken: &BTreeSet<JobId>,
+    ) -> Option<(f64, Slot)> {
+        let mut best: Option<(f64, Slot)> = None;
+        for (Reverse(speed), slots) in self.busy.range(..Reverse(than.to_bits())).take(SPEEDS) {
+            let speed = f64::from_bits(*speed);
+            for &(end, host, job) in slots.iter().take(SLOTS) {
+                let able = self.hosts[host].kinds.binary_search(&kind).is_ok();
+                if !able || taken.contains(&job) {
+                    continue;
+                }
+                let end = f64::from_bits(end);
+                let soon = (end - now).abs() + seconds / speed;
+                if best.is_none_or(|(soonest, _)| soon < soonest) {
+                    best = Some((soon, Slot { host, job }));
+                }
+                // The others of this speed are free later.
+                if end >= now {
+                    break;
+                }
+            }
+        }
+        best
     }
 
     /// Whether a host can run jobs of a kind, up or not.
@@ -88,6 +183,7 @@ impl Hosts {
 
     /// Takes in what a host can do.
     pub fn offer(&mut self, host: HostId, offer: Offer) {
+        self.count_all_busy(host, false);
         self.change(host, |entry| {
             entry.slots = offer.slots.max(1);
             let usable = offer.speed.is_finite() && offer.speed > 0.0;
@@ -96,6 +192,7 @@ impl Hosts {
             entry.kinds.sort_unstable();
             entry.kinds.dedup();
         });
+        self.count_all_busy(host, true);
     }
 
     /// Takes in that a host can run jobs of a kind as well.
@@ -109,21 +206,55 @@ impl Hosts {
 
     /// Changes the state of a host: the only function that does.
     pub fn set(&mut self, host: HostId, next: HostState) {
+        self.count_all_busy(host, false);
         self.change(host, |entry| entry.state = next);
+        self.count_all_busy(host, true);
     }
 
     /// Takes in that a job starts on a host.
-    pub fn occupy(&mut self, host: HostId, job: JobId) {
+    pub fn occupy(&mut self, host: HostId, job: JobId, going: Going) {
+        self.path_ends.insert((going.path_end.to_bits(), job));
         self.change(host, |entry| {
-            entry.running.insert(job);
+            entry.running.insert(job, going);
         });
+        self.count_busy(host, job, going, true);
     }
 
     /// Takes in that a job does not run on a host any more.
     pub fn release(&mut self, host: HostId, job: JobId) {
+        if let Some(&going) = self.hosts[host].running.get(&job) {
+            self.path_ends.remove(&(going.path_end.to_bits(), job));
+            self.count_busy(host, job, going, false);
+        }
         self.change(host, |entry| {
             entry.running.remove(&job);
         });
+    }
+
+    /// Keeps `busy` right: only slots of hosts that are up are worth waiting for.
+    fn count_busy(&mut self, host: HostId, job: JobId, going: Going, is_busy: bool) {
+        let entry = &self.hosts[host];
+        if entry.state != HostState::Up {
+            return;
+        }
+        let speed = Reverse(entry.speed.to_bits());
+        let slots = self.busy.entry(speed).or_default();
+        let slot = (going.end.to_bits(), host, job);
+        if is_busy {
+            slots.insert(slot);
+        } else {
+            slots.remove(&slot);
+            if slots.is_empty() {
+                self.busy.remove(&speed);
+            }
+        }
+    }
+
+    fn count_all_busy(&mut self, host: HostId, are_busy: bool) {
+        let running = self.hosts.get(host).map(|h| h.running.clone());
+        for (job, going) in running.into_iter().flatten() {
+            self.count_busy(host, job, going, are_busy);
+        }
     }
 
     /// Changes a host, and all that is kept about it elsewhere.
@@ -134,7 +265,7 @@ impl Hosts {
                 slots: 1,
                 speed: 1.0,
                 kinds: Vec::new(),
-                running: BTreeSet::new(),
+                running: BTreeMap::new(),
             });
         }
         let entry = &mut self.hosts[host];
@@ -156,8 +287,10 @@ impl Hosts {
             }
         }
         if before != after {
-            let up = self.hosts.values().filter(|h| h.state == HostState::Up);
-            self.speed = up.map(|h| h.speed * h.slots as f64).sum();
+            let up = || self.hosts.values().filter(|h| h.state == HostState::Up);
+            self.speed = up().map(|h| h.speed * h.slots as f64).sum();
+            self.top_speed = up().map(|h| h.speed).fold(0.0, f64::max);
+            self.unequal = up().any(|h| h.speed < self.top_speed);
         }
     }
 }

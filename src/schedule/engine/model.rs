@@ -20,6 +20,11 @@ impl HostId {
     pub fn nth(number: usize) -> Self {
         dense::Id::at(number)
     }
+
+    /// Its number.
+    pub fn number(self) -> usize {
+        dense::Id::index(self)
+    }
 }
 
 dense::id! {
@@ -257,6 +262,9 @@ pub enum EngineEvent {
         /// The kind.
         kind: KindId,
     },
+    /// It is so many seconds since the run began. The engine has no other clock: whatever follows counts as
+    /// happening then. Time that goes back stands still.
+    Tick(f64),
     /// Start nothing any more; what runs may end.
     Stop,
 }
@@ -281,4 +289,36 @@ pub enum Command {
         /// Why.
         flaw: Flaw,
     },
+    /// Tell the user that a job could start on a free host and does not, which is an error in the engine.
+    /// It has stopped.
+    Confess {
+        /// One of the jobs.
+        job: JobId,
+        /// The host.
+        host: HostId,
+    },
+}
+
+/// Why a job has not started. The code that starts jobs answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Another job needs it, and nobody has listed it yet.
+    Unlisted,
+    /// It is open: it may turn out to need more.
+    Open,
+    /// It needs these, which are not usable yet.
+    Needs(Vec<JobId>),
+    /// Nothing starts any more.
+    RunStopped,
+    /// None of the hosts can run it.
+    NoHost,
+    /// Hosts that can run it are there, but none of them is up.
+    NoneUp(Vec<HostId>),
+    /// These can run it, and have no free slot.
+    Full(Vec<HostId>),
+    /// A slower host is free, but this one is expected to end it earlier, though it runs something else
+    /// yet.
+    HeldFor(HostId),
+    /// Jobs that are more urgent are passed over as well, for one of those reasons.
+    Order,
 }

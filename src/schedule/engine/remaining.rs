@@ -40,6 +40,8 @@ pub(super) struct Remaining {
     /// Whether a guess was made or became better since.
     guesses: bool,
     longest: f64,
+    /// Seconds of all that is listed and not finished.
+    left: f64,
     /// Edges that may be followed; less than nothing after a job with many needs.
     credit: i64,
     steps: u64,
@@ -57,6 +59,26 @@ impl Remaining {
     /// Seconds from the start of a job to the end of the longest chain of jobs above it.
     pub fn of(&self, job: JobId) -> f64 {
         self.above[job] + self.own[job]
+    }
+
+    /// Seconds that a job takes, or is guessed to take.
+    pub fn own(&self, job: JobId) -> f64 {
+        self.own[job]
+    }
+
+    /// Seconds of all that is listed and not finished.
+    pub fn left(&self) -> f64 {
+        self.left.max(0.0)
+    }
+
+    /// Whether the duration of any job is known.
+    pub fn knows_any(&self) -> bool {
+        self.median.is_known()
+    }
+
+    /// Takes in that a listed job is finished.
+    pub fn finish(&mut self, job: JobId) {
+        self.left -= self.own[job];
     }
 
     /// The longest of all, so far.
@@ -84,6 +106,7 @@ impl Remaining {
         self.guessed[job] = seconds.is_none();
         self.guesses |= seconds.is_none();
         self.longest = self.longest.max(self.of(job));
+        self.left += self.own[job];
         self.enqueue(job);
     }
 
@@ -146,6 +169,7 @@ impl Remaining {
         while let Some(job) = self.raised.pop_front() {
             self.in_queue[job] = false;
         }
+        self.left = 0.0;
         let mut waiting = DenseMap::new();
         let mut todo = Vec::new();
         for job in self.own.ids() {
@@ -154,7 +178,10 @@ impl Remaining {
             }
             let left = match finished(job) {
                 true => 0,
-                false => self.unfinished_above(graph, job, &finished),
+                false => {
+                    self.left += self.own[job];
+                    self.unfinished_above(graph, job, &finished)
+                }
             };
             waiting.push(left);
             self.above[job] = 0.0;
@@ -221,6 +248,10 @@ impl Median {
                 self.upper.push(Reverse(greatest));
             }
         }
+    }
+
+    fn is_known(&self) -> bool {
+        !self.upper.is_empty()
     }
 
     /// 1 if nothing is known: then the number of jobs in a row decides.

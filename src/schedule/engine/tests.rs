@@ -84,7 +84,11 @@ fn circle(job: JobId, members: &[JobId]) -> Command {
 struct Static {
     needs: Vec<Vec<usize>>,
     seconds: Vec<Option<f64>>,
+    kinds: Vec<usize>,
 }
+
+/// Hosts that stay up, and what each can run.
+type Park = Vec<(usize, f64, Vec<usize>)>;
 
 impl Static {
     fn random(rng: &mut Rng) -> Static {
@@ -102,19 +106,56 @@ impl Static {
         Static {
             needs,
             seconds: seconds.collect(),
+            kinds: vec![0; n],
         }
     }
 
+    /// No schedule takes less: the longest chain, and the work that some kinds bring to their hosts.
+    fn bound(&self, park: &Park) -> f64 {
+        let seconds = |n: usize| self.seconds[n].unwrap_or(1.0);
+        let mut path = vec![0.0_f64; self.needs.len()];
+        for n in 0..path.len() {
+            let below = self.needs[n].iter().map(|&d| path[d]).fold(0.0, f64::max);
+            let able = park
+                .iter()
+                .filter(|(.., kinds)| kinds.contains(&self.kinds[n]));
+            path[n] = below + seconds(n) / able.map(|h| h.1).fold(0.0, f64::max);
+        }
+        let longest = path.into_iter().fold(0.0, f64::max);
+        // Every set of kinds, by the bits of a number.
+        let sets = (1..8_usize).map(|set| {
+            let has = |kind: usize| set >> kind & 1 == 1;
+            let mine = (0..self.needs.len()).filter(|n| has(self.kinds[*n]));
+            let able = park
+                .iter()
+                .filter(|(.., kinds)| kinds.iter().any(|k| has(*k)));
+            let speed: f64 = able.map(|(slots, speed, _)| *slots as f64 * speed).sum();
+            let work: f64 = mine.map(seconds).sum();
+            if work > 0.0 { work / speed } else { 0.0 }
+        });
+        sets.fold(longest, f64::max)
+    }
+
     /// Plays the graph on a virtual clock; gives the order of starts, the states and the time taken.
-    fn run(&self, slots: usize, fails: impl Fn(usize) -> bool) -> (Vec<JobId>, Vec<JobState>, f64) {
-        let mut engine = engine(slots, true);
+    fn run(&self, park: &Park, fails: impl Fn(usize) -> bool) -> (Vec<JobId>, Vec<JobState>, f64) {
+        let mut engine = Engine::new(true);
+        let kinds: Vec<KindId> = (0..3).map(|_| engine.name_kind()).collect();
+        for (n, (slots, speed, can)) in park.iter().enumerate() {
+            let (host, kinds) = (HostId::nth(n), can.iter().map(|k| kinds[*k]).collect());
+            let offer = Offer {
+                slots: *slots,
+                kinds,
+                speed: *speed,
+            };
+            engine.handle(EngineEvent::HostUp { host, offer });
+        }
         let ids: Vec<JobId> = self.needs.iter().map(|_| engine.name()).collect();
         let all = (0..ids.len()).map(|i| NewJob {
             job: ids[i],
             needs: self.needs[i].iter().map(|&d| ids[d]).collect(),
             seconds: self.seconds[i],
             open: false,
-            kind: KindId::at(0),
+            kind: kinds[self.kinds[i]],
         });
         let mut commands = engine.handle(EngineEvent::Listed(all.collect()));
         commands.extend(engine.handle(EngineEvent::WalkEnded));
@@ -125,8 +166,11 @@ impl Static {
                 if let Command::Start(run) = command {
                     let at = ids.iter().position(|id| *id == run.job).unwrap();
                     order.push(run.job);
-                    running.push((now + self.seconds[at].unwrap_or(1.0), run));
-                    assert!(running.len() <= slots);
+                    let (slots, speed, can) = &park[run.host.number()];
+                    assert!(can.contains(&self.kinds[at]));
+                    running.push((now + self.seconds[at].unwrap_or(1.0) / speed, run));
+                    let there = running.iter().filter(|r| r.1.host == run.host);
+                    assert!(there.count() <= *slots);
                 }
             }
             running.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
@@ -134,12 +178,12 @@ impl Static {
                 break;
             };
             now = at;
-            commands = engine.handle(
-                match fails(ids.iter().position(|id| *id == run.job).unwrap()) {
-                    true => EngineEvent::Failed(run),
-                    false => EngineEvent::Succeeded(run),
-                },
-            );
+            commands = engine.handle(EngineEvent::Tick(now));
+            let at = ids.iter().position(|id| *id == run.job).unwrap();
+            commands.extend(engine.handle(match fails(at) {
+                true => EngineEvent::Failed(run),
+                false => EngineEvent::Succeeded(run),
+            }));
         }
         assert!(engine.is_over());
         let states = ids.iter().map(|id| engine.state(*id)).collect();
@@ -149,26 +193,42 @@ impl Static {
 
 #[test]
 fn without_faults_everything_is_built_once_and_in_good_time() {
-    for seed in play::seeds(2000) {
+    let (mut sum, mut worst) = (0.0, 0.0_f64);
+    let seeds = play::seeds(3000);
+    let count = seeds.end as f64;
+    for seed in seeds {
         let mut rng = Rng(seed);
-        let graph = Static::random(&mut rng);
-        let slots = 1 + rng.below(8);
-        let (order, states, makespan) = graph.run(slots, |_| false);
+        let mut graph = Static::random(&mut rng);
+        let mut park: Park = vec![(1 + rng.below(8), 1.0, vec![0, 1, 2])];
+        if rng.one_in(3) {
+            // Unequal hosts that cannot run all of it.
+            for kind in &mut graph.kinds {
+                *kind = rng.below(3);
+            }
+            let speeds = [0.25, 0.5, 1.0, 2.0];
+            for _ in 0..1 + rng.below(4) {
+                let kinds = (0..3).filter(|_| !rng.one_in(3)).collect();
+                park.push((1 + rng.below(4), speeds[rng.below(4)], kinds));
+            }
+        }
+        let (order, states, makespan) = graph.run(&park, |_| false);
         assert!(states.iter().all(|&s| s == JobState::Usable), "seed {seed}");
         let once: BTreeSet<JobId> = order.iter().copied().collect();
         assert_eq!((once.len(), order.len()), (states.len(), states.len()));
-        let work: f64 = graph.seconds.iter().map(|s| s.unwrap_or(1.0)).sum();
-        let mut path = vec![0.0_f64; states.len()];
-        for n in 0..states.len() {
-            let below = graph.needs[n].iter().map(|&d| path[d]).fold(0.0, f64::max);
-            path[n] = below + graph.seconds[n].unwrap_or(1.0);
-        }
-        let bound = path.iter().copied().fold(work / slots as f64, f64::max);
+        let bound = graph.bound(&park);
+        let ratio = if bound > 0.0 { makespan / bound } else { 1.0 };
+        sum += ratio;
+        worst = worst.max(ratio);
         assert!(
             makespan <= 2.0 * bound + 1e-9,
-            "seed {seed}: {makespan} > 2 x {bound}"
+            "seed {seed}: {makespan} > 2 x {bound} on {park:?}"
         );
     }
+    println!(
+        "makespan by its bound: {:.3} in the mean, {worst:.3} at worst",
+        sum / count
+    );
+    assert!(sum / count < 1.1);
 }
 
 #[test]
@@ -176,10 +236,10 @@ fn after_faults_exactly_the_dependents_are_skipped() {
     for seed in play::seeds(2000) {
         let mut rng = Rng(seed);
         let graph = Static::random(&mut rng);
-        let (slots, salt) = (1 + rng.below(4), rng.next());
+        let (park, salt) = (vec![(1 + rng.below(4), 1.0, vec![0, 1, 2])], rng.next());
         let fails =
             |n: usize| ((n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ salt) >> 32 & 7 == 0;
-        let (_, states, _) = graph.run(slots, fails);
+        let (_, states, _) = graph.run(&park, fails);
         for n in 0..states.len() {
             let blocked = graph.needs[n]
                 .iter()
@@ -197,7 +257,7 @@ fn after_faults_exactly_the_dependents_are_skipped() {
 #[test]
 fn whatever_comes_in_whatever_order_the_invariants_hold() {
     let mut seen = play::Seen::default();
-    let seeds = play::seeds(10_000);
+    let seeds = play::seeds(5000);
     let plays = seeds.end as usize;
     for seed in seeds {
         play::Play::new(seed, &mut seen).run();
@@ -210,12 +270,18 @@ fn whatever_comes_in_whatever_order_the_invariants_hold() {
         seen.skips,
         seen.circles,
         seen.stopped,
+        seen.hosts_lost,
+        seen.requeued,
+        seen.late_answers,
+        seen.held_back,
+        seen.none_up,
     ];
     let now_and_then = [
         seen.long_circles,
         seen.never_listed,
         seen.never_closed,
         seen.nothing_new,
+        seen.no_host,
     ];
     assert!(often.iter().all(|n| *n >= plays / 20), "{seen:?}");
     assert!(now_and_then.iter().all(|n| *n >= plays / 100), "{seen:?}");
@@ -479,4 +545,102 @@ fn what_is_listed_on_top_of_a_failure_is_skipped() {
         cause: bad,
     };
     assert_eq!(list(&mut engine, &[new(late, &[middle])]), [skip]);
+}
+
+/// An engine with these hosts, of one slot each, for everything.
+fn with_hosts(speeds: &[f64]) -> (Engine, Vec<HostId>) {
+    let mut engine = Engine::new(true);
+    let kind = engine.name_kind();
+    let hosts = (0..speeds.len()).map(HostId::nth).collect();
+    for (n, &speed) in speeds.iter().enumerate() {
+        let offer = Offer {
+            slots: 1,
+            kinds: vec![kind],
+            speed,
+        };
+        let host = HostId::nth(n);
+        engine.handle(EngineEvent::HostUp { host, offer });
+    }
+    (engine, hosts)
+}
+
+#[test]
+fn a_long_job_waits_for_a_fast_host_and_a_slow_one_takes_a_short_job() {
+    let (mut engine, hosts) = with_hosts(&[1.0, 4.0]);
+    let [first, long, short] = names(&mut engine);
+    let on = |job, host: HostId| Run {
+        job,
+        host,
+        start: 1,
+    };
+    let some = [timed(first, &[], 80.0), timed(long, &[], 60.0)];
+    // First would take 20 seconds; then long 15: sooner than the 60 of the slow host.
+    let started = [Command::Start(on(first, hosts[1]))];
+    assert_eq!(list(&mut engine, &some), started);
+    assert_eq!(engine.why_waiting(long), Some(Waiting::HeldFor(hosts[1])));
+    let started = [Command::Start(on(short, hosts[0]))];
+    assert_eq!(list(&mut engine, &[timed(short, &[], 5.0)]), started);
+    let full = Waiting::Full(hosts.clone());
+    assert_eq!(engine.why_waiting(long), Some(full));
+    engine.handle(EngineEvent::Succeeded(on(short, hosts[0])));
+    assert_eq!(engine.state(long), JobState::Queued);
+    // What is late is expected to be late for as long again.
+    assert_eq!(engine.handle(EngineEvent::Tick(60.0)), []);
+    let started = [Command::Start(on(long, hosts[0]))];
+    assert_eq!(engine.handle(EngineEvent::Tick(66.0)), started);
+}
+
+#[test]
+fn what_holds_nothing_up_starts_on_a_slow_host() {
+    let (mut engine, hosts) = with_hosts(&[1.0, 4.0]);
+    let [base, top, aside] = names(&mut engine);
+    let all = [
+        timed(base, &[], 400.0),
+        timed(top, &[base], 400.0),
+        timed(aside, &[], 150.0),
+    ];
+    // Aside would be done after 137 seconds on the fast host, but nobody waits for it before 200.
+    let start = |job, host| {
+        let start = 1;
+        Command::Start(Run { job, host, start })
+    };
+    let started = [start(base, hosts[1]), start(aside, hosts[0])];
+    assert_eq!(list(&mut engine, &all), started);
+}
+
+#[test]
+fn an_engine_that_forgets_a_job_says_so() {
+    let mut engine = engine(1, true);
+    let [first, second] = names(&mut engine);
+    list(&mut engine, &[new(first, &[]), new(second, &[])]);
+    engine.queues[KindId::at(0)].ready.clear();
+    let (job, host) = (second, HostId::nth(0));
+    let said = engine.handle(succeeded(first));
+    assert_eq!(said, [Command::Confess { job, host }]);
+    assert!(engine.is_over() && engine.is_stopped());
+}
+
+#[test]
+fn hosts_may_be_lost_more_often_than_jobs_are_started() {
+    let (mut engine, hosts) = with_hosts(&[1.0, 1.0]);
+    let [a] = names(&mut engine);
+    list(&mut engine, &[new(a, &[])]);
+    engine.handle(EngineEvent::WalkEnded);
+    let on = |host, start| {
+        Command::Start(Run {
+            job: a,
+            host,
+            start,
+        })
+    };
+    assert_eq!(
+        engine.handle(EngineEvent::HostDown(hosts[0])),
+        [on(hosts[1], 2)]
+    );
+    assert_eq!(engine.handle(EngineEvent::HostDown(hosts[0])), []);
+    assert_eq!(engine.handle(EngineEvent::HostDown(hosts[1])), []);
+    // It waits for one of them to come back, and does not hang: there are hosts for it.
+    assert!(!engine.is_over());
+    let all = Waiting::NoneUp(hosts.clone());
+    assert_eq!(engine.why_waiting(a), Some(all));
 }

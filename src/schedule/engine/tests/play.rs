@@ -1,7 +1,10 @@
 //! One random play of the engine, and a slow and simple opinion about what it may do.
 
+mod hosts;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::hosts::Host;
 use super::super::*;
 
 /// splitmix64.
@@ -58,6 +61,7 @@ struct Job {
     by: Option<usize>,
     /// The job whose success brings its gains and closes it.
     closed_by: Option<usize>,
+    kind: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -79,6 +83,12 @@ pub struct Seen {
     pub never_closed: usize,
     pub nothing_new: usize,
     pub stopped: usize,
+    pub no_host: usize,
+    pub hosts_lost: usize,
+    pub requeued: usize,
+    pub late_answers: usize,
+    pub held_back: usize,
+    pub none_up: usize,
 }
 
 /// One play.
@@ -89,7 +99,11 @@ pub struct Play<'s> {
     jobs: Vec<Job>,
     engine: Engine,
     ids: BTreeMap<usize, JobId>,
-    slots: usize,
+    hosts: Vec<Host>,
+    kinds: usize,
+    /// Whether hosts are stopped, lost and come back.
+    faults: bool,
+    now: f64,
     keep_going: bool,
     patience: Option<usize>,
     /// Every event and the commands it gave.
@@ -104,6 +118,8 @@ pub struct Play<'s> {
     running: Vec<usize>,
     /// How each job was started last.
     runs: BTreeMap<usize, Run>,
+    /// What was lost with its host, and may answer yet.
+    lost: Vec<Run>,
     ended: BTreeMap<usize, bool>,
     broken: BTreeSet<usize>,
     /// The inputs of the last start.
@@ -116,6 +132,8 @@ impl<'s> Play<'s> {
         let n = 1 + rng.below(24);
         // Kinds of plays: without any flaw, with circles, with everything.
         let kind = rng.below(3);
+        let kinds = 1 + rng.below(3);
+        let hosts = Self::some_hosts(&mut rng, kinds, kind == 2);
         let mut rank: Vec<usize> = (0..n).collect();
         rng.shuffle(&mut rank);
         let mut jobs = vec![Job::default(); n];
@@ -127,6 +145,7 @@ impl<'s> Play<'s> {
             };
             let job = &mut jobs[i];
             job.needs = pick(&mut rng, 3);
+            job.kind = rng.below(kinds);
             job.seconds = rng.one_in(2).then(|| rng.below(100) as f64);
             job.fails = kind > 0 && rng.one_in(12);
             job.lost = if rng.one_in(6) { 1 + rng.below(2) } else { 0 };
@@ -179,7 +198,10 @@ impl<'s> Play<'s> {
             jobs,
             engine: Engine::new(true),
             ids: BTreeMap::new(),
-            slots: 1 + rng.below(5),
+            hosts,
+            kinds,
+            faults: rng.one_in(2),
+            now: 0.0,
             keep_going: !rng.one_in(4),
             patience: None,
             log: Vec::new(),
@@ -191,6 +213,7 @@ impl<'s> Play<'s> {
             open: BTreeSet::new(),
             running: Vec::new(),
             runs: BTreeMap::new(),
+            lost: Vec::new(),
             ended: BTreeMap::new(),
             broken: BTreeSet::new(),
             had: BTreeMap::new(),
@@ -203,7 +226,10 @@ impl<'s> Play<'s> {
     }
 
     fn engine(&self) -> Engine {
-        let mut engine = super::engine(self.slots, self.keep_going);
+        let mut engine = Engine::new(self.keep_going);
+        for _ in 0..self.kinds {
+            engine.name_kind();
+        }
         engine.graph.patience = self.patience;
         engine
     }
@@ -272,7 +298,23 @@ impl<'s> Play<'s> {
 
     pub fn run(mut self) {
         let stop_at = self.rng.one_in(6).then(|| self.rng.below(30));
+        for host in 0..self.hosts.len() {
+            match self.faults && self.rng.one_in(4) {
+                true => self.tell_of_host(host, HostState::Named),
+                false => self.tell_of_host(host, HostState::Up),
+            }
+        }
         loop {
+            if self.rng.one_in(3) {
+                self.now += self.rng.below(40) as f64;
+                self.handle(EngineEvent::Tick(self.now));
+            }
+            if self.faults && self.rng.one_in(5) {
+                self.host_event();
+            }
+            if self.rng.one_in(4) {
+                self.answer_late();
+            }
             if stop_at == Some(self.log.len()) && !self.stopped {
                 self.stopped = true;
                 self.handle(EngineEvent::Stop);
@@ -288,6 +330,12 @@ impl<'s> Play<'s> {
                 }
             } else if !self.running.is_empty() {
                 self.end_one();
+            } else if !self.engine.is_over() {
+                // It waits for a host.
+                let down = |h: &Host| h.state != HostState::Up;
+                let host = self.hosts.iter().position(down);
+                let host = host.unwrap_or_else(|| panic!("it hangs\n{self}"));
+                self.tell_of_host(host, HostState::Up);
             } else {
                 break;
             }
@@ -313,7 +361,7 @@ impl<'s> Play<'s> {
                         needs,
                         seconds: job.seconds,
                         open: job.gains.is_some(),
-                        kind: KindId::at(0),
+                        kind: KindId::at(job.kind),
                     }
                 });
                 let list = list.collect();
@@ -366,15 +414,21 @@ impl<'s> Play<'s> {
 
     fn handle(&mut self, event: EngineEvent) {
         let commands = self.engine.handle(event.clone());
-        let failed = matches!(event, EngineEvent::Failed(_));
+        let failed = matches!(&event, EngineEvent::Failed(run)
+            if self.ended.get(&self.of(run.job)) == Some(&false));
         self.stopped |= failed && !self.keep_going;
+        let mut started = Vec::new();
         for command in &commands {
             match command {
                 Command::Start(run) => {
                     let job = self.of(run.job);
-                    self.runs.insert(job, *run);
+                    let before = self.runs.insert(job, *run);
+                    let start = before.map_or(0, |run| run.start) + 1;
+                    assert_eq!(run.start, start, "{self}");
                     self.check_start(job);
+                    started.push(job);
                 }
+                Command::Confess { .. } => panic!("{command:?}\n{self}"),
                 Command::Skip { job, cause } => {
                     self.seen.skips += 1;
                     let (job, cause) = (self.of(*job), self.of(*cause));
@@ -389,6 +443,7 @@ impl<'s> Play<'s> {
             }
         }
         self.log.push((event, commands));
+        self.check_order(&started);
         self.check_now();
     }
 
@@ -411,8 +466,21 @@ impl<'s> Play<'s> {
         self.seen.restarts += usize::from(before.is_some());
         let again = before == Some(needs);
         assert!(!again, "{job} starts with the same inputs again\n{self}");
+        let host = self.runs[&job].host.number();
+        let Host {
+            state,
+            slots,
+            kinds,
+            ..
+        } = &self.hosts[host];
+        assert_eq!(*state, HostState::Up, "{job} on {host}\n{self}");
+        assert!(
+            kinds.contains(&self.jobs[job].kind),
+            "{job} on {host}\n{self}"
+        );
+        assert!(!self.running.contains(&job), "{job} runs twice\n{self}");
+        assert!(self.busy(host) < *slots, "{job} on {host}\n{self}");
         self.running.push(job);
-        assert!(self.running.len() <= self.slots, "{self}");
     }
 
     fn check_flaw(&mut self, job: usize, flaw: &Flaw) {
@@ -448,7 +516,14 @@ impl<'s> Play<'s> {
                 self.seen.never_closed += 1;
                 self.broken.insert(job);
             }
-            Flaw::NoHost => panic!("there is one for all\n{self}"),
+            Flaw::NoHost => {
+                assert!(self.walk_ended && self.running.is_empty(), "{self}");
+                let kind = self.jobs[job].kind;
+                let mut hosts = self.hosts.iter();
+                assert!(!hosts.any(|h| h.kinds.contains(&kind)), "{job}\n{self}");
+                self.seen.no_host += 1;
+                self.broken.insert(job);
+            }
             Flaw::NothingNew => {
                 assert_eq!(self.had.get(&job), self.needs.get(&job), "{self}");
                 self.seen.nothing_new += 1;
@@ -458,17 +533,25 @@ impl<'s> Play<'s> {
     }
 
     /// What must hold after every event.
-    fn check_now(&self) {
+    fn check_now(&mut self) {
         let usable = |job: &usize| {
             self.ids.get(job).map(|id| self.engine.state(*id)) == Some(JobState::Usable)
         };
-        if !self.stopped && self.running.len() < self.slots {
-            for (job, needs) in &self.needs {
-                let waits = matches!(self.state(*job), JobState::ToBuild | JobState::Queued);
-                let starved = waits && !self.open.contains(job) && needs.iter().all(usable);
-                assert!(!starved, "{job} could run\n{self}");
-            }
+        for (job, needs) in &self.needs {
+            // What can start is queued; `check_why` tells whether that is well.
+            let waits = self.state(*job) == JobState::ToBuild;
+            let forgotten = waits && !self.open.contains(job) && needs.iter().all(usable);
+            assert!(self.stopped || !forgotten, "{job} could run\n{self}");
+            let why = self.check_why(*job);
+            self.seen.held_back += usize::from(matches!(why, Some(Waiting::HeldFor(_))));
+            self.seen.none_up += usize::from(matches!(why, Some(Waiting::NoneUp(_))));
         }
+        let queued = |job: &&usize| self.state(**job) == JobState::Running;
+        assert_eq!(
+            self.ids.keys().filter(queued).count(),
+            self.running.len(),
+            "{self}"
+        );
         // What reaches itself without passing a broken job was not named.
         for start in self.needs.keys().filter(|j| !self.broken.contains(j)) {
             let (mut todo, mut seen) = (vec![*start], BTreeSet::new());
@@ -537,7 +620,10 @@ impl<'s> Play<'s> {
 
 impl std::fmt::Display for Play<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "seed {}, {} slots", self.seed, self.slots)?;
+        writeln!(f, "seed {}", self.seed)?;
+        for (number, host) in self.hosts.iter().enumerate() {
+            writeln!(f, "  host {number}: {host:?}")?;
+        }
         for (job, id) in &self.ids {
             let (state, needs) = (self.engine.state(*id), self.needs.get(job));
             writeln!(f, "  {job} = {id:?}: {state:?}, needs {needs:?}")?;
