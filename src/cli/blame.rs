@@ -25,6 +25,8 @@ use crate::repo::config::{BuildbotError, NotThatShape};
 use crate::repo::layout::MirrorError;
 use crate::repo::mode::ModeError;
 use crate::repo::publish::{GatherError, PublishError};
+use crate::repo::run::RunError;
+use crate::repo::strategy::StrategyError;
 use crate::schedule::ScheduleError;
 use crate::share::RemoteError;
 use crate::share::trust::KeyError;
@@ -301,6 +303,47 @@ impl From<ModeError> for Failure {
     }
 }
 
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Project(error) => error.into(),
+            RunError::Gather(error) => error.into(),
+            RunError::Publish(error) => error.into(),
+            RunError::NoSeed {
+                ref kind,
+                ref seed,
+                ref subarch,
+                ..
+            } => {
+                let day = format!("{}/YYYY-MM-DD/", subarch.display());
+                let import = import_command(PinKind::Seed, seed);
+                let put = format!(
+                    "put a {kind} into {day} and its day into that file; or import one: {import}"
+                );
+                Failure::new(Kind::Usage, error).hints([
+                    put,
+                    "or let another subarch lend its stage3: write `remote` into .control/strategy/build, and its names into .control/remote/build, arch_desc and subarch".to_owned(),
+                ])
+            }
+            RunError::NoArchive { .. } => Failure::new(Kind::Usage, error)
+                .hint("put the archive there, or the day of one that is there into the file"),
+            RunError::Version { .. } => {
+                Failure::new(Kind::Usage, error).hint("write the day of the newest build into it")
+            }
+            RunError::Import { path, source } => super::imports::refused(source, &path),
+            RunError::NoSnapshot { .. } => {
+                Failure::new(Kind::Usage, error).hint("leave `snapshot` out of the targets")
+            }
+            RunError::Held { .. } => Failure::new(Kind::Found, error)
+                .hint("another run makes it: wait until it has ended, and run this again"),
+            RunError::Interrupted => {
+                Failure::interrupted().hint("what is finished is kept; run it again to go on")
+            }
+            RunError::Io { .. } => Failure::new(Kind::Machine, error),
+        }
+    }
+}
+
 impl From<NotThatShape> for Failure {
     fn from(error: NotThatShape) -> Self {
         match error {
@@ -364,6 +407,7 @@ macro_rules! blame {
 blame! {
     FactsError => Machine,
     MirrorError => Usage,
+    StrategyError => Machine,
     Infrastructure => Machine,
     RemoteError => Usage,
     StepLogError => Machine,

@@ -329,6 +329,11 @@ impl Context {
     pub fn project(&self, access: Access) -> Result<Project, Failure> {
         // Specification errors first, also before the store's place is asked for.
         let distribution = self.distribution()?;
+        self.open(access, distribution)
+    }
+
+    /// Opens lock file and store for specifications that are open.
+    pub fn open(&self, access: Access, distribution: Distribution) -> Result<Project, Failure> {
         let mut project = Project::open(&self.store_path()?, access, distribution)?;
         project.store = told(project.store);
         Ok(project)
@@ -339,10 +344,10 @@ impl Context {
         let mut all: Vec<Definition> = self.definitions.clone();
         all.retain(|given| !more.iter().any(|own| own.name == given.name));
         all.extend(more);
-        let distribution = Distribution::open(self.entry(), &current_dir()?, all)?;
-        let mut project = Project::open(&self.store_path()?, access, distribution)?;
-        project.store = told(project.store);
-        Ok(project)
+        self.open(
+            access,
+            Distribution::open(self.entry(), &current_dir()?, all)?,
+        )
     }
 
     /// Opens the three for a command that changes the lock file.

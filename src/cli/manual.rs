@@ -780,6 +780,24 @@ pub const PAGES: &[Page] = &[
     )
     .also(&["gc"]),
     page(
+        "metro",
+        &[Mirror, Specs, Lock, Store, Config, Others],
+        &[
+            (
+                "Build stage1, stage2, stage3 and openvz over the mirror",
+                "mstore metro multi: yes multi/mode: full multi/extras: openvz target/build: funtoo-current target/subarch: corei7",
+            ),
+            (
+                "Only print what would be built, and from what",
+                "mstore metro -n multi: yes multi/mode: freshen target/build: funtoo-current target/subarch: corei7",
+            ),
+            ("Print the value of an element", "mstore metro -k path/mirror"),
+        ],
+    )
+    .found("A step failed, or another run builds the subarch.")
+    .also(&["realise", "repo next", "eval"])
+    .doc(&["doc/metro.md", "doc/repository.md"]),
+    page(
         "repo",
         &[Mirror, Specs, Config],
         &[("Build what comes next", "mstore repo next")],

@@ -25,6 +25,7 @@ mod progress;
 mod repack;
 mod report;
 mod signals;
+mod site;
 mod spec;
 mod text;
 mod watch;
@@ -40,8 +41,8 @@ use std::process::ExitCode;
 use commands::lsp;
 use commands::{
     check, complete, completions, config, copy, diff, doctor, eval, export, fetch, fmt, forget, gc,
-    graph, init, key, list, lock, log, man, realise, repo, seed, serve, shell, show, snapshot,
-    specs, store, why, worker,
+    graph, init, key, list, lock, log, man, metro, realise, repo, seed, serve, shell, show,
+    snapshot, specs, store, why, worker,
 };
 use context::Context;
 pub use failure::Failure;
@@ -162,6 +163,7 @@ enum Command {
     /// Look after the store
     Store(store::Args),
     Repo(repo::Args),
+    Metro(metro::Args),
     #[command(hide = true)]
     Complete(complete::Args),
     /// Print a completion script for a shell
@@ -212,12 +214,18 @@ fn no_such_command(error: &clap::Error) -> Option<Failure> {
     }
 }
 
-/// The arguments, with the command in them that the program is called by: `buildrepo` is `mstore repo`.
+/// The arguments, with the command in them that the program is called by: `buildrepo` is `mstore repo`, `metro` is
+/// `mstore metro`.
 fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = given.collect();
     let called = arguments.first().map(Path::new).and_then(Path::file_name);
-    if called.is_some_and(|name| name == "buildrepo") {
-        arguments.insert(1, "repo".into());
+    let command = match called.and_then(std::ffi::OsStr::to_str) {
+        Some("buildrepo") => Some("repo"),
+        Some("metro") => Some("metro"),
+        _ => None,
+    };
+    if let Some(command) = command {
+        arguments.insert(1, command.into());
     }
     arguments
 }
@@ -260,6 +268,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Store(args) => store::run(&context, args),
         Command::Repo(args) => repo::run(&context, args),
         Command::Complete(args) => complete::run(args),
+        Command::Metro(args) => metro::run(&context, args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     }

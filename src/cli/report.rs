@@ -1,6 +1,8 @@
 //! What commands that bring targets up to date share: how they build, and what they tell of failures.
 
 use super::output::Style;
+use super::{Failure, blame};
+use crate::project::realise::Report;
 use crate::schedule::realise::Outcome;
 
 /// Steps that were not tried and are named.
@@ -49,4 +51,19 @@ pub fn show_failed(outcome: &Outcome) {
         };
         tell!("not tried because of this: {}{more}", first.join(" "));
     }
+}
+
+/// Ends a run that broke off: neither the build nor its failure is written down.
+pub fn broke_off(report: &Report) -> Result<(), Failure> {
+    let outcome = &report.outcome;
+    if outcome.cancelled {
+        return Err(Failure::interrupted().hint("what is finished is kept; run it again to go on"));
+    }
+    if let Some((step, error)) = &outcome.infrastructure {
+        return Err(blame::run(step.as_ref(), error));
+    }
+    if let Some((step, flaw)) = outcome.refused.first() {
+        return Err(Failure::usage(format!("{step} cannot be built: {flaw}")));
+    }
+    Ok(())
 }

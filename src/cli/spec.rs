@@ -1,8 +1,10 @@
 //! The specification in effect, and its settings with definitions or for a target.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use mstore_lang::{Diagnostic, DiskFiles, LoadErrors, Spec};
+use mstore_lang::{CauseKey, Diagnostic, DiskFiles, EvalError, Evaluated, LoadErrors, Spec, Value};
 use serde::Serialize;
 
 use super::context::{Context, current_dir};
@@ -55,6 +57,68 @@ pub fn load(context: &Context, words: &[String]) -> Result<Result<Spec, LoadErro
     let mut all = context.definitions().to_vec();
     all.extend(definitions::parse(words)?);
     Ok(Spec::load(&files, entry.path(), &all))
+}
+
+/// Tells which elements may be defined from outside: those that are not defined from outside already, nor in a file
+/// that the entry file collects, which would be a second definition.
+pub fn may_define(context: &Context) -> Result<impl Fn(&str) -> bool, Failure> {
+    let given = context.definitions().to_vec();
+    let spec = load(context, &[])?;
+    Ok(move |name: &str| {
+        // What cannot be loaded is told of by whoever loads it in earnest.
+        let free = |spec: &Spec| is_free(spec, name);
+        !given.iter().any(|d| d.name == name) && spec.as_ref().map_or(true, free)
+    })
+}
+
+/// Whether nothing but the entry file defines an element, if anything does.
+pub fn is_free(spec: &Spec, name: &str) -> bool {
+    let entry = spec.collected().first();
+    let of_entry = |label: &mstore_lang::Label| Some(label.path()) == entry.map(PathBuf::as_path);
+    spec.definitions(name).iter().all(of_entry)
+}
+
+/// Prints elements with their values, as Metro text; gives whether all have one.
+pub fn dump(found: Vec<(&str, Result<Evaluated, EvalError>)>) -> Result<bool, Failure> {
+    let mut text = String::new();
+    // Elements that fail for one reason are told about once.
+    let mut causes: BTreeMap<CauseKey, (EvalError, usize)> = BTreeMap::new();
+    for (name, result) in found {
+        match result.map(|e| e.value) {
+            Ok(Value::Line(line)) if line.is_empty() => text.push_str(&format!("{name}:\n")),
+            Ok(Value::Line(line)) => text.push_str(&format!("{name}: {line}\n")),
+            Ok(Value::Block(lines)) => {
+                text.push_str(&format!("{name}: [\n"));
+                for line in &lines {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+                text.push_str("]\n");
+            }
+            Err(e) => causes.entry(e.cause).or_insert((e, 0)).1 += 1,
+        }
+    }
+    output::bytes(text.as_bytes())?;
+    for (error, count) in causes.values() {
+        tell!(
+            "{}",
+            error.diagnostic.render(output::stderr_colour()).trim_end()
+        );
+        if *count > 1 {
+            tell!("  ({count} elements fail because of this)");
+        }
+    }
+    Ok(causes.is_empty())
+}
+
+/// The value of an element, as text.
+pub fn value(spec: &Spec, name: &str) -> Result<String, Failure> {
+    match spec.value(name) {
+        Ok(value) => Ok(value.to_text()),
+        Err(e) => Err(Failure::diagnostics(move |colour| {
+            e.diagnostic.render(colour)
+        })),
+    }
 }
 
 /// Reports that nothing could be loaded.

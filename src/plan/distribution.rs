@@ -17,7 +17,7 @@ use super::looked::{Looked, Sights};
 use super::metro::Repository;
 use super::name::{Arch, Index, TargetId};
 use super::pin::PinKind;
-use super::recipe::{Recipe, Start};
+use super::recipe::{Recipe, Seed, Start};
 use super::recipes::Recipes;
 
 /// Names that one list of the index may have.
@@ -40,6 +40,8 @@ pub struct Distribution {
     looked: Option<Looked>,
     /// The repository of Metro that it is, if it is one.
     metro: Option<Arc<Repository>>,
+    /// Seeds of targets whose sources are had already.
+    starts: BTreeMap<TargetId, Seed>,
 }
 
 impl Distribution {
@@ -87,6 +89,7 @@ impl Distribution {
             index,
             looked: None,
             metro: None,
+            starts: BTreeMap::new(),
         })
     }
 
@@ -108,6 +111,7 @@ impl Distribution {
             definitions,
             looked: None,
             metro: Some(Arc::new(repository)),
+            starts: BTreeMap::new(),
         }
     }
 
@@ -265,7 +269,21 @@ impl Distribution {
 
     /// The recipe of one target.
     pub fn recipe(&self, id: &TargetId, lock: &Lock) -> Result<Recipe, PlanError> {
-        Recipe::read(&self.elements(id, lock)?, id, &self.index)
+        self.read(&self.elements(id, lock)?, id)
+    }
+
+    /// Lets a target start from a seed, whatever its source is: for sources that are had already, and not to be
+    /// built. The settings stay as they are.
+    pub fn start_at(&mut self, id: TargetId, seed: Seed) {
+        self.starts.insert(id, seed);
+    }
+
+    fn read(&self, elements: &Elements, id: &TargetId) -> Result<Recipe, PlanError> {
+        let mut recipe = Recipe::read(elements, id, &self.index)?;
+        if let Some(seed) = self.starts.get(id) {
+            recipe.start = Start::Seed(seed.clone());
+        }
+        Ok(recipe)
     }
 
     /// The recipes of `ids` and of everything these start from, loaded in parallel.
@@ -277,7 +295,7 @@ impl Distribution {
             let batch: Vec<TargetId> = std::mem::take(&mut todo).into_iter().collect();
             let loaded: Vec<Result<Recipe, PlanError>> = batch
                 .par_iter()
-                .map(|id| Recipe::read(&self.elements_in(&session, id, lock)?, id, &self.index))
+                .map(|id| self.read(&self.elements_in(&session, id, lock)?, id))
                 .collect();
             // In order, so that of several errors it is always the same that is reported.
             let mut loaded = loaded

@@ -13,7 +13,12 @@ pub struct RunTargets {
     pub main: Vec<TargetId>,
     /// Those of the extras.
     pub extras: Vec<TargetId>,
+    /// Whether a snapshot is to be made first.
+    pub snapshot: bool,
 }
+
+/// The target that is no archive of a build, but what builds read.
+pub const SNAPSHOT: &str = "snapshot";
 
 impl RunTargets {
     /// All of them, each once.
@@ -78,20 +83,30 @@ pub fn targets(
     let mut run = RunTargets {
         main: Vec::new(),
         extras: Vec::new(),
+        snapshot: false,
     };
     if distribution.metro().is_some() {
-        run.main = of(mode, of_metro(distribution, home, mode, lock)?)?;
+        let words = of_metro(distribution, home, mode, lock, &mut run.snapshot)?;
+        run.main = of(mode, words)?;
         for extra in extras {
             run.extras.extend(of(extra, vec![extra.clone()])?);
         }
         return Ok(run);
     }
     let elements = settings(distribution, home, lock)?;
-    let listed = |kind: &str| of(kind, words(distribution, home, kind, elements.as_ref())?);
-    run.main = listed(mode)?;
+    let mut snapshot = false;
+    let mut listed = |kind: &str, is_mode: bool| {
+        let list = list(elements.as_ref(), kind, is_mode, &mut snapshot)?;
+        of(
+            kind,
+            words(distribution, home, kind, elements.as_ref(), list)?,
+        )
+    };
+    run.main = listed(mode, true)?;
     for extra in extras {
-        run.extras.extend(listed(extra)?);
+        run.extras.extend(listed(extra, false)?);
     }
+    run.snapshot = snapshot;
     Ok(run)
 }
 
@@ -115,6 +130,7 @@ fn of_metro(
     home: Home<'_>,
     mode: &str,
     lock: &Lock,
+    snapshot: &mut bool,
 ) -> Result<Vec<String>, PlanError> {
     if !distribution
         .metro()
@@ -123,8 +139,7 @@ fn of_metro(
         return Ok(usual(mode, &Strategy::default()));
     }
     let elements = distribution.mode(&home.target(""), mode, lock)?;
-    let mut words = elements.words("multi/targets")?;
-    words.retain(|word| word != "snapshot");
+    let words = without_snapshot(elements.words("multi/targets")?, snapshot);
     if words.is_empty() {
         return Err(PlanError::Missing {
             element: "multi/targets".to_owned(),
@@ -135,18 +150,40 @@ fn of_metro(
     Ok(words)
 }
 
-/// What specifications for mstore say in `multi/targets/MODE`, else what is usual.
+/// What specifications for mstore list in `multi/targets/KIND`, or in `multi/targets` for the mode that they were
+/// evaluated with (`multi/mode`).
+fn list(
+    elements: Option<&Elements>,
+    kind: &str,
+    is_mode: bool,
+    snapshot: &mut bool,
+) -> Result<Vec<String>, PlanError> {
+    let Some(elements) = elements else {
+        return Ok(Vec::new());
+    };
+    let mut words = elements.words(&format!("multi/targets/{kind}"))?;
+    if words.is_empty() && is_mode {
+        words = elements.words("multi/targets")?;
+    }
+    Ok(without_snapshot(words, snapshot))
+}
+
+/// Takes the snapshot out of a list, and notes that it was there.
+fn without_snapshot(mut words: Vec<String>, snapshot: &mut bool) -> Vec<String> {
+    let all = words.len();
+    words.retain(|word| word != SNAPSHOT);
+    *snapshot |= words.len() < all;
+    words
+}
+
+/// What specifications for mstore list, else what is usual.
 fn words(
     distribution: &Distribution,
     home: Home<'_>,
     kind: &str,
     elements: Option<&Elements>,
+    mut words: Vec<String>,
 ) -> Result<Vec<String>, PlanError> {
-    let mut words = match elements {
-        Some(elements) => elements.words(&format!("multi/targets/{kind}"))?,
-        None => Vec::new(),
-    };
-    words.retain(|word| word != "snapshot");
     if words.is_empty() {
         let word = |name: &str| match elements {
             Some(elements) => elements.line(name),

@@ -115,6 +115,25 @@ pub struct Guard {
     _folder: OwnedFd,
 }
 
+impl Guard {
+    /// Waits until no other process of ours has a guard of this folder. For moments, not for builds.
+    pub(super) fn of(folder: &OwnedFd) -> io::Result<Guard> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+        // A description of its own: the lock belongs to that.
+        let folder = rustix::fs::openat(folder, ".", flags, Mode::empty())?;
+        match rustix::io::retry_on_intr(|| {
+            rustix::fs::flock(&folder, FlockOperation::LockExclusive)
+        }) {
+            // Some network file systems lock no folders; there it is as with the old tool.
+            Ok(())
+            | Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::BADF | rustix::io::Errno::NOLCK) =>
+                {}
+            Err(e) => return Err(e.into()),
+        }
+        Ok(Guard { _folder: folder })
+    }
+}
+
 impl Control {
     /// Opens the folder of a subarch; nothing if there is none.
     pub fn open(mirror: &Mirror, place: &Place) -> io::Result<Option<Control>> {
@@ -162,19 +181,7 @@ impl Control {
 
     /// Waits until no other process of ours changes these files. For moments, not for builds.
     pub fn guard(&self) -> io::Result<Guard> {
-        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
-        // A description of its own: the lock belongs to that.
-        let folder = rustix::fs::openat(&self.folder, ".", flags, Mode::empty())?;
-        match rustix::io::retry_on_intr(|| {
-            rustix::fs::flock(&folder, FlockOperation::LockExclusive)
-        }) {
-            // Some network file systems lock no folders; there it is as with the old tool.
-            Ok(())
-            | Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::BADF | rustix::io::Errno::NOLCK) =>
-                {}
-            Err(e) => return Err(e.into()),
-        }
-        Ok(Guard { _folder: folder })
+        Guard::of(&self.folder)
     }
 
     /// Reads a file of at most 4096 bytes; nothing if there is none.

@@ -135,6 +135,11 @@ pub fn look(subarch: &Path, machine: &Machine) -> LockState {
     }
 }
 
+/// Judges a lock beside which there is no note, by its text and time.
+pub(super) fn judge_alone(text: &[u8], written: SystemTime, machine: &Machine) -> LockState {
+    judge(text, written, || None, machine, SystemTime::now())
+}
+
 /// Judges a lock by its text, its time, and the note beside it with its time.
 fn judge(
     text: &[u8],

@@ -6,7 +6,7 @@ use super::quote::shown;
 use crate::plan::mode::{self, Home};
 use crate::plan::{Distribution, Lock, PlanError};
 
-pub use crate::plan::mode::RunTargets;
+pub use crate::plan::mode::{RunTargets, SNAPSHOT};
 
 /// Why a kind of build stands for nothing.
 #[derive(Debug, thiserror::Error)]

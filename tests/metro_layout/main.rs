@@ -704,3 +704,95 @@ fn a_metro_of_the_home_names_the_mirror_of_the_standard_specifications() {
     let remote = "gentoo/x86-64bit/core2_64/stage3";
     assert!(lacks.stderr.contains(remote), "{}", lacks.stderr);
 }
+
+#[test]
+fn a_run_over_a_mirror_leaves_what_metro_left() {
+    let repository = Repository::new();
+    let base = repository.path("base");
+    make_base(&base);
+    repository.write("tree/hay", "dry\n");
+    repository.change("etc/master.conf", "compression: xz", "compression: gz");
+    let place = "mirror/meadow-current/x86-64bit/corei7";
+    let (old, day) = ("2026-11-01", "2026-11-20");
+    let seed = format!("{place}/{old}/stage3-corei7-meadow-current-{old}.tar.gz");
+    repository.write(&format!("{place}/.control/version/stage3"), old);
+    fs::create_dir_all(repository.path(&seed).parent().unwrap()).unwrap();
+    let packed = Command::new("tar")
+        .arg("-czf")
+        .arg(repository.path(&seed))
+        .arg("-C")
+        .arg(&base)
+        .arg(".")
+        .status();
+    assert!(packed.unwrap().success());
+    let tree = repository.path("tree");
+    let tree = tree.to_str().unwrap();
+    let import = ["snapshot", "import", tree, "--name", "meadow-current"];
+    repository.run(&import).ok();
+
+    let mut words = vec!["metro", "multi:", "yes", "multi/mode:", "full"];
+    words.extend(["multi/extras:", "openvz", "target/build:", "meadow-current"]);
+    words.extend([
+        "target/arch_desc:",
+        "x86-64bit",
+        "target/subarch:",
+        "corei7",
+    ]);
+    words.extend(["target/version:", day]);
+    let preview = repository.run(&[&words[..], &["-n"]].concat()).ok();
+    assert_eq!(
+        preview,
+        format!(
+            "snapshot: would be published, if it is not there\n\
+             stage1: would be built from meadow-current/x86-64bit/corei7/{old}/stage3-corei7-meadow-current-{old}.tar.gz\n\
+             stage2: would be built from stage1 of this run\n\
+             stage3: would be built from stage2 of this run\n\
+             openvz: would be built from stage3 of this run\n"
+        )
+    );
+    let value = |key: &str| repository.run(&[&words[..], &["-k", key]].concat()).ok();
+    assert_eq!(value("multi/targets"), "snapshot stage1 stage2 stage3\n");
+    assert_eq!(value("path/mirror"), "DIR/mirror\n");
+    let built = repository.run(&words);
+    if built.status == Some(3) {
+        println!("skipped: {}", built.stderr);
+        return repository.remove_store();
+    }
+    built.ok();
+    let read =
+        |path: &str| fs::read_to_string(repository.path(&format!("{place}/{path}"))).unwrap();
+    assert_eq!(
+        read(&format!("{day}/.targets")),
+        "stage1\nstage2\nstage3\nopenvz\n"
+    );
+    assert_eq!(read(&format!("{day}/status")), "ok");
+    assert_eq!(read(".control/version/stage3"), format!("{day}\n"));
+    let log = read(&format!("{day}/log/stage1.txt"));
+    let from = format!("stage1 starts from meadow-current/x86-64bit/corei7/{old}/");
+    assert!(log.contains(&from), "{log}");
+    let snapshots = repository.path("mirror/meadow-current/snapshots");
+    assert!(fs::metadata(snapshots.join(format!("portage-{day}.tar.xz"))).is_ok());
+    // Again, all is there; in a few days the newest stage3 is freshened.
+    let again = repository.run(&words);
+    assert_eq!(
+        again.stderr.matches("is there already").count(),
+        5,
+        "{}",
+        again.stderr
+    );
+    let mut words: Vec<&str> = words
+        .iter()
+        .map(|w| if *w == day { "2026-11-23" } else { w })
+        .collect();
+    words[4] = "freshen";
+    repository.run(&words).ok();
+    let log = read("2026-11-23/log/stage3-freshen.txt");
+    let from = format!("stage3-freshen starts from meadow-current/x86-64bit/corei7/{day}/stage3-");
+    assert!(log.contains(&from), "{log}");
+    let log = read("2026-11-23/log/openvz.txt");
+    assert!(
+        log.contains("openvz starts from meadow-current/x86-64bit/corei7/2026-11-23/stage3-"),
+        "{log}"
+    );
+    repository.remove_store();
+}

@@ -41,6 +41,11 @@ fn keeper() {
 }
 
 #[test]
+fn metro() {
+    script("metro.py", &[]);
+}
+
+#[test]
 fn push() {
     script("push.py", &[]);
 }

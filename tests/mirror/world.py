@@ -48,6 +48,8 @@ class World:
         self.store = self.dir / "store"
         self.names = builds, arches, subarches
         self.scripts = {}
+        # What targets start from, where it is not what is usual.
+        self.sources = {}
         self.more = ""
         self.targets = targets.split()
         self.seed = seed or self.dir / "seed"
@@ -97,6 +99,7 @@ class World:
                 source = ": seed\nseed: base"
             else:
                 before = target
+            source = self.sources.get(target, source)
             text = self.scripts.get(target, f'echo "{target} of $[target/build] $[target/subarch]" > /{target}')
             write(
                 self.work / f"{target}.conf",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use mstore_lang::{CauseKey, EvalError, Lines, Spec, Value};
+use mstore_lang::{Lines, Spec, Value};
 use serde::{Serialize, Serializer};
 
 use crate::cli::Failure;
@@ -65,15 +65,8 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
 
 fn print(spec: &Spec, args: &Args) -> Result<ExitCode, Failure> {
     if let Some(key) = &args.key {
-        return match spec.value(key) {
-            Ok(value) => {
-                output::line(value.to_text())?;
-                Ok(ExitCode::SUCCESS)
-            }
-            Err(e) => Err(Failure::diagnostics(move |colour| {
-                e.diagnostic.render(colour)
-            })),
-        };
+        output::line(spec::value(spec, key)?)?;
+        return Ok(ExitCode::SUCCESS);
     }
     let mut found = spec.evaluate_all();
     for name in &args.query {
@@ -113,35 +106,7 @@ fn print(spec: &Spec, args: &Args) -> Result<ExitCode, Failure> {
         output::json(&answer)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut text = String::new();
-    // Elements that fail for one reason are told about once.
-    let mut causes: BTreeMap<CauseKey, (EvalError, usize)> = BTreeMap::new();
-    for (name, result) in found {
-        match result.map(|e| e.value) {
-            Ok(Value::Line(line)) if line.is_empty() => text.push_str(&format!("{name}:\n")),
-            Ok(Value::Line(line)) => text.push_str(&format!("{name}: {line}\n")),
-            Ok(Value::Block(lines)) => {
-                text.push_str(&format!("{name}: [\n"));
-                for line in &lines {
-                    text.push_str(line);
-                    text.push('\n');
-                }
-                text.push_str("]\n");
-            }
-            Err(e) => causes.entry(e.cause).or_insert((e, 0)).1 += 1,
-        }
-    }
-    output::bytes(text.as_bytes())?;
-    for (error, count) in causes.values() {
-        tell!(
-            "{}",
-            error.diagnostic.render(output::stderr_colour()).trim_end()
-        );
-        if *count > 1 {
-            tell!("  ({count} elements fail because of this)");
-        }
-    }
-    Ok(match causes.is_empty() {
+    Ok(match spec::dump(found)? {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(USAGE),
     })

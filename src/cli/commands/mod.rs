@@ -23,6 +23,7 @@ pub mod log;
 #[cfg(feature = "lsp")]
 pub mod lsp;
 pub mod man;
+pub mod metro;
 pub mod realise;
 pub mod repo;
 pub mod seed;

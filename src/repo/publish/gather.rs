@@ -114,7 +114,7 @@ pub fn gather(project: &Project, ids: &[TargetId]) -> Result<Vec<Gathered>, Gath
         publication.targets.push(id.target.clone());
         // The texts are those of the last target, the most finished one.
         publication.info.extend(info(&elements)?);
-        let logs = logs(project, &graph, target)?;
+        let logs = logs(project, &graph, &staleness, target)?;
         if !logs.is_empty() {
             publication.logs.insert(id.target.clone(), logs);
         }
@@ -125,7 +125,7 @@ pub fn gather(project: &Project, ids: &[TargetId]) -> Result<Vec<Gathered>, Gath
             None => gathered.missing.push(id.to_string()),
             Some(tree) => publication.artifacts.push(Artifact {
                 target: id.to_string(),
-                names: names(id, target, &place, &elements)?,
+                names: names_of(id, &target.class, &target.version, &elements)?,
                 far_link: far_link(id, &elements)?,
                 tree,
                 derivation: graph.nodes()[target.last].hash.to_string(),
@@ -162,6 +162,7 @@ fn nothing(place: &Place, target: &Target, elements: &Elements) -> Result<Gather
             info: BTreeMap::new(),
             method,
             failure: None,
+            goes_on: false,
         },
         missing: Vec::new(),
     })
@@ -176,7 +177,8 @@ fn name(id: &TargetId, element: &'static str, name: &str) -> Result<Name, Gather
     })
 }
 
-fn place(id: &TargetId) -> Result<Place, GatherError> {
+/// The place in a mirror of what is built of a target.
+pub fn place(id: &TargetId) -> Result<Place, GatherError> {
     Ok(Place {
         build: name(id, "target/build", &id.build)?,
         arch: name(id, "target/arch_desc", &id.arch_desc)?,
@@ -185,13 +187,13 @@ fn place(id: &TargetId) -> Result<Place, GatherError> {
 }
 
 /// The names of the files of a target: those of the layout, unless its specifications say otherwise.
-fn names(
+pub fn names_of(
     id: &TargetId,
-    target: &Target,
-    place: &Place,
+    class: &str,
+    version: &str,
     elements: &Elements,
 ) -> Result<super::ArchiveNames, GatherError> {
-    let mut names = archive_names(&id.target, &target.class, place, &target.version);
+    let mut names = archive_names(&id.target, class, &place(id)?, version);
     let given = |element: &'static str| -> Result<Option<String>, GatherError> {
         let text = elements.line(element).map_err(PlanError::from)?;
         match text.filter(|text| !text.is_empty()) {
@@ -211,7 +213,7 @@ fn names(
 }
 
 /// The folder for a link outside the folder of the subarch, where the specifications want one.
-fn far_link(id: &TargetId, elements: &Elements) -> Result<Option<String>, GatherError> {
+pub fn far_link(id: &TargetId, elements: &Elements) -> Result<Option<String>, GatherError> {
     let wanted = elements
         .words("path/mirror/target/auxlink/enable")
         .map_err(PlanError::from)?;
@@ -242,16 +244,27 @@ fn info(elements: &Elements) -> Result<BTreeMap<String, String>, GatherError> {
     Ok(info)
 }
 
-/// The newest logs of the steps of a target.
+/// The logs of the steps of a target: those of the results, which may have been made under other names; of a step
+/// without a result that of the newest attempt.
 fn logs(
     project: &Project,
     graph: &Graph,
+    staleness: &Staleness<'_>,
     target: &Target,
 ) -> Result<Vec<(String, PathBuf)>, GatherError> {
     let mut logs = Vec::new();
     for &at in &target.nodes {
         let node = &graph.nodes()[at];
-        if let Some(log) = project.newest_log(&node.full_name)? {
+        let store = &project.store;
+        let made = match staleness.state(at).key() {
+            Some(key) => store.realisation(&key.0).map_err(ProjectError::from)?,
+            None => None,
+        };
+        let log = match made {
+            Some(made) => made.log.map(|log| store.logs_dir().join(log)),
+            None => project.newest_log(&node.full_name)?,
+        };
+        if let Some(log) = log.filter(|log| log.exists()) {
             logs.push((node.name.to_string(), log));
         }
     }

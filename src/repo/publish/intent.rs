@@ -52,6 +52,9 @@ pub struct Intent {
     pub versions: Vec<String>,
     /// The failure that ended the run, or nothing after a success.
     pub failure: Option<FailNote>,
+    /// Whether the run goes on: then neither status nor fail count is written yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub goes_on: bool,
 }
 
 /// What came of the last steps.
@@ -73,6 +76,7 @@ impl Intent {
             far_links: BTreeMap::new(),
             versions: Vec::new(),
             failure: None,
+            goes_on: false,
         }
     }
 
@@ -179,6 +183,7 @@ pub fn carry_out(
         complete = names.iter().any(|name| is_stage3(name));
         see_to_hashes(folder, intent, &names, ownership)?;
         let status = match (&intent.failure, complete) {
+            _ if intent.goes_on => None,
             (Some(_), _) => Some("fail"),
             (None, true) => Some("ok"),
             // A build that is not whole yet must not be taken for one.
@@ -193,7 +198,7 @@ pub fn carry_out(
     }
     match &intent.failure {
         Some(note) => control.fail(note)?,
-        None if complete => control.clear()?,
+        None if complete && !intent.goes_on => control.clear()?,
         None => {}
     }
     control.remove(INTENT)?;

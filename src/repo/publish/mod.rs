@@ -5,6 +5,7 @@
 //! killed before the intent left a hidden folder, of which the next try takes what was finished; one that was
 //! killed after it is finished by the next run that takes the lock of the subarch. See doc/repository.md.
 
+mod again;
 mod archive;
 mod failures;
 mod gather;
@@ -34,18 +35,20 @@ use super::quote::shown;
 use super::whole;
 use crate::share::SecretKey;
 
-pub use archive::ArchiveError;
-pub use gather::{GatherError, Gathered, gather, keys_to_build};
+pub use again::{again, conclude};
+pub use archive::{ArchiveError, MADE, make};
+pub use failures::ebuild_failures;
+pub use gather::{GatherError, Gathered, far_link, gather, keys_to_build, names_of, place};
 pub use intent::{INCOMING, INTENT, Intent, carry_out, finish, is_incoming, is_stage3};
 pub use names::{ArchiveNames, archive_names, is_plain};
 pub use provenance::{MAX_PROVENANCE, Origin, PROVENANCE, Provenance};
 
 /// In a build folder: the targets of the run.
-const TARGETS: &str = ".targets";
+pub const TARGETS: &str = ".targets";
 /// In a build folder: the logs.
-const LOG: &str = "log";
+pub const LOG: &str = "log";
 /// In a build folder, below [`LOG`]: ebuilds that failed.
-const ERRORS: &str = "errors.json";
+pub const ERRORS: &str = "errors.json";
 /// Keeps names of hidden folders apart from other hashes.
 const CONTEXT: &str = "mstore 2026 repo incoming";
 
@@ -96,6 +99,8 @@ pub struct Publication {
     pub method: Method,
     /// The failure that ended the run, or nothing after a success.
     pub failure: Option<RunFailure>,
+    /// Whether the run goes on: then neither status nor fail count is written yet.
+    pub goes_on: bool,
 }
 
 /// What a publication is made with.
@@ -245,6 +250,7 @@ impl Run<'_> {
 
         let mut intent = Intent::new(version);
         intent.incoming = Some(incoming.to_string_lossy().into_owned());
+        intent.goes_on = self.publication.goes_on;
         let archives = self.archives(&folder, &incoming, &there, &mut intent)?;
         self.papers(&subarch, &folder, &incoming, &archives)?;
         let failcount = self.count_failure(&mut intent)?;
@@ -366,19 +372,8 @@ impl Run<'_> {
                     (archive, outcome)
                 }
             };
-            let ending = &archive[names.stem.len()..];
-            if let Some(latest) = &names.latest {
-                intent
-                    .links
-                    .insert(format!("{latest}{ending}"), archive.clone());
-                if let Some(folder) = &artifact.far_link {
-                    let path = format!("{folder}/{}", far_name(&self.publication.place, latest));
-                    intent
-                        .far_links
-                        .insert(format!("{path}{ending}"), archive.clone());
-                }
-            }
-            intent.versions.extend(names.version.clone());
+            let far_link = artifact.far_link.as_deref();
+            again::name(intent, &self.publication.place, names, far_link, &archive);
             all.push((archive, outcome));
         }
         Ok(all)
@@ -550,18 +545,6 @@ pub fn is_pushed(subarch: &OwnedFd, name: &OsStr) -> bool {
     .is_ok()
 }
 
-/// The name of a link outside the folder of the subarch, which has to say more.
-fn far_name(place: &Place, latest: &str) -> String {
-    let (build, subarch) = (place.build.as_str(), place.subarch.as_str());
-    match latest
-        .strip_prefix(build)
-        .and_then(|rest| rest.strip_prefix('-'))
-    {
-        Some(rest) => format!("{build}-{subarch}-{rest}"),
-        None => format!("{subarch}-{latest}"),
-    }
-}
-
 fn with(name: &OsStr, end: &str) -> OsString {
     let mut name = name.to_owned();
     name.push(end);
@@ -593,7 +576,7 @@ fn info_text(info: &BTreeMap<String, String>) -> String {
 }
 
 /// JSON with an indent of four.
-fn indented(value: &impl serde::Serialize) -> String {
+pub fn indented(value: &impl serde::Serialize) -> String {
     let mut text = Vec::new();
     let format = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     let mut writer = serde_json::Serializer::with_formatter(&mut text, format);

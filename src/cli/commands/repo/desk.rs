@@ -8,6 +8,7 @@ use mstore_lang::{Definition, DiskFiles, Spec};
 
 use crate::cli::Failure;
 use crate::cli::context::{Context, current_dir};
+use crate::cli::site::{self, Site};
 use crate::plan::{Entry, metro};
 use crate::project::clock;
 use crate::repo::config::{Buildbot, FILE_NAME};
@@ -159,23 +160,17 @@ impl<'a> Desk<'a> {
 
     /// Owner, group and mode of what is written, as the specifications say.
     pub fn ownership(&self) -> Result<Ownership, Failure> {
-        let owner = self.element("path/mirror/owner")?;
-        let group = self.element("path/mirror/group")?;
-        let dirmode = self.element("path/mirror/dirmode")?;
-        let dirmode = dirmode.map(|text| {
-            let mode = u32::from_str_radix(&text, 8)
-                .ok()
-                .filter(|mode| *mode <= 0o7777);
-            mode.ok_or_else(|| {
-                Failure::usage(format!(
-                    "path/mirror/dirmode: `{}` is not a mode",
-                    shown(&text)
-                ))
-                .hint("write for example 775")
-            })
-        });
-        let dirmode = dirmode.transpose()?;
-        Ownership::new(owner.as_deref(), group.as_deref(), dirmode).map_err(Failure::usage)
+        site::ownership(|name| self.element(name))
+    }
+
+    /// The mirror with what publishing needs.
+    pub fn site(&self) -> Result<Site, Failure> {
+        self.site_at(self.mirror()?)
+    }
+
+    /// What publishing needs of another mirror.
+    pub fn site_at(&self, mirror: Mirror) -> Result<Site, Failure> {
+        Site::new(self.context, mirror, self.ownership()?)
     }
 
     /// Whether the mirror is shared with machines on which the old tool runs.

@@ -5,7 +5,6 @@ mod next;
 mod publish;
 mod push;
 mod rotation;
-mod site;
 mod upkeep;
 
 use std::process::ExitCode;

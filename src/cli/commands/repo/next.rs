@@ -7,12 +7,13 @@ use mstore_lang::Definition;
 use super::desk::{Desk, tell_printed, tell_unreadable};
 use super::publish::show;
 use super::rotation::{self, held, pretend};
-use super::site::Site;
 use crate::build::userns::{Entered, UsernsError};
 use crate::cli::failure::FOUND;
-use crate::cli::report::{processors, show_failed};
+use crate::cli::report::{broke_off, processors, show_failed};
+use crate::cli::site::{Site, is_held};
+use crate::cli::spec;
 use crate::cli::watch::Watch;
-use crate::cli::{Failure, args, blame};
+use crate::cli::{Failure, args};
 use crate::plan::TargetId;
 use crate::project::realise::{Report, Run, realise};
 use crate::project::{Access, Caches, Project};
@@ -25,18 +26,11 @@ use crate::repo::publish::{Gathered, Publication, RunFailure, gather, keys_to_bu
 use crate::repo::quote::shown;
 use crate::repo::rotation::{Offer, Why, elements};
 use crate::repo::scan::{Subarch, scan_one, scan_own};
+use crate::repo::strategy;
 use crate::schedule::realise::Failed;
 
 /// How often a subarch is chosen anew while others take what was chosen.
 const TRIES: usize = 1000;
-/// The files of control that say what a build starts from, and the elements that hold the same.
-const STRATEGY: &[(&str, &str)] = &[
-    ("strategy/build", "strategy/build"),
-    ("strategy/seed", "strategy/seed"),
-    ("remote/build", "remote/build"),
-    ("remote/arch_desc", "remote/arch_desc"),
-    ("remote/subarch", "remote/subarch"),
-];
 
 /// How builds of a mirror are made.
 #[derive(clap::Args)]
@@ -99,7 +93,7 @@ pub fn next(desk: &Desk<'_>, args: Next) -> Result<ExitCode, Failure> {
     // Must come before the first thread. That it failed matters only if something is to be built.
     let entered = desk.context().enter();
     let mut buildbot = desk.buildbot()?;
-    let site = Site::open(desk)?;
+    let site = desk.site()?;
     for managed in buildbot.settings().managed().filter(|managed| managed.own) {
         site.finish(&managed.place)?;
     }
@@ -132,9 +126,9 @@ pub fn build(desk: &Desk<'_>, args: Build) -> Result<ExitCode, Failure> {
         Some(text) => Date::parse(text).map_err(Failure::usage)?.to_string(),
     };
     let entered = desk.context().enter();
-    let site = Site::open(desk)?;
+    let site = desk.site()?;
     let lock = match site.lock(&place, &version) {
-        Err(error) if super::publish::is_held(&error) => return Err(Failure::found(error)),
+        Err(error) if is_held(&error) => return Err(Failure::found(error)),
         other => other?,
     };
     let job = Job {
@@ -163,7 +157,7 @@ fn choose(
         let lock = match site.lock(&offer.place, &offer.date.to_string()) {
             Ok(lock) => lock,
             // Somebody was faster; then something else comes next.
-            Err(error) if super::publish::is_held(&error) => continue,
+            Err(error) if is_held(&error) => continue,
             Err(error) => return Err(error.into()),
         };
         // Or was faster and has finished.
@@ -262,26 +256,12 @@ fn definitions(desk: &Desk<'_>, site: &Site, job: &Job) -> Result<Vec<Definition
     if desk.reads_control()? {
         return Ok(all);
     }
-    let given = desk.context().definitions();
-    for (file, element) in STRATEGY {
-        let text = control.read(file).map_err(|e| {
-            Failure::machine(format!(
-                "cannot read {}: {e}",
-                shown(control.path().join(file))
-            ))
-        })?;
-        let text = text.and_then(|bytes| String::from_utf8(bytes).ok());
-        let text = text
-            .as_deref()
-            .map(str::trim)
-            .filter(|text| !text.is_empty());
-        if let Some(text) = text
-            && !text.contains('\n')
-            && !given.iter().any(|d| d.name == *element)
-        {
-            all.push(Definition::new(*element, text));
-        }
-    }
+    let found = strategy::elements(&control, spec::may_define(desk.context())?)?;
+    all.extend(
+        found
+            .into_iter()
+            .map(|(name, value)| Definition::new(name, value)),
+    );
     Ok(all)
 }
 
@@ -361,21 +341,6 @@ fn kind(mode: &Mode) -> String {
         true => mode.target.clone(),
         false => format!("{}+{}", mode.target, mode.joined()),
     }
-}
-
-/// Ends a run that broke off: neither the build nor its failure is written down.
-fn broke_off(report: &Report) -> Result<(), Failure> {
-    let outcome = &report.outcome;
-    if outcome.cancelled {
-        return Err(Failure::interrupted().hint("what is finished is kept; run it again to go on"));
-    }
-    if let Some((step, error)) = &outcome.infrastructure {
-        return Err(blame::run(step.as_ref(), error));
-    }
-    if let Some((step, flaw)) = outcome.refused.first() {
-        return Err(Failure::usage(format!("{step} cannot be built: {flaw}")));
-    }
-    Ok(())
 }
 
 /// What is published of a run. Of one that failed: what was built, if all but extras was; and the logs.

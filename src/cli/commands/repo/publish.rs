@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::desk::Desk;
-use super::site::Site;
 use crate::cli::failure::FOUND;
+use crate::cli::site::{Site, is_held};
 use crate::cli::{Failure, output};
 use crate::project::Access;
 use crate::repo::layout::archive_stem;
@@ -109,7 +109,7 @@ pub fn show(
 
 /// Runs `publish`.
 pub fn publish(desk: &Desk<'_>, args: Publish) -> Result<ExitCode, Failure> {
-    let site = Site::open(desk)?;
+    let site = desk.site()?;
     let project = desk.context().project(Access::ReadIfPresent)?;
     let targets = project.targets(&args.targets)?;
     let all = gather(&project, &targets)?;
@@ -146,12 +146,6 @@ pub fn publish(desk: &Desk<'_>, args: Publish) -> Result<ExitCode, Failure> {
         true => ExitCode::from(FOUND),
         false => ExitCode::SUCCESS,
     })
-}
-
-/// Whether somebody else works on the subarch.
-pub fn is_held(error: &crate::repo::publish::PublishError) -> bool {
-    use crate::repo::{lock::LockError, publish::PublishError};
-    matches!(error, PublishError::Lock(LockError::Held { .. }))
 }
 
 #[derive(Serialize)]

@@ -7,9 +7,9 @@ use std::process::{Child, ExitCode};
 use serde::Serialize;
 
 use super::desk::Desk;
-use super::site::Site;
 use crate::cli::args::{self, TrustArgs};
 use crate::cli::failure::{FOUND, MACHINE};
+use crate::cli::site::Site;
 use crate::cli::{Failure, output};
 use crate::project::Reach;
 use crate::project::peers::ssh_command;
@@ -78,7 +78,7 @@ pub fn push(desk: &Desk<'_>, args: Push) -> Result<ExitCode, Failure> {
     let builds: Vec<(&Place, String)> = builds.collect();
     match remote {
         Remote::Folder(path) => {
-            let site = Site::at(desk, Mirror::open(&path)?)?;
+            let site = desk.site_at(Mirror::open(&path)?)?;
             let trust = trust(&site)?;
             let (own, theirs) = UnixStream::pair()
                 .map_err(|e| Failure::machine(format!("cannot make a pipe: {e}")))?;
@@ -240,7 +240,7 @@ fn serve(
 /// Runs `receive`: the other end of `push` over ssh.
 pub fn receive(desk: &Desk<'_>) -> Result<ExitCode, Failure> {
     let buildbot = desk.buildbot()?;
-    let site = Site::open(desk)?;
+    let site = desk.site()?;
     let trust = trust(&site)?;
     let settings = buildbot.settings();
     let takes = |place: &Place| settings.manages(place);

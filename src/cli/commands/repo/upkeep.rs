@@ -7,8 +7,8 @@ use std::thread::available_parallelism;
 use serde::Serialize;
 
 use super::desk::{Desk, tell_unreadable};
-use super::site::gpg;
 use crate::cli::failure::{FOUND, MACHINE};
+use crate::cli::site::gpg;
 use crate::cli::{Failure, output};
 use crate::repo::clean::{self, Cleaned, Reason, Step};
 use crate::repo::compress::{self, Method, Outcome};

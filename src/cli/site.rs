@@ -1,7 +1,7 @@
 //! What publishing needs: the mirror with its owner and locks, keys, and the answers of the configuration file.
 
-use super::desk::Desk;
-use crate::cli::{Failure, args};
+use super::context::Context;
+use super::{Failure, args};
 use crate::config::Config;
 use crate::project::Project;
 use crate::repo::control::Control;
@@ -30,17 +30,12 @@ pub struct Site {
 }
 
 impl Site {
-    /// Opens the mirror, and reads what is configured.
-    pub fn open(desk: &Desk<'_>) -> Result<Site, Failure> {
-        Site::at(desk, desk.mirror()?)
-    }
-
-    /// Reads what is configured for another mirror.
-    pub fn at(desk: &Desk<'_>, mirror: Mirror) -> Result<Site, Failure> {
-        let config = desk.context().machine_config()?;
+    /// Reads what is configured for a mirror.
+    pub fn new(context: &Context, mirror: Mirror, ownership: Ownership) -> Result<Site, Failure> {
+        let config = context.machine_config()?;
         Ok(Site {
             mirror,
-            ownership: desk.ownership()?,
+            ownership,
             machine: Machine::this(),
             gpg: gpg(&config),
             key: args::signing_key(&config, None)?,
@@ -127,4 +122,32 @@ pub fn gpg(config: &Config) -> Option<Gpg> {
         key,
         home: config.gpg_home.clone(),
     })
+}
+
+/// Owner, group and mode of what is written, as elements say; `element` gives one, if it has something in it.
+pub fn ownership(
+    element: impl Fn(&str) -> Result<Option<String>, Failure>,
+) -> Result<Ownership, Failure> {
+    let owner = element("path/mirror/owner")?;
+    let group = element("path/mirror/group")?;
+    let dirmode = element("path/mirror/dirmode")?;
+    let dirmode = dirmode.map(|text| {
+        let mode = u32::from_str_radix(&text, 8)
+            .ok()
+            .filter(|mode| *mode <= 0o7777);
+        mode.ok_or_else(|| {
+            Failure::usage(format!(
+                "path/mirror/dirmode: `{}` is not a mode",
+                shown(&text)
+            ))
+            .hint("write for example 775")
+        })
+    });
+    let dirmode = dirmode.transpose()?;
+    Ownership::new(owner.as_deref(), group.as_deref(), dirmode).map_err(Failure::usage)
+}
+
+/// Whether somebody else works on the subarch.
+pub fn is_held(error: &PublishError) -> bool {
+    matches!(error, PublishError::Lock(lock::LockError::Held { .. }))
 }
