@@ -795,7 +795,7 @@ pub const PAGES: &[Page] = &[
         ],
     )
     .found("A step failed, or another run builds the subarch.")
-    .also(&["realise", "repo next", "eval"])
+    .also(&["realise", "repo-next", "eval"])
     .doc(&["doc/metro.md", "doc/repository.md"]),
     page(
         "repo",
