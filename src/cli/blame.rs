@@ -418,6 +418,7 @@ blame! {
 pub fn step(name: &StepName, error: &Infrastructure) -> Failure {
     let room = error.room().map(|room| format!("; {room}"));
     let failure = Failure::machine(format!("{name}: {error}{}", room.unwrap_or_default()));
+    let failure = failure.at_step(name);
     match error.is_disk_full() {
         true => failure.hint(IN_STORE),
         false => failure,
@@ -428,7 +429,7 @@ pub fn step(name: &StepName, error: &Infrastructure) -> Failure {
 pub fn run(step: Option<&StepName>, error: &ScheduleError) -> Failure {
     match (step, error) {
         (Some(name), ScheduleError::Build(error)) => self::step(name, error),
-        (Some(name), error) => Failure::machine(format!("{name}: {error}")),
+        (Some(name), error) => Failure::machine(format!("{name}: {error}")).at_step(name),
         (None, error) => Failure::machine(error),
     }
 }

@@ -61,6 +61,8 @@ pub struct Failure {
     cause: Cause,
     /// The file or folder of the user's that it is about.
     about: Option<String>,
+    /// The step that met it.
+    step: Option<String>,
     hints: Vec<String>,
 }
 
@@ -70,6 +72,7 @@ impl Failure {
             kind,
             cause,
             about: None,
+            step: None,
             hints: Vec::new(),
         }
     }
@@ -122,6 +125,13 @@ impl Failure {
         hints.into_iter().fold(self, Failure::hint)
     }
 
+    /// Says which step met it.
+    #[must_use]
+    pub fn at_step(mut self, step: impl Display) -> Self {
+        self.step = Some(step.to_string());
+        self
+    }
+
     /// Says which file or folder of the user's it is about.
     #[must_use]
     pub fn about(mut self, path: &Path) -> Self {
@@ -139,6 +149,34 @@ impl Failure {
         match &self.about {
             Some(path) => format!("{path}: {text}"),
             None => text,
+        }
+    }
+
+    /// What it is, as every command tells it with `--json` (doc/json.md).
+    pub fn json(&self) -> serde_json::Value {
+        let class = match (&self.cause, self.kind) {
+            (Cause::Diagnostics(_), _) => "specification",
+            (_, Kind::Found) => "found",
+            (_, Kind::Usage) => "usage",
+            (_, Kind::Machine) => "machine",
+            (_, Kind::Interrupted) => "interrupted",
+            (_, Kind::BrokenPipe) => "broken-pipe",
+        };
+        serde_json::json!({
+            "class": class,
+            "reason": self.message(false),
+            "step": self.step,
+            "log": null,
+            "hints": self.hints,
+        })
+    }
+
+    /// Prints the failure to stdout as JSON, unless nobody reads that, or the command has told there already what it
+    /// knows.
+    pub fn answer(&self) {
+        if self.kind != Kind::BrokenPipe && !output::has_answered() {
+            // It is told on stderr as well.
+            let _ = output::json(&serde_json::json!({ "error": self.json() }));
         }
     }
 

@@ -8,6 +8,7 @@ macro_rules! tell {
     ($($part:tt)*) => { $crate::cli::output::tell(&format!($($part)*)) };
 }
 
+mod addresses;
 mod args;
 mod blame;
 mod bytes;
@@ -32,7 +33,8 @@ mod watch;
 mod whole_file;
 mod words;
 
-use clap::{Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -122,7 +124,7 @@ enum Command {
     Lsp(lsp::Args),
     /// List builds, subarchitectures and targets
     List(list::Args),
-    /// Show the derivations of a target
+    /// Show the derivations of a target, or what a seed or snapshot stands for
     Show(show::Args),
     /// Print the graph of a target's derivations
     Graph(graph::Args),
@@ -174,9 +176,25 @@ enum Command {
 
 /// Runs the command line and returns the process's exit status.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments(std::env::args_os())) {
-        Ok(cli) => cli,
+    let words = arguments(std::env::args_os());
+    let mut program = parser();
+    let parsed = program.try_get_matches_from_mut(&words);
+    let parsed = parsed.and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok((matches, cli))
+    });
+    let (matches, cli) = match parsed {
+        Ok(parsed) => parsed,
         Err(e) => {
+            if e.use_stderr()
+                && words
+                    .iter()
+                    .any(|word| word.to_string_lossy().starts_with("--json"))
+            {
+                let text = e.to_string();
+                let text = text.lines().next().unwrap_or_default();
+                Failure::usage(text.trim_start_matches("error: ")).answer();
+            }
             if let Some(failure) = no_such_command(&e) {
                 return failure.report();
             }
@@ -198,9 +216,59 @@ pub fn main() -> ExitCode {
         }
     };
     output::set_colour(cli.place.color);
-    match run(cli) {
+    let json = wants_json(&matches);
+    match addresses::refuse(&program, &matches).and_then(|()| run(cli)) {
         Ok(code) => code,
-        Err(failure) => failure.report(),
+        Err(failure) => {
+            if json {
+                failure.answer();
+            }
+            failure.report()
+        }
+    }
+}
+
+/// The format of JSON that commands print: doc/json.md. It grows when a script could notice.
+const JSON_FORMAT: &str = "1";
+
+/// The program's arguments. Every `--json` may say which format is expected: `--json=1`.
+fn parser() -> clap::Command {
+    fn versioned(command: clap::Command) -> clap::Command {
+        let command = command.mut_args(|arg| match arg.get_id() == "json" {
+            false => arg,
+            true => arg
+                .action(ArgAction::Set)
+                .num_args(0..=1)
+                .require_equals(true)
+                .value_name("FORMAT")
+                .value_parser(json_format)
+                .default_value("no")
+                .default_missing_value(JSON_FORMAT)
+                .hide_default_value(true),
+        });
+        command.mut_subcommands(versioned)
+    }
+    versioned(Cli::command())
+}
+
+fn json_format(word: &str) -> Result<bool, String> {
+    match word {
+        "no" => Ok(false),
+        JSON_FORMAT => Ok(true),
+        _ => Err(format!(
+            "this mstore prints format {JSON_FORMAT}: see doc/json.md"
+        )),
+    }
+}
+
+/// Whether the command that was given is to print JSON.
+fn wants_json(matches: &ArgMatches) -> bool {
+    match matches.subcommand() {
+        Some((_, below)) if wants_json(below) => true,
+        _ => {
+            matches.try_get_one("json").ok().flatten() == Some(&true)
+                && matches.value_source("json") == Some(ValueSource::CommandLine)
+        }
     }
 }
 
@@ -276,12 +344,66 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::Cli;
+    use super::{Cli, parser};
     use clap::{Command, CommandFactory};
 
     #[test]
     fn the_definitions_are_sound() {
         Cli::command().debug_assert();
+        parser().debug_assert();
+    }
+
+    /// Commands without `--json`, and why.
+    const WITHOUT_JSON: &[(&str, &str)] = &[
+        ("complete", "shells read what it prints"),
+        ("completions", "shells read what it prints"),
+        ("man", "man reads what it prints"),
+        ("lsp", "editors speak with it"),
+        ("shell", "people speak with it"),
+        ("specs cat", "it prints files as they are"),
+        ("store cat", "it prints files as they are"),
+        ("worker", "a scheduler speaks with it"),
+    ];
+
+    #[test]
+    fn every_command_prints_json_or_says_why_not() {
+        fn look(command: &Command, path: &str, without: &mut Vec<String>) {
+            let mut below = command.get_subcommands().peekable();
+            let has = command.get_arguments().any(|arg| arg.get_id() == "json");
+            if below.peek().is_none() && !has {
+                without.push(path.to_owned());
+            }
+            // Arguments of a group are those of its commands as well.
+            for sub in below.filter(|_| !has) {
+                let path = format!("{path} {}", sub.get_name());
+                look(sub, path.trim_start(), without);
+            }
+        }
+        let mut without = Vec::new();
+        look(&parser(), "", &mut without);
+        without.retain(|path| !path.starts_with("complete "));
+        without.sort_unstable();
+        let mut allowed: Vec<&str> = WITHOUT_JSON.iter().map(|(path, _)| *path).collect();
+        allowed.retain(|path| *path != "complete");
+        allowed.sort_unstable();
+        assert_eq!(without, allowed);
+    }
+
+    #[test]
+    fn json_may_say_its_format() {
+        let parse = |words: &[&str]| {
+            let matches = parser().try_get_matches_from(words);
+            matches.map(|matches| super::wants_json(&matches))
+        };
+        assert!(parse(&["mstore", "list", "--json"]).unwrap());
+        assert!(parse(&["mstore", "list", "--json=1", "a"]).unwrap());
+        assert!(parse(&["mstore", "list", "--json", "a"]).unwrap());
+        assert!(parse(&["mstore", "repo", "fails", "--json"]).unwrap());
+        assert!(!parse(&["mstore", "list"]).unwrap());
+        let error = parse(&["mstore", "list", "--json=2"])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("prints format 1"), "{error}");
     }
 
     /// A command's own argument under the id of a global one would silently take its place.

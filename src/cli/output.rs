@@ -1,7 +1,7 @@
 //! Printing: colours, sizes, durations, JSON lines.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use super::Failure;
 use crate::project::clock;
@@ -176,8 +176,17 @@ pub fn json(value: &impl serde::Serialize) -> Result<(), Failure> {
     }
 }
 
+/// Whether a whole document was printed.
+static ANSWERED: AtomicBool = AtomicBool::new(false);
+
+/// Whether a whole document of JSON was printed, to which nothing may be added. Lines can be.
+pub fn has_answered() -> bool {
+    ANSWERED.load(Ordering::Relaxed)
+}
+
 /// Prints a value as indented JSON.
 pub fn json_pretty(value: &impl serde::Serialize) -> Result<(), Failure> {
+    ANSWERED.store(true, Ordering::Relaxed);
     match serde_json::to_string_pretty(value) {
         Ok(text) => line(text),
         Err(e) => Err(Failure::machine(format!("cannot write JSON: {e}"))),

@@ -3,7 +3,7 @@
 use super::output::Style;
 use super::{Failure, blame};
 use crate::project::realise::Report;
-use crate::schedule::realise::Outcome;
+use crate::schedule::realise::{Failed, Outcome};
 
 /// Steps that were not tried and are named.
 const SKIPPED_SHOWN: usize = 6;
@@ -11,6 +11,18 @@ const SKIPPED_SHOWN: usize = 6;
 /// How many processors there are.
 pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// A failed step, in the form that failures have everywhere.
+pub fn failed_json(failed: &Failed) -> serde_json::Value {
+    let failure = &failed.failure;
+    serde_json::json!({
+        "class": "build",
+        "reason": failure.how,
+        "step": failed.name.to_string(),
+        "log": failure.log.display().to_string(),
+        "hints": [],
+    })
 }
 
 /// Tells about failed steps: how, the last lines, and what can be done next.

@@ -59,7 +59,9 @@ impl Retention {
         let mut patterns = Vec::new();
         let mut pins = Vec::new();
         for root in &config.roots {
-            if find::is_prefix(root) {
+            if let Some(pinned) = named_pins(store, root)? {
+                pins.extend(pinned);
+            } else if find::is_prefix(root) {
                 pins.push((format!("gc/roots: {root}"), find::one_tree(store, root)?));
             } else {
                 patterns.push(root.clone());
@@ -192,6 +194,30 @@ fn locks(store: &Store) -> Result<Vec<(String, Vec<RegisteredPin>)>, StoreError>
         all.push(LockPins { path, pins }.registered());
     }
     Ok(all)
+}
+
+/// The trees that a word of `gc/roots` names which is about seeds or snapshots: `seed/NAME`, `snapshot/NAME`, with
+/// patterns in NAME, or NAME alone. `None` where it is about something else.
+fn named_pins(store: &Store, root: &str) -> Result<Option<Vec<(String, TreeHash)>>, ProjectError> {
+    let of_kind = |kind: &str| root.strip_prefix(kind)?.strip_prefix('/');
+    let (kind, name) = match (of_kind("seed"), of_kind("snapshot")) {
+        (Some(name), _) => (Some("seed"), name),
+        (_, Some(name)) => (Some("snapshot"), name),
+        // Full names of targets have four parts.
+        (None, None) if root.contains('/') => return Ok(None),
+        (None, None) => (None, root),
+    };
+    let mut found = Vec::new();
+    for (_, pins) in locks(store)? {
+        for pin in pins {
+            let wanted = kind.is_none_or(|kind| kind == pin.kind) && glob(name, &pin.name);
+            if wanted && store.has_tree(pin.tree)? {
+                found.push((format!("gc/roots: {root}"), pin.tree));
+            }
+        }
+    }
+    // A pattern of targets may be of four parts or of none.
+    Ok((kind.is_some() || !found.is_empty() && !name.contains(['*', '?'])).then_some(found))
 }
 
 /// What a lock file pins.

@@ -1,16 +1,17 @@
 //! `mstore copy`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use mstore_store::TreeHash;
 use mstore_store::transfer::Received;
+use mstore_store::transfer::cache::CACHE_FILE;
 
 use crate::cli::Failure;
 use crate::cli::args::{self, ReachArgs, TrustArgs};
 use crate::cli::context::Context;
-use crate::cli::output::{self, plural};
+use crate::cli::output::{self, Style, plural};
 use crate::cli::watch::Watch;
 use crate::project::copy::{CopyOptions, Results, SendOptions, send, take};
 use crate::project::find::is_prefix;
@@ -215,8 +216,50 @@ fn copy_to(context: &Context, args: &Args, to: &Remote) -> Result<Done, Failure>
     };
     let watch = args.watch();
     let sum = send(&store, &parcel, to, &options, &args.copy(context, &watch)?)?;
+    if let Remote::Folder(path) = to
+        && !args.quiet
+        && path.join(CACHE_FILE).is_file()
+    {
+        tell_if_unsigned(&parcel, path, &args.what);
+    }
     let trees = parcel.trees.iter().copied().collect();
     Ok((sum, trees, parcel.facts.len()))
+}
+
+/// Says what it means that a cache has facts that nobody signed.
+fn tell_if_unsigned(parcel: &Parcel, cache: &Path, what: &[String]) {
+    let all = parcel.facts.len();
+    let unsigned = parcel.facts.values().filter(|f| f.signatures.is_empty());
+    let style = Style::stderr();
+    match unsigned.count() {
+        0 => {}
+        n => {
+            tell!(
+                "{} {n} of {all} {} in this cache {} not signed: others do not believe them, and build again",
+                style.note("note:"),
+                plural(all, "result"),
+                if n == 1 { "is" } else { "are" },
+            );
+            tell!(
+                "{} `mstore key sign --cache {} {}` signs what is there (make a key with `mstore key generate NAME`, or name it with --key)",
+                style.note("hint:"),
+                cache.display(),
+                match what {
+                    [] => "TARGET...".to_owned(),
+                    what => quoted(what),
+                }
+            );
+        }
+    }
+}
+
+/// Words for a shell: patterns are quoted.
+fn quoted(words: &[String]) -> String {
+    let word = |word: &String| match word.contains(['*', '?', ' ']) {
+        true => format!("'{word}'"),
+        false => word.clone(),
+    };
+    words.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
 fn copy_from(context: &Context, args: &Args, from: &Remote) -> Result<Done, Failure> {

@@ -58,6 +58,28 @@ pub struct Args {
     /// Write what the form can hold when it cannot hold everything, and tell what is lost
     #[arg(long)]
     lossy: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was written, as JSON.
+#[derive(serde::Serialize)]
+struct Written<'a> {
+    tree: String,
+    /// The file or the folder.
+    path: String,
+    form: &'a str,
+    /// Of a file, and of the layer of an image.
+    bytes: Option<u64>,
+    /// The digest of an image in the OCI layout.
+    digest: Option<String>,
+}
+
+impl Written<'_> {
+    fn print(self) -> Result<(), Failure> {
+        output::json(&self)
+    }
 }
 
 /// How files come to a folder.
@@ -150,7 +172,7 @@ impl Format {
 /// Runs the command. The same tree gives the same bytes.
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     if let Some(to) = &args.to {
-        return folder(context, &args.what, to, args.mode, args.lossy);
+        return folder(context, to, &args);
     }
     let named = args.output.clone().or_else(|| args.archive.clone());
     let format = args.format_of(named.as_deref())?;
@@ -169,10 +191,26 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     if file == Path::new("-") && format.compression().is_none() {
         return Err(Failure::usage("an image cannot go to standard output"));
     }
+    if file == Path::new("-") && args.json {
+        return Err(Failure::usage("--json: standard output is for the archive"));
+    }
     let tree = whole(&store, found.tree, format, args.lossy)?;
     if let Some(compression) = format.compression() {
         let compression = levelled(compression, args.level)?;
-        return archive(context, &store, tree, &file, compression);
+        let bytes = archive(context, &store, tree, &file, compression)?;
+        match bytes {
+            bytes if args.json => Written {
+                tree: tree.to_string(),
+                path: file.display().to_string(),
+                form: format.suffix(),
+                bytes,
+                digest: None,
+            }
+            .print()?,
+            Some(bytes) => tell!("{}: {}", file.display(), output::size(bytes)),
+            None => {}
+        }
+        return Ok(ExitCode::SUCCESS);
     }
     match image {
         Some(kind) => image_file(context, &store, tree, &file, kind, &args)?,
@@ -232,6 +270,19 @@ fn image_file(
         .export_image(tree, &place, &options)
         .map_err(unfinished)?;
     let size = fs::metadata(file).map_or(0, |m| m.len());
+    if args.json {
+        return Written {
+            tree: tree.to_string(),
+            path: file.display().to_string(),
+            form: match kind {
+                ImageKind::Squashfs => Format::Squashfs.suffix(),
+                ImageKind::Erofs => Format::Erofs.suffix(),
+            },
+            bytes: Some(size),
+            digest: None,
+        }
+        .print();
+    }
     tell!("{}: {}", file.display(), output::size(size));
     Ok(())
 }
@@ -258,6 +309,16 @@ fn oci(
         ..OciOptions::for_machine(&machine.unwrap_or_else(host::machine))
     };
     let image = store.export_oci(tree, file, &options).map_err(unfinished)?;
+    if args.json {
+        return Written {
+            tree: tree.to_string(),
+            path: file.display().to_string(),
+            form: Format::Oci.suffix(),
+            bytes: Some(image.layer_bytes),
+            digest: Some(image.digest.to_string()),
+        }
+        .print();
+    }
     // What it is pinned by is data.
     output::line(&image.digest)?;
     tell!(
@@ -360,26 +421,31 @@ fn unmakeable(lossy: bool) -> Unmakeable {
     }
 }
 
-fn folder(
-    context: &Context,
-    what: &str,
-    to: &Path,
-    mode: Mode,
-    lossy: bool,
-) -> Result<ExitCode, Failure> {
+fn folder(context: &Context, to: &Path, args: &Args) -> Result<ExitCode, Failure> {
     // Files of many owners are written.
     context.enter()?;
     let store = context.store(Access::ReadIfPresent)?;
-    let tree = context.tree(&store, what)?.tree;
-    let how = match mode {
+    let tree = context.tree(&store, &args.what)?.tree;
+    let how = match args.mode {
         Mode::Copy => Placing::Copy,
         Mode::Reflink => Placing::Reflink,
         Mode::Link => Placing::Link,
     };
     let cancel = context.cancel()?;
     let placed = store
-        .place_until(tree, to, how, unmakeable(lossy), cancel)
+        .place_until(tree, to, how, unmakeable(args.lossy), cancel)
         .map_err(|error| not_empty(to, error))?;
+    if args.json {
+        Written {
+            tree: tree.to_string(),
+            path: to.display().to_string(),
+            form: "folder",
+            bytes: None,
+            digest: None,
+        }
+        .print()?;
+        return Ok(ExitCode::SUCCESS);
+    }
     tell!(
         "{}: {} files linked, {} cloned, {} copied",
         to.display(),
@@ -390,13 +456,14 @@ fn folder(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Writes an archive. Returns the size of a file.
 fn archive(
     context: &Context,
     store: &Store,
     tree: TreeHash,
     file: &Path,
     compression: Compression,
-) -> Result<ExitCode, Failure> {
+) -> Result<Option<u64>, Failure> {
     let options = ExportOptions::new(compression);
     if file == Path::new("-") {
         let never = Cancel::new();
@@ -415,7 +482,7 @@ fn archive(
         if !closed {
             written?;
         }
-        return Ok(ExitCode::SUCCESS);
+        return Ok(None);
     }
     let failed =
         |e: std::io::Error| Failure::from(StoreError::io("write", file, e).writing_to(file));
@@ -430,7 +497,7 @@ fn archive(
             let mut out = BufWriter::new(out);
             store.export_tar(tree, &mut out, &options).map_err(blame)?;
             out.flush().map_err(failed)?;
-            return Ok(ExitCode::SUCCESS);
+            return Ok(None);
         }
     };
     let whole = WholeFile::begin(place).map_err(failed)?;
@@ -454,9 +521,7 @@ fn archive(
     }
     written?;
     whole.finish().map_err(failed)?;
-    let size = fs::metadata(file).map_err(failed)?.len();
-    tell!("{}: {}", file.display(), output::size(size));
-    Ok(ExitCode::SUCCESS)
+    Ok(Some(fs::metadata(file).map_err(failed)?.len()))
 }
 
 fn flush(out: &mut impl Write) -> Result<(), StoreError> {

@@ -29,6 +29,9 @@ pub struct Args {
     /// Change nothing: print what would change as a unified diff
     #[arg(long)]
     diff: bool,
+    /// Print JSON: what became of each file
+    #[arg(long)]
+    json: bool,
     /// Files, folders (all *.conf and *.spec files in them, but no links and nothing hidden), or - for
     /// stdin to stdout [default: the folder of the entry file]
     #[arg(value_name = "PATH")]
@@ -41,6 +44,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         args: &args,
         status: 0,
         found: false,
+        files: Vec::new(),
     };
     let default = [default_folder(context)];
     let paths = match args.paths.as_slice() {
@@ -65,11 +69,14 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
                         job.file(&file)?;
                     }
                 }
-                Err(failure) => job.failed(failure),
+                Err(failure) => job.failed(path, failure),
             }
         } else {
             job.file(path)?;
         }
+    }
+    if args.json {
+        output::json(&serde_json::json!({ "files": job.files }))?;
     }
     let found = u8::from(job.found && args.check) * failure::FOUND;
     Ok(ExitCode::from(job.status.max(found)))
@@ -94,13 +101,44 @@ struct Job<'a> {
     status: u8,
     /// Whether a file was not in canonical layout.
     found: bool,
+    /// What became of each file, for `--json`.
+    files: Vec<Told>,
+}
+
+/// What became of a file, as JSON.
+#[derive(serde::Serialize)]
+struct Told {
+    file: String,
+    /// `clean`, `formatted`, `unformatted` or `failed`.
+    state: &'static str,
+    /// What would change, with `--diff`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diff: Option<String>,
+    /// The text of standard input, formatted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<serde_json::Value>,
 }
 
 impl Job<'_> {
-    /// Notes what is wrong with one file; the others are formatted all the same.
-    fn failed(&mut self, failure: Failure) {
+    /// Notes what is wrong with one file or folder; the others are formatted all the same.
+    fn failed(&mut self, path: &Path, failure: Failure) {
+        self.tell(path, "failed").error = Some(failure.json());
         failure.report();
-        self.status = failure::USAGE;
+        self.status = self.status.max(failure::USAGE);
+    }
+
+    fn tell(&mut self, path: &Path, state: &'static str) -> &mut Told {
+        let at = self.files.len();
+        self.files.push(Told {
+            file: shown(path),
+            state,
+            diff: None,
+            text: None,
+            error: None,
+        });
+        &mut self.files[at]
     }
 
     fn stdin(&mut self) -> Result<(), Failure> {
@@ -121,6 +159,10 @@ impl Job<'_> {
         if self.args.check || self.args.diff {
             return self.show(path, &source, &formatted);
         }
+        if self.args.json {
+            self.tell(path, "formatted").text = Some(formatted.text);
+            return Ok(());
+        }
         output::bytes(formatted.text.as_bytes())
     }
 
@@ -132,16 +174,15 @@ impl Job<'_> {
                     std::io::ErrorKind::NotFound => "no such file".to_owned(),
                     _ => e.to_string(),
                 };
-                self.failed(Failure::usage(format!(
-                    "cannot read {}: {why}",
-                    path.display()
-                )));
+                let failure = Failure::usage(format!("cannot read {}: {why}", path.display()));
+                self.failed(path, failure);
                 return Ok(());
             }
         };
         let writes = !self.args.check && !self.args.diff;
         if writes && original.is_link() {
             self.failed(
+                path,
                 Failure::usage(format!("{} is a symbolic link", path.display()))
                     .hint("name the file that it points to"),
             );
@@ -150,10 +191,8 @@ impl Job<'_> {
         let bytes = match DiskFiles.read_limited(path, Limits::default().file) {
             Ok(bytes) => bytes,
             Err(e) => {
-                self.failed(Failure::usage(format!(
-                    "cannot read {}: {e}",
-                    path.display()
-                )));
+                let failure = Failure::usage(format!("cannot read {}: {e}", path.display()));
+                self.failed(path, failure);
                 return Ok(());
             }
         };
@@ -164,13 +203,16 @@ impl Job<'_> {
             return self.show(path, &source, &formatted);
         }
         if formatted.is_clean() {
+            self.tell(path, "clean");
             return Ok(());
         }
         if let Err(e) = original.replace(path, formatted.text.as_bytes()) {
-            Failure::machine(format!("cannot write {}: {e}", path.display())).report();
-            self.status = failure::MACHINE.max(self.status);
+            let failure = Failure::machine(format!("cannot write {}: {e}", path.display()));
+            self.failed(path, failure);
+            self.status = failure::MACHINE;
             return Ok(());
         }
+        self.tell(path, "formatted");
         tell!("formatted {}", shown(path));
         Ok(())
     }
@@ -185,6 +227,7 @@ impl Job<'_> {
                 text.collect::<Vec<_>>().join("\n")
             };
             self.failed(
+                path,
                 Failure::diagnostics(render).hint(format!("{} is left as it is", path.display())),
             );
             return None;
@@ -195,14 +238,25 @@ impl Job<'_> {
     /// Says what would change.
     fn show(&mut self, path: &Path, source: &str, formatted: &Formatted) -> Result<(), Failure> {
         if formatted.is_clean() {
+            self.tell(path, "clean");
             return Ok(());
         }
         self.found = true;
-        let name = shown(path);
+        let told = self.tell(path, "unformatted");
+        let name = told.file.clone();
+        if self.args.json && !self.args.diff {
+            return Ok(());
+        }
         if self.args.diff {
             let name = name.trim_start_matches('/');
             let (old, new) = (format!("a/{name}"), format!("b/{name}"));
             let diff = unified(source, &formatted.changes, &old, &new);
+            if self.args.json {
+                if let Some(told) = self.files.last_mut() {
+                    told.diff = Some(diff);
+                }
+                return Ok(());
+            }
             return output::bytes(colour_diff(&diff).as_bytes());
         }
         output::line(name)

@@ -1,16 +1,21 @@
 //! `mstore key`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use mstore_store::Store;
 
 use crate::cli::Failure;
 use crate::cli::args;
 use crate::cli::context::Context;
 use crate::cli::output;
 use crate::cli::output::plural;
+use crate::cli::watch::Watch;
 use crate::plan::Pins;
 use crate::project::Access;
-use crate::share::SecretKey;
+use crate::project::copy::{CopyOptions, SendOptions, send};
+use crate::project::open::Folder;
+use crate::share::{Parcel, Remote, SecretKey};
 
 /// Make signing keys, and sign results with them
 #[derive(clap::Args)]
@@ -28,12 +33,18 @@ enum Command {
         /// File for the secret half [default: keys/NAME.key in the folder of the user's configuration]
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Print the public half of a signing key
     Public {
         /// File with the secret half, or the name of a key in the default place
         #[arg(value_name = "FILE|NAME")]
         key: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Sign what the store knows of targets
     Sign {
@@ -44,19 +55,33 @@ enum Command {
         /// the configuration file]
         #[arg(long, value_name = "FILE|NAME")]
         key: Option<String>,
+        /// Sign them also in the binary cache in this folder, which they were copied to before
+        #[arg(long, value_name = "DIR")]
+        cache: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     match args.command {
-        Command::Generate { name, out } => {
+        Command::Generate { name, out, json } => {
             let key = SecretKey::generate(&name)?;
             let path = match out {
                 Some(path) => path,
                 None => args::keys_folder(context)?.join(format!("{name}.key")),
             };
             key.write(&path)?;
+            if json {
+                output::json(&serde_json::json!({
+                    "name": name,
+                    "file": path.display().to_string(),
+                    "public": key.public().to_string(),
+                }))?;
+                return Ok(ExitCode::SUCCESS);
+            }
             tell!(
                 "the secret key is in {}; keep it to yourself",
                 path.display()
@@ -64,8 +89,19 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             tell!("others trust it by this line in trust/keys of their configuration file:");
             output::line(key.public())?;
         }
-        Command::Public { key } => output::line(find(context, &key)?.public())?,
-        Command::Sign { targets, key } => {
+        Command::Public { key, json } => {
+            let public = find(context, &key)?.public();
+            match json {
+                true => output::json(&serde_json::json!({ "public": public.to_string() }))?,
+                false => output::line(public)?,
+            }
+        }
+        Command::Sign {
+            targets,
+            key,
+            cache,
+            json,
+        } => {
             let key = match key {
                 Some(key) => find(context, &key)?,
                 None => args::signing_key(&context.config()?, None)?.ok_or_else(|| {
@@ -77,11 +113,57 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             context.enter()?;
             let project = context.project(Access::Change)?;
             let recipes = project.recipes(&project.targets(&targets)?)?;
-            let n = project.sign(&recipes, Pins::Optional, &key)?;
-            output::line(format!("signed {n} {}", plural(n, "fact")))?;
+            let parcel = project.sign(&recipes, Pins::Optional, &key)?;
+            if let Some(folder) = &cache {
+                to_cache(context, &project.store, parcel.clone(), folder)?;
+            }
+            let n = parcel.facts.len();
+            match json {
+                true => output::json(&serde_json::json!({
+                    "signed": n,
+                    "public": key.public().to_string(),
+                }))?,
+                false => output::line(format!("signed {n} {}", plural(n, "fact")))?,
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Puts signed facts into a cache that is there.
+fn to_cache(
+    context: &Context,
+    store: &Store,
+    mut parcel: Parcel,
+    folder: &Path,
+) -> Result<(), Failure> {
+    if Folder::of(folder)? != Folder::Cache {
+        return Err(Failure::usage("is not a binary cache")
+            .about(folder)
+            .hint("`mstore copy TARGET --to DIR --cache` makes one"));
+    }
+    context.check_owner(folder)?;
+    // Their trees are there, or are wanted by nobody.
+    parcel.trees.clear();
+    let options = SendOptions {
+        reach: &context.reach(),
+        cache: true,
+        blind: false,
+    };
+    let copy = CopyOptions {
+        root: None,
+        dry_run: false,
+        cancel: context.cancel()?,
+        events: &Watch::new(true),
+    };
+    send(
+        store,
+        &parcel,
+        &Remote::Folder(folder.to_path_buf()),
+        &options,
+        &copy,
+    )?;
+    Ok(())
 }
 
 /// A key by file or by name.

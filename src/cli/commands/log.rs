@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(long = "file", id = "file", global = true, value_name = "FILE")]
     _file: Option<PathBuf>,
     /// Print what running steps write, as it comes, until none of them runs any more
-    #[arg(long, short, conflicts_with_all = ["path", "attempts"])]
+    #[arg(long, short, conflicts_with_all = ["path", "attempts", "json"])]
     follow: bool,
     /// Only name the files
     #[arg(long)]
@@ -41,8 +41,8 @@ pub struct Args {
     /// List every attempt to build it, also those that failed, newest first
     #[arg(long, conflicts_with = "path")]
     attempts: bool,
-    /// With --attempts, print JSON
-    #[arg(long, requires = "attempts")]
+    /// Print JSON: the steps and the files of their logs, or with --attempts the attempts
+    #[arg(long)]
     json: bool,
 }
 
@@ -86,6 +86,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         );
     }
     let staleness = Staleness::walk(&graph, &project.facts, &mut ())?;
+    let mut files = Vec::new();
     let mut shown = 0;
     let mut elsewhere = None;
     for at in nodes {
@@ -114,7 +115,14 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             continue;
         };
         shown += 1;
+        if args.json {
+            files.push(file_json(node.name.as_str(), &path));
+            continue;
+        }
         print(node.name.as_str(), &path, args.path)?;
+    }
+    if args.json && shown > 0 {
+        output::json_pretty(&files)?;
     }
     if shown == 0 {
         return Err(match elsewhere {
@@ -146,8 +154,16 @@ fn of_fetch(project: &Project, name: &StepName, args: &Args) -> Result<ExitCode,
             "{name} has no log: it was never fetched here"
         )));
     };
+    if args.json {
+        output::json_pretty(&[file_json(name.as_str(), &path)])?;
+        return Ok(ExitCode::SUCCESS);
+    }
     print(name.as_str(), &path, args.path)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn file_json(step: &str, log: &Path) -> serde_json::Value {
+    serde_json::json!({ "step": step, "log": log.display().to_string() })
 }
 
 /// The log of a step that is shown.
@@ -273,7 +289,10 @@ fn by_hash(project: &Project, found: &Found, args: &Args) -> Result<ExitCode, Fa
         let path = attempt.log.as_ref();
         let path = path.map(|log| project.store.logs_dir().join(log));
         if let Some(path) = path.filter(|path| path.exists()) {
-            print(&attempt.name, &path, args.path)?;
+            match args.json {
+                true => output::json_pretty(&[file_json(&attempt.name, &path)])?,
+                false => print(&attempt.name, &path, args.path)?,
+            }
             return Ok(ExitCode::SUCCESS);
         }
     }

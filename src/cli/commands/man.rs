@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::cli::manual::{self, Page};
-use crate::cli::{Cli, Failure, output};
+use crate::cli::{Failure, output, parser};
 
 /// Write the manual pages
 #[derive(clap::Args)]
@@ -37,7 +37,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 /// The pages by the names of their files, the program's own first.
 fn pages() -> Vec<(String, String)> {
     // Pages that only say how `help` is called help nobody.
-    let mut program = Cli::command().disable_help_subcommand(true);
+    let mut program = parser().disable_help_subcommand(true);
     program.build();
     let mut all = Vec::new();
     collect(&program, "", "", &mut all);
@@ -183,10 +183,8 @@ fn list<'a>(roff: &mut Roff, title: &str, items: impl Iterator<Item = (&'a str, 
 mod tests {
     use std::collections::BTreeSet;
 
-    use clap::{CommandFactory, Parser};
-
     use super::pages;
-    use crate::cli::{Cli, manual};
+    use crate::cli::{manual, parser};
 
     /// All commands that people see, without the program's name.
     fn commands() -> Vec<String> {
@@ -198,7 +196,7 @@ mod tests {
             }
         }
         let mut all = vec![String::new()];
-        look(&Cli::command(), "", &mut all);
+        look(&parser(), "", &mut all);
         all
     }
 
@@ -253,7 +251,7 @@ mod tests {
                 let line = line.strip_prefix("source <(").unwrap_or(line);
                 let line = line.trim_end_matches(')').split(" | ").next().unwrap();
                 let words = line.split(' ').map(|word| word.trim_matches('\''));
-                if let Err(error) = Cli::try_parse_from(words) {
+                if let Err(error) = parser().try_get_matches_from(words) {
                     panic!("{line}: {error}");
                 }
                 let own = format!("mstore {}", page.command);

@@ -16,7 +16,7 @@ use crate::cli::context::{Context, current_dir};
 use crate::cli::failure::FOUND;
 use crate::cli::output::{self, Style, plural};
 use crate::cli::places::Wanted;
-use crate::cli::report::{processors, show_failed};
+use crate::cli::report::{failed_json, processors, show_failed};
 use crate::cli::watch::Watch;
 use crate::config::Config;
 use crate::drv::StepName;
@@ -105,6 +105,9 @@ struct Line<'a> {
     seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
+    /// What failed in the run, where the target is not there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failures: Vec<serde_json::Value>,
 }
 
 /// Runs the command.
@@ -456,6 +459,10 @@ fn show_target(
             substituted: report.substituted,
             seconds: (report.seconds * 1000.0).round() / 1000.0,
             path,
+            failures: match target.tree {
+                Some(_) => Vec::new(),
+                None => report.outcome.failed.iter().map(failed_json).collect(),
+            },
         });
     }
     match (target.tree, path) {
@@ -492,6 +499,15 @@ struct Planned<'a> {
 /// Prints what a real run would do.
 fn show_preview(preview: &Preview, json: bool) -> Result<(), Failure> {
     match preview {
+        Preview::Provide(needs) if json => {
+            let needed: Vec<_> = needs.iter().map(needed_json).collect();
+            return output::json(&serde_json::json!({ "needed": needed }));
+        }
+        Preview::Fetch { kind, name, tree } if json => {
+            return output::json(&serde_json::json!({ "needed": [{
+                "kind": kind.to_string(), "name": name, "from": "cache", "tree": tree.to_string(),
+            }] }));
+        }
         Preview::Provide(needs) => show_needs(needs),
         Preview::Fetch { kind, name, tree } => {
             tell!("{kind} {name} would be fetched: tree {tree}");
@@ -501,6 +517,16 @@ fn show_preview(preview: &Preview, json: bool) -> Result<(), Failure> {
     }
     tell!("after that, --dry-run can tell what is to be built");
     Ok(())
+}
+
+/// A seed or snapshot that a real run would get first.
+fn needed_json(need: &MissingPin) -> serde_json::Value {
+    let from = match &need.from {
+        PinOrigin::Host => "host",
+        PinOrigin::Builtin(_) => "builtin",
+        PinOrigin::Import => "import",
+    };
+    serde_json::json!({ "kind": need.kind.to_string(), "name": need.name, "from": from, "tree": null })
 }
 
 /// Says what a real run would get first.

@@ -145,6 +145,16 @@ fn host(
     let name = name.unwrap_or_else(|| format!("host/{}", crate::build::host::machine()));
     if dry_run {
         let found = provide::survey(&Watch::new(json))?;
+        if json {
+            let paths = found
+                .items()
+                .map(|(path, _)| format!("/{}", path.display()));
+            output::json_pretty(&serde_json::json!({
+                "paths": paths.collect::<Vec<_>>(),
+                "bytes": found.bytes(),
+            }))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         for (path, _) in found.items() {
             output::line(format!("/{}", path.display()))?;
         }

@@ -4,18 +4,18 @@ use std::process::ExitCode;
 
 use crate::cli::args::node_name;
 use crate::cli::context::Context;
-use crate::cli::{Failure, output};
+use crate::cli::{Failure, output, pins};
 use crate::plan::view::{DerivationView, TargetView};
-use crate::plan::{Pins, Staleness};
-use crate::project::Access;
+use crate::plan::{Pin, PinKind, Pins, Staleness};
 use crate::project::find::Wants;
 use crate::project::step::no_such_step;
+use crate::project::{Access, Project};
 
 /// Show the derivations of a target
 #[derive(clap::Args)]
 pub struct Args {
-    /// A target, one of its steps as TARGET:STEP, or the hash of a derivation, key or tree or its
-    /// beginning
+    /// A target, one of its steps as TARGET:STEP, seed/NAME, snapshot/NAME, or the hash of a derivation, key or tree
+    /// or its beginning
     #[arg(value_name = "TARGET|HASH")]
     target: String,
     /// Print JSON
@@ -26,7 +26,15 @@ pub struct Args {
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let project = context.project(Access::ReadIfPresent)?;
-    if let Some(found) = project.hash(&args.target, Wants::Step)? {
+    let found = match project.hash(&args.target, Wants::Step) {
+        Ok(found) => found,
+        // What looks like the beginning of a hash may be the name of a seed.
+        Err(error) => match project.pinned(&args.target)? {
+            Some(_) => None,
+            None => return Err(error.into()),
+        },
+    };
+    if let Some(found) = found {
         let known = project.known_step(&found)?;
         let mut view = DerivationView::alone(&known.step.derivation, &known.step.trees);
         view.key = known.key.map(|k| k.to_string());
@@ -39,6 +47,9 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             output::line(text.trim_start())?;
         }
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some((kind, name, pin)) = project.pinned(&args.target)? {
+        return show_pin(&project, kind, name, pin, args.json);
     }
     let name = node_name(&args.target)?;
     let step = name.step();
@@ -70,6 +81,42 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         }
         output::line(text)?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows what a seed or a snapshot stands for.
+fn show_pin(
+    project: &Project,
+    kind: PinKind,
+    name: &str,
+    pin: &Pin,
+    json: bool,
+) -> Result<ExitCode, Failure> {
+    let present = project.store.has_tree(pin.tree)?;
+    let lock = project.lock_path().display().to_string();
+    let mut value = pins::json(pin);
+    value.insert("kind".into(), kind.to_string().into());
+    value.insert("name".into(), name.into());
+    value.insert("present".into(), present.into());
+    value.insert("lock".into(), lock.clone().into());
+    if json {
+        output::json_pretty(&value)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let gone = if present { "" } else { " (not in the store)" };
+    let mut text = format!("{kind} {name}\n  tree {}{gone}", pin.tree);
+    for (key, value) in &value {
+        let value = match value {
+            serde_json::Value::String(text) => output::escaped(text),
+            serde_json::Value::Number(number) => number.to_string(),
+            _ => continue,
+        };
+        if !["tree", "kind", "name", "lock"].contains(&key.as_str()) {
+            text.push_str(&format!("\n  {key} {value}"));
+        }
+    }
+    text.push_str(&format!("\n  pinned in {lock}"));
+    output::line(text)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,5 +1,7 @@
 //! `mstore snapshot`
 
+mod taken;
+
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -144,6 +146,7 @@ fn import(context: &Context, args: &Import) -> Result<ExitCode, Failure> {
             .store
             .import_dir(from, &options)
             .map_err(|e| Failure::from(e).about(from))?;
+        taken::tell(&project.store, imported.tree, from)?;
         (imported, clock::today(), "folder".to_owned())
     } else {
         let input = File::open(from)

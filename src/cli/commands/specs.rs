@@ -64,6 +64,9 @@ struct Export {
     /// Print what would be written, and write nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command.
@@ -162,7 +165,14 @@ fn export(context: &Context, args: &Export) -> Result<ExitCode, Failure> {
             write(&path, file.data)
                 .map_err(|e| Failure::machine(format!("cannot write it: {e}")).about(&path))?;
         }
-        output::line(path.display())?;
+        if !args.json {
+            output::line(path.display())?;
+        }
+    }
+    if args.json {
+        let paths = files.iter().map(|file| folder.join(file.path));
+        let paths: Vec<String> = paths.map(|path| path.display().to_string()).collect();
+        output::json(&serde_json::json!({ "written": paths, "dry_run": args.dry_run }))?;
     }
     if entry.is_builtin() && args.to.is_none() {
         tell!(

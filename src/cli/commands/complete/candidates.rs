@@ -329,10 +329,10 @@ fn steps(recipe: &Recipe, target: &str, words: &mut Words<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use clap::{Command, CommandFactory, ValueHint};
+    use clap::{Command, ValueHint};
 
     use super::source;
-    use crate::cli::Cli;
+    use crate::cli::parser;
 
     /// Values that nothing can be proposed for: numbers, names that are new, programs, addresses.
     const FREE: &[&str] = &[
@@ -353,6 +353,7 @@ mod tests {
         "SECONDS",
         "SIZE",
         "YYYY-MM-DD",
+        "FORMAT",
         "ARCH",
         "BUILD",
         "SUBARCH",
@@ -377,7 +378,7 @@ mod tests {
                 look(sub, format!("{path} {}", sub.get_name()).trim_start(), open);
             }
         }
-        let mut cli = Cli::command();
+        let mut cli = parser();
         cli.build();
         let mut open = Vec::new();
         look(&cli, "", &mut open);

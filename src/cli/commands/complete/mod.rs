@@ -7,11 +7,11 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches as _};
+use clap::FromArgMatches as _;
 use clap_complete::engine::{self, CompletionCandidate};
 
 use crate::cli::context::Context;
-use crate::cli::{Cli, Failure, GlobalArgs, arguments, output};
+use crate::cli::{Failure, GlobalArgs, arguments, output, parser};
 use line::Line;
 
 /// Words that are printed at most: nobody looks at more.
@@ -76,7 +76,7 @@ fn complete(words: Vec<OsString>) -> Vec<CompletionCandidate> {
         return Vec::new();
     };
     // What was typed so far need not be right; what is understood of it counts.
-    let typed = Cli::command()
+    let typed = parser()
         .ignore_errors(true)
         .try_get_matches_from(&words)
         .ok();
@@ -89,7 +89,7 @@ fn complete(words: Vec<OsString>) -> Vec<CompletionCandidate> {
     let index = words.len();
     words.push(current.clone());
     let here = std::env::current_dir().ok();
-    let mut command = candidates::attach(Cli::command(), context, typed);
+    let mut command = candidates::attach(parser(), context, typed);
     let found = engine::complete(&mut command, words, index, here.as_deref()).unwrap_or_default();
     let dashed = |word: &OsStr| word.as_bytes().starts_with(b"-");
     let fits = |candidate: &CompletionCandidate| {

@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::cli::{Cli, Failure, output};
+use crate::cli::{Failure, output, parser};
 
 /// Print a completion script
 ///
@@ -25,7 +24,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Shell::Fish => include_bytes!("mstore.fish"),
         shell => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "mstore", &mut script);
+            clap_complete::generate(shell, &mut parser(), "mstore", &mut script);
             output::bytes(&script)?;
             return Ok(ExitCode::SUCCESS);
         }

@@ -402,11 +402,17 @@ pub enum Roots {
         /// A target, seed/NAME, snapshot/NAME, a gc root, or the hash of a tree or its beginning
         #[arg(value_name = "TREE")]
         tree: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Remove a gc root; its tree goes with the next gc unless something else keeps it
     Remove {
         /// The name
         name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -427,15 +433,28 @@ pub fn roots(context: &Context, command: &Roots) -> Result<ExitCode, Failure> {
                 }
             }
         }
-        Roots::Add { name, tree } => {
+        Roots::Add {
+            name,
+            tree,
+            json: as_json,
+        } => {
             let store = context.store(Access::Read)?;
             let tree = context.tree(&store, tree)?.tree;
             store.add_root(name, tree)?;
+            if *as_json {
+                output::json_pretty(&json!({ "name": name, "tree": tree.to_string() }))?;
+            }
         }
-        Roots::Remove { name } => {
+        Roots::Remove {
+            name,
+            json: as_json,
+        } => {
             if !context.store(Access::Read)?.remove_root(name)? {
                 return Err(Failure::usage(format!("the store has no gc root {name}"))
                     .hint("`mstore store root list` shows what there is"));
+            }
+            if *as_json {
+                output::json_pretty(&json!({ "name": name }))?;
             }
         }
     }
