@@ -753,6 +753,9 @@ fn a_run_over_a_mirror_leaves_what_metro_left() {
     let value = |key: &str| repository.run(&[&words[..], &["-k", key]].concat()).ok();
     assert_eq!(value("multi/targets"), "snapshot stage1 stage2 stage3\n");
     assert_eq!(value("path/mirror"), "DIR/mirror\n");
+    let of_target = ["target:", "stage3", "-k", "target/name"];
+    let name = repository.run(&[&words[..], &of_target].concat()).ok();
+    assert_eq!(name, format!("stage3-corei7-meadow-current-{day}\n"));
     let built = repository.run(&words);
     if built.status == Some(3) {
         println!("skipped: {}", built.stderr);

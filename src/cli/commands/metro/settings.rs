@@ -97,8 +97,13 @@ impl Settings {
             return Ok(None);
         };
         let distribution = self.distribution(&[])?;
-        let id = self.id(distribution.index(), &wanted)?;
+        let mut id = self.id(distribution.index(), &wanted)?;
         let lock = Lock::in_memory();
+        // One that is given counts, whatever else is to be built.
+        if let Some(target) = self.given.iter().find(|d| d.name == "target") {
+            target.value.trim().clone_into(&mut id.target);
+            return Ok(Some(distribution.elements(&id, &lock)?));
+        }
         Ok(Some(match wanted {
             Wanted::Single(_) => distribution.elements(&id, &lock)?,
             Wanted::Multi(mode) => distribution.mode(&id, &mode.target, &lock)?,
