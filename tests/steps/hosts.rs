@@ -1,8 +1,11 @@
 //! Steps on other machines: workers behind a real sshd on the loopback interface, each with a store of its own.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -54,13 +57,65 @@ fn command(place: &Place, sshd: &Sshd, arguments: &[&str]) -> Command {
     command
 }
 
-fn run(command: &mut Command) -> Ran {
-    let output = command.output().unwrap();
-    Ran {
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        status: output.status.code(),
+/// A run that goes on; it is killed with this, and when it takes more than two minutes: one without hosts waits for
+/// them.
+struct Going {
+    child: Child,
+    over: Arc<AtomicBool>,
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
+}
+
+impl Going {
+    fn new(command: &mut Command) -> Going {
+        let child = command.spawn().unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let (pid, flag) = (Pid::from_child(&child), Arc::clone(&over));
+        std::thread::spawn(move || {
+            let end = Instant::now() + Duration::from_secs(120);
+            while !flag.load(Ordering::Relaxed) {
+                if Instant::now() > end {
+                    let _ = kill_process(pid, Signal::KILL);
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        Going { child, over }
+    }
+
+    /// Waits for its end.
+    fn ended(mut self) -> Ran {
+        fn text(pipe: Option<impl Read>) -> String {
+            let mut bytes = Vec::new();
+            pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));
+            String::from_utf8_lossy(&bytes).into_owned()
+        }
+        let errors = self.child.stderr.take();
+        let errors = std::thread::spawn(move || text(errors));
+        let stdout = text(self.child.stdout.take());
+        let stderr = errors.join().unwrap();
+        let status = self.child.wait().unwrap();
+        Ran {
+            stdout,
+            stderr,
+            status: status.code(),
+        }
+    }
+}
+
+fn run(command: &mut Command) -> Ran {
+    started(command).ended()
+}
+
+fn started(command: &mut Command) -> Going {
+    Going::new(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
 }
 
 /// The processes whose words of the command line have this among them.
@@ -88,23 +143,6 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         assert!(Instant::now() < end, "not within a minute: {what}");
         std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn started(mut command: Command) -> Child {
-    command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-fn ended(child: Child) -> Ran {
-    let output = child.wait_with_output().unwrap();
-    Ran {
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        status: output.status.code(),
     }
 }
 
@@ -176,7 +214,7 @@ fn a_killed_worker_costs_no_step(place: &Place) -> Option<&'static str> {
     };
     place.targets(&[("a", "base", &[("one", "sleep 3; echo one > /one")])]);
     hosts(place, 1, "");
-    let child = started(command(place, &sshd, &["a-s", "--json"]));
+    let child = started(&mut command(place, &sshd, &["a-s", "--json"]));
     let store = place.path("far1").display().to_string();
     let worker = |word: &str| {
         let of = |pid: &Pid| fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero()));
@@ -190,7 +228,7 @@ fn a_killed_worker_costs_no_step(place: &Place) -> Option<&'static str> {
     for pid in worker(&store) {
         let _ = kill_process(pid, Signal::KILL);
     }
-    let ran = ended(child);
+    let ran = child.ended();
     let told = ran.stderr.clone();
     let line = ran.ok();
     assert!(told.contains("will run again"), "{told}");
@@ -210,11 +248,11 @@ fn an_interrupted_run_leaves_nothing_elsewhere(place: &Place) -> Option<&'static
     let script = format!("sleep {mark}");
     place.targets(&[("a", "base", &[("one", &script)])]);
     hosts(place, 1, "");
-    let child = started(command(place, &sshd, &["a-s"]));
+    let child = started(&mut command(place, &sshd, &["a-s"]));
     until("the step runs", || !processes(&mark).is_empty());
-    let pid = Pid::from_child(&child);
+    let pid = Pid::from_child(&child.child);
     kill_process(pid, Signal::INT).unwrap();
-    let ran = ended(child);
+    let ran = child.ended();
     assert_eq!(ran.status, Some(130), "{}", ran.stderr);
     until("nothing is left", || processes(&mark).is_empty());
     assert_eq!(place.outcome("a"), "interrupted");
@@ -234,14 +272,14 @@ fn a_host_that_is_mended_joins(place: &Place) -> Option<&'static str> {
     let mut command = command(place, &sshd, &["a-s"]);
     command.stdout(Stdio::null());
     command.stderr(fs::File::create(&told).unwrap());
-    let mut child = command.spawn().unwrap();
+    let going = Going::new(&mut command);
     let said = || fs::read_to_string(&told).unwrap();
     until("it is told why", || said().contains("not mounted"));
     assert!(!place.path("far1").exists(), "{}", said());
     fs::write(place.path("mended"), "#!/bin/sh\nexit 0\n").unwrap();
     make_executable(&place.path("mended"));
     fs::rename(place.path("mended"), &script).unwrap();
-    assert!(child.wait().unwrap().success(), "{}", said());
+    assert_eq!(going.ended().status, Some(0), "{}", said());
     assert!(said().contains("is ready"), "{}", said());
     assert_eq!(place.cat("a", "one"), "one\n");
     None
