@@ -559,3 +559,29 @@ fn the_end_of_stdin_is_the_end() {
     );
     assert!(Path::new(env!("CARGO_BIN_EXE_mstore")).is_file());
 }
+
+/// What `mstore check` finds where targets are planned, as it stands in the editor and not as it was saved.
+#[test]
+fn what_check_finds_of_the_plan_is_underlined() {
+    let main = "list/builds: demo\nlist/arches: pc\nlist/subarches/pc: a b\nlist/targets: stage1\n\
+                target/platform: vax\ntarget/version: 1\nsource: stage0\n\
+                [section steps/chroot]\nrun: [\ntrue\n]\n";
+    let mut editor = Editor::open(&[("metro.conf", main)], json!({}));
+    editor.edit("metro.conf");
+    editor.shows(
+        "metro.conf",
+        &[
+            "no machine is known as `vax`",
+            "`source` names no target: stage0",
+        ],
+    );
+    editor.type_in("metro.conf", [4, 17, 4, 20], "x86_64");
+    editor.shows("metro.conf", &["`source` names no target: stage0"]);
+    editor.type_in("metro.conf", [6, 8, 6, 14], "stage1");
+    let circle = "targets start from each other: demo/pc/a/stage1 -> demo/pc/a/stage1";
+    let other = circle.replace("/a/", "/b/");
+    editor.shows("metro.conf", &[circle, &other]);
+    editor.type_in("metro.conf", [6, 8, 6, 14], "seed");
+    editor.shows("metro.conf", &[]);
+    assert!(editor.end().success());
+}

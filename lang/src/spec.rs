@@ -37,6 +37,11 @@ impl LoadErrors {
         &self.errors
     }
 
+    /// The errors, for whoever knows more to say about them.
+    pub fn all_mut(&mut self) -> &mut [Diagnostic] {
+        &mut self.errors
+    }
+
     /// The first error.
     pub fn first(&self) -> Option<&Diagnostic> {
         self.errors.first()

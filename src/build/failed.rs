@@ -1,5 +1,6 @@
 //! Roots of failed steps, kept as the step left them so that people can look around.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -88,6 +89,29 @@ impl FailedRoot {
             }),
         }
     }
+}
+
+/// The steps whose failed roots are kept, each by the path of its folder within the store, as far as they can be told.
+pub fn kept(store: &Store) -> BTreeMap<String, String> {
+    let mut names = BTreeMap::new();
+    let Ok(folders) = std::fs::read_dir(store.path().join(FOLDER)) else {
+        return names;
+    };
+    for folder in folders.flatten() {
+        let mut bytes = Vec::new();
+        let record = folder.path().join("step");
+        let Ok(file) = store.inside().read(&record) else {
+            continue;
+        };
+        if file.take(RECORD_LIMIT).read_to_end(&mut bytes).is_err() {
+            continue;
+        }
+        if let Ok(step) = Resolved::decode(&bytes) {
+            let path = format!("{FOLDER}/{}", folder.file_name().to_string_lossy());
+            names.insert(path, step.derivation().name.to_string());
+        }
+    }
+    names
 }
 
 /// Removes the failed root of `name`, if there is one.

@@ -494,7 +494,14 @@ impl From<ProjectError> for Failure {
             }
             ProjectError::Namespace(error) => error.into(),
             ProjectError::Seed(error) => error.into(),
-            ProjectError::Lacking { ref need, .. } | ProjectError::OnlyImport { ref need } => {
+            ProjectError::Lacking { ref needs, .. } => {
+                let hints = needs.iter();
+                let hints: Vec<String> = hints
+                    .map(|need| pin_hint(need.kind, &need.name, false))
+                    .collect();
+                Failure::new(Kind::Usage, error).hints(hints)
+            }
+            ProjectError::OnlyImport { ref need } => {
                 let hint = match &need.from {
                     PinOrigin::Import => Some(pin_hint(need.kind, &need.name, false)),
                     PinOrigin::Host | PinOrigin::Builtin(_) => None,

@@ -9,10 +9,10 @@ use std::time::Duration;
 use mstore_lang::Definition;
 use mstore_store::{Cancel, Store};
 
-use super::{Failure, GlobalArgs, definitions, signals};
+use super::{Failure, GlobalArgs, definitions, output, signals};
 use crate::build::userns::{self, Choice, Entered, UsernsError};
 use crate::config::{self, Config};
-use crate::plan::{Distribution, Entry, above};
+use crate::plan::{Distribution, Entry, TargetId, Unread, above};
 use crate::project::find::{self, NamedTree};
 use crate::project::peers::ssh_command;
 use crate::project::{Access, Project, Reach, open_store};
@@ -314,6 +314,25 @@ impl Context {
                 "note: there is no metro.conf here or above: these are the standard specifications (`mstore specs`)"
             );
         }
+    }
+
+    /// Warns of definitions of `--define` that nothing reads that is made of `targets`. Returns whether there are any.
+    pub fn tell_unread(&self, project: &Project, targets: &[TargetId]) -> Result<bool, Failure> {
+        if self.definitions.is_empty() {
+            return Ok(false);
+        }
+        let unread = project.distribution.unread(targets, &project.lock)?;
+        for Unread { name, nearest } in &unread {
+            let nearest = match nearest.as_slice() {
+                [] => String::new(),
+                names => format!("; nearest: {}", names.join(" ")),
+            };
+            tell!(
+                "{} --define {name}: nothing reads this element{nearest}",
+                output::Style::stderr().note("warning:")
+            );
+        }
+        Ok(!unread.is_empty())
     }
 
     /// Opens the specifications.

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use mstore_lang::{CauseKey, Diagnostic, DiskFiles, EvalError, Evaluated, LoadErrors, Spec, Value};
+use mstore_lang::{
+    CauseKey, Diagnostic, DiskFiles, EvalError, Evaluated, LoadErrors, Session, Spec, Value,
+};
 use serde::Serialize;
 
 use super::context::{Context, current_dir};
 use super::failure::USAGE;
 use super::{Failure, definitions, output};
-use crate::plan::{Entry, Lock};
+use crate::plan::{Entry, Lock, advise_hooks};
 
 /// An error of the language as `--json` tells it.
 #[derive(Serialize)]
@@ -56,7 +58,12 @@ pub fn load(context: &Context, words: &[String]) -> Result<Result<Spec, LoadErro
     let files = entry.files(Box::new(DiskFiles));
     let mut all = context.definitions().to_vec();
     all.extend(definitions::parse(words)?);
-    Ok(Spec::load(&files, entry.path(), &all))
+    let session = Session::new(&files);
+    let loaded = session.load(entry.path(), &all);
+    Ok(loaded.map_err(|mut errors| {
+        advise_hooks(errors.all_mut(), &session, entry.path(), &all, &all);
+        errors
+    }))
 }
 
 /// Tells which elements may be defined from outside: those that are not defined from outside already, nor in a file

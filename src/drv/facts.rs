@@ -92,13 +92,23 @@ pub struct Realised {
     pub present: bool,
 }
 
+/// A step as it was built before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Earlier {
+    /// The step, with the trees that it was built on.
+    pub step: Resolved,
+    /// When that began, in seconds since 1970.
+    pub started: i64,
+}
+
 /// Questions about the past.
 pub trait Facts: Trees {
     /// What was built for `key`, if anything.
     fn realised(&self, key: Key) -> Result<Option<Realised>, FactsError>;
 
-    /// The step that was last built under `name` (a node's `full_name`), if it is remembered.
-    fn last(&self, name: &StepName) -> Result<Option<Resolved>, FactsError>;
+    /// The steps that were built under `name` (a node's `full_name`), as far as they are remembered, newest first;
+    /// at most `most`.
+    fn earlier(&self, name: &StepName, most: u32) -> Result<Vec<Earlier>, FactsError>;
 }
 
 /// Facts over other facts: what a layer has no answer of its own for, it passes on to the one below.
@@ -146,9 +156,9 @@ pub trait Layer {
         self.inner().realised(key)
     }
 
-    /// See [`Facts::last`].
-    fn last(&self, name: &StepName) -> Result<Option<Resolved>, FactsError> {
-        self.inner().last(name)
+    /// See [`Facts::earlier`].
+    fn earlier(&self, name: &StepName, most: u32) -> Result<Vec<Earlier>, FactsError> {
+        self.inner().earlier(name, most)
     }
 }
 
@@ -188,8 +198,8 @@ impl<L: Layer> Facts for L {
         Layer::realised(self, key)
     }
 
-    fn last(&self, name: &StepName) -> Result<Option<Resolved>, FactsError> {
-        Layer::last(self, name)
+    fn earlier(&self, name: &StepName, most: u32) -> Result<Vec<Earlier>, FactsError> {
+        Layer::earlier(self, name, most)
     }
 }
 
@@ -229,7 +239,7 @@ impl Facts for NoFacts {
         Ok(None)
     }
 
-    fn last(&self, _: &StepName) -> Result<Option<Resolved>, FactsError> {
-        Ok(None)
+    fn earlier(&self, _: &StepName, _: u32) -> Result<Vec<Earlier>, FactsError> {
+        Ok(Vec::new())
     }
 }

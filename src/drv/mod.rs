@@ -26,7 +26,7 @@ pub mod tree_diff;
 
 pub use built_on::Results;
 pub use derivation::{Derivation, DrvHash, Role};
-pub use facts::{Facts, FactsError, Layer, NoFacts, Trees};
+pub use facts::{Earlier, Facts, FactsError, Layer, NoFacts, Trees};
 pub use resolved::{Key, Resolved, target_key};
 pub use step_name::{NodeName, NodeNameError, StepName, TargetName};
 pub use store_facts::{StoreFacts, part_key};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use mstore_store::manifest::Kind;
 use mstore_store::{ErrorKind, Hash, Realisation, Steady, Store, StoreError, TreeHash};
 
-use super::facts::{Facts, FactsError, FilePart, Realised, TreePart, Trees};
+use super::facts::{Earlier, Facts, FactsError, FilePart, Realised, TreePart, Trees};
 use super::resolved::{Key, Resolved};
 use super::step_name::StepName;
 use super::tree_diff::{TreeChanges, tree_changes};
@@ -237,29 +237,31 @@ impl Facts for StoreFacts {
         }
     }
 
-    fn last(&self, name: &StepName) -> Result<Option<Resolved>, FactsError> {
-        let newest = self
+    fn earlier(&self, name: &StepName, most: u32) -> Result<Vec<Earlier>, FactsError> {
+        let found = self
             .store
-            .newest_derivation(name.as_str())
+            .derivations_of(name.as_str(), most)
             .map_err(failed("cannot look up a derivation"))?;
-        let Some((key, bytes)) = newest else {
-            return Ok(None);
+        let decode = |(started, key, bytes): &(i64, Hash, Vec<u8>)| {
+            let step = Resolved::decode(bytes).ok().filter(|r| r.key().0 == *key)?;
+            let started = *started;
+            Some(Earlier { step, started })
         };
-        if let Ok(step) = Resolved::decode(&bytes)
-            && step.key().0 == key
-        {
-            return Ok(Some(step));
+        let known: Vec<Earlier> = found.iter().filter_map(decode).collect();
+        if !known.is_empty() || found.is_empty() {
+            return Ok(known);
         }
-        // It is damaged or of another version: an older one may explain something.
+        // They are damaged or of another version: an older one may explain something.
         let all = self
             .store
             .realisations(Some(name.as_str()))
             .map_err(failed("cannot list realisations"))?;
         for fact in all {
             if let Some(step) = self.derivation(Key(fact.key))? {
-                return Ok(Some(step));
+                let started = fact.started;
+                return Ok(vec![Earlier { step, started }]);
             }
         }
-        Ok(None)
+        Ok(Vec::new())
     }
 }

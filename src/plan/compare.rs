@@ -20,7 +20,7 @@ pub enum Reason {
     NeverBuilt,
     /// It is what it was when last built, but the store no longer knows the result.
     Forgotten,
-    /// The store knows its result, but the content was collected and a later step starts from it.
+    /// The store knows its result, but does not have the content, and a later step starts from it.
     Collected,
     /// What it starts from has to be built first, so that its key is not known yet.
     Waits {
@@ -96,7 +96,7 @@ impl Reason {
             Reason::NeverBuilt => "never built".to_owned(),
             Reason::Forgotten => "unchanged, but the store has forgotten its result".to_owned(),
             Reason::Collected => {
-                "unchanged, but its tree was collected and a later step needs it".to_owned()
+                "unchanged, but its tree is not in this store and a later step needs it".to_owned()
             }
             Reason::Waits { on } => format!("starts from {on}, which has to be built first"),
             Reason::Unpinned { role, name } => {
@@ -193,25 +193,71 @@ pub(super) fn compare(
     new: &Derivation,
     mut input: impl FnMut(InputPair<'_>, &mut Vec<Reason>) -> Result<(), FactsError>,
 ) -> Result<Compared, FactsError> {
-    let parts = |drv| Parts::of(drv, drv.inputs.iter());
     let mut found = Compared::default();
-    parts(old).each(&parts(new), |field, a, b| {
-        if let (Part::Inputs(a), Part::Inputs(b)) = (a, b) {
-            for (at, (a, b)) in a.iter().zip(b).enumerate() {
-                if (a.role, a.at) == (b.role, b.at) {
-                    let pair = InputPair {
-                        at,
-                        old: a.tree,
-                        new: b.tree,
-                    };
-                    input(pair, &mut found.inputs)?;
-                }
-            }
+    each_part(old, new, |field, a, b, pairs| {
+        for pair in pairs {
+            input(pair, &mut found.inputs)?;
         }
         part(field, a, b, &mut found.own);
         Ok(())
     })?;
     Ok(found)
+}
+
+/// In how many things two derivations differ: variables, scripts, inputs and other fields that decide the key. Of
+/// inputs that are for the same thing `same` tells whether they are the same. The walk is that of [`compare`].
+pub(super) fn distance(
+    old: &Derivation,
+    new: &Derivation,
+    same: impl Fn(&InputPair<'_>) -> bool,
+) -> usize {
+    let mut differs = 0;
+    let walked: Result<(), std::convert::Infallible> = each_part(old, new, |_, a, b, pairs| {
+        differs += pairs.iter().filter(|pair| !same(pair)).count();
+        differs += match (a, b) {
+            (Part::Env(Env(a)), Part::Env(Env(b))) => {
+                let either = a
+                    .keys()
+                    .chain(b.keys().filter(|name| !a.contains_key(*name)));
+                either.filter(|name| a.get(*name) != b.get(*name)).count()
+            }
+            (Part::Phases(a), Part::Phases(b)) if names(a).eq(names(b)) => a
+                .iter()
+                .zip(*b)
+                .filter(|(a, b)| a.script != b.script)
+                .count(),
+            (a, b) => usize::from(a.to_string() != b.to_string()),
+        };
+        Ok(())
+    });
+    let Ok(()) = walked;
+    differs
+}
+
+type InputPart<'a> = Part<'a, &'a Input>;
+
+/// Walks over the parts of two derivations, each with the pairs of inputs in it that are for the same thing.
+fn each_part<'a, E>(
+    old: &'a Derivation,
+    new: &'a Derivation,
+    mut visit: impl FnMut(Field, &InputPart<'a>, &InputPart<'a>, Vec<InputPair<'a>>) -> Result<(), E>,
+) -> Result<(), E> {
+    let parts = |drv: &'a Derivation| Parts::of(drv, drv.inputs.iter());
+    parts(old).each(&parts(new), |field, a, b| {
+        let mut pairs = Vec::new();
+        if let (Part::Inputs(a), Part::Inputs(b)) = (a, b) {
+            for (at, (a, b)) in a.iter().zip(b).enumerate() {
+                if (a.role, a.at) == (b.role, b.at) {
+                    pairs.push(InputPair {
+                        at,
+                        old: a.tree,
+                        new: b.tree,
+                    });
+                }
+            }
+        }
+        visit(field, a, b, pairs)
+    })
 }
 
 /// Compares one part.
@@ -318,5 +364,12 @@ mod tests {
           + 1
         ");
         assert!(differences(&old, &old).is_empty());
+        // The same walk counts them.
+        let count = |old, new| distance(old, new, |_| true);
+        assert_eq!(count(&old, &new), text.len());
+        assert_eq!(count(&new, &old), text.len());
+        assert_eq!(count(&old, &old), 0);
+        let inputs = old.inputs.len();
+        assert_eq!(distance(&old, &old, |_| false), inputs);
     }
 }

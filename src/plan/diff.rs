@@ -1,6 +1,6 @@
 //! Two plans side by side: which steps changed, why, and which targets go stale.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use mstore_store::TreeHash;
@@ -16,7 +16,7 @@ use crate::drv::facts::{FactsError, Trees};
 const PATHS: usize = 20;
 
 /// What happened to a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fate {
     /// Only the new plan has it.
@@ -106,20 +106,69 @@ impl PlanDiff {
         all.filter(|n| n.fate == Fate::Unaffected).count()
     }
 
-    /// The steps that differ, those together that differ in the same way. Steps that are not built
-    /// again are left out.
-    pub fn groups(&self) -> Vec<Vec<&NodeDiff>> {
-        let mut groups: Vec<Vec<&NodeDiff>> = Vec::new();
+    /// The steps that differ, those together that differ in the same way; where that leaves many groups of which the
+    /// same can be said, these together too. Steps that are not built again are left out.
+    pub fn groups(&self) -> Vec<Group<'_>> {
+        let mut alike: Vec<Group<'_>> = Vec::new();
+        let mut at: HashMap<(Fate, Vec<String>), usize> = HashMap::new();
         for node in self.nodes.iter().filter(|n| n.fate != Fate::Unaffected) {
-            let alike = |other: &NodeDiff| {
-                other.fate == node.fate && other.own_reasons().eq(node.own_reasons())
-            };
-            match groups.iter_mut().find(|group| alike(group[0])) {
-                Some(group) => group.push(node),
-                None => groups.push(vec![node]),
+            let reasons = node.own_reasons().map(ToString::to_string).collect();
+            let number = *at.entry((node.fate, reasons)).or_insert(alike.len());
+            match alike.get_mut(number) {
+                Some(group) => group.nodes.push(node),
+                None => alike.push(Group {
+                    nodes: vec![node],
+                    ways: 1,
+                }),
+            }
+        }
+        let mut ways: HashMap<_, usize> = HashMap::new();
+        for group in &alike {
+            *ways.entry(group.headlines()).or_default() += 1;
+        }
+        let mut groups: Vec<Group<'_>> = Vec::new();
+        let mut at = HashMap::new();
+        for group in alike {
+            let said = group.headlines();
+            if ways.get(&said).is_none_or(|ways| *ways <= WAYS) {
+                groups.push(group);
+                continue;
+            }
+            let number = *at.entry(said).or_insert(groups.len());
+            match groups.get_mut(number) {
+                Some(first) => {
+                    first.nodes.extend(group.nodes);
+                    first.ways += 1;
+                }
+                None => groups.push(group),
             }
         }
         groups
+    }
+}
+
+/// Groups of which the same can be said, that differ in detail and are told of one by one.
+const WAYS: usize = 3;
+
+/// Steps that differ in the same way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group<'a> {
+    /// The steps, one at least.
+    pub nodes: Vec<&'a NodeDiff>,
+    /// In how many ways they differ: with more than one, all reasons have the same headlines, and the details are
+    /// those of the first step.
+    pub ways: usize,
+}
+
+impl Group<'_> {
+    /// What happened to them.
+    pub fn fate(&self) -> Fate {
+        self.nodes[0].fate
+    }
+
+    fn headlines(&self) -> (Fate, Vec<String>) {
+        let reasons = self.nodes[0].own_reasons();
+        (self.fate(), reasons.map(Reason::headline).collect())
     }
 }
 

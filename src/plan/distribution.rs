@@ -1,8 +1,8 @@
 //! A distribution: an entry file with all it collects, and the targets it describes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mstore_lang::{Definition, Files, Session};
 use rayon::prelude::*;
@@ -12,6 +12,7 @@ use super::elements::{Asked, Elements, SpecError};
 use super::entry::Entry;
 use super::error::PlanError;
 use super::files::SpecFiles;
+use super::hooks;
 use super::lock::{LOCK_NAME, Lock};
 use super::looked::{Looked, Sights};
 use super::metro::Repository;
@@ -19,6 +20,7 @@ use super::name::{Arch, Index, TargetId};
 use super::pin::PinKind;
 use super::recipe::{Recipe, Seed, Start};
 use super::recipes::Recipes;
+use super::unread::{self, Unread};
 
 /// Names that one list of the index may have.
 const MAX_NAMES: usize = 10_000;
@@ -66,7 +68,7 @@ impl Distribution {
         definitions: Vec<Definition>,
     ) -> Result<Distribution, PlanError> {
         let files = entry.files(base);
-        let read = Elements::load(&files, entry.path(), &definitions)
+        let read = load_first(&files, entry.path(), &definitions)
             .map_err(PlanError::from)
             .and_then(|elements| Ok((read_index(&elements, entry.path())?, elements)));
         let (index, elements) = match read {
@@ -174,14 +176,27 @@ impl Distribution {
         id: &TargetId,
         lock: &Lock,
     ) -> Result<Elements, PlanError> {
+        self.settings(session, id, lock, &Versions::default())
+    }
+
+    fn settings(
+        &self,
+        session: &Session<'_>,
+        id: &TargetId,
+        lock: &Lock,
+        versions: &Versions,
+    ) -> Result<Elements, PlanError> {
         let load = |version| self.load(session, id, version);
-        let date = |snapshot: Option<&str>| -> String {
-            snapshot
-                .and_then(|name| lock.get(PinKind::Snapshot, name))
-                .and_then(|pin| pin.date.clone())
-                .unwrap_or_else(|| NO_VERSION.to_owned())
-        };
         let mark = |mut error: SpecError| {
+            let given = &self.definitions;
+            let all = self.definitions_for(id, Some(NO_VERSION), &[("target", id.target.as_str())]);
+            hooks::advise(
+                &mut error.diagnostics,
+                session,
+                self.entry.path(),
+                given,
+                &all,
+            );
             error.target = Some(id.to_string());
             error
         };
@@ -192,7 +207,7 @@ impl Distribution {
             Some(_) => Some(id.build.as_str()),
             None => self.likely_snapshot.as_deref(),
         };
-        let guess = date(likely);
+        let guess = date(lock, likely);
         let elements = match load(Some(&guess)) {
             Ok(elements) => elements,
             // A file that is collected for this target alone may say what the version is; a
@@ -202,12 +217,13 @@ impl Distribution {
                 _ => return Err(mark(error).into()),
             },
         };
-        let snapshot = elements.line(Recipe::SNAPSHOT).ok().flatten();
-        let snapshot = match (&self.metro, snapshot) {
-            (Some(_), None) => Some(id.build.clone()),
-            (_, snapshot) => snapshot,
+        let version = match (&self.metro, snapshot_of(&elements)) {
+            (_, Some(snapshot)) => date(lock, Some(&snapshot)),
+            (Some(_), None) => date(lock, Some(&id.build)),
+            (None, None) => {
+                self.version_of_source(session, id, &elements, lock, (&guess, versions))
+            }
         };
-        let version = date(snapshot.as_deref());
         if version == guess {
             return Ok(elements);
         }
@@ -223,6 +239,43 @@ impl Distribution {
         let more = [("multi", "yes"), ("multi/mode", mode), ("multi/extras", "")];
         let session = Session::new(&self.files);
         Ok(self.load_with(&session, id, Some(version), &more)?)
+    }
+
+    /// The version of the target that `id`, which has no snapshot of its own, starts from.
+    fn version_of_source(
+        &self,
+        session: &Session<'_>,
+        id: &TargetId,
+        elements: &Elements,
+        lock: &Lock,
+        (guess, versions): (&str, &Versions),
+    ) -> String {
+        let mut way: Vec<TargetId> = vec![id.clone()];
+        let mut from = Recipe::source(elements, id, &self.index);
+        let version = loop {
+            let Some(source) = from.take().filter(|source| !way.contains(source)) else {
+                break NO_VERSION.to_owned();
+            };
+            if let Some(known) = versions.get(&source) {
+                break known;
+            }
+            // What is wrong with it is told where it is read itself.
+            let own = |elements: &Elements| elements.line("target/version").ok().flatten();
+            let loaded = match self.load(session, &source, Some(guess)) {
+                Ok(loaded) => loaded,
+                Err(_) => match self.load(session, &source, None) {
+                    Ok(loaded) => break own(&loaded).unwrap_or_else(|| NO_VERSION.to_owned()),
+                    Err(_) => break NO_VERSION.to_owned(),
+                },
+            };
+            if let Some(snapshot) = snapshot_of(&loaded) {
+                break date(lock, Some(&snapshot));
+            }
+            from = Recipe::source(&loaded, &source, &self.index);
+            way.push(source);
+        };
+        versions.note(way, &version);
+        version
     }
 
     fn load(
@@ -242,6 +295,18 @@ impl Distribution {
         version: Option<&str>,
         more: &[(&str, &str)],
     ) -> Result<Elements, SpecError> {
+        let definitions = self.definitions_for(id, version, more);
+        let elements = Elements::load_in(session, self.entry.path(), &definitions)?;
+        Ok(elements.of_metro(self.metro.as_ref()))
+    }
+
+    /// The definitions that the settings of a target are loaded with, `more` among them.
+    fn definitions_for(
+        &self,
+        id: &TargetId,
+        version: Option<&str>,
+        more: &[(&str, &str)],
+    ) -> Vec<Definition> {
         let ours = [
             ("target/build", Some(id.build.as_str())),
             ("target/arch_desc", Some(id.arch_desc.as_str())),
@@ -263,8 +328,34 @@ impl Distribution {
                 definitions.push(Definition::new(name, value));
             }
         }
-        let elements = Elements::load_in(session, self.entry.path(), &definitions)?;
-        Ok(elements.of_metro(self.metro.as_ref()))
+        definitions
+    }
+
+    /// The definitions from outside that nothing reads: neither what is made of `ids` and of all these start from, nor
+    /// any text of their specifications.
+    pub fn unread(&self, ids: &[TargetId], lock: &Lock) -> Result<Vec<Unread>, PlanError> {
+        let session = Session::new(&self.files);
+        let mut search = unread::Search::new(&self.definitions, &self.asked);
+        let mut seen: BTreeSet<TargetId> = BTreeSet::new();
+        let mut todo: Vec<TargetId> = ids.to_vec();
+        while let Some(id) = todo.pop() {
+            if search.is_over() {
+                break;
+            }
+            if !seen.insert(id.clone()) {
+                continue;
+            }
+            let elements = self.elements_in(&session, &id, lock)?;
+            // What is wrong with it is told by whoever plans with it.
+            let recipe = self.read(&elements, &id);
+            search.look(&elements);
+            if let Ok(recipe) = recipe
+                && let Start::Target(from) = recipe.start
+            {
+                todo.push(from);
+            }
+        }
+        Ok(search.rest())
     }
 
     /// The recipe of one target.
@@ -289,13 +380,17 @@ impl Distribution {
     /// The recipes of `ids` and of everything these start from, loaded in parallel.
     pub fn recipes(&self, ids: &[TargetId], lock: &Lock) -> Result<Recipes, PlanError> {
         let session = Session::new(&self.files);
+        let versions = Versions::default();
         let mut recipes: BTreeMap<TargetId, Recipe> = BTreeMap::new();
         let mut todo: BTreeSet<TargetId> = ids.iter().cloned().collect();
         while !todo.is_empty() {
             let batch: Vec<TargetId> = std::mem::take(&mut todo).into_iter().collect();
             let loaded: Vec<Result<Recipe, PlanError>> = batch
                 .par_iter()
-                .map(|id| self.read(&self.elements_in(&session, id, lock)?, id))
+                .map(|id| {
+                    let elements = self.settings(&session, id, lock, &versions)?;
+                    self.read(&elements, id)
+                })
                 .collect();
             // In order, so that of several errors it is always the same that is reported.
             let mut loaded = loaded
@@ -345,6 +440,50 @@ fn start_in_the_run(recipes: &mut [Recipe]) {
             recipe.start = Start::Target(id.clone());
         }
     }
+}
+
+/// Loads an entry file as it is read to find out what there is.
+fn load_first(
+    files: &SpecFiles,
+    entry: &Path,
+    definitions: &[Definition],
+) -> Result<Elements, SpecError> {
+    let session = Session::new(files);
+    Elements::load_in(&session, entry, definitions).map_err(|mut error| {
+        let all = &mut error.diagnostics;
+        hooks::advise(all, &session, entry, definitions, definitions);
+        error
+    })
+}
+
+/// Versions of targets that have no snapshot of their own, as they were found out for others.
+#[derive(Debug, Default)]
+struct Versions(Mutex<HashMap<TargetId, String>>);
+
+impl Versions {
+    fn get(&self, id: &TargetId) -> Option<String> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(id).cloned()
+    }
+
+    fn note(&self, ids: Vec<TargetId>, version: &str) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(ids.into_iter().map(|id| (id, version.to_owned())));
+    }
+}
+
+/// The name of the snapshot that a target reads, if it reads one.
+fn snapshot_of(elements: &Elements) -> Option<String> {
+    let name = elements.line(Recipe::SNAPSHOT).ok().flatten()?;
+    (!name.trim().is_empty()).then_some(name)
+}
+
+/// `target/version` as the pin of a snapshot gives it.
+fn date(lock: &Lock, snapshot: Option<&str>) -> String {
+    snapshot
+        .and_then(|name| lock.get(PinKind::Snapshot, name))
+        .and_then(|pin| pin.date.clone())
+        .unwrap_or_else(|| NO_VERSION.to_owned())
 }
 
 /// Leaves out what came before.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mstore_lang::{Definition, Diagnostic, Files, Session, Spec, Value};
+use mstore_lang::{Definition, Diagnostic, Session, Spec, Value};
 
 use super::metro::Repository;
 use super::own_files::{OwnFiles, advise};
@@ -111,15 +111,6 @@ impl Asked {
 }
 
 impl Elements {
-    /// Loads `entry` and all it collects.
-    pub(super) fn load(
-        files: &dyn Files,
-        entry: &Path,
-        definitions: &[Definition],
-    ) -> Result<Elements, SpecError> {
-        Self::load_in(&Session::new(files), entry, definitions)
-    }
-
     /// Loads `entry` and all it collects, sharing parsed files with others of the session.
     pub(super) fn load_in(
         session: &Session<'_>,

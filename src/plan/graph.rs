@@ -94,6 +94,24 @@ pub struct Target {
     pub last: NodeId,
     /// The directory of the last step's output that is the target's tree, `/` for all of it.
     pub root: String,
+    /// The step up to which it was asked for: the last, unless [`Graph::stop_at`] said otherwise.
+    pub until: NodeId,
+}
+
+impl Target {
+    /// Whether it was asked for to its end.
+    pub fn is_whole(&self) -> bool {
+        self.until == self.last
+    }
+
+    /// Its steps as far as it was asked for, in order.
+    pub fn wanted(&self) -> impl Iterator<Item = NodeId> {
+        let until = self.until;
+        self.nodes
+            .iter()
+            .copied()
+            .filter(move |node| *node <= until)
+    }
 }
 
 /// Steps and targets, each after everything it depends on.
@@ -178,6 +196,18 @@ impl Graph {
     pub fn step_of(&self, target: &Target, step: &str) -> Option<NodeId> {
         let mut nodes = target.nodes.iter().copied();
         nodes.find(|id| self.nodes[*id].name.step() == step)
+    }
+
+    /// Says that the target `id` is asked for up to one of its steps. Returns whether it has such a step.
+    pub fn stop_at(&mut self, id: &TargetId, step: &str) -> bool {
+        let found = self
+            .target(id)
+            .and_then(|target| self.step_of(target, step));
+        let place = self.by_id.get(id).copied();
+        if let (Some(node), Some(place)) = (found, place) {
+            self.targets[place].until = node;
+        }
+        found.is_some()
     }
 
     /// The names of the steps of `target`, in order.
@@ -354,6 +384,7 @@ impl Builder<'_> {
             nodes,
             last,
             root,
+            until: last,
         });
         Ok(())
     }

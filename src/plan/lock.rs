@@ -9,7 +9,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use mstore_lang::Files;
+use mstore_lang::{Files, Session};
 use mstore_store::TreeHash;
 
 use super::elements::{Elements, Location, SpecError, at};
@@ -143,8 +143,8 @@ impl Lock {
         if !there {
             return Ok(lock);
         }
-        let elements =
-            Elements::load(files, path, &[]).map_err(|error| LockError::Load(Box::new(error)))?;
+        let elements = Elements::load_in(&Session::new(files), path, &[])
+            .map_err(|error| LockError::Load(Box::new(error)))?;
         for name in elements.names() {
             let (kind, rest) = match (name.strip_prefix("seed/"), name.strip_prefix("snapshot/")) {
                 (Some(rest), _) => (PinKind::Seed, rest),

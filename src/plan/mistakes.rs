@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::elements::Elements;
 use super::name::{Index, TargetId};
-use super::recipe::{Recipe, Start, TEST_STEP};
+use super::recipe::{Reads, Recipe, Start, TEST_STEP};
 
 /// What is wrong with an element of one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,10 @@ pub enum MistakeKind {
     Platform,
     /// `reads/NAME` where NAME is not a step.
     Reads,
+    /// A path is to be read of a snapshot that lacks it.
+    AbsentRead,
+    /// A seed or snapshot is one thing for some targets, and another for others.
+    TwoMeanings,
 }
 
 /// Machines as `uname -m` prints them on Linux.
@@ -115,6 +119,39 @@ pub fn of_target(elements: &Elements, recipe: &Recipe, index: &Index) -> Vec<Mis
     found
 }
 
+/// Paths that steps of a target read and that its snapshot lacks. `lacks` tells that of a snapshot and a path, as far as
+/// it is known.
+pub fn absent_reads(recipe: &Recipe, lacks: &dyn Fn(&str, &str) -> bool) -> Vec<Mistake> {
+    let Some(snapshot) = &recipe.snapshot else {
+        return Vec::new();
+    };
+    let mut absent: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for step in recipe.steps.iter().chain(&recipe.test) {
+        let Reads::Paths(paths) = &step.reads else {
+            continue;
+        };
+        for path in paths.iter().filter(|path| lacks(&snapshot.name, path)) {
+            absent.entry(&step.reads_element).or_default().insert(path);
+        }
+    }
+    let absent = absent.into_iter();
+    absent
+        .map(|(element, paths)| {
+            let paths: Vec<&str> = paths.into_iter().collect();
+            Mistake {
+                element: element.to_owned(),
+                kind: MistakeKind::AbsentRead,
+                message: format!(
+                    "the snapshot `{}`, as it is pinned, has no {}",
+                    snapshot.name,
+                    paths.join(" ")
+                ),
+                help: "correct the path, or pin a snapshot that has it".to_owned(),
+            }
+        })
+        .collect()
+}
+
 /// What there is to know of one target when it is looked at with all others; small, as there may be thousands.
 #[derive(Debug)]
 pub struct Seen {
@@ -122,6 +159,8 @@ pub struct Seen {
     from: Option<TargetId>,
     steps: Vec<String>,
     reads: Vec<String>,
+    /// The seed and the snapshots, each with the element that names it, its name and what it is.
+    names: Vec<(&'static str, String, &'static str)>,
 }
 
 impl Seen {
@@ -143,8 +182,29 @@ impl Seen {
                 .map(str::to_owned)
                 .collect(),
             reads: reads.map(str::to_owned).collect(),
+            names: named(recipe),
         }
     }
+}
+
+/// The seed and the snapshots of a target, and where each comes from.
+fn named(recipe: &Recipe) -> Vec<(&'static str, String, &'static str)> {
+    let mut names = Vec::new();
+    if let Start::Seed(seed) = &recipe.start {
+        let kind = match seed.host {
+            true => "captured from this machine",
+            false => "imported",
+        };
+        names.push(("seed/kind", seed.name.clone(), kind));
+    }
+    if let Some(snapshot) = &recipe.snapshot {
+        let kind = match snapshot.builtin.is_some() {
+            true => "built into mstore",
+            false => "imported",
+        };
+        names.push(("snapshot/kind", snapshot.name.clone(), kind));
+    }
+    names
 }
 
 /// What all targets together show: each mistake with the target that it is told of.
@@ -154,6 +214,8 @@ pub struct Together {
     steps: BTreeSet<String>,
     /// Elements of the section `reads` by the step that they name, with the first target that has them.
     reads: BTreeMap<String, (String, TargetId)>,
+    /// What each seed and each snapshot is, with the first target that says so.
+    names: BTreeMap<(&'static str, String), BTreeMap<&'static str, TargetId>>,
 }
 
 impl Together {
@@ -164,7 +226,12 @@ impl Together {
             from,
             steps,
             reads,
+            names,
         } = seen;
+        for (element, name, kind) in names {
+            let kinds = self.names.entry((element, name)).or_default();
+            kinds.entry(kind).or_insert_with(|| id.clone());
+        }
         self.steps.insert(TEST_STEP.to_owned());
         self.steps.extend(steps);
         for element in reads {
@@ -213,6 +280,29 @@ impl Together {
             ));
         }
         found
+    }
+
+    /// Seeds and snapshots that are one thing for some targets and another for others: what is pinned under the name is
+    /// but one of these. Told at the second.
+    pub fn names(&self) -> Vec<(TargetId, Mistake)> {
+        let several = self.names.iter().filter(|(_, kinds)| kinds.len() > 1);
+        several
+            .filter_map(|((element, name), kinds)| {
+                let (_, at) = kinds.iter().next_back()?;
+                let kinds: Vec<String> = kinds
+                    .iter()
+                    .map(|(kind, id)| format!("{kind} for {id}"))
+                    .collect();
+                let what = element.split('/').next().unwrap_or(element);
+                let mistake = Mistake {
+                    element: (*element).to_owned(),
+                    kind: MistakeKind::TwoMeanings,
+                    message: format!("the {what} `{name}` is {}", kinds.join(", and ")),
+                    help: format!("give one of them another name, or the same `{element}`"),
+                };
+                Some((at.clone(), mistake))
+            })
+            .collect()
     }
 
     /// Names in the section `reads` that are steps of no target.

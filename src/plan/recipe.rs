@@ -137,6 +137,19 @@ impl Recipe {
 
     /// The element that says what a target's snapshot is called.
     pub(super) const SNAPSHOT: &'static str = "snapshot";
+
+    /// The target that another starts from, if the settings of that say so without an error.
+    pub(super) fn source(elements: &Elements, id: &TargetId, index: &Index) -> Option<TargetId> {
+        let reader = Reader {
+            elements,
+            id,
+            index,
+        };
+        match reader.start() {
+            Ok(Start::Target(from)) => Some(from),
+            _ => None,
+        }
+    }
 }
 
 /// The settings of one target, being read.

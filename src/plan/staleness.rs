@@ -176,7 +176,7 @@ impl<'g> Staleness<'g> {
         visitor: &mut dyn Visitor,
     ) -> Result<Self, WalkError> {
         let mut this = Staleness::new(graph);
-        for &node in graph.requested().flat_map(|target| &target.nodes) {
+        for node in graph.requested().flat_map(|target| target.wanted()) {
             // What is the same step is built once.
             let first = graph.nodes()[node].same_as;
             this.anew[node] = !first.is_some_and(|first| this.anew[first]);
@@ -308,6 +308,22 @@ impl<'g> Staleness<'g> {
         })
     }
 
+    /// What a target has as far as it was asked for, if it is known and its content is here: its tree, or what the step
+    /// leaves up to which it was asked for.
+    pub fn wanted_tree(
+        &self,
+        target: &Target,
+        facts: &dyn Facts,
+    ) -> Result<Option<TreeHash>, WalkError> {
+        if target.is_whole() {
+            return self.target_tree(target, facts);
+        }
+        Ok(match self.states[target.until].tree() {
+            Some(tree) if self.usable(target.until, "/", tree, facts)? => Some(tree),
+            _ => None,
+        })
+    }
+
     /// The tree of a target, if it is known, whether its content is here or not.
     pub fn tree_of(
         &self,
@@ -324,8 +340,11 @@ impl<'g> Staleness<'g> {
         let mut needed = NodeMap::like(nodes, false);
         let (mut todo, mut build) = (Todo::default(), NodeMap::like(nodes, false));
         for target in self.graph.requested() {
-            needed[target.last] |=
-                !self.obtainable(target.last, &target.root, facts, &mut todo.fetch)?;
+            let root = match target.is_whole() {
+                true => &target.root,
+                false => "/",
+            };
+            needed[target.until] |= !self.obtainable(target.until, root, facts, &mut todo.fetch)?;
         }
         for at in nodes.ids().rev() {
             let serves = matches!(self.states[at], NodeState::Known { present: true, .. });

@@ -93,15 +93,12 @@ pub enum ProjectError {
     #[error(transparent)]
     Seed(#[from] SeedError),
     /// The lock file lacks what only people can give.
-    #[error(
-        "{} has no {} `{}`, which {} needs",
-        lock.display(), need.kind, need.name, joined(&need.wanted_by)
-    )]
+    #[error("{} has no {}", lock.display(), lacking(needs))]
     Lacking {
         /// The lock file.
         lock: PathBuf,
-        /// What is lacking.
-        need: Box<MissingPin>,
+        /// What is lacking, one thing at least.
+        needs: Vec<MissingPin>,
     },
     /// The seed that targets start from would have to be of another machine.
     #[error(
@@ -307,6 +304,28 @@ fn no_result(peer: &str, target: &str, refused: bool) -> String {
 }
 
 /// Names with spaces between them.
+/// Targets that a message names at most for each thing that they need.
+const WANTED_BY: usize = 4;
+
+/// Says what is lacking and who needs it.
+fn lacking(needs: &[MissingPin]) -> String {
+    let one = |need: &MissingPin| {
+        let (first, rest) = need.wanted_by.split_at(need.wanted_by.len().min(WANTED_BY));
+        let more = match rest.len() {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        let need_it = match need.wanted_by.len() {
+            1 => "needs",
+            _ => "need",
+        };
+        let (kind, name) = (need.kind, &need.name);
+        format!("{kind} `{name}`, which {}{more} {need_it}", joined(first))
+    };
+    let all: Vec<String> = needs.iter().map(one).collect();
+    all.join("\n  and no ")
+}
+
 fn joined(names: &[impl ToString]) -> String {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     names.join(" ")

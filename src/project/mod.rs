@@ -12,6 +12,7 @@
 //! - [`pack`], [`copy`], [`receive`]: results on their way to and from other places;
 //! - [`repair`]: verifying a store, and getting back what is damaged;
 //! - [`forget`]: forgetting results, and what was built on them;
+//! - [`estimate`]: how long a run will take;
 //! - [`find`]: hashes, roots and names to trees and targets; [`step`]: one step by its hash or name;
 //! - [`retention`]: what gc keeps, and the lock files that count.
 
@@ -19,12 +20,14 @@ pub mod caches;
 pub mod clock;
 pub mod copy;
 pub mod error;
+pub mod estimate;
 pub mod events;
 pub mod find;
 pub mod forget;
 pub mod open;
 pub mod pack;
 pub mod peers;
+mod pinned_reads;
 pub mod provide;
 pub mod realise;
 pub mod receive;
@@ -43,9 +46,11 @@ use crate::plan::{Distribution, Graph, Lock, Pins, Recipes, TargetId};
 
 pub use caches::Caches;
 pub use error::{Absent, Blocked, FindError, ProjectError};
+pub use estimate::Estimates;
 pub use events::{Event, Events};
 pub use open::{Access, open_store};
 pub use peers::Reach;
+pub use pinned_reads::PinnedReads;
 pub use realise::realise;
 pub use retention::Retention;
 

@@ -55,20 +55,25 @@ impl Project {
         })
     }
 
-    fn can_provide(&self, recipes: &Recipes, needs: &[MissingPin]) -> Result<(), ProjectError> {
-        for need in needs {
-            if need.from == PinOrigin::Import {
-                return Err(ProjectError::Lacking {
-                    lock: self.lock_path(),
-                    need: Box::new(need.clone()),
-                });
-            }
+    /// Refuses what only people can give, all of it at once, and seeds of machines of another kind.
+    pub(super) fn can_provide(
+        &self,
+        recipes: &Recipes,
+        needs: &[MissingPin],
+    ) -> Result<(), ProjectError> {
+        let lacking = needs.iter().filter(|need| need.from == PinOrigin::Import);
+        let lacking: Vec<MissingPin> = lacking.cloned().collect();
+        if !lacking.is_empty() {
+            return Err(ProjectError::Lacking {
+                lock: self.lock_path(),
+                needs: lacking,
+            });
         }
         self.no_foreign_seeds(recipes, needs)
     }
 
     /// Refuses seeds that were to be captured and are for machines of another kind.
-    pub(super) fn no_foreign_seeds(
+    fn no_foreign_seeds(
         &self,
         recipes: &Recipes,
         needs: &[MissingPin],

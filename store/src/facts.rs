@@ -75,21 +75,29 @@ impl Store {
         })
     }
 
-    /// The newest realisation of a name whose derivation is remembered, as that derivation.
-    pub fn newest_derivation(&self, name: &str) -> Result<Option<(Hash, Vec<u8>)>, StoreError> {
-        let keys = self.database().read("look up a derivation", |c| {
+    /// The realisations of a name whose derivations are remembered, newest first: when each was begun, its key, and
+    /// the derivation. At most `most`.
+    pub fn derivations_of(
+        &self,
+        name: &str,
+        most: u32,
+    ) -> Result<Vec<(i64, Hash, Vec<u8>)>, StoreError> {
+        let keys: Vec<(i64, Hash)> = self.database().read("look up a derivation", |c| {
             c.prepare_cached(
-                "SELECT key FROM realisation WHERE name = ?1 \
+                "SELECT started, key FROM realisation WHERE name = ?1 \
                  AND EXISTS (SELECT 1 FROM derivation WHERE derivation.key = realisation.key) \
-                 ORDER BY started DESC, key LIMIT 1",
+                 ORDER BY started DESC, key LIMIT ?2",
             )?
-            .query_row([name], |row| hash_at(row, 0))
-            .optional()
+            .query_map(params![name, most], |row| {
+                Ok((row.get(0)?, hash_at(row, 1)?))
+            })?
+            .collect()
         })?;
-        let Some(key) = keys else {
-            return Ok(None);
-        };
-        Ok(self.derivation(&key)?.map(|bytes| (key, bytes)))
+        let mut found = Vec::with_capacity(keys.len());
+        for (started, key) in keys {
+            found.extend(self.derivation(&key)?.map(|bytes| (started, key, bytes)));
+        }
+        Ok(found)
     }
 
     /// Records what a key produced. The tree must be in the store; all that it needs is durable

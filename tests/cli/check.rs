@@ -543,3 +543,56 @@ test/beside: app
     let ran = env.run(&["check", "--format", "short"]);
     assert!(!ran.stdout.contains("[unknown-source]"), "{}", ran.all());
 }
+
+/// What the pinned snapshot lacks is an error before anything is built; what is not pinned is not known.
+#[test]
+fn paths_that_the_pinned_snapshot_lacks() {
+    let env = Environment::new();
+    env.write(
+        "metro.conf",
+        "list/builds: demo\nlist/arches: pc\nlist/subarches/pc: a b\nlist/targets: stage1\n\
+         target/platform: x86_64\ntarget/version: 1\nsource/seed: base\nsnapshot: ports\n\
+         reads/run: libc shel tools/make\nreads/test: libc\n\
+         steps/chroot/run: [\ntrue\n]\nsteps/chroot/test: [\ntrue\n]\n",
+    );
+    assert_eq!(env.run(&["check", "--format", "short"]).ok(), "");
+    env.write("ports/libc/file", "1");
+    env.write("ports/tools/file", "1");
+    let _ = env
+        .run(&["snapshot", "import", "ports", "--name", "ports"])
+        .ok();
+    let ran = env.run(&["check", "--format", "short"]);
+    assert_eq!(ran.status, Some(1));
+    insta::assert_snapshot!(ran.stdout, @"$TEST/work/metro.conf:9:1: error[absent-read]: the snapshot `ports`, as it is pinned, has no shel tools/make");
+    env.write("ports/shel/file", "1");
+    env.write("ports/tools/make", "1");
+    let _ = env
+        .run(&["snapshot", "import", "ports", "--name", "ports"])
+        .ok();
+    assert_eq!(env.run(&["check", "--format", "short"]).ok(), "");
+}
+
+/// A build that nobody names is looked at as well, and what is one thing in one build and another in the next.
+#[test]
+fn two_definitions_across_builds() {
+    let env = Environment::new();
+    env.write(
+        "metro.conf",
+        "list/builds: one two\nlist/arches: pc\nlist/subarches/pc: a\nlist/targets: stage1\n\
+         target/platform: x86_64\ntarget/version: 1\nsource/seed: base\n\
+         [collect ./$[target/build:zap].conf]\nsteps/chroot/run: [\ntrue\n]\n",
+    );
+    env.write("one.conf", "seed/kind: host\n");
+    env.write("two.conf", "policy/timeout: 5\n");
+    let ran = env.run(&["check", "--format", "short"]);
+    assert_eq!(ran.status, Some(1));
+    insta::assert_snapshot!(ran.stdout, @"
+    $TEST/work/metro.conf: warning[two-meanings]: the seed `base` is captured from this machine for one/pc/a/stage1, and imported for two/pc/a/stage1
+    ");
+    env.write("two.conf", "seed/kind: host\nsource/seed: other\n");
+    let ran = env.run(&["check", "--format", "short"]);
+    assert_eq!(ran.status, Some(2));
+    insta::assert_snapshot!(ran.stdout, @"$TEST/work/two.conf:2:1: error[duplicate]: `source/seed` is defined twice");
+    env.write("two.conf", "seed/kind: host\n");
+    assert_eq!(env.run(&["check", "--format", "short"]).ok(), "");
+}

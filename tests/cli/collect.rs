@@ -183,3 +183,43 @@ fn the_newest_result_whose_tree_is_lost_is_named() {
     let info = env.run(&["store", "info"]);
     assert!(!info.stderr.contains("lost"), "{}", info.all());
 }
+
+/// What goes has the name of the target or step that it is of, before it goes and when it is gone.
+#[test]
+fn gc_names_what_goes() {
+    let env = Environment::new();
+    let (kept, gone) = (import(&env, "kept"), import(&env, "gone"));
+    built(&env, "a/b/c/same", gone, 7200);
+    built(&env, "a/b/c/same", kept, 3600);
+    let _ = env.run(&["store", "path", &gone.to_string()]).ok();
+    let json = env.run(&["gc", "-n", "--json", "--keep", "1"]).ok();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    for (words, verb) in [
+        (&["gc", "-n", "--keep", "1"][..], "would remove"),
+        (&["gc", "--keep", "1"], "removed"),
+    ] {
+        let told = env.run(words).ok();
+        let says = |text: String| told.contains(&text);
+        assert!(says(format!("{verb} tree {gone} (a/b/c/same)\n")), "{told}");
+        assert!(
+            says(format!("{verb} folder of {gone} (a/b/c/same), ")),
+            "{told}"
+        );
+        let sum = told.lines().last().unwrap_or_default();
+        assert!(
+            sum.contains("; ") && sum.contains("1 tree, 1 view ("),
+            "{told}"
+        );
+        assert!(!says(format!("{verb} tree {kept}")), "{told}");
+    }
+    let of = |kind: &str| {
+        let all = json["gone"].as_array().unwrap();
+        all.iter()
+            .find(|gone| gone["kind"] == kind)
+            .unwrap()
+            .clone()
+    };
+    assert_eq!(of("view")["names"][0], "a/b/c/same");
+    assert_eq!(json["counts"]["view"]["number"], 1);
+    assert_eq!(json["counts"]["tree"]["number"], 1);
+}

@@ -42,9 +42,24 @@ pub fn world() -> World {
         &format!("base={}", &seed.to_string()[..8]),
     ]);
     assert!(pin.ok().contains(&seed.to_string()));
+    let steps = build(&env, 1_700_000_000);
+    World { env, steps }
+}
+
+/// "Builds" `stage1-one`, from `started` on. Gives derivation, key and tree of each of its steps.
+pub fn build(env: &Environment, started: i64) -> Vec<(String, String, String)> {
+    let store = Store::open(&env.store(), &OpenOptions::create()).unwrap();
+    let import = |text: &str| {
+        env.write("from/made/by", text);
+        let from = env.work().join("from");
+        store
+            .import_dir(&from, &ImportOptions::snapshot())
+            .unwrap()
+            .tree
+    };
     let distribution = Distribution::open(None, &env.work(), Vec::new()).unwrap();
     let project = Project::open(&env.store(), Access::Change, distribution).unwrap();
-    assert_eq!(project.lock.get(PinKind::Seed, "base").unwrap().tree, seed);
+    assert!(project.lock.get(PinKind::Seed, "base").is_some());
     let graph = project
         .graph(&["stage1-one".to_owned()], Pins::Required)
         .unwrap();
@@ -55,7 +70,7 @@ pub fn world() -> World {
         let step = walk.resolved(at).unwrap();
         let tree = import(node.name.as_str());
         facts.remember(&step).unwrap();
-        let log = format!("demo.pc.one.stage1.{}.1700000000.log", node.name.step());
+        let log = format!("demo.pc.one.stage1.{}.{started}.log", node.name.step());
         fs::write(
             store.logs_dir().join(&log),
             format!("{} was here\n", node.name.step()),
@@ -67,8 +82,8 @@ pub fn world() -> World {
             drv: node.hash.0,
             name: node.full_name.to_string(),
             tree,
-            started: 1_700_000_000 + at.index() as i64,
-            seconds: 1.0,
+            started: started + at.index() as i64,
+            seconds: 60.0,
             host: "builder".into(),
             log: Some(log),
         };
@@ -80,7 +95,7 @@ pub fn world() -> World {
             tree.to_string(),
         ));
     }
-    World { env, steps }
+    steps
 }
 
 /// The beginning of a hash.

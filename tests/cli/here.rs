@@ -37,6 +37,7 @@ fn patterns_take_what_this_machine_can_build_and_say_what_they_leave_out() {
     --- stdout
     would build stage1-a:run: never built
     would reuse 0 steps
+    would take an unknown time: the step was never built here
     --- stderr
     note: 1 target left out, stage1-b: programs for vax do not run on this machine
     note: 1 target left out, stage1-bare: the seed nowhere is lacking
@@ -67,6 +68,7 @@ fn keep_going_goes_on_past_what_cannot_be_built() {
     --- stdout
     would build stage1-a:run: never built
     would reuse 0 steps
+    would take an unknown time: the step was never built here
     --- stderr
     note: 1 target left out, stage1-b: programs for vax do not run on this machine
     note: 1 target left out, stage1-bare: the seed nowhere is lacking

@@ -32,4 +32,5 @@ mod seed;
 mod snapshot;
 mod specs;
 mod store;
+mod values;
 mod why;

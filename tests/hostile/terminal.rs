@@ -18,6 +18,7 @@ pub const ALL: &[Test] = &[
         "a_terminal_that_only_prints_gets_every_line",
         a_terminal_that_only_prints_gets_every_line,
     ),
+    ("lines_are_cut_to_the_width", lines_are_cut_to_the_width),
     (
         "nothing_reaches_a_terminal_raw",
         nothing_reaches_a_terminal_raw,
@@ -46,7 +47,19 @@ fn shown(place: &Place, arguments: &[&str]) -> Vec<u8> {
 
 /// The same, on a terminal that says what it is.
 fn shown_on(place: &Place, kind: &str, arguments: &[&str]) -> Vec<u8> {
+    shown_within(place, kind, 80, arguments)
+}
+
+/// The same, on a terminal of some columns.
+fn shown_within(place: &Place, kind: &str, columns: u16, arguments: &[&str]) -> Vec<u8> {
     let (controller, other) = terminal();
+    let size = rustix::termios::Winsize {
+        ws_row: 24,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    rustix::termios::tcsetwinsize(&controller, size).unwrap();
     let mut command = place.command(arguments);
     command.env("TERM", kind);
     command
@@ -84,6 +97,40 @@ fn a_terminal_that_only_prints_gets_every_line(place: &Place, _: &Tally) -> Opti
     let live = text(shown_on(place, "xterm", &["realise", "--rebuild", "t-s"]));
     assert!(live.contains("\x1b[32mbuilt\x1b[0m t-s:one in"), "{live:?}");
     None
+}
+
+/// A step with a long name prints long lines: what is drawn again and again must not wrap.
+fn lines_are_cut_to_the_width(place: &Place, _: &Tally) -> Option<&'static str> {
+    let long =
+        "x=wwwwwwwwww; x=$x$x$x$x; for i in 1 2 3 4 5 6 7 8; do echo $x$x$x; sleep 0.2; done";
+    place.targets(&[("t", "base", &[("one", long)])]);
+    let out = shown_within(place, "xterm", 50, &["realise", "t-s"]);
+    let text = String::from_utf8(out).unwrap();
+    let drawn: Vec<String> = text.split(['\r', '\n']).map(plain).collect();
+    let widest = drawn.iter().filter(|line| line.contains("www"));
+    let widest = widest.map(|line| line.chars().count()).max();
+    // Not a column is left unused, or hardly one.
+    assert!(
+        widest.is_some_and(|w| (45..=50).contains(&w)),
+        "{widest:?}: {text:?}"
+    );
+    let all = drawn.iter().filter(|line| !line.starts_with("t-s "));
+    assert!(
+        all.clone().all(|line| line.chars().count() <= 50),
+        "{text:?}"
+    );
+    None
+}
+
+/// A text without colours and the moving about of a cursor.
+fn plain(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| c.is_ascii_alphabetic());
+        out.push_str(end.map_or("", |end| &part[end + 1..]));
+    }
+    out
 }
 
 fn nothing_reaches_a_terminal_raw(place: &Place, tally: &Tally) -> Option<&'static str> {

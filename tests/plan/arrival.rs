@@ -126,7 +126,10 @@ fn the_order_in_which_steps_are_listed_changes_nothing() {
     let mut expected = Vec::new();
     for (file, from, to) in [("metro.conf", "demo", "demo")].into_iter().chain(stages) {
         world.edit(file, from, to);
-        let before = (world.realised.borrow().clone(), world.last.borrow().clone());
+        let before = (
+            world.realised.borrow().clone(),
+            world.earlier.borrow().clone(),
+        );
         let built = world.realise(&TARGETS);
         let graph = world.graph(&TARGETS);
         let walk = Staleness::walk(&graph, &world, &mut ()).expect("walked");
@@ -139,7 +142,7 @@ fn the_order_in_which_steps_are_listed_changes_nothing() {
         expected.push(built.len());
         for seed in 0..60 {
             *world.realised.borrow_mut() = before.0.clone();
-            *world.last.borrow_mut() = before.1.clone();
+            *world.earlier.borrow_mut() = before.1.clone();
             let (now, then) = realise(&world, &graph, seed);
             assert_eq!(now, built, "seed {seed}");
             assert_eq!(then, states, "seed {seed}");

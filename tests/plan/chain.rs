@@ -3,7 +3,7 @@
 use mstore::dense::Id;
 use mstore::drv::Trees;
 use mstore::plan::view::{GraphView, TargetView};
-use mstore::plan::{NodeId, Staleness};
+use mstore::plan::{Explainer, NodeId, Staleness};
 
 use crate::world::{World, tree};
 
@@ -92,6 +92,41 @@ fn a_comment_in_the_last_script_reruns_that_script_alone() {
     assert_eq!(world.realise(&["stage3-corei7"]), ["stage3-corei7:finish"]);
     world.edit("targets/stage3.conf", "# more\n", "");
     assert!(world.realise(&["stage3-corei7"]).is_empty(), "a way back");
+}
+
+/// The last build differs in two things, the one before in one.
+#[test]
+fn a_step_is_compared_with_the_build_that_is_nearest_to_it() {
+    let world = World::new();
+    world.realise(&["stage3-corei7"]);
+    world.edit("subarch/corei7.conf", "-O2", "-O3");
+    world.edit("targets/stage3.conf", "world install", "world setup");
+    world.realise(&["stage3-corei7"]);
+    world.edit("subarch/corei7.conf", "-O3", "-O2");
+    world.edit("targets/stage3.conf", "world setup", "world depend");
+    insta::assert_snapshot!(world.why(&["stage3-corei7"]), @r"
+        stage3-corei7:build
+          the script of `build` changed
+            - make -C /mstore/snapshot/world install
+            + make -C /mstore/snapshot/world depend
+        stage3-corei7:finish
+          starts from stage3-corei7:build, which has to be built first
+        stage3-corei7:test
+          starts from stage3-corei7:finish, which has to be built first
+        ");
+    let graph = world.graph(&["stage3-corei7"]);
+    let mut explainer = Explainer::new();
+    Staleness::walk(&graph, &world, &mut explainer).expect("walked");
+    let build = graph.find("stage3-corei7:build").expect("a step");
+    let nearest = explainer.nearest(build).expect("there are two");
+    assert_eq!((nearest.started, nearest.last), (1, false));
+    // Where both differ in as many things it is the later one.
+    world.edit("subarch/corei7.conf", "-O2", "-O1");
+    let graph = world.graph(&["stage3-corei7"]);
+    let mut explainer = Explainer::new();
+    Staleness::walk(&graph, &world, &mut explainer).expect("walked");
+    let nearest = explainer.nearest(build).expect("there are two");
+    assert_eq!((nearest.started, nearest.last), (2, true));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use mstore::drv::derivation::Output;
 use mstore::drv::facts::{Realised, TreePart};
-use mstore::drv::{Facts, FactsError, Key, Resolved, StepName, TreeChanges, Trees};
+use mstore::drv::{Earlier, Facts, FactsError, Key, Resolved, StepName, TreeChanges, Trees};
 use mstore::plan::{
     Distribution, Explainer, Graph, Lock, Pin, PinKind, Pins, PlanError, Staleness,
 };
@@ -110,7 +110,8 @@ pub struct World {
     /// Files of each snapshot: path to content.
     pub snapshots: RefCell<BTreeMap<TreeHash, BTreeMap<String, String>>>,
     pub realised: RefCell<BTreeMap<Key, TreeHash>>,
-    pub last: RefCell<BTreeMap<StepName, Resolved>>,
+    /// What was built under each name, in the order of time.
+    pub earlier: RefCell<BTreeMap<StepName, Vec<Earlier>>>,
     /// Trees whose content is gone.
     pub collected: RefCell<BTreeSet<TreeHash>>,
     pub lookups: Cell<usize>,
@@ -146,7 +147,7 @@ impl World {
             dir: tempfile::tempdir().expect("a temporary folder"),
             snapshots: RefCell::default(),
             realised: RefCell::default(),
-            last: RefCell::default(),
+            earlier: RefCell::default(),
             collected: RefCell::default(),
             lookups: Cell::new(0),
             lock: RefCell::new(Lock::in_memory()),
@@ -247,7 +248,13 @@ impl World {
         let tree = self.run(&step);
         self.realised.borrow_mut().insert(step.key(), tree);
         let name = name.parse().expect("the name of a step");
-        self.last.borrow_mut().insert(name, step);
+        let mut earlier = self.earlier.borrow_mut();
+        let builds = earlier.entry(name).or_default();
+        // Built again, it is the last.
+        builds.retain(|build| build.step.key() != step.key());
+        let started = builds.last().map_or(0, |last| last.started) + 1;
+        builds.push(Earlier { step, started });
+        drop(earlier);
         // With a tree its parts are there again.
         let cut = crate::world::tree(&format!("{tree} /tmp/stage1root"));
         self.collected
@@ -348,8 +355,10 @@ impl Facts for World {
         }))
     }
 
-    fn last(&self, name: &StepName) -> Result<Option<Resolved>, FactsError> {
-        Ok(self.last.borrow().get(name).cloned())
+    fn earlier(&self, name: &StepName, most: u32) -> Result<Vec<Earlier>, FactsError> {
+        let earlier = self.earlier.borrow();
+        let newest = earlier.get(name).into_iter().flatten().rev();
+        Ok(newest.take(most as usize).cloned().collect())
     }
 }
 

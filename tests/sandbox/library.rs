@@ -71,6 +71,7 @@ pub fn a_target_is_realised_without_the_command_line(env: &Env) -> Outcome {
         processors: 1,
         limits: Limits::default(),
         keep_going: false,
+        until: &Default::default(),
         rebuild: false,
         read_inputs: false,
         caches: &caches,

@@ -23,6 +23,7 @@ mod shown;
 mod sshd;
 #[path = "../sandbox/user.rs"]
 mod user;
+mod values;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode};
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
     let all = [
         links::ALL,
         logs::ALL,
+        values::ALL,
         caller::ALL,
         faults::ALL,
         fetched::ALL,

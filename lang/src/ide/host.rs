@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::document::Document;
 use crate::files::Files;
+use crate::lint::Finding;
 use crate::load::Definition;
 
 /// What the program around the editor's core provides.
@@ -28,6 +29,11 @@ pub trait Host {
     /// `base` has what is open.
     fn definition_sets(&self, _entry: &Path, _base: Box<dyn Files + Send>) -> Vec<Vec<Definition>> {
         vec![Vec::new()]
+    }
+
+    /// What the program that builds by a specification has to say about it; `base` has what is open.
+    fn findings(&self, _entry: &Path, _base: Box<dyn Files + Send>) -> Vec<Finding> {
+        Vec::new()
     }
 
     /// All specification files under a folder, sorted; not more than a sensible number.

@@ -10,7 +10,7 @@ use super::position::{LineIndex, Range};
 use super::project::Project;
 use crate::diagnostics::{Diagnostic, Label};
 use crate::files::Files;
-use crate::lint::{Severity, check_file};
+use crate::lint::{Lint, Severity, check_file};
 use crate::load::Definition;
 use crate::session::Session;
 use crate::syntax::File;
@@ -286,6 +286,10 @@ impl Workspace {
         for project in &self.projects {
             self.project_problems(project, &mut ranges, &mut all);
         }
+        let entries = self.projects.iter().map(|project| &project.entry);
+        for entry in entries.collect::<BTreeSet<_>>() {
+            self.findings(entry, &mut ranges, &mut all);
+        }
         for document in self.open.all() {
             self.document_problems(&document, &mut ranges, &mut all);
         }
@@ -310,6 +314,36 @@ impl Workspace {
                 }
             };
             let problem = self.problem(ranges, &project.entry, diagnostic, range, names, *count);
+            let list = all.entry(path).or_default();
+            if list.len() < SHOWN && !list.contains(&problem) {
+                list.push(problem);
+            }
+        }
+    }
+
+    /// Adds what the program that builds by a specification has to say. Errors of the language, and what the text of a
+    /// document alone gives away, are told of elsewhere.
+    fn findings(&self, entry: &Path, ranges: &mut Ranges, all: &mut Problems) {
+        for finding in self.host.findings(entry, Box::new(self.overlay())) {
+            let told = matches!(
+                finding.lint,
+                Lint::Error(_)
+                    | Lint::InclusionIsText
+                    | Lint::LiteralCondition
+                    | Lint::BlockInBlock
+            );
+            let Some(label) = finding.diagnostic.primary.as_ref().filter(|_| !told) else {
+                continue;
+            };
+            let Some(path) = self.host.real(entry, label.path()) else {
+                continue;
+            };
+            let range = ranges.range(label);
+            let problem = Problem {
+                severity: finding.lint.severity(),
+                code: finding.lint.as_str(),
+                ..self.problem(ranges, entry, &finding.diagnostic, range, &[], 0)
+            };
             let list = all.entry(path).or_default();
             if list.len() < SHOWN && !list.contains(&problem) {
                 list.push(problem);

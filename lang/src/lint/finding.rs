@@ -33,6 +33,10 @@ pub enum Lint {
     UnknownPlatform,
     /// Paths that are read by a step which no target has.
     ReadsOfNoStep,
+    /// A path that is read of a snapshot, which lacks it.
+    AbsentRead,
+    /// A seed or snapshot that is one thing for some targets, and another for others.
+    TwoMeanings,
 }
 
 impl Lint {
@@ -51,13 +55,17 @@ impl Lint {
             Lint::SourceCircle => "source-circle",
             Lint::UnknownPlatform => "unknown-platform",
             Lint::ReadsOfNoStep => "reads-of-no-step",
+            Lint::AbsentRead => "absent-read",
+            Lint::TwoMeanings => "two-meanings",
         }
     }
 
     /// How bad it is.
     pub fn severity(self) -> Severity {
         match self {
-            Lint::Error(_) | Lint::UnusableValue | Lint::SourceCircle => Severity::Error,
+            Lint::Error(_) | Lint::UnusableValue | Lint::SourceCircle | Lint::AbsentRead => {
+                Severity::Error
+            }
             _ => Severity::Warning,
         }
     }

@@ -4,19 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use mstore_lang::lint::{Finding, Lint, Severity, Sighting, Survey};
-use mstore_lang::{Class, Definition, Diagnostic, DiskFiles, Files, Session};
-use rayon::prelude::*;
+use mstore_lang::lint::{Finding, Severity, Sighting, Survey};
+use mstore_lang::{Definition, DiskFiles};
 use serde::Serialize;
 
 use crate::cli::context::{Context, current_dir};
+use crate::cli::findings::{self, is_foreign, is_hook, metro_reads};
 use crate::cli::{Failure, definitions, failure, output};
-use crate::plan::embedded::VIRTUAL_SPECS;
 use crate::plan::metro::Repository;
-use crate::plan::mistakes::{self, Mistake, MistakeKind, Seen, Together};
-use crate::plan::{
-    Asked, Distribution, Elements, Entry, Lock, PlanError, Recipe, TargetId, targets,
-};
+use crate::plan::{Distribution, Entry, PlanError, targets};
+use crate::project::PinnedReads;
 
 /// Check specifications: errors in any target, and what is probably not meant
 ///
@@ -57,19 +54,6 @@ enum Form {
     Short,
 }
 
-/// What Metro reads of a specification: these elements and all below them. Where no targets are listed, there is
-/// nothing that mstore would read instead.
-const METRO_READS: [&str; 23] = [
-    "emerge", "env", "files", "freshen", "host", "list", "metro", "mirror", "multi", "owner",
-    "path", "policy", "portage", "probe", "profile", "reads", "release", "snapshot", "source",
-    "steps", "strategy", "target", "trigger",
-];
-
-fn metro_reads(name: &str) -> bool {
-    let section = name.split('/').next().unwrap_or(name);
-    METRO_READS.contains(&section)
-}
-
 /// Targets looked at where none are listed.
 const MOST_GUESSED: usize = 20_000;
 
@@ -79,7 +63,23 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     given.extend(definitions::parse(&args.definitions)?);
     let cwd = current_dir()?;
     let report = match Distribution::open(context.entry(), &cwd, given.clone()) {
-        Ok(distribution) => matrix(&distribution, &args)?,
+        Ok(distribution) => {
+            if let Some(metro) = distribution.metro() {
+                tell_metro(metro);
+            }
+            let pins = context.store_path().ok();
+            let pins = pins.and_then(|store| PinnedReads::open(&store, &distribution));
+            let found = findings::matrix(&distribution, &args.target, pins.as_ref())?;
+            Report {
+                findings: found.findings,
+                targets: found.targets,
+                failed: found.failed,
+                matrix: true,
+                shadow: Entry::at(distribution.entry()).shadow(),
+                assumed: BTreeMap::new(),
+                cut: false,
+            }
+        }
         // Without lists, or if they cannot be read, the entry file is all there is to look at.
         Err(PlanError::NoIndex { .. } | PlanError::Spec(_)) if args.target.is_empty() => {
             guessed(&Entry::choose(context.entry(), &cwd)?, &given)
@@ -89,65 +89,6 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     report.print(&args)
 }
 
-/// Looks at every target.
-fn matrix(distribution: &Distribution, args: &Args) -> Result<Report, Failure> {
-    let index = distribution.index();
-    let ids = match (args.target.as_slice(), distribution.metro()) {
-        ([], Some(metro)) => metro.representatives(),
-        ([], None) => index.all().collect(),
-        (patterns, _) => distribution.expand(patterns)?,
-    };
-    if let Some(metro) = distribution.metro() {
-        tell_metro(metro);
-    }
-    // Only dates come from the lock file, and no check depends on them.
-    let lock = Lock::in_memory();
-    let session = Session::new(distribution.files());
-    let looks: Vec<Result<Look, PlanError>> = ids
-        .par_iter()
-        .map(|id| look(distribution, &session, id, &lock))
-        .collect();
-    let mut asked = distribution.asked().clone();
-    let mut sightings = Vec::with_capacity(looks.len());
-    let mut together = Together::default();
-    for look in looks {
-        let look = look?;
-        asked.extend(look.asked);
-        if let Some(seen) = look.seen {
-            together.add(seen);
-        }
-        sightings.push(look.sighting);
-    }
-    let mut mistakes = together.circles();
-    // What a part of the targets has no step for, the others may.
-    if args.target.is_empty() {
-        mistakes.extend(together.reads());
-    }
-    for (id, mistake) in mistakes {
-        if let (Some(at), Ok(elements)) = (
-            ids.iter().position(|other| *other == id),
-            distribution.elements_in(&session, &id, &lock),
-        ) {
-            note(&mut sightings[at], &elements, distribution.entry(), mistake);
-        }
-    }
-    let asked = |name: &str| asked.has(name);
-    // What a part of the targets does not use, the others may.
-    let root: Option<&dyn Fn(&str) -> bool> = match args.target.is_empty() {
-        true if distribution.metro().is_some() => Some(&metro_reads),
-        true => Some(&asked),
-        false => None,
-    };
-    let mut survey = Survey::new(root);
-    for (id, sighting) in ids.iter().zip(sightings) {
-        survey.add(&index.display_name(id), sighting);
-    }
-    for (name, sighting) in modes(distribution, &ids, &lock)? {
-        survey.add_aside(&name, sighting);
-    }
-    Ok(Report::new(survey, distribution.entry(), true))
-}
-
 /// Tells what is different of a repository of Metro.
 fn tell_metro(metro: &Repository) {
     tell!(
@@ -155,148 +96,6 @@ fn tell_metro(metro: &Repository) {
          steps/unpack, steps/capture and triggers touch the host and are not run: mstore does itself what they do (doc/metro.md)",
         metro.root().display()
     );
-}
-
-/// Looks at the modes of a repository of Metro, in every build.
-fn modes(
-    distribution: &Distribution,
-    ids: &[TargetId],
-    lock: &Lock,
-) -> Result<Vec<(String, Sighting)>, PlanError> {
-    let Some(metro) = distribution.metro() else {
-        return Ok(Vec::new());
-    };
-    let mut found = Vec::new();
-    let mut builds = BTreeSet::new();
-    for id in ids.iter().filter(|id| builds.insert(&id.build)) {
-        for mode in metro.modes() {
-            let sighting = match distribution.mode(id, mode, lock) {
-                Ok(elements) => Sighting::asking(elements.spec(), ["multi/targets"]),
-                Err(PlanError::Spec(error)) => Sighting::failed(&error.diagnostics),
-                Err(error) => return Err(error),
-            };
-            found.push((format!("{}/{mode}", id.build), sighting));
-        }
-    }
-    Ok(found)
-}
-
-/// What was seen of one target.
-struct Look {
-    sighting: Sighting,
-    asked: Asked,
-    /// What is looked at with all others, if it has a recipe.
-    seen: Option<Seen>,
-}
-
-/// Adds a mistake, at the place where its element is defined.
-fn note(sighting: &mut Sighting, elements: &Elements, entry: &Path, mistake: Mistake) {
-    let lint = match mistake.kind {
-        MistakeKind::Source => Lint::UnknownSource,
-        MistakeKind::Circle => Lint::SourceCircle,
-        MistakeKind::Platform => Lint::UnknownPlatform,
-        MistakeKind::Reads => Lint::ReadsOfNoStep,
-    };
-    let help = Some(mistake.help);
-    let found = unusable(elements, entry, &mistake.element, mistake.message, help);
-    sighting.note(lint, found);
-}
-
-/// Looks at one target: as a specification, and as what a build is planned from.
-fn look(
-    distribution: &Distribution,
-    session: &Session<'_>,
-    id: &TargetId,
-    lock: &Lock,
-) -> Result<Look, PlanError> {
-    let elements = match distribution.elements_in(session, id, lock) {
-        Ok(elements) => elements,
-        Err(PlanError::Spec(error)) => {
-            return Ok(Look {
-                sighting: Sighting::failed(&error.diagnostics),
-                asked: Asked::default(),
-                seen: None,
-            });
-        }
-        Err(error) => return Err(error),
-    };
-    let recipe = Recipe::read(&elements, id, distribution.index());
-    let mut sighting = match elements.metro() {
-        // Its files define for every target what only some have all parts of, and of a snapshot nothing is asked for.
-        Some(_) if matches!(recipe, Err(PlanError::Imported { .. })) => {
-            Sighting::asking(elements.spec(), [])
-        }
-        Some(_) => {
-            let asked = elements.asked();
-            let names = asked.names().chain(Repository::OF_THE_MIRROR);
-            Sighting::asking(elements.spec(), names)
-        }
-        None => Sighting::new(Ok(elements.spec())),
-    };
-    let mut read = None;
-    match recipe {
-        Ok(recipe) => read = Some(recipe),
-        Err(PlanError::Imported { .. }) => {}
-        Err(PlanError::Value {
-            element,
-            message,
-            help,
-            ..
-        }) => sighting.unusable(unusable(
-            &elements,
-            distribution.entry(),
-            &element,
-            format!("`{element}`: {message}"),
-            help,
-        )),
-        Err(PlanError::Missing { element, help, .. }) => sighting.unusable(unusable(
-            &elements,
-            distribution.entry(),
-            &element,
-            format!("there is no `{element}`"),
-            Some(help.to_owned()),
-        )),
-        Err(PlanError::NoSteps { .. }) => sighting.unusable(unusable(
-            &elements,
-            distribution.entry(),
-            "steps/chroot",
-            "there are no steps".to_owned(),
-            Some("define `steps/chroot/run`, or name the steps in `steps/chroot`".to_owned()),
-        )),
-        // The specification's own errors have been noted already, the others are none of it.
-        Err(_) => sighting.set_incomplete(),
-    }
-    let asked = elements.asked();
-    if let Some(recipe) = &read {
-        for mistake in mistakes::of_target(&elements, recipe, distribution.index()) {
-            note(&mut sighting, &elements, distribution.entry(), mistake);
-        }
-    }
-    Ok(Look {
-        sighting,
-        asked,
-        seen: read.map(|recipe| Seen::new(&elements, &recipe)),
-    })
-}
-
-/// What is wrong with the value of an element, at the place where that is defined.
-fn unusable(
-    elements: &Elements,
-    entry: &Path,
-    element: &str,
-    message: String,
-    help: Option<String>,
-) -> Diagnostic {
-    // The class is that of the language's errors, and not shown.
-    let found = Diagnostic::new(Class::Undefined, message);
-    let found = match elements.spec().definitions(element).into_iter().next() {
-        Some(context) => found.primary(context),
-        None => found.at_path(entry),
-    };
-    match help {
-        Some(help) => found.help(help),
-        None => found,
-    }
 }
 
 /// Looks at what the entry file could be loaded for, by the files that its collects could name.
@@ -328,21 +127,6 @@ fn guessed(entry: &Entry, given: &[Definition]) -> Report {
         cut,
         ..Report::new(survey, entry, !alone)
     }
-}
-
-/// The sections that the standard specifications leave to the user.
-const HOOKS: [&str; 2] = ["user/", "stage4/"];
-
-/// Whether a finding is about an element that the standard specifications leave to the user.
-fn is_hook(finding: &Finding) -> bool {
-    finding.lint == Lint::LaxBlank
-        && finding
-            .path()
-            .is_some_and(|path| path.starts_with(VIRTUAL_SPECS))
-        && finding.diagnostic.subject.as_ref().is_some_and(|subject| {
-            let element = &subject.element;
-            HOOKS.iter().any(|section| element.starts_with(section))
-        })
 }
 
 /// A finding in one line, as editors and CI read them.
@@ -405,21 +189,11 @@ impl Report {
         }
     }
 
-    /// Whether a finding is about a standard specification that is not the user's.
-    fn is_foreign(&self, finding: &Finding) -> bool {
-        let Some(shadow) = &self.shadow else {
-            return false;
-        };
-        let standard = finding
-            .path()
-            .and_then(|p| p.strip_prefix(VIRTUAL_SPECS).ok());
-        standard.is_some_and(|path| !DiskFiles.is_file(&shadow.join(path)).unwrap_or(false))
-    }
-
     fn print(self, args: &Args) -> Result<ExitCode, Failure> {
         let hidden = |finding: &&Finding| {
             let warning = finding.lint.severity() == Severity::Warning;
-            !args.all && warning && (self.is_foreign(finding) || is_hook(finding))
+            let shadow = self.shadow.as_deref();
+            !args.all && warning && (is_foreign(finding, shadow) || is_hook(finding))
         };
         let shown: Vec<&Finding> = self.findings.iter().filter(|f| !hidden(f)).collect();
         let status = match (self.failed, shown.is_empty()) {

@@ -9,7 +9,7 @@ use crate::cli::blame;
 use crate::cli::context::Context;
 use crate::cli::output::{self, plural};
 use crate::cli::watch::Watch;
-use crate::project::realise::{Run, bring};
+use crate::project::realise::{Run, Until, bring};
 use crate::project::{Access, Caches};
 
 /// Fetches at a time unless somebody says otherwise: servers are asked, not processors.
@@ -68,6 +68,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         processors: 1,
         limits: args::limits(&config),
         keep_going: true,
+        until: &Until::default(),
         rebuild: false,
         read_inputs: false,
         outside: &outside,

@@ -1,11 +1,15 @@
 //! `mstore gc`
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use mstore_store::transfer::Fact;
 use mstore_store::transfer::cache::{self, CACHE_FILE, CachePolicy};
-use mstore_store::{GcReport, Gone, InUse};
+use mstore_store::{GcReport, Gone, InUse, Store, TreeHash};
+use serde::Serialize;
+
+use crate::build::failed;
 
 use crate::cli::args::RetentionArgs;
 use crate::cli::context::Context;
@@ -72,14 +76,16 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     if let Some(here) = here {
         here.count_in(&mut policy);
     }
+    // Asked before: afterwards nothing knows any more what it was.
+    let names = Names::of(&store)?;
     let report = store.gc(&policy, args.dry_run)?;
     if !args.dry_run {
         store.forget_derivations()?;
     }
     if args.json {
-        print_json(&report, args.dry_run)?;
+        print_json(&report, &names, args.dry_run)?;
     } else {
-        print(&report, args.dry_run)?;
+        print(&report, &names, args.dry_run)?;
     }
     let style = Style::stderr();
     if report.over > 0 {
@@ -208,7 +214,7 @@ fn collect_cache(
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_json(report: &GcReport, dry_run: bool) -> Result<(), Failure> {
+fn print_json(report: &GcReport, names: &Names, dry_run: bool) -> Result<(), Failure> {
     let alive: Vec<_> = report
         .alive
         .iter()
@@ -217,7 +223,7 @@ fn print_json(report: &GcReport, dry_run: bool) -> Result<(), Failure> {
             serde_json::json!({ "tree": s.tree.to_string(), "why": why })
         })
         .collect();
-    let gone: Vec<_> = report.gone.iter().map(json).collect();
+    let gone: Vec<_> = report.gone.iter().map(|gone| json(gone, names)).collect();
     let occupied: Vec<_> = report
         .occupied
         .iter()
@@ -227,6 +233,7 @@ fn print_json(report: &GcReport, dry_run: bool) -> Result<(), Failure> {
         "dry_run": dry_run,
         "alive": alive,
         "gone": gone,
+        "counts": counts(report),
         "freed": report.freed,
         "over": report.over,
         "objects_alive": report.objects_alive,
@@ -238,11 +245,11 @@ fn print_json(report: &GcReport, dry_run: bool) -> Result<(), Failure> {
     }))
 }
 
-fn print(report: &GcReport, dry_run: bool) -> Result<(), Failure> {
+fn print(report: &GcReport, names: &Names, dry_run: bool) -> Result<(), Failure> {
     let style = Style::stdout();
     let verb = if dry_run { "would remove" } else { "removed" };
     for gone in &report.gone {
-        output::line(format!("{} {}", style.error(verb), what(gone)))?;
+        output::line(format!("{} {}", style.error(verb), what(gone, names)))?;
     }
     if dry_run {
         for survivor in &report.alive {
@@ -256,17 +263,101 @@ fn print(report: &GcReport, dry_run: bool) -> Result<(), Failure> {
         }
     }
     let n = usize::try_from(report.objects_gone).unwrap_or(usize::MAX);
+    let kinds: Vec<String> = counts(report)
+        .iter()
+        .map(|(kind, count)| {
+            let bytes = match count.bytes {
+                0 => String::new(),
+                bytes => format!(" ({})", output::size(bytes)),
+            };
+            format!("{} {}{bytes}", count.number, several(count.number, kind))
+        })
+        .collect();
     output::line(format!(
-        "{} {}: {} {}",
+        "{} {}: {} {}{}",
         if dry_run { "would free" } else { "freed" },
         output::size(report.freed),
         report.objects_gone,
         plural(n, "object"),
+        match kinds.is_empty() {
+            true => String::new(),
+            false => format!("; {}", kinds.join(", ")),
+        }
     ))
 }
 
-fn json(gone: &Gone) -> serde_json::Value {
-    let kind = match gone {
+/// What trees and failed roots are of.
+struct Names {
+    trees: BTreeMap<TreeHash, BTreeSet<String>>,
+    /// Steps by the folders of their failed roots.
+    failed: BTreeMap<String, String>,
+}
+
+/// Names of a tree that are told.
+const NAMED: usize = 3;
+
+impl Names {
+    fn of(store: &Store) -> Result<Names, Failure> {
+        let mut trees: BTreeMap<TreeHash, BTreeSet<String>> = BTreeMap::new();
+        for made in store.realisations(None)? {
+            trees.entry(made.tree).or_default().insert(made.name);
+        }
+        for root in store.roots()? {
+            trees.entry(root.tree).or_default().insert(root.name);
+        }
+        Ok(Names {
+            trees,
+            failed: failed::kept(store),
+        })
+    }
+
+    /// The names of a tree in brackets, of many only the first.
+    fn shown(&self, tree: &TreeHash) -> String {
+        let names: Vec<&str> = self.all(tree).collect();
+        match names.len() {
+            0 => String::new(),
+            n if n > NAMED => format!(" ({} and {} more)", names[..NAMED].join(", "), n - NAMED),
+            _ => format!(" ({})", names.join(", ")),
+        }
+    }
+
+    fn all<'a>(&'a self, tree: &TreeHash) -> impl Iterator<Item = &'a str> {
+        let names = self.trees.get(tree).into_iter().flatten();
+        names.map(String::as_str)
+    }
+}
+
+/// How much goes of one kind.
+#[derive(Default, Serialize)]
+struct Count {
+    number: usize,
+    bytes: u64,
+}
+
+/// How much goes, by kind.
+fn counts(report: &GcReport) -> BTreeMap<&'static str, Count> {
+    let mut counts: BTreeMap<&'static str, Count> = BTreeMap::new();
+    for gone in &report.gone {
+        let count = counts.entry(kind(gone)).or_default();
+        count.number += 1;
+        count.bytes += gone.bytes();
+    }
+    counts
+}
+
+/// The word for several of a kind.
+fn several(n: usize, kind: &str) -> String {
+    match (n, kind) {
+        (1, kind) => kind.to_owned(),
+        (_, "part of pack") => "parts of packs".to_owned(),
+        (_, "links") => "folders of links".to_owned(),
+        (_, kind) => plural(n, kind),
+    }
+}
+
+/// The word for what it is.
+fn kind(gone: &Gone) -> &'static str {
+    match gone {
         Gone::Tree { .. } => "tree",
         Gone::Pack { .. } => "pack",
         Gone::Rewrite { .. } => "part of pack",
@@ -286,8 +377,11 @@ fn json(gone: &Gone) -> serde_json::Value {
         Gone::Cache { .. } => "cache",
         Gone::Lock { .. } => "lock file",
         _ => "other",
-    };
-    let mut value = serde_json::json!({ "kind": kind, "bytes": gone.bytes() });
+    }
+}
+
+fn json(gone: &Gone, known: &Names) -> serde_json::Value {
+    let mut value = serde_json::json!({ "kind": kind(gone), "bytes": gone.bytes() });
     match gone {
         Gone::Tree {
             tree,
@@ -300,12 +394,18 @@ fn json(gone: &Gone) -> serde_json::Value {
         }
         Gone::Checkout { tree, for_size, .. } => {
             value["tree"] = tree.to_string().into();
+            value["names"] = known.all(tree).collect::<Vec<_>>().into();
             value["for_size"] = (*for_size).into();
+        }
+        Gone::Failed { name, .. } => {
+            value["name"] = name.clone().into();
+            if let Some(step) = known.failed.get(name) {
+                value["step"] = step.clone().into();
+            }
         }
         Gone::Pack { name, .. }
         | Gone::Rewrite { name, .. }
         | Gone::Leftover { name, .. }
-        | Gone::Failed { name, .. }
         | Gone::Log { name, .. }
         | Gone::Cache { name, .. } => value["name"] = name.clone().into(),
         Gone::Lock { path } => value["name"] = path.clone().into(),
@@ -314,7 +414,7 @@ fn json(gone: &Gone) -> serde_json::Value {
     value
 }
 
-fn what(gone: &Gone) -> String {
+fn what(gone: &Gone, known: &Names) -> String {
     let size = output::size(gone.bytes());
     let for_size = |yes: &bool| if *yes { " for the size" } else { "" };
     match gone {
@@ -342,10 +442,17 @@ fn what(gone: &Gone) -> String {
                 "views" => "folder of",
                 _ => "checkout",
             };
-            format!("{what} {tree}, {size}{}", for_size(yes))
+            format!(
+                "{what} {tree}{}, {size}{}",
+                known.shown(tree),
+                for_size(yes)
+            )
         }
         Gone::Leftover { name, .. } => format!("{name}, {size}"),
-        Gone::Failed { name, .. } => format!("root file system of a failed step, {name}, {size}"),
+        Gone::Failed { name, .. } => match known.failed.get(name) {
+            Some(step) => format!("root file system of {step}, which failed, {name}, {size}"),
+            None => format!("root file system of a failed step, {name}, {size}"),
+        },
         Gone::Log { name, .. } => format!("log {name}, {size}"),
         Gone::Cache { name, .. } => format!("unused {name}, {size}"),
         Gone::Lock { path } => format!("pins of {path}, which is gone"),

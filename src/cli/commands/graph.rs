@@ -28,6 +28,7 @@ pub struct Args {
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let project = context.project(Access::ReadIfPresent)?;
     let graph = project.graph(&args.targets, Pins::Optional)?;
+    context.tell_unread(&project, &project.targets(&args.targets)?)?;
     let steady = project.facts.steady()?;
     let staleness = Staleness::walk(&graph, &project.facts, &mut ())?;
     drop(steady);

@@ -53,7 +53,8 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         }
     });
     let mut out = BufWriter::new(std::io::stdout());
-    match serve(Server::new(options, cwd), &receiver, &mut out) {
+    let server = Server::new(options, cwd, context.store_path().ok());
+    match serve(server, &receiver, &mut out) {
         Ok(true) => Ok(ExitCode::SUCCESS),
         Ok(false) => Ok(ExitCode::FAILURE),
         // The editor is gone: nobody is left to tell.

@@ -13,6 +13,7 @@ use crate::cli::args::{self, TrustArgs};
 use crate::cli::blame;
 use crate::cli::blame::pin_hint;
 use crate::cli::context::{Context, current_dir};
+use crate::cli::estimate;
 use crate::cli::failure::FOUND;
 use crate::cli::output::{self, Style, plural};
 use crate::cli::places::Wanted;
@@ -23,10 +24,10 @@ use crate::drv::StepName;
 use crate::farm::{Farm, HostsFile, Place};
 use crate::plan::{MissingPin, PinOrigin, Recipes, TargetId};
 use crate::project::realise::{
-    LeftOut, Obstacle, Preview, Question, Report, Run, StepsPreview, TargetReport, check, left_out,
-    preview, realise,
+    LeftOut, Obstacle, Preview, Question, Report, Run, StepsPreview, TargetReport, Until, check,
+    left_out, preview, realise,
 };
-use crate::project::{Access, Blocked, Caches, Project};
+use crate::project::{Access, Blocked, Caches, Estimates, Project};
 
 /// Seconds that connecting to a host may take.
 const CONNECT: u32 = 20;
@@ -44,8 +45,13 @@ enum Checked {
 #[derive(clap::Args)]
 pub struct Args {
     /// Targets, such as stage3-corei7, or patterns, such as 'stage3-*'
-    #[arg(required = true, value_name = "TARGET")]
+    ///
+    /// TARGET:STEP builds a target up to that step.
+    #[arg(required = true, value_name = "TARGET[:STEP]")]
     targets: Vec<String>,
+    /// Whether one of them was given with a step
+    #[arg(skip)]
+    has_steps: bool,
     /// Steps to build at a time [default: the number of processors]
     #[arg(short, long, value_name = "N")]
     jobs: Option<std::num::NonZeroU16>,
@@ -93,6 +99,27 @@ pub struct Args {
     show_output: bool,
 }
 
+impl Args {
+    /// Takes the steps off the words of the form TARGET:STEP. Gives each name with its step, if it has one.
+    fn take_steps(&mut self) -> Result<Vec<(String, Option<String>)>, Failure> {
+        let mut words = Vec::with_capacity(self.targets.len());
+        for word in &mut self.targets {
+            let mut step = None;
+            if let Some((name, after)) = word.split_once(':') {
+                step = Some(after.to_owned());
+                *word = name.to_owned();
+            }
+            words.push((word.clone(), step));
+        }
+        self.has_steps = words.iter().any(|(_, step)| step.is_some());
+        if self.has_steps && self.check.is_some() {
+            return Err(Failure::usage("--check builds whole targets a second time")
+                .hint("give the target without a step"));
+        }
+        Ok(words)
+    }
+}
+
 /// The answer for one target.
 #[derive(Serialize)]
 struct Line<'a> {
@@ -111,8 +138,9 @@ struct Line<'a> {
 }
 
 /// Runs the command.
-pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
+pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
     let config = context.config()?;
+    let words = args.take_steps()?;
     if let Some(done) = recall(context, &config, &args)? {
         return Ok(done);
     }
@@ -149,6 +177,8 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         entered = Ok(entered?);
     }
     let targets = project.targets(&args.targets)?;
+    let until = Until::of(&project, &words)?;
+    let warned = !args.quiet && context.tell_unread(&project, &targets)?;
     let cancel = context.cancel()?;
     let watch =
         Watch::with_bar(args.quiet, args.quiet || args.json).showing_output(args.show_output);
@@ -159,6 +189,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         processors: processors(),
         limits: args::limits(&config),
         keep_going: args.keep_going,
+        until: &until,
         rebuild: args.rebuild,
         read_inputs: key.is_some() && config.sign_verify,
         outside: &outside,
@@ -210,8 +241,8 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     if named_left_out {
         return Ok(ExitCode::from(FOUND));
     }
-    // What is left out is told every time.
-    if can_recall(&config, &args) && !left_out {
+    // What is left out, and what nothing reads, is told every time.
+    if can_recall(&config, &args) && !left_out && !warned {
         // Whoever cannot remember it works it out again.
         let _ = ask(context, &args, |question| question.keep(&project, &report));
     }
@@ -341,7 +372,7 @@ fn omission(obstacle: &Obstacle, names: &[String]) -> String {
 fn can_recall(config: &Config, args: &Args) -> bool {
     // A cache that is not to be believed is told of every time.
     let silent = args.no_substitute || config.caches.is_empty();
-    let asks_more = args.dry_run || args.check.is_some() || args.rebuild;
+    let asks_more = args.has_steps || args.dry_run || args.check.is_some() || args.rebuild;
     silent && !asks_more && args.out_link.is_none() && args.checkout.is_none()
 }
 
@@ -494,6 +525,7 @@ struct Planned<'a> {
     reuse: Vec<&'a str>,
     substituted: Vec<&'a str>,
     fetch: Vec<Fetched>,
+    estimate: Estimates,
 }
 
 /// Prints what a real run would do.
@@ -562,6 +594,7 @@ fn show_json(steps: &StepsPreview) -> Result<(), Failure> {
         reuse: names(&steps.reuse),
         substituted: names(&steps.substituted),
         fetch: steps.fetch.iter().map(fetched).collect(),
+        estimate: steps.estimate,
     })
 }
 
@@ -600,5 +633,9 @@ fn show_steps(steps: &StepsPreview) -> Result<(), Failure> {
         output::line(format!("would substitute {n} {}", plural(n, "step")))?;
     }
     let n = steps.reuse.len();
-    output::line(format!("would reuse {n} {}", plural(n, "step")))
+    output::line(format!("would reuse {n} {}", plural(n, "step")))?;
+    match estimate::told(&steps.estimate) {
+        Some(told) => output::line(format!("would take {told}")),
+        None => Ok(()),
+    }
 }

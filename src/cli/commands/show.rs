@@ -53,7 +53,9 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     }
     let name = node_name(&args.target)?;
     let step = name.step();
-    let graph = project.graph(&[name.target().to_owned()], Pins::Optional)?;
+    let targets = [name.target().to_owned()];
+    let graph = project.graph(&targets, Pins::Optional)?;
+    context.tell_unread(&project, &project.targets(&targets)?)?;
     let staleness = Staleness::walk(&graph, &project.facts, &mut ())?;
     for target in graph.requested() {
         let mut view = TargetView::new(&graph, target, Some(&staleness));

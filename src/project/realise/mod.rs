@@ -7,8 +7,10 @@ mod check;
 mod differences;
 mod here;
 mod outside;
+mod places;
 mod preview;
 mod remembered;
+mod until;
 
 use std::collections::{HashMap, HashSet};
 
@@ -35,8 +37,10 @@ use crate::share::{SecretKey, Substitute, Trust};
 pub use check::check;
 pub use here::{LeftOut, Obstacle, Obstacles, left_out};
 pub use outside::{Brought, bring};
+use places::{Places, Placing};
 pub use preview::{Preview, StepsPreview, preview};
 pub use remembered::Question;
+pub use until::Until;
 
 /// What a run works with, and how it goes about it.
 pub struct Run<'a> {
@@ -50,6 +54,8 @@ pub struct Run<'a> {
     pub limits: Limits,
     /// Whether to go on, after a failure, with what does not depend on it.
     pub keep_going: bool,
+    /// Up to which steps targets are built.
+    pub until: &'a Until,
     /// Whether to build the steps of targets that were asked for though there are results.
     pub rebuild: bool,
     /// Whether to read the inputs of steps, and compare them with their hashes, before they are used.
@@ -134,11 +140,11 @@ impl Run<'_> {
 pub struct TargetReport {
     /// The target.
     pub id: TargetId,
-    /// Its name, as short as it can be.
+    /// Its name, as short as it can be; with the step, if it was asked for up to one.
     pub name: String,
-    /// The derivation of its last step.
+    /// The derivation of its last step, or of that one.
     pub drv: DrvHash,
-    /// Its tree, if there is one now.
+    /// Its tree, or what that step left, if there is one now.
     pub tree: Option<TreeHash>,
 }
 
@@ -266,7 +272,7 @@ fn plan(
     run: &Run<'_>,
 ) -> Result<Graph, ProjectError> {
     let mut last = None;
-    let graph = loop {
+    let mut graph = loop {
         match Graph::build(recipes, &project.lock, &facts, Pins::Required) {
             Err(PlanError::AbsentPin { tree, .. })
                 if last != Some(tree) && facts.fetchable(tree)? =>
@@ -292,6 +298,7 @@ fn plan(
             other => break other?,
         }
     };
+    run.until.limit(&mut graph)?;
     facts.prepare(graph.nodes().values().map(|node| node.hash))?;
     Ok(graph)
 }
@@ -411,8 +418,21 @@ fn build(
     let Work {
         staleness, todo, ..
     } = work;
-    let outcome = run::realise(&tools, staleness, todo, options, &mut Steps(run.events));
+    let places = Places::new(project, staleness.graph());
+    let mut observer = Placing {
+        steps: Steps(run.events),
+        places: &places,
+        names: HashMap::new(),
+    };
+    let mut outcome = run::realise(&tools, staleness, todo, options, &mut observer);
     run.events.event(Event::BuildEnded);
+    for failed in &mut outcome.failed {
+        for line in &mut failed.failure.tail {
+            if let Some(placed) = places.placed(failed.name.as_str(), line) {
+                *line = placed;
+            }
+        }
+    }
     let same = |n: &&NodeId| {
         let last = before.0.get(&staleness.graph().nodes()[**n].full_name);
         last.is_some_and(|last| Some(last.0) == staleness.state(**n).tree())
@@ -474,11 +494,15 @@ fn remember(
             record(project, graph, target, tree, clock)?;
         }
         if target.requested {
+            let until = &graph.nodes()[target.until];
             targets.push(TargetReport {
                 id: target.id.clone(),
-                name: target.name.clone(),
-                drv: graph.nodes()[target.last].hash,
-                tree,
+                name: match target.is_whole() {
+                    true => target.name.clone(),
+                    false => until.name.to_string(),
+                },
+                drv: until.hash,
+                tree: staleness.wanted_tree(target, &facts)?,
             });
         }
     }

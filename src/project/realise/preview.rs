@@ -2,12 +2,13 @@
 
 use mstore_store::TreeHash;
 
-use super::{Run, Work};
+use super::{Run, Work, outside};
 use crate::drv::{StepName, Trees as _};
 use crate::plan::{
     Explainer, Graph, MissingPin, NodeId, PinKind, Pins, PlanError, Reason, Recipes, Staleness,
+    Todo,
 };
-use crate::project::{Absent, Project, ProjectError};
+use crate::project::{Absent, Estimates, Project, ProjectError};
 use crate::share::Substitute;
 
 /// What a run would do, as far as that can be known now.
@@ -43,6 +44,8 @@ pub struct StepsPreview {
     pub substituted: Vec<StepName>,
     /// Trees that would be fetched, with the bytes that travel at most where that is known.
     pub fetch: Vec<(TreeHash, Option<u64>)>,
+    /// How long the building would take.
+    pub estimate: Estimates,
 }
 
 /// Finds out what a run would do about the targets that `recipes` were asked for. Writes nothing.
@@ -54,17 +57,20 @@ pub fn preview(
     let needs = recipes.needs(&project.lock);
     if !needs.is_empty() {
         // What the run itself would refuse is not promised.
-        project.no_foreign_seeds(&recipes, &needs)?;
+        project.can_provide(&recipes, &needs)?;
         return Ok(Preview::Provide(needs));
     }
     let facts = run.facts(project, true);
-    let graph = match graph(project, &recipes, &facts)? {
+    let mut graph = match graph(project, &recipes, &facts)? {
         Ok(graph) => graph,
         Err(fetch) => return Ok(fetch),
     };
+    run.until.limit(&mut graph)?;
     facts.prepare(graph.nodes().values().map(|node| node.hash))?;
     let _steady = facts.steady()?;
     let Work { todo, .. } = Work::of(&graph, &facts, false)?;
+    inputs_can_be_had(project, &graph, &todo, &facts)?;
+    outside::can_be_had(&graph, &todo, run.outside)?;
     // The same walk again, with somebody who listens to the reasons.
     let mut explainer = Explainer::only(todo.build.iter().copied());
     let staleness = Staleness::walk(&graph, &&facts, &mut explainer)?;
@@ -83,6 +89,7 @@ pub fn preview(
     });
     let built = todo.build.iter().filter(|n| fetched(n).is_none());
     let steps = StepsPreview {
+        estimate: project.estimate(&graph, &todo.build, &todo.maybe, run.jobs)?,
         outside: outside.collect(),
         build: built.map(why).collect(),
         maybe: todo.maybe.iter().map(name).collect(),
@@ -97,6 +104,33 @@ pub fn preview(
     // Giving back the memory of 100,000 nodes takes a tenth of a plan's time: nobody waits for it.
     rayon::spawn(move || drop((graph, recipes)));
     Ok(Preview::Steps(steps))
+}
+
+/// Checks, as the run itself does, that the seeds and snapshots are here that steps are to be built on, or can be
+/// brought.
+fn inputs_can_be_had(
+    project: &Project,
+    graph: &Graph,
+    todo: &Todo,
+    facts: &Substitute<'_>,
+) -> Result<(), ProjectError> {
+    let nodes = || todo.build.iter().chain(&todo.maybe).copied();
+    if graph.require_inputs(nodes(), &facts).is_ok() {
+        return Ok(());
+    }
+    for node in nodes() {
+        match graph.require_inputs([node], &facts) {
+            Ok(()) => {}
+            Err(PlanError::AbsentPin {
+                kind,
+                ref name,
+                tree,
+                ..
+            }) if todo.fetch.contains(&tree) || project.can_bring_back(kind, name) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// The graph, or what has to be fetched before it can be made.

@@ -1,5 +1,7 @@
 //! History: every attempt to build something, also those that failed.
 
+use std::collections::HashMap;
+
 use rusqlite::{Row, params};
 
 use crate::db::Durable;
@@ -81,6 +83,12 @@ pub struct HistoryFilter<'a> {
     /// The newest N.
     pub limit: Option<u32>,
 }
+
+/// Newest runs of a step that tell how long it usually takes.
+const RUNS: usize = 9;
+
+/// Rows of the history that are read in the time in which one name is looked up.
+const ROWS_FOR_ONE: usize = 8;
 
 const COLUMNS: &str =
     "key, kind, drv, name, tree, started, seconds, host, outcome, phase, detail, log";
@@ -171,12 +179,125 @@ impl Store {
             .collect()
         })
     }
+
+    /// The seconds that steps of these names usually take: of each the median of its newest runs that ended well,
+    /// and nothing for one that never did.
+    pub fn usual_seconds(&self, names: &[&str]) -> Result<Vec<Option<f64>>, StoreError> {
+        let mut runs: Vec<Vec<(i64, f64)>> = vec![Vec::new(); names.len()];
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.database().read("read the history", |c| {
+            // As good as the number of rows, and known at once.
+            let rows: Option<i64> =
+                c.query_row("SELECT max(id) FROM history", [], |row| row.get(0))?;
+            let rows = usize::try_from(rows.unwrap_or(0)).unwrap_or(usize::MAX);
+            if rows == 0 {
+                return Ok(());
+            }
+            if rows / ROWS_FOR_ONE < names.len() {
+                let mut at: HashMap<&str, Vec<usize>> = HashMap::with_capacity(names.len());
+                for (number, name) in names.iter().enumerate() {
+                    at.entry(name).or_default().push(number);
+                }
+                let mut all = c.prepare_cached(
+                    "SELECT name, started, seconds FROM history \
+                     WHERE outcome = 'ok' AND kind = 'step' ORDER BY id",
+                )?;
+                let mut all = all.query([])?;
+                while let Some(row) = all.next()? {
+                    let name = row.get_ref(0)?.as_str()?;
+                    for number in at.get(name).into_iter().flatten() {
+                        runs[*number].push((row.get(1)?, row.get(2)?));
+                    }
+                }
+                return Ok(());
+            }
+            let mut newest = c.prepare_cached(&format!(
+                "SELECT started, seconds FROM history \
+                 WHERE name = ?1 AND outcome = 'ok' AND kind = 'step' \
+                 ORDER BY started DESC, id DESC LIMIT {RUNS}"
+            ))?;
+            for (name, runs) in names.iter().zip(&mut runs) {
+                let found = newest.query_map([name], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                *runs = found.collect::<rusqlite::Result<_>>()?;
+                // As the rows of the whole table come.
+                runs.reverse();
+            }
+            Ok(())
+        })?;
+        Ok(runs.into_iter().map(usual).collect())
+    }
+}
+
+/// The median of the newest of some runs, given as time and seconds in the order of their rows.
+fn usual(mut runs: Vec<(i64, f64)>) -> Option<f64> {
+    // Stable: of runs of one second the later row is the newer run.
+    runs.sort_by_key(|run| run.0);
+    let newest = runs.len().saturating_sub(RUNS);
+    let mut seconds: Vec<f64> = runs.drain(newest..).map(|run| run.1).collect();
+    seconds.sort_by(f64::total_cmp);
+    let middle = seconds.len() / 2;
+    match seconds.len() % 2 {
+        _ if seconds.is_empty() => None,
+        0 => Some((seconds[middle - 1] + seconds[middle]) / 2.0),
+        _ => Some(seconds[middle]),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{OpenOptions, Realisation};
+
+    /// Whether names are looked up one by one or the whole table is read makes no difference.
+    #[test]
+    fn the_usual_time_is_the_median_of_the_newest_runs_that_ended_well() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), &OpenOptions::create()).unwrap();
+        assert_eq!(store.usual_seconds(&["a:run"]).unwrap(), [None]);
+        let note = |name: &str, started: i64, seconds: f64, outcome: Outcome| {
+            let attempt = Attempt {
+                kind: RealisationKind::Step,
+                key: Hash::of(b"k"),
+                drv: Hash::of(b"d"),
+                name: name.into(),
+                tree: None,
+                started,
+                seconds,
+                host: "h".into(),
+                outcome,
+                phase: None,
+                detail: None,
+                log: None,
+            };
+            store.note_attempt(&attempt).unwrap();
+        };
+        // Long ago it took long; what failed or was stopped says nothing.
+        for at in 0..5 {
+            note("a:run", at, 1000.0, Outcome::Ok);
+        }
+        for (at, seconds) in (10..).zip([9.0, 1.0, 8.0, 2.0, 7.0, 3.0, 6.0, 4.0, 5.5]) {
+            note("a:run", at, seconds, Outcome::Ok);
+            note("a:run", at, 0.001, Outcome::Failed);
+        }
+        note("a:run", 99, 0.001, Outcome::Interrupted);
+        note("b:run", 10, 2.0, Outcome::Ok);
+        note("b:run", 11, 4.0, Outcome::Ok);
+        note("c:run", 11, 4.0, Outcome::Infrastructure);
+        let names = ["a:run", "b:run", "c:run", "d:run"];
+        let wanted = [Some(5.5), Some(3.0), None, None];
+        assert_eq!(store.usual_seconds(&names).unwrap(), wanted);
+        let few: Vec<_> = names
+            .iter()
+            .map(|name| store.usual_seconds(&[name]).unwrap()[0])
+            .collect();
+        assert_eq!(few, wanted);
+        // All of them come from the table as it stands.
+        let many: Vec<&str> = names.iter().cycle().take(400).copied().collect();
+        let many = store.usual_seconds(&many).unwrap();
+        assert!(many.iter().eq(wanted.iter().cycle().take(400)));
+    }
 
     #[test]
     fn every_attempt_is_there_newest_first() {

@@ -2,19 +2,17 @@
 
 use std::fmt::Write as _;
 
+use super::names::{Names, count, ways};
 use super::text::word;
-use crate::cli::output::plural;
-use crate::plan::PlanDiff;
-use crate::plan::diff::NodeDiff;
+use crate::plan::diff::Group;
+use crate::plan::{Index, PlanDiff};
 
-/// Names that are listed at most.
-const MOST: usize = 12;
-
-/// Renders a comparison.
-pub(super) fn render(diff: &PlanDiff) -> String {
+/// Renders a comparison of plans of specifications with these names, `old` and `new`.
+pub(super) fn render(diff: &PlanDiff, old: &Index, new: &Index) -> String {
     if diff.is_empty() {
         return "No derivation differs.\n".to_owned();
     }
+    let names = Names { old, new, quote };
     let mut text = String::new();
     // Writing to a String cannot fail.
     if !diff.stale.is_empty() {
@@ -22,15 +20,15 @@ pub(super) fn render(diff: &PlanDiff) -> String {
             text,
             "**{} stale:** {}\n",
             count(diff.stale.len(), "target"),
-            listed(diff.stale.iter().map(String::as_str))
+            names.targets(&diff.stale).join(", ")
         );
     }
     if !diff.removed.is_empty() {
-        let names = listed(diff.removed.iter().map(String::as_str));
-        let _ = writeln!(text, "**No longer there:** {names}\n");
+        let targets = names.old_targets(&diff.removed).join(", ");
+        let _ = writeln!(text, "**No longer there:** {targets}\n");
     }
     for group in diff.groups() {
-        render_group(&group, &mut text);
+        render_group(&group, &names, &mut text);
     }
     if diff.unaffected() > 0 {
         let _ = writeln!(
@@ -42,16 +40,19 @@ pub(super) fn render(diff: &PlanDiff) -> String {
     text
 }
 
-fn render_group(group: &[&NodeDiff], text: &mut String) {
+fn render_group(group: &Group<'_>, names: &Names<'_>, text: &mut String) {
     let _ = writeln!(
         text,
         "- {} {}: {}",
-        count(group.len(), "step"),
-        word(group[0].fate),
-        listed(group.iter().map(|node| node.name.as_str()))
+        count(group.nodes.len(), "step"),
+        word(group.fate()),
+        names.steps(group).join(", ")
     );
+    if let Some(ways) = ways(group, quote) {
+        let _ = writeln!(text, "\n  {ways}");
+    }
     let mut lines: Vec<String> = Vec::new();
-    for reason in group[0].own_reasons() {
+    for reason in group.nodes[0].own_reasons() {
         lines.push(reason.headline());
         // A `diff` block is coloured by what stands first in a line.
         for detail in reason.details() {
@@ -76,15 +77,6 @@ fn fence(lines: &[String]) -> String {
     "`".repeat(longest.max(2) + 1)
 }
 
-fn count(n: usize, word: &str) -> String {
-    format!("{n} {}", plural(n, word))
-}
-
-/// Names in backquotes; of many only the first.
-fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let all: Vec<String> = names.map(|name| format!("`{name}`")).collect();
-    match all.len() {
-        n if n > MOST => format!("{} and {} more", all[..MOST].join(" "), n - MOST),
-        _ => all.join(" "),
-    }
+fn quote(name: &str) -> String {
+    format!("`{name}`")
 }

@@ -1,25 +1,30 @@
 //! `mstore diff`
 
 mod markdown;
+mod names;
 #[cfg(test)]
 mod tests;
 mod text;
 
+use std::collections::HashMap;
 use std::process::ExitCode;
 
 use mstore_lang::Files;
+use serde::Serialize;
 
 use crate::cli::args::node_name;
 use crate::cli::context::{Context, current_dir};
-use crate::cli::{Failure, output};
-use crate::drv::tree_changes;
+use crate::cli::report::processors;
+use crate::cli::{Failure, estimate, output};
+use crate::drv::{DrvHash, tree_changes};
+use crate::plan::diff::Fate;
 use crate::plan::{
-    Distribution, Entry, GitFiles, Graph, Lock, OneStep, Pairing, Pins, TargetId, diff, diff_steps,
+    Distribution, Entry, GitFiles, Graph, Index, Lock, NodeId, OneStep, Pairing, Pins, PlanDiff,
+    TargetId, diff, diff_steps,
 };
-use crate::project::Access;
-use crate::project::Project;
 use crate::project::find::Found;
 use crate::project::find::Wants;
+use crate::project::{Access, Estimates, Project};
 
 /// Compare derivations
 #[derive(clap::Args)]
@@ -46,6 +51,10 @@ pub struct Args {
 /// Runs the command. Exits with 1 when something differs.
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let project = context.project(Access::ReadIfPresent)?;
+    let index = project.distribution.index();
+    let mut before = index.clone();
+    let mut after = index.clone();
+    let mut how_long_it_takes = None;
     let result = match &args.from {
         None => {
             let [a, b] = args.targets.as_slice() else {
@@ -83,30 +92,78 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
                     None => name.clone(),
                 });
             }
-            let old = revision(context, &project, from, &names)?;
-            let new = match &args.to {
+            let (old, new);
+            (old, before) = revision(context, &project, from, &names)?;
+            (new, after) = match &args.to {
                 Some(to) => revision(context, &project, to, &names)?,
                 None => {
                     let ids = chosen(&project.distribution, &names)?;
                     let recipes = project.recipes(&ids)?;
-                    Graph::build(&recipes, &project.lock, &project.facts, Pins::Optional)?
+                    let graph =
+                        Graph::build(&recipes, &project.lock, &project.facts, Pins::Optional)?;
+                    (graph, after)
                 }
             };
-            diff(&old, &new, Pairing::ByName, &project.facts)?
+            let result = diff(&old, &new, Pairing::ByName, &project.facts)?;
+            how_long_it_takes = Some(how_long(&project, &new, &result)?);
+            result
         }
     };
-    if args.json {
-        output::json_pretty(&result)?;
-    } else if args.markdown {
-        output::bytes(markdown::render(&result).as_bytes())?;
-    } else {
-        output::bytes(text::render(&result).as_bytes())?;
-    }
+    show(&result, how_long_it_takes, (&before, &after), &args)?;
     Ok(if result.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(crate::cli::failure::FOUND)
     })
+}
+
+/// Prints a comparison of plans of specifications with these names, in the form that is wanted.
+fn show(
+    result: &PlanDiff,
+    estimate: Option<Estimates>,
+    (before, after): (&Index, &Index),
+    args: &Args,
+) -> Result<(), Failure> {
+    if args.json {
+        return output::json_pretty(&Compared { result, estimate });
+    }
+    let mut text = match args.markdown {
+        true => markdown::render(result, before, after),
+        false => text::render(result, before, after),
+    };
+    if let Some(told) = estimate.as_ref().and_then(estimate::told) {
+        let line = match args.markdown {
+            true => format!("\nBuilding it takes {told}.\n"),
+            false => format!("building it takes {told}\n"),
+        };
+        text.push_str(&line);
+    }
+    output::bytes(text.as_bytes())
+}
+
+/// A comparison as JSON.
+#[derive(Serialize)]
+struct Compared<'a> {
+    #[serde(flatten)]
+    result: &'a PlanDiff,
+    /// How long it takes to build what differs; only between revisions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimate: Option<Estimates>,
+}
+
+/// How long it takes to build what differs in the new plan.
+fn how_long(project: &Project, new: &Graph, diff: &PlanDiff) -> Result<Estimates, Failure> {
+    let nodes = new.nodes().iter();
+    let by_hash: HashMap<DrvHash, NodeId> = nodes.map(|(id, node)| (node.hash, id)).collect();
+    let of = |fates: &[Fate]| -> Vec<NodeId> {
+        let nodes = diff.nodes.iter().filter(|node| fates.contains(&node.fate));
+        nodes
+            .filter_map(|node| by_hash.get(&node.new?).copied())
+            .collect()
+    };
+    let build = of(&[Fate::Added, Fate::Changed]);
+    let maybe = of(&[Fate::Downstream]);
+    Ok(project.estimate(new, &build, &maybe, processors())?)
 }
 
 /// The two steps of a comparison in which at least one is named by a hash. A target stands for its step
@@ -190,7 +247,7 @@ fn revision(
     project: &Project,
     revision: &str,
     names: &[String],
-) -> Result<Graph, Failure> {
+) -> Result<(Graph, Index), Failure> {
     if project.distribution.is_builtin() {
         return Err(
             Failure::usage("the built-in specifications have no revisions")
@@ -215,10 +272,6 @@ fn revision(
         context.definitions().to_vec(),
     )?;
     let recipes = distribution.recipes(&chosen(&distribution, names)?, &lock)?;
-    Ok(Graph::build(
-        &recipes,
-        &lock,
-        &project.facts,
-        Pins::Optional,
-    )?)
+    let graph = Graph::build(&recipes, &lock, &project.facts, Pins::Optional)?;
+    Ok((graph, distribution.index().clone()))
 }

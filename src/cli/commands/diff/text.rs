@@ -2,17 +2,24 @@
 
 use std::fmt::Write as _;
 
-use crate::plan::PlanDiff;
-use crate::plan::diff::{Fate, NodeDiff};
+use super::names::{Names, count, is_few, ways};
+use crate::plan::diff::{Fate, Group};
+use crate::plan::{Index, PlanDiff};
 
-/// Renders a comparison. Steps that differ in the same way are told of together.
-pub(super) fn render(diff: &PlanDiff) -> String {
+/// Renders a comparison of plans of specifications with these names, `old` and `new`. Steps that differ in the same
+/// way are told of together.
+pub(super) fn render(diff: &PlanDiff, old: &Index, new: &Index) -> String {
     if diff.is_empty() {
         return "no difference\n".to_owned();
     }
+    let names = Names {
+        old,
+        new,
+        quote: str::to_owned,
+    };
     let mut text = String::new();
     for group in diff.groups() {
-        render_group(&group, &mut text);
+        render_group(&group, &names, &mut text);
     }
     // Writing to a String cannot fail.
     if diff.unaffected() > 0 {
@@ -23,19 +30,38 @@ pub(super) fn render(diff: &PlanDiff) -> String {
         );
     }
     if !diff.stale.is_empty() {
-        let _ = writeln!(text, "stale: {}", diff.stale.join(" "));
+        let targets = names.targets(&diff.stale);
+        render_names("stale", &targets, &mut text);
     }
     if !diff.removed.is_empty() {
-        let _ = writeln!(text, "no longer there: {}", diff.removed.join(" "));
+        let targets = names.old_targets(&diff.removed);
+        render_names("no longer there", &targets, &mut text);
     }
     text
 }
 
-fn render_group(group: &[&NodeDiff], text: &mut String) {
-    let names: Vec<&str> = group.iter().map(|node| node.name.as_str()).collect();
-    let fate = group[0].fate;
-    let _ = writeln!(text, "{} {}: {}", mark(fate), names.join(" "), word(fate));
-    for reason in group[0].own_reasons() {
+/// Writes names behind their headline, or below it in lines of their own.
+fn render_names(headline: &str, parts: &[String], text: &mut String) {
+    let between = match parts.len() {
+        1 => " ",
+        _ => "\n    ",
+    };
+    let _ = writeln!(text, "{headline}:{between}{}", parts.join("\n    "));
+}
+
+fn render_group(group: &Group<'_>, names: &Names<'_>, text: &mut String) {
+    let parts = names.steps(group);
+    let (mark, word) = (mark(group.fate()), word(group.fate()));
+    if is_few(group) {
+        let _ = writeln!(text, "{mark} {}: {word}", parts.join(" "));
+    } else {
+        let headline = format!("{mark} {} {word}", count(group.nodes.len(), "step"));
+        render_names(&headline, &parts, text);
+    }
+    if let Some(ways) = ways(group, str::to_owned) {
+        let _ = writeln!(text, "  {ways}");
+    }
+    for reason in group.nodes[0].own_reasons() {
         for line in reason.to_string().lines() {
             let _ = writeln!(text, "    {line}");
         }

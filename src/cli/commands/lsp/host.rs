@@ -1,23 +1,72 @@
 //! The files of this machine and the standard specifications, for the language server.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use mstore_lang::ide::Host;
+use mstore_lang::lint::{Finding, Lint};
 use mstore_lang::{Definition, DiskFiles, Files, Spec};
 use mstore_store::Hash;
 
+use crate::cli::findings;
 use crate::plan::embedded::{self, VIRTUAL_SPECS};
 use crate::plan::entry::{ENTRY_NAME, Entry};
 use crate::plan::{Distribution, targets};
+use crate::project::PinnedReads;
 
 /// Files listed in one folder tree.
 const MOST_FILES: usize = 10_000;
 /// Entries of folders looked at to find them.
 const MOST_ENTRIES: usize = 100_000;
 
-pub(super) struct Disk;
+/// The files of this machine.
+pub(super) struct Disk {
+    /// The folder of the store, which has the snapshots that are read.
+    pub(super) store: Option<PathBuf>,
+    /// What was found last of specifications that take long to look at.
+    last: Mutex<BTreeMap<PathBuf, Found>>,
+}
+
+/// Findings of specifications.
+struct Found {
+    at: Instant,
+    took: Duration,
+    findings: Vec<Finding>,
+}
+
+impl Disk {
+    pub(super) fn new(store: Option<PathBuf>) -> Disk {
+        let last = Mutex::default();
+        Disk { store, last }
+    }
+
+    fn look(&self, entry: &Path, base: Box<dyn Files + Send>) -> Vec<Finding> {
+        let Ok(distribution) = Distribution::with_files(base, Entry::at(entry), Vec::new()) else {
+            return Vec::new();
+        };
+        let store = self.store.as_deref();
+        let pins = store.and_then(|store| PinnedReads::open(store, &distribution));
+        let Ok(found) = findings::matrix(&distribution, &[], pins.as_ref()) else {
+            return Vec::new();
+        };
+        // What is probably not needed is not underlined while it is being written.
+        let mut found = found.findings;
+        found.retain(|finding| {
+            !matches!(
+                finding.lint,
+                Lint::UntakenCollect | Lint::UnusedElement | Lint::LaxBlank
+            )
+        });
+        found
+    }
+}
+
+/// Looking at targets for longer than this is not done at each key that is pressed, but again when four times as long
+/// has passed.
+const LONG: Duration = Duration::from_millis(200);
 
 /// Targets tried where none are listed.
 const MOST_GUESSED: usize = 400;
@@ -107,6 +156,26 @@ impl Host for Disk {
             true => plain,
             false => ids.into_iter().map(set).collect(),
         }
+    }
+
+    /// What `mstore check` finds where the targets are planned.
+    fn findings(&self, entry: &Path, base: Box<dyn Files + Send>) -> Vec<Finding> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = last.get(entry)
+            && found.took > LONG
+            && found.at.elapsed() < found.took * 4
+        {
+            return found.findings.clone();
+        }
+        let began = Instant::now();
+        let findings = self.look(entry, base);
+        let found = Found {
+            at: Instant::now(),
+            took: began.elapsed(),
+            findings: findings.clone(),
+        };
+        last.insert(entry.to_owned(), found);
+        findings
     }
 
     fn specifications(&self, folder: &Path) -> Vec<PathBuf> {

@@ -31,6 +31,7 @@ pub(super) struct Server {
     state: State,
     options: Options,
     cwd: PathBuf,
+    store: Option<PathBuf>,
     uris: Uris,
     /// Files for which something is shown.
     shown: BTreeSet<PathBuf>,
@@ -75,11 +76,13 @@ fn notification(method: &str, params: impl Serialize) -> Value {
 }
 
 impl Server {
-    pub(super) fn new(options: Options, cwd: PathBuf) -> Self {
+    /// A server whose conversation has not begun. `store` is the folder of the store, if there is one.
+    pub(super) fn new(options: Options, cwd: PathBuf, store: Option<PathBuf>) -> Self {
         Server {
             state: State::Strange,
             options,
             cwd,
+            store,
             uris: Uris::new(),
             shown: BTreeSet::new(),
             stale: false,
@@ -174,7 +177,9 @@ impl Server {
         let options = params::options(options, &params, &self.cwd)
             .map_err(|why| Refusal(ErrorCode::InvalidParams, why))?;
         self.watch = params::watches(&params);
-        self.state = State::Running(Box::new(Workspace::new(Box::new(Disk), options)));
+        let store = self.store.clone();
+        let disk = Box::new(Disk::new(store));
+        self.state = State::Running(Box::new(Workspace::new(disk, options)));
         answer(lsp::InitializeResult {
             capabilities: params::capabilities(),
             server_info: Some(lsp::ServerInfo {

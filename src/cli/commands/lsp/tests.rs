@@ -99,7 +99,7 @@ fn message() -> impl Strategy<Value = Value> {
 }
 
 fn server() -> Server {
-    Server::new(Options::default(), PathBuf::from("/no/such/folder"))
+    Server::new(Options::default(), PathBuf::from("/no/such/folder"), None)
 }
 
 proptest! {

@@ -11,7 +11,7 @@ use crate::cli::report::{broke_off, processors, show_failed};
 use crate::cli::watch::Watch;
 use crate::cli::{Failure, args};
 use crate::plan::TargetId;
-use crate::project::realise::{Report, Run, realise};
+use crate::project::realise::{Report, Run, Until, realise};
 use crate::project::{Caches, Events, Project};
 use crate::repo::run::{Origin, Sources};
 use crate::share::Trust;
@@ -47,6 +47,7 @@ impl Under<'_> {
             processors: processors(),
             limits: args::limits(config),
             keep_going: false,
+            until: &Until::default(),
             rebuild: false,
             read_inputs: self.job.site.key().is_some() && config.sign_verify,
             caches: self.caches,

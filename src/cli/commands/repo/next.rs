@@ -15,7 +15,7 @@ use crate::cli::spec;
 use crate::cli::watch::Watch;
 use crate::cli::{Failure, args};
 use crate::plan::TargetId;
-use crate::project::realise::{Report, Run, realise};
+use crate::project::realise::{Report, Run, Until, realise};
 use crate::project::{Access, Caches, Project};
 use crate::repo::config::{Buildbot, Managed, Mode};
 use crate::repo::date::Date;
@@ -305,6 +305,7 @@ fn run(
         limits: args::limits(config),
         // An extra that fails is no reason to do without the others.
         keep_going: true,
+        until: &Until::default(),
         rebuild: false,
         read_inputs: site.key().is_some() && config.sign_verify,
         caches: &caches,

@@ -85,13 +85,25 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
 fn rebuild(context: &Context, targets: &[String], json: bool) -> Result<ExitCode, Failure> {
     let project = context.project(Access::ReadIfPresent)?;
     let graph = project.graph(targets, Pins::Optional)?;
+    context.tell_unread(&project, &project.targets(targets)?)?;
     let mut explainer = Explainer::new();
     Staleness::walk(&graph, &project.facts, &mut explainer)?;
     if json {
         let all: Vec<_> = explainer
             .reasons()
             .iter()
-            .map(|(&node, reasons)| serde_json::json!({ "step": graph.nodes()[node].name, "reasons": reasons }))
+            .map(|(&node, reasons)| {
+                let mut value =
+                    serde_json::json!({ "step": graph.nodes()[node].name, "reasons": reasons });
+                if let Some(nearest) = explainer.nearest(node) {
+                    value["compared"] = serde_json::json!({
+                        "key": nearest.key.to_string(),
+                        "started": nearest.started,
+                        "last": nearest.last,
+                    });
+                }
+                value
+            })
             .collect();
         output::json_pretty(&all)?;
         return Ok(ExitCode::SUCCESS);
@@ -104,6 +116,12 @@ fn rebuild(context: &Context, targets: &[String], json: bool) -> Result<ExitCode
         };
         let last = project.store.history(&filter)?.pop();
         output::line(&graph.nodes()[node].name)?;
+        if let Some(nearest) = explainer.nearest(node).filter(|nearest| !nearest.last) {
+            output::line(format!(
+                "  compared with the build of {}, which differs less than the last:",
+                output::time(nearest.started)
+            ))?;
+        }
         for reason in reasons {
             output::line(format!("  {}", reason.to_string().replace('\n', "\n  ")))?;
         }

@@ -11,7 +11,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::build::userns::Entered;
 use crate::plan::{Distribution, Graph, NodeState, Pins, Staleness};
-use crate::project::{Access, Caches, realise::Run};
+use crate::project::realise::{Run, Until};
+use crate::project::{Access, Caches};
 use crate::share::Trust;
 
 const SPEC: &str = "\
@@ -110,6 +111,7 @@ impl World {
             jobs: 1,
             processors: 1,
             limits: Default::default(),
+            until: &Until::default(),
             rebuild: false,
             read_inputs: false,
             keep_going: false,

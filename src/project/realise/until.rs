@@ -1,0 +1,61 @@
+//! Targets that are asked for up to a step: `TARGET:STEP`.
+
+use std::collections::HashMap;
+
+use crate::plan::{Graph, TargetId};
+use crate::project::step::no_such_step;
+use crate::project::{Project, ProjectError};
+
+/// Up to which steps targets are asked for. Those that it does not name are asked for to their ends.
+#[derive(Clone, Debug, Default)]
+pub struct Until(HashMap<TargetId, Vec<String>>);
+
+impl Until {
+    /// Reads it of what was asked for: names or patterns of targets, each with the step if it has one. A target that
+    /// is also asked for without one is built to its end.
+    pub fn of(
+        project: &Project,
+        words: &[(String, Option<String>)],
+    ) -> Result<Until, ProjectError> {
+        let mut steps: HashMap<TargetId, Vec<String>> = HashMap::new();
+        for (name, step) in words {
+            let Some(step) = step else { continue };
+            for id in project.targets(std::slice::from_ref(name))? {
+                steps.entry(id).or_default().push(step.clone());
+            }
+        }
+        if !steps.is_empty() {
+            for (name, _) in words.iter().filter(|(_, step)| step.is_none()) {
+                for id in project.targets(std::slice::from_ref(name))? {
+                    steps.remove(&id);
+                }
+            }
+        }
+        Ok(Until(steps))
+    }
+
+    /// Puts it down in a graph. An error names a step that there is not.
+    pub(super) fn limit(&self, graph: &mut Graph) -> Result<(), ProjectError> {
+        for (id, steps) in &self.0 {
+            for step in steps {
+                let before = graph
+                    .target(id)
+                    .map(|target| (target.until, target.is_whole()));
+                if !graph.stop_at(id, step) {
+                    let Some(target) = graph.target(id) else {
+                        continue;
+                    };
+                    return Err(no_such_step(graph, target, step).into());
+                }
+                // Of several steps the last counts.
+                if let (Some((node, false)), Some(target)) = (before, graph.target(id))
+                    && node > target.until
+                {
+                    let later = graph.nodes()[node].name.step().to_owned();
+                    graph.stop_at(id, &later);
+                }
+            }
+        }
+        Ok(())
+    }
+}
