@@ -335,7 +335,9 @@ fn readers_find_a_whole_index_at_any_moment() {
     ok(&world.run(DAY, &["index.xml"]));
     let path = world.mirror().join("index.xml");
     let whole = fs::read(&path).unwrap();
-    let first = fs::metadata(&path).unwrap().ino();
+    // Held open, so that its number is not given to another.
+    let held = fs::File::open(&path).unwrap();
+    let first = held.metadata().unwrap().ino();
     let mut children: Vec<_> = (0..4)
         .map(|_| world.command(DAY, &["index.xml"]).spawn().unwrap())
         .collect();
