@@ -81,12 +81,12 @@ impl Reader {
             .prefix("mstore-page.")
             .tempdir_in("/var/tmp")
             .unwrap();
-        for folder in ["home", "bin", "work"] {
+        for folder in ["home", "bin"] {
             fs::create_dir(dir.path().join(folder)).unwrap();
         }
         let program = env!("CARGO_BIN_EXE_mstore");
         std::os::unix::fs::symlink(program, dir.path().join("bin/mstore")).unwrap();
-        let cwd = dir.path().join("work");
+        let cwd = dir.path().join("home");
         Reader { dir, cwd }
     }
 
