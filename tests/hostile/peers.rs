@@ -560,7 +560,8 @@ fn the_receiver_decides(place: &Place, tally: &Tally) -> Option<&'static str> {
     let has = || {
         let ran = place.run(&["--store", &there, "realise", "-n", "--no-substitute", "a-s"]);
         let out = format!("{}{}", ran.stdout, ran.stderr);
-        !out.contains("build") || out.contains("up to date")
+        // A store without so much as the seed says that it lacks it.
+        ran.status == Some(0) && (!out.contains("build") || out.contains("up to date"))
     };
     let refused = |what: &str, ran: Ran, tells: &str| {
         let told = format!("{} {}", ran.stdout, ran.stderr);
