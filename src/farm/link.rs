@@ -290,8 +290,14 @@ impl Link {
         Ok(self.sender.send(&ToWorker::Alive)?)
     }
 
-    /// Passes on what the worker says until the connection is over. Tells why it is.
-    pub fn listen(&self, ear: &mut Ear) -> Away {
+    /// Whether the connection is over, and that was told.
+    pub fn is_over(&self) -> bool {
+        self.jobs().is_none()
+    }
+
+    /// Passes on what the worker says until the connection is over. `tell` is told why it is before any job hears of
+    /// it: what is reported lost must not start there again.
+    pub fn listen(&self, ear: &mut Ear, tell: &dyn Fn(Away)) {
         let away = loop {
             match receive(&mut ear.pipe) {
                 Ok(ToScheduler::Alive) => {}
@@ -318,9 +324,9 @@ impl Link {
                 Err(error) => break error.into(),
             }
         };
+        tell(away);
         // Each job hears that nobody speaks any more.
         *self.jobs() = None;
-        away
     }
 }
 

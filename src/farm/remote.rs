@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use mstore_store::transfer::{Progress, ReceiveOptions, TransferError};
 use mstore_store::{Cancel, TreeHash};
 
-use super::frames::{ALIVE, Signature, ToWorker, WireEnd, WireLimits};
+use super::frames::{ALIVE, SILENCE, Signature, ToWorker, WireEnd, WireLimits};
 use super::hosts::Host;
 use super::link::{self, Away, Connected, Link, News};
 use crate::build::cancel::CancelToken;
@@ -112,14 +112,7 @@ impl RemoteHost {
         let mut wait = RETRY.0;
         while !closing.is_cancelled() {
             let since = Instant::now();
-            let away = self.once(platforms, closing, tell);
-            *lock(&self.link) = None;
-            // What lies in the pool hangs on the same machine.
-            lock(&self.idle).clear();
-            if closing.is_cancelled() {
-                return;
-            }
-            tell(RemoteNews::Down(away.0));
+            self.once(platforms, closing, tell);
             if since.elapsed() > RETRY.1 {
                 wait = RETRY.0;
             }
@@ -131,11 +124,19 @@ impl RemoteHost {
         }
     }
 
-    /// Connects once, and stays until the connection is over. Tells why it is.
-    fn once(&self, platforms: &[String], closing: &Cancel, tell: &dyn Fn(RemoteNews)) -> Away {
+    /// Connects once, stays until the connection is over, and tells why it is.
+    fn once(&self, platforms: &[String], closing: &Cancel, tell: &dyn Fn(RemoteNews)) {
+        let down = |away: Away| {
+            *lock(&self.link) = None;
+            // What lies in the pool hangs on the same machine.
+            lock(&self.idle).clear();
+            if !closing.is_cancelled() {
+                tell(RemoteNews::Down(away.0));
+            }
+        };
         let connected = match self.connect(platforms) {
             Ok(connected) => connected,
-            Err(away) => return away,
+            Err(away) => return down(away),
         };
         let Connected {
             signature,
@@ -168,13 +169,13 @@ impl RemoteHost {
                 // Closes the worker's input, upon which it ends.
                 link.close();
             });
-            let away = match beat {
-                Ok(_) => link.listen(&mut ear),
-                Err(error) => Away(format!("cannot start a thread: {error}")),
-            };
+            if beat.is_err() {
+                // Nobody says that this end is there: the worker would go.
+                link.close();
+            }
+            link.listen(&mut ear, &down);
             over.cancel();
-            away
-        })
+        });
     }
 
     fn connect(&self, platforms: &[String]) -> Result<Connected, Away> {
@@ -212,11 +213,11 @@ impl RemoteHost {
         step: &Resolved,
         log: &mut dyn FnMut(&[u8]),
     ) -> Result<Elsewhere, StepError> {
-        let lost = |away: Away| StepError::Lost(format!("{}: {away}", self.host.name));
         let link = lock(&self.link).clone();
-        let link = link.ok_or_else(|| lost(Away("it is away".to_owned())))?;
+        let link = link.ok_or_else(|| self.lost("it is away"))?;
+        let lost = |away: Away| self.give_up(&link, away);
         let cancel = builder.cancel;
-        let peer = self.peer().map_err(|e| self.trouble(e))?;
+        let peer = self.peer().map_err(|e| self.trouble(&link, e))?;
         let from = LocalPeer::new(builder.store)?;
         let trees: Vec<TreeHash> = step.trees().to_vec();
         let push = Push {
@@ -224,9 +225,9 @@ impl RemoteHost {
             ..Push::default()
         };
         let mut go_on = |_: Progress| !cancel.is_cancelled();
-        let wire = peer.wire().map_err(|e| self.trouble(e))?;
+        let wire = peer.wire().map_err(|e| self.trouble(&link, e))?;
         let sent = wire.push(&from, &mut std::iter::empty(), &push, &mut go_on);
-        let sent = sent.map_err(|e| self.trouble(e))?;
+        let sent = sent.map_err(|e| self.trouble(&link, e))?;
         lock(&self.traffic).sent += sent.bytes;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let order = ToWorker::Start {
@@ -248,7 +249,7 @@ impl RemoteHost {
                     dry_run: false,
                 };
                 let received = builder.store.receive(&peer, &[tree], &options);
-                let received = received.map_err(|e| self.trouble(e))?;
+                let received = received.map_err(|e| self.trouble(&link, e))?;
                 lock(&self.traffic).received += received.bytes;
                 lock(&self.idle).push(peer);
                 Ok(Elsewhere::Built { tree, changed })
@@ -259,11 +260,7 @@ impl RemoteHost {
             }
             WireEnd::Cancelled if cancel.is_cancelled() => Err(StepError::Cancelled),
             WireEnd::Cancelled => Err(lost(Away("its worker was told to end".to_owned()))),
-            WireEnd::Infrastructure { what } => {
-                // The host is looked at again before it gets more.
-                link.close();
-                Err(lost(Away(what)))
-            }
+            WireEnd::Infrastructure { what } => Err(lost(Away(what))),
         }
     }
 
@@ -309,12 +306,27 @@ impl RemoteHost {
         ssh::start(&self.address, &self.options)?.connect()
     }
 
+    fn lost(&self, why: &str) -> StepError {
+        StepError::Lost(format!("{}: {why}", self.host.name))
+    }
+
+    /// Gives the connection up, so that the host is looked at again before it gets more. A job must not be reported
+    /// lost before that was told: it might start there again.
+    fn give_up(&self, link: &Link, away: Away) -> StepError {
+        link.close();
+        let until = Instant::now() + SILENCE * 2;
+        while !link.is_over() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(10));
+        }
+        self.lost(&away.0)
+    }
+
     /// Tells apart what is wrong with the host and what is wrong here.
-    fn trouble(&self, error: TransferError) -> StepError {
+    fn trouble(&self, link: &Link, error: TransferError) -> StepError {
         match error {
             TransferError::Cancelled => StepError::Cancelled,
             TransferError::Store(error) => error.into(),
-            error => StepError::Lost(format!("{}: {error}", self.host.name)),
+            error => self.give_up(link, Away(error.to_string())),
         }
     }
 }

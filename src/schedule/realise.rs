@@ -47,6 +47,15 @@ impl Site for Here {
     }
 }
 
+/// Closes a site when it is dropped.
+struct Closed<'a>(&'a dyn Site);
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 /// How to go about it.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -122,9 +131,9 @@ pub fn realise(
     };
     let done = thread::scope(|scope| {
         let executor = tools.site.open(scope, tools.builder, tools.fetch);
-        let done = Driver::new(&mut steps, &*executor, observer, intake, options).run();
-        tools.site.close();
-        done
+        // Also when the driver panics: the scope waits for the threads of the site.
+        let _closed = Closed(tools.site);
+        Driver::new(&mut steps, &*executor, observer, intake, options).run()
     });
     let name = |at: NodeId| graph.nodes()[at].name.clone();
     let failed = done.failed.into_iter().map(|(at, failure)| Failed {
