@@ -187,10 +187,9 @@ impl<W: Write> Sender<W> {
             length.ok_or_else(|| FrameError::Nonsense("a frame is too long".to_owned()))?;
         let mut pipe = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let pipe = pipe.as_mut().ok_or(FrameError::Ended)?;
-        pipe.write_all(&length.to_le_bytes())?;
-        pipe.write_all(&body)?;
-        pipe.flush()?;
-        Ok(())
+        let sent = pipe.write_all(&length.to_le_bytes());
+        let sent = sent.and_then(|()| pipe.write_all(&body));
+        sent.and_then(|()| pipe.flush()).map_err(ended)
     }
 }
 
@@ -214,7 +213,7 @@ pub fn receive<T: Serialize + DeserializeOwned>(pipe: &mut impl Read) -> Result<
 
 fn ended(error: io::Error) -> FrameError {
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => FrameError::Ended,
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => FrameError::Ended,
         io::ErrorKind::TimedOut => FrameError::Silent,
         _ => FrameError::Io(error),
     }
