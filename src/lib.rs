@@ -9,6 +9,7 @@ pub mod build;
 pub mod cli;
 pub mod config;
 pub mod dense;
+pub mod dpb;
 pub mod drv;
 pub mod farm;
 pub mod plan;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(&str, &[&str])] = &[
     ("dense", &[]),
     ("config", &["lang"]),
+    ("dpb", &[]),
     ("drv", &["store"]),
     ("plan", &["dense", "drv", "lang", "store"]),
     ("build", &["drv", "store"]),
