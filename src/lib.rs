@@ -1,6 +1,6 @@
 //! Builds Linux distribution stages from Metro specifications, once, and remembers them.
 //!
-//! The floors, each using only those under it: `cli`; `serve`, `repo`; `project`; `farm`; `schedule`; `share`; `build`; `plan`;
+//! The floors, each using only those under it: `cli`; `serve`, `repo`; `project`; `farm`, `dpb`; `schedule`; `share`; `build`; `plan`;
 //! `drv`; below them the crates `mstore-lang` and `mstore-store`.
 
 #![deny(unsafe_code)]

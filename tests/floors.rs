@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(&str, &[&str])] = &[
     ("dense", &[]),
     ("config", &["lang"]),
-    ("dpb", &[]),
     ("drv", &["store"]),
     ("plan", &["dense", "drv", "lang", "store"]),
     ("build", &["drv", "store"]),
@@ -20,6 +19,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "schedule",
         &["dense", "drv", "plan", "build", "share", "store"],
     ),
+    ("dpb", &["build", "schedule"]),
     (
         "farm",
         &[
@@ -29,7 +29,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "project",
         &[
-            "config", "dense", "drv", "plan", "build", "share", "schedule", "farm", "lang", "store",
+            "config", "dense", "drv", "plan", "build", "share", "schedule", "dpb", "farm", "lang",
+            "store",
         ],
     ),
     ("serve", &["drv", "share", "store", "plan", "project"]),
@@ -42,8 +43,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "config", "dense", "drv", "plan", "build", "share", "schedule", "farm", "project",
-            "serve", "repo", "lang", "store",
+            "config", "dense", "drv", "plan", "build", "share", "schedule", "dpb", "farm",
+            "project", "serve", "repo", "lang", "store",
         ],
     ),
 ];

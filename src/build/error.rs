@@ -15,6 +15,8 @@ use crate::drv::fetch::FetchError;
 pub struct Failure {
     /// How it ended, for people: `exit status 7`, `killed by signal 9`, `timed out`.
     pub how: String,
+    /// The same as wait(2) gives it; that of exit status 1 where the script ended well and left what cannot be kept.
+    pub status: i32,
     /// The log file.
     pub log: PathBuf,
     /// The last lines of the log.

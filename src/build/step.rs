@@ -87,6 +87,11 @@ pub enum Note {
         /// Who builds it.
         claimant: Claimant,
     },
+    /// The script runs, as this process of this machine.
+    Process {
+        /// Its number.
+        pid: u32,
+    },
 }
 
 /// A step that was built.
@@ -119,6 +124,8 @@ pub enum Elsewhere {
     Failed {
         /// How, for people.
         how: String,
+        /// The same as wait(2) gives it.
+        status: i32,
     },
 }
 
@@ -245,9 +252,10 @@ struct Ran {
 }
 
 impl Ran {
-    fn failed(self, how: String) -> StepError {
+    fn failed(self, how: String, status: i32) -> StepError {
         StepError::Failed(Failure {
             how,
+            status,
             log: self.log,
             tail: self.tail,
         })
@@ -301,7 +309,12 @@ impl Builder<'_> {
             let (_, log, tail) = log.finish(output)?;
             match done? {
                 Elsewhere::Built { tree, changed } => Ok((tree, changed)),
-                Elsewhere::Failed { how } => Err(StepError::Failed(Failure { how, log, tail })),
+                Elsewhere::Failed { how, status } => Err(StepError::Failed(Failure {
+                    how,
+                    status,
+                    log,
+                    tail,
+                })),
             }
         })
     }
@@ -492,13 +505,14 @@ impl Builder<'_> {
         job.fewer_processors = run == Run::Check;
 
         let clock = Stopwatch::start();
-        let finished = self.sandbox.run(
+        let finished = self.sandbox.run_told(
             &job,
             &mut |bytes| {
                 (self.raw)(bytes);
                 log.write(bytes, output);
             },
             self.cancel,
+            &mut |pid| (self.note)(Note::Process { pid }),
         )?;
         drop(share);
         let (_, log, tail) = log.finish(output)?;
@@ -610,7 +624,7 @@ impl Builder<'_> {
             _ => return error.into(),
         };
         self.keep_failed(name, step, upper);
-        ran.failed(how)
+        ran.failed(how, Status::Exited(1).raw())
     }
 
     fn failure(&self, name: &str, step: &Resolved, ran: Ran, upper: Option<&Path>) -> StepError {
@@ -627,7 +641,8 @@ impl Builder<'_> {
             });
         }
         self.keep_failed(name, step, upper);
-        ran.failed(how)
+        let status = ran.finished.status.raw();
+        ran.failed(how, status)
     }
 
     /// Keeps the root of a failed step for people. Failing to must not hide the failure itself.

@@ -114,6 +114,7 @@ pub fn note_text(note: &Note) -> String {
     let style = Style::stderr();
     let (found, built_on) = match note {
         Note::Harmed { found, built_on } => (found, built_on),
+        Note::Process { pid } => return format!("process {pid}"),
         Note::Waiting { step, claimant } => {
             let pid = claimant.pid.unwrap_or_default();
             let called = match claimant.name == *step {
@@ -216,6 +217,10 @@ impl Observer for Display {
                 true => self.say(&note_text(note)),
                 false => tell!("{}", note_text(note)),
             },
+            RunEvent::Noted {
+                note: Note::Process { .. },
+                ..
+            } => {}
             RunEvent::Noted { note, .. } => self.say(&note_text(note)),
             RunEvent::Ended { job, end } => {
                 let name = self.running.remove(&job).map(|running| {

@@ -309,11 +309,8 @@ impl Locks {
                 // It is gone again.
                 None => {}
                 Some(found) if !found.stale => return Ok(Err(Box::new(found))),
-                Some(_) => {
-                    if self.remove_stale(name)? {
-                        taken_over.push(name.to_owned());
-                    }
-                }
+                Some(_) if self.remove_stale(name)? => taken_over.push(name.to_owned()),
+                Some(_) => {}
             }
         }
         let source = io::Error::other("others make and remove it all the time");

@@ -6,11 +6,13 @@
 //! - [`lock`]: lock files, one a path, taken by exclusive create; [`process`]: whether their holders live;
 //! - [`build_log`]: the log of builds, which the next run learns from; [`lines`]: the other forms of a line;
 //! - [`folder`]: the folder of logs, and the stop files in it;
-//! - [`display`]: what stands on a terminal meanwhile.
+//! - [`display`]: what stands on a terminal meanwhile;
+//! - [`desk`]: the ledger of a run over these files.
 //!
-//! Nothing in here decides what is built: `schedule` does, and `desk` carries what it decides into these files.
+//! Nothing in here decides what is built: `schedule` does, and the desk carries what it decides into these files.
 
 pub mod build_log;
+pub mod desk;
 pub mod display;
 pub mod files;
 pub mod folder;
@@ -20,6 +22,7 @@ pub mod name;
 pub mod process;
 
 pub use build_log::{BuildHistory, BuildLine};
+pub use desk::{Board, Desk, DeskError, Screen, Setup};
 pub use folder::LogFolder;
 pub use lock::{Holding, LockError, LockFile, Locks, Taken};
 pub use name::{BadName, PkgPath};

@@ -137,6 +137,8 @@ pub enum WireEnd {
     Failed {
         /// How, for people.
         how: String,
+        /// The same as wait(2) gives it.
+        status: i32,
     },
     /// The machine failed.
     Infrastructure {

@@ -254,9 +254,9 @@ impl RemoteHost {
                 lock(&self.idle).push(peer);
                 Ok(Elsewhere::Built { tree, changed })
             }
-            WireEnd::Failed { how } => {
+            WireEnd::Failed { how, status } => {
                 lock(&self.idle).push(peer);
-                Ok(Elsewhere::Failed { how })
+                Ok(Elsewhere::Failed { how, status })
             }
             WireEnd::Cancelled if cancel.is_cancelled() => Err(StepError::Cancelled),
             WireEnd::Cancelled => Err(lost(Away("its worker was told to end".to_owned()))),

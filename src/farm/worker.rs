@@ -249,7 +249,10 @@ impl Worker<'_> {
                 tree: built.tree,
                 changed: built.changed,
             },
-            Err(StepError::Failed(failure)) => WireEnd::Failed { how: failure.how },
+            Err(StepError::Failed(failure)) => WireEnd::Failed {
+                how: failure.how,
+                status: failure.status,
+            },
             Err(StepError::Infrastructure(error)) => WireEnd::Infrastructure {
                 what: error.to_string(),
             },

@@ -17,10 +17,16 @@ use super::executor::{
     Desk, Executor, Fault, Host, HostDesk, HostNews, Job, JobResult, Kind, Product, Report, Work,
 };
 use super::growth::{Growth, Intake, Listing, Message};
+use super::ledger::Place;
 use super::progress::{JobEnd, Observer, RunEvent};
 use crate::build::error::Failure;
+use crate::build::step::Note;
 use crate::dense::DenseMap;
 use crate::drv::Resolved;
+
+mod paths;
+
+use paths::{Book, Ending, PathEventOf};
 
 /// How often a waiting driver looks whether it was told to stop.
 const POLL: Duration = Duration::from_millis(50);
@@ -85,6 +91,18 @@ pub trait Planner {
         node: &Self::Node,
         tree: TreeHash,
     ) -> Result<Verdict<Self::Node>, ScheduleError>;
+
+    /// Where a job belongs: the path that people know, and the task within it. May be asked of jobs that nobody
+    /// listed.
+    fn place(&self, _: &Self::Node) -> Option<Place> {
+        None
+    }
+
+    /// Reads the description of a job again, whose path ended badly and is to be tried once more. Tells whether it is
+    /// as it was.
+    fn read_again(&mut self, _: &Self::Node) -> Result<bool, ScheduleError> {
+        Ok(true)
+    }
 }
 
 /// How to go about it.
@@ -114,6 +132,12 @@ pub struct Outcome<N> {
     pub infrastructure: Option<(Option<N>, ScheduleError)>,
     /// Whether the run was told to stop.
     pub cancelled: bool,
+    /// Whether a stop file ended the run.
+    pub stopped: bool,
+    /// Jobs that were not tried because a lock tells of a failure.
+    pub locked: Vec<N>,
+    /// Jobs whose description changed after they had failed. They are not tried again in this run.
+    pub changed: Vec<N>,
 }
 
 /// What the driver knows of a job.
@@ -149,6 +173,11 @@ pub struct Driver<'a, P: Planner> {
     known: (f64, usize),
     /// When the run began.
     began: Instant,
+    /// The paths, where a ledger is kept.
+    book: Option<Book<'a>>,
+    walk_ended: bool,
+    /// Whether a job ended since the ledger was asked to look.
+    ended_one: bool,
     outcome: Outcome<P::Node>,
 }
 
@@ -177,6 +206,9 @@ impl<'a, P: Planner> Driver<'a, P> {
             events: VecDeque::new(),
             known: (0.0, 0),
             began: Instant::now(),
+            book: None,
+            walk_ended: false,
+            ended_one: false,
             outcome: Outcome {
                 built: Vec::new(),
                 reused: Vec::new(),
@@ -185,6 +217,9 @@ impl<'a, P: Planner> Driver<'a, P> {
                 refused: Vec::new(),
                 infrastructure: None,
                 cancelled: false,
+                stopped: false,
+                locked: Vec::new(),
+                changed: Vec::new(),
             },
         }
     }
@@ -210,11 +245,16 @@ impl<'a, P: Planner> Driver<'a, P> {
                     self.carry_out(command);
                 }
             }
-            if self.engine.is_over() {
+            self.keep_book();
+            if self.engine.is_over() && self.events.is_empty() {
                 return self.finish();
             }
             // Wait for something to happen.
-            let message = match self.intake.receiver.recv_timeout(POLL) {
+            let wait = match self.events.is_empty() {
+                true => POLL,
+                false => Duration::ZERO,
+            };
+            let message = match self.intake.receiver.recv_timeout(wait) {
                 Ok(message) => Some(message),
                 Err(RecvTimeoutError::Timeout) => None,
                 // Cannot be: the intake holds a sender itself.
@@ -243,6 +283,10 @@ impl<'a, P: Planner> Driver<'a, P> {
                     name,
                     flaw: &flaw.clone().map(|job| self.cards[job].name.clone()),
                 });
+                if let Some(book) = &mut self.book {
+                    let flaw = flaw.clone().map(|job| self.cards[job].name.clone());
+                    book.refused(job, flaw.to_string());
+                }
                 let flaw = flaw.map(|job| self.cards[job].node.clone());
                 self.outcome.refused.push((node.clone(), flaw));
             }
@@ -261,6 +305,7 @@ impl<'a, P: Planner> Driver<'a, P> {
         let job = run.job;
         match self.planner.decide(&self.cards[job].node) {
             Ok(Decision::Reuse(tree)) => self.take_tree(run, tree, JobEnd::Reused),
+            Ok(_) if !self.lock(run) => {}
             Ok(Decision::Fetch { tree, or }) => {
                 self.cards[job].fetching = Some((tree, or));
                 self.tell_of_start(run);
@@ -287,20 +332,35 @@ impl<'a, P: Planner> Driver<'a, P> {
     fn take_in(&mut self, message: Message<P::Node>) {
         match message {
             Message::Growth(growth) => self.grow(growth),
-            Message::WalkEnded => self.events.push_back(EngineEvent::WalkEnded),
+            Message::WalkEnded => {
+                self.walk_ended = true;
+                self.events.push_back(EngineEvent::WalkEnded);
+            }
             Message::Output(run, line) => {
                 self.intake.office.line_received();
                 if self.runs(run) {
                     let (job, line) = (run.job, &*line);
+                    if self.book.is_some() {
+                        self.tell_path(job, PathEventOf::Output(line.to_owned()));
+                    }
                     self.observer.event(RunEvent::Output { job, line });
                 }
             }
             Message::Noted(run, note) if self.runs(run) => {
                 let (job, note) = (run.job, &note);
+                match note {
+                    Note::Process { pid } => self.tell_path(job, PathEventOf::Process(*pid)),
+                    Note::Waiting { claimant, .. } => {
+                        let pid = claimant.pid.unwrap_or_default();
+                        self.tell_path(job, PathEventOf::Waiting(format!("process {pid}")));
+                    }
+                    _ => {}
+                }
                 self.observer.event(RunEvent::Noted { job, note });
             }
             Message::Ended(run, result) if self.runs(run) => {
                 self.running.remove(&run.job);
+                self.ended_one = true;
                 self.ended(run, result);
             }
             // What is told late of a run that was given up counts for nothing.
@@ -345,6 +405,8 @@ impl<'a, P: Planner> Driver<'a, P> {
                 self.cancel();
                 // It has not failed: nothing is known of it, and nothing starts any more.
                 self.events.push_back(EngineEvent::Lost(run));
+                let ending = Ending::NotFinished("interrupted".to_owned());
+                self.tell_path(job, PathEventOf::Ended(seconds, ending));
                 let end = JobEnd::Interrupted { seconds };
                 self.observer.event(RunEvent::Ended { job, end });
             }
@@ -353,6 +415,8 @@ impl<'a, P: Planner> Driver<'a, P> {
                 self.tell_of_failure(job, seconds);
             }
             (Err(Fault::Build(failure)), _) => {
+                let ending = Ending::Failed(failure.status, failure.how.clone());
+                self.tell_path(job, PathEventOf::Ended(seconds, ending));
                 let node = self.cards[job].node.clone();
                 self.outcome.failed.push((node, failure));
                 self.events.push_back(EngineEvent::Failed(run));
@@ -373,6 +437,8 @@ impl<'a, P: Planner> Driver<'a, P> {
     /// Takes in that a job got lost; tells whether it is to run again.
     fn lost(&mut self, run: Run, seconds: f64, reason: &str) -> bool {
         let job = run.job;
+        let ending = Ending::NotFinished(reason.to_owned());
+        self.tell_path(job, PathEventOf::Ended(seconds, ending));
         let card = &mut self.cards[job];
         card.lost += 1;
         if card.lost < MOST_LOSSES {
@@ -396,6 +462,11 @@ impl<'a, P: Planner> Driver<'a, P> {
                 for growth in growth {
                     self.grow(growth);
                 }
+                let (seconds, ending) = match end {
+                    JobEnd::Built { seconds, .. } => (seconds, Ending::Built),
+                    _ => (0.0, Ending::Reused),
+                };
+                self.tell_path(job, PathEventOf::Ended(seconds, ending));
                 let event = if more.is_empty() {
                     let list = match end {
                         JobEnd::Reused => &mut self.outcome.reused,
@@ -416,6 +487,11 @@ impl<'a, P: Planner> Driver<'a, P> {
 
     /// Ends a job, and the run, because of a failure that is not the job's.
     fn give_up(&mut self, run: Run, error: ScheduleError) {
+        let ending = Ending::NotFinished(error.to_string());
+        self.tell_path(run.job, PathEventOf::Ended(0.0, ending));
+        if let Some(book) = &mut self.book {
+            book.breaks_off();
+        }
         let node = Some(self.cards[run.job].node.clone());
         self.outcome.infrastructure.get_or_insert((node, error));
         self.stop();
@@ -440,6 +516,7 @@ impl<'a, P: Planner> Driver<'a, P> {
     fn finish(mut self) -> Outcome<P::Node> {
         // Nobody takes lines any more.
         self.intake.office.hold(false);
+        self.close_book();
         let skipped = self.engine.jobs();
         let skipped = skipped.filter(|job| self.engine.state(*job) == JobState::Skipped);
         let skipped = skipped.map(|job| self.cards[job].node.clone());
@@ -456,6 +533,18 @@ impl<'a, P: Planner> Driver<'a, P> {
 /// Hosts.
 impl<P: Planner> Driver<'_, P> {
     fn host(&mut self, host: HostId, news: HostNews) {
+        let up = matches!(news, HostNews::Up(_));
+        if let Some(book) = &mut self.book {
+            let name = match &news {
+                HostNews::Named(host) | HostNews::Up(host) => host.name.clone(),
+                _ => self
+                    .hosts
+                    .get(&host)
+                    .map_or_else(String::new, |h| h.name.clone()),
+            };
+            let kept = book.host(&name, &news);
+            self.ledger_failed(kept);
+        }
         let event = match news {
             HostNews::Named(offer) => EngineEvent::HostNamed {
                 host,
@@ -478,6 +567,9 @@ impl<P: Planner> Driver<'_, P> {
             }
         };
         self.events.push_back(event);
+        if up {
+            self.stop_host_by_file(host);
+        }
     }
 
     /// Remembers what a host can do, and says it in the words of the engine.
@@ -530,6 +622,9 @@ impl<P: Planner> Driver<'_, P> {
             fetching: None,
         });
         self.ids.insert(node.clone(), id);
+        if let Some(book) = &mut self.book {
+            book.push(id, self.planner.place(node), &mut self.engine);
+        }
         id
     }
 
@@ -573,9 +668,14 @@ impl<P: Planner> Driver<'_, P> {
                 self.refuse_growth(listing.node, error);
                 continue;
             }
+            let needs: Vec<JobId> = listing.needs.iter().map(|need| self.id(need)).collect();
+            if let Some(book) = &mut self.book {
+                let kept = book.listed(job, &needs);
+                self.ledger_failed(kept);
+            }
             jobs.push(NewJob {
                 job,
-                needs: listing.needs.iter().map(|need| self.id(need)).collect(),
+                needs,
                 seconds: listing.seconds,
                 open: listing.open,
                 kind: self.kind(&listing.kind),
@@ -607,6 +707,11 @@ impl<P: Planner> Driver<'_, P> {
 
     fn tell_of_start(&mut self, run: Run) {
         let job = run.job;
+        let host = self.hosts.get(&run.host);
+        if self.book.is_some() {
+            let (name, here) = host.map_or((String::new(), true), |h| (h.name.clone(), h.here));
+            self.tell_path(job, PathEventOf::Started { host: name, here });
+        }
         let host = self.hosts.get(&run.host);
         self.observer.event(RunEvent::Started {
             job,

@@ -14,6 +14,7 @@
 mod graph;
 mod hosts;
 mod model;
+mod paths;
 mod place;
 mod remaining;
 
@@ -23,9 +24,10 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 pub use graph::JobGraph;
 use hosts::{Going, Hosts};
 pub use model::{
-    Command, EngineEvent, Flaw, HostId, HostState, JobId, JobState, KindId, NewJob, Offer, Run,
-    Waiting,
+    Command, EngineEvent, Flaw, HostId, HostState, JobId, JobState, KindId, NewJob, Offer, PathId,
+    Patience, Run, Waiting,
 };
+use paths::Paths;
 use remaining::Remaining;
 
 use crate::dense::{DenseMap, Id};
@@ -96,6 +98,12 @@ pub struct Engine {
     keeps_short: bool,
     /// Seconds until all could be done, when jobs were last started.
     horizon: f64,
+    paths: Paths,
+    patience: Patience,
+    /// Whether nothing starts for now.
+    held: bool,
+    /// Jobs whose state changed since that was asked for last, once it was.
+    changes: Option<Vec<JobId>>,
     keep_going: bool,
     stopped: bool,
     walk_ended: bool,
@@ -120,6 +128,10 @@ impl Engine {
             now: 0.0,
             keeps_short: false,
             horizon: 0.0,
+            paths: Paths::default(),
+            patience: Patience::default(),
+            held: false,
+            changes: None,
             keep_going,
             stopped: false,
             walk_ended: false,
@@ -133,6 +145,7 @@ impl Engine {
         self.remaining.push();
         self.waiting_for.push(0);
         self.causes.push(None);
+        self.paths.push();
         self.slips.push(Slip {
             kind: KindId::at(0),
             host: HostId::at(0),
@@ -202,8 +215,8 @@ impl Engine {
 
     /// Whether nothing runs and nothing can be started any more.
     pub fn is_over(&self) -> bool {
-        self.count(JobState::Running) == 0
-            && (self.stopped || self.walk_ended && self.count(JobState::Queued) == 0)
+        let idle = self.walk_ended && self.count(JobState::Queued) == 0 && !self.is_waiting();
+        self.count(JobState::Running) == 0 && (self.stopped || idle)
     }
 
     /// Whether nothing starts any more: after a stop, or a failure without `keep_going`.
@@ -214,6 +227,10 @@ impl Engine {
     /// The jobs that are listed and have not come to an end. Once a run is over that was not stopped,
     /// there are none; else the engine itself is at fault.
     pub fn unfinished(&self) -> usize {
+        // What is locked was left to others.
+        if self.count(JobState::Locked) > 0 {
+            return 0;
+        }
         let open = |s: &&JobState| **s != JobState::Named && !s.is_final();
         JobState::ALL
             .iter()
@@ -227,6 +244,7 @@ impl Engine {
     pub fn handle(&mut self, event: EngineEvent) -> Vec<Command> {
         let mut commands = Vec::new();
         let before = self.walk_ended;
+        let mut revived = false;
         let came = match event {
             EngineEvent::Listed(jobs) => self.list(jobs, &mut commands),
             EngineEvent::Gained { job, needs } => self.gain(job, needs, &mut commands),
@@ -234,6 +252,8 @@ impl Engine {
                 if self.states[job] == JobState::Open {
                     self.set(job, JobState::ToBuild);
                     self.queue_if_ready(job);
+                } else {
+                    self.close_skipped(job);
                 }
                 0
             }
@@ -257,6 +277,7 @@ impl Engine {
             | EngineEvent::Failed(run)
             | EngineEvent::Refined { run, .. }
             | EngineEvent::Lost(run)
+            | EngineEvent::LockFound { run, .. }
                 if self.run(run.job) != Some(run) =>
             {
                 0
@@ -265,15 +286,31 @@ impl Engine {
                 self.succeed(run.job);
                 0
             }
-            EngineEvent::Failed(Run { job, .. }) => {
+            EngineEvent::Failed(Run { job, .. })
+            | EngineEvent::LockFound {
+                run: Run { job, .. },
+                ended: true,
+            } => {
                 self.set(job, JobState::Failed);
                 self.stopped |= !self.keep_going;
                 self.skip_dependents(job, job, &mut commands);
                 0
             }
+            EngineEvent::LockFound { run, .. } => {
+                self.set(run.job, JobState::Locked);
+                0
+            }
+            EngineEvent::LockGone(jobs) => {
+                revived = self.unlock(jobs, &mut commands);
+                0
+            }
+            EngineEvent::Held(held) => {
+                self.held = held;
+                0
+            }
             EngineEvent::Refined { run, needs } => self.refine(run.job, needs, &mut commands),
             EngineEvent::Lost(run) => {
-                self.set(run.job, JobState::Queued);
+                self.queue(run.job);
                 0
             }
             EngineEvent::HostNamed { .. }
@@ -288,7 +325,8 @@ impl Engine {
         let (walked, knew) = (self.walk_ended, self.complete);
         self.settle(&mut commands);
         // What is listed now is, as a rule, all there will be.
-        let sweep = (walked, self.complete) != (before, knew) && self.remaining.is_behind();
+        let sweep =
+            revived || (walked, self.complete) != (before, knew) && self.remaining.is_behind();
         self.order(came, sweep);
         self.fill_slots(&mut commands);
         commands
@@ -318,7 +356,7 @@ impl Engine {
             EngineEvent::HostDown(host) => {
                 self.hosts.set(host, HostState::Down);
                 for job in self.hosts.running(host) {
-                    self.set(job, JobState::Queued);
+                    self.queue(job);
                 }
             }
             EngineEvent::Offered { host, kind } => self.hosts.learn(host, kind),
@@ -329,6 +367,9 @@ impl Engine {
     /// Changes the state of a job: the only function that does.
     fn set(&mut self, job: JobId, next: JobState) {
         let before = std::mem::replace(&mut self.states[job], next);
+        if let Some(changes) = &mut self.changes {
+            changes.push(job);
+        }
         debug_assert!(before.may_become(next), "{job:?}: {before:?} to {next:?}");
         let Slip { kind, host, .. } = self.slips[job];
         match before {
@@ -356,6 +397,7 @@ impl Engine {
             _ if next.is_final() => self.remaining.finish(job),
             _ => {}
         }
+        self.follow_path(job, before, next);
     }
 
     /// Gives the number of jobs and edges that came.
@@ -427,11 +469,13 @@ impl Engine {
                     self.graph.add_settled(job, need);
                     continue;
                 }
-                JobState::Failed | JobState::Broken => {
+                JobState::Broken => {
                     self.graph.add_settled(job, need);
                     cause = cause.or(Some(need));
                     continue;
                 }
+                // It may be built yet, once its lock is gone.
+                JobState::Failed => cause = cause.or(Some(need)),
                 JobState::Skipped => cause = cause.or(self.causes[need]),
                 JobState::Named if self.complete => missing.push(need),
                 _ => {}
@@ -464,7 +508,7 @@ impl Engine {
 
     fn queue_if_ready(&mut self, job: JobId) {
         if self.states[job] == JobState::ToBuild && self.waiting_for[job] == 0 {
-            self.set(job, JobState::Queued);
+            self.queue(job);
         }
     }
 
@@ -536,7 +580,8 @@ impl Engine {
         if self.count(JobState::Running) == 0 && self.count(JobState::Queued) > 0 {
             self.refuse_homeless(commands);
         }
-        if self.count(JobState::Running) == 0 && self.count(JobState::Queued) == 0 {
+        let idle = self.count(JobState::Running) == 0 && self.count(JobState::Queued) == 0;
+        if idle && !self.is_waiting() {
             // Nothing is left that could close them.
             for job in self.open.clone() {
                 self.refuse(job, Flaw::NeverClosed, commands);

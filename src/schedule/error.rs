@@ -39,6 +39,9 @@ pub enum ScheduleError {
         /// What happened the last time.
         reason: String,
     },
+    /// Locks and logs could not be kept.
+    #[error(transparent)]
+    Ledger(#[from] super::ledger::LedgerError),
     /// Whoever lists the jobs listed one twice.
     #[error("it was listed twice")]
     ListedTwice,

@@ -6,6 +6,7 @@
 //! - [`executor`]: the [`Executor`] trait, through which workers take a job and give back a tree;
 //!   [`local`]: this machine as one;
 //! - [`steps`]: the steps of a plan as jobs; [`realise`]: what a front end calls;
+//! - [`ledger`]: who holds the locks of paths and is told what becomes of them;
 //! - [`progress`]: what a front end may show meanwhile.
 //!
 //! doc/scheduler.md draws the states and says what holds.
@@ -15,6 +16,7 @@ pub mod engine;
 pub mod error;
 pub mod executor;
 pub mod growth;
+pub mod ledger;
 pub mod local;
 pub mod progress;
 pub mod realise;
@@ -23,4 +25,5 @@ pub mod steps;
 pub use engine::{Flaw, HostId, JobId};
 pub use error::ScheduleError;
 pub use executor::{Executor, Host, HostNews, Kind};
+pub use ledger::{Ledger, Place};
 pub use progress::{JobEnd, Observer, RunEvent};

@@ -1,15 +1,16 @@
 //! Brings targets up to date on this machine: what is stale is built, the rest is looked up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::thread::{self, Scope};
 
 use mstore_store::{Cancel, TreeHash};
 
 use super::driver::{self, Driver};
-use super::engine::Flaw;
+use super::engine::{Flaw, Patience};
 use super::error::ScheduleError;
 use super::executor::Executor;
 use super::growth::{Growth, feed};
+use super::ledger::Ledger;
 use super::local::{Fetch, Local};
 use super::progress::Observer;
 use super::steps::{self, Steps};
@@ -87,6 +88,12 @@ pub struct Outcome {
     pub infrastructure: Option<(Option<StepName>, ScheduleError)>,
     /// Whether it was told to stop.
     pub cancelled: bool,
+    /// Whether a stop file ended it.
+    pub stopped: bool,
+    /// Names of the steps that were not tried because a lock tells of a failure.
+    pub locked: Vec<String>,
+    /// Names of the steps whose description changed after they had failed.
+    pub changed: Vec<String>,
 }
 
 /// What a run works with.
@@ -103,6 +110,18 @@ pub struct Tools<'a> {
     pub cancel: &'a Cancel,
     /// Where steps are built.
     pub site: &'a dyn Site,
+    /// Tells whether the description of a step is still what it was when the run began.
+    pub unchanged: &'a dyn Fn(NodeId) -> bool,
+}
+
+/// Who holds the locks of paths and is told what becomes of them, and what to wait for.
+pub struct Kept<'a> {
+    /// Holds the locks.
+    pub ledger: &'a mut dyn Ledger,
+    /// What to wait for when nothing else is left to do.
+    pub patience: Patience,
+    /// Names of the targets that are to be listed first.
+    pub first: &'a [String],
 }
 
 /// Builds what `todo` names.
@@ -112,11 +131,20 @@ pub fn realise(
     todo: &Todo,
     options: Options,
     observer: &mut dyn Observer,
+    kept: Option<Kept<'_>>,
 ) -> Outcome {
     let graph = staleness.graph();
     // The graph lists every node after those it depends on.
     let nodes: BTreeSet<NodeId> = todo.build.iter().chain(&todo.maybe).copied().collect();
-    let list = nodes.iter().map(|&at| {
+    let mut order: Vec<NodeId> = nodes.iter().copied().collect();
+    if let Some(kept) = &kept {
+        let rank: HashMap<&str, usize> = kept.first.iter().map(String::as_str).zip(0..).collect();
+        order.sort_by_key(|&at| {
+            let target = graph.nodes()[at].name.target();
+            rank.get(target).copied().unwrap_or(usize::MAX)
+        });
+    }
+    let list = order.iter().map(|&at| {
         let seconds = (tools.seconds)(&graph.nodes()[at].full_name);
         steps::listing(graph, at, seconds, |need| nodes.contains(&need))
     });
@@ -124,7 +152,7 @@ pub fn realise(
     // Cannot fail: the run has not begun.
     let _ = feed.send(Growth::Listed(list.collect()));
     drop(feed);
-    let mut steps = Steps::new(staleness, tools.facts);
+    let mut steps = Steps::new(staleness, tools.facts).reading_again(tools.unchanged);
     let options = driver::Options {
         keep_going: options.keep_going,
         cancel: tools.cancel,
@@ -133,7 +161,11 @@ pub fn realise(
         let executor = tools.site.open(scope, tools.builder, tools.fetch);
         // Also when the driver panics: the scope waits for the threads of the site.
         let _closed = Closed(tools.site);
-        Driver::new(&mut steps, &*executor, observer, intake, options).run()
+        let driver = Driver::new(&mut steps, &*executor, observer, intake, options);
+        match kept {
+            Some(kept) => driver.with_ledger(kept.ledger, kept.patience).run(),
+            None => driver.run(),
+        }
     });
     let name = |at: NodeId| graph.nodes()[at].name.clone();
     let failed = done.failed.into_iter().map(|(at, failure)| Failed {
@@ -154,6 +186,13 @@ pub fn realise(
             .collect(),
         infrastructure: done.infrastructure.map(|(at, error)| (at.map(name), error)),
         cancelled: done.cancelled,
+        stopped: done.stopped,
+        locked: done.locked.iter().map(|at| name(*at).to_string()).collect(),
+        changed: done
+            .changed
+            .iter()
+            .map(|at| name(*at).to_string())
+            .collect(),
     }
 }
 

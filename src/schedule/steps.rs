@@ -1,11 +1,14 @@
 //! The steps of a plan as jobs.
 
+use std::sync::Arc;
+
 use mstore_store::TreeHash;
 
 use super::driver::{Decision, Planner, Verdict};
 use super::error::ScheduleError;
 use super::executor::Kind;
 use super::growth::Listing;
+use super::ledger::Place;
 use crate::drv::{Facts, Resolved};
 use crate::plan::{Graph, NodeId, NodeState, Staleness};
 
@@ -15,12 +18,25 @@ use crate::plan::{Graph, NodeId, NodeState, Staleness};
 pub struct Steps<'a, 'g> {
     staleness: &'a mut Staleness<'g>,
     facts: &'a dyn Facts,
+    unchanged: Option<&'a dyn Fn(NodeId) -> bool>,
 }
 
 impl<'a, 'g> Steps<'a, 'g> {
     /// The steps of `staleness`, which takes in what comes of them.
     pub fn new(staleness: &'a mut Staleness<'g>, facts: &'a dyn Facts) -> Self {
-        Steps { staleness, facts }
+        Steps {
+            staleness,
+            facts,
+            unchanged: None,
+        }
+    }
+
+    /// The same; `unchanged` tells whether a step is still described as it was.
+    pub fn reading_again(self, unchanged: &'a dyn Fn(NodeId) -> bool) -> Self {
+        Steps {
+            unchanged: Some(unchanged),
+            ..self
+        }
     }
 
     fn resolved(&self, node: NodeId) -> Result<Box<Resolved>, ScheduleError> {
@@ -83,5 +99,24 @@ impl Planner for Steps<'_, '_> {
     fn usable(&mut self, node: &NodeId, tree: TreeHash) -> Result<Verdict<NodeId>, ScheduleError> {
         self.staleness.built(*node, tree, self.facts, &mut ())?;
         Ok(Verdict::default())
+    }
+
+    /// A target is a path, and its steps are the tasks.
+    fn place(&self, node: &NodeId) -> Option<Place> {
+        let name = &self.staleness.graph().nodes()[*node].name;
+        // What is fetched belongs to nobody.
+        if name.is_fetch() {
+            return None;
+        }
+        let path: Arc<str> = name.target().into();
+        Some(Place {
+            base: path.clone(),
+            path,
+            task: name.step().into(),
+        })
+    }
+
+    fn read_again(&mut self, node: &NodeId) -> Result<bool, ScheduleError> {
+        Ok(self.unchanged.is_none_or(|unchanged| unchanged(*node)))
     }
 }

@@ -96,6 +96,15 @@ impl Status {
     pub fn is_success(self) -> bool {
         self == Status::Exited(0)
     }
+
+    /// The same as wait(2) gives it. What was ended by us was killed.
+    pub fn raw(self) -> i32 {
+        match self {
+            Status::Exited(code) => (code & 0xff) << 8,
+            Status::Signalled(signal) => signal & 0x7f,
+            Status::TimedOut | Status::TooMuchOutput { .. } | Status::Cancelled => 9,
+        }
+    }
 }
 
 impl std::fmt::Display for Status {
@@ -245,8 +254,19 @@ impl Sandbox {
         log: &mut Log<'_>,
         cancel: &CancelToken,
     ) -> Result<Finished, SandboxError> {
+        self.run_told(job, log, cancel, &mut |_| ())
+    }
+
+    /// The same; `begun` is told the number of the job's process on this machine, once it is there.
+    pub fn run_told(
+        &self,
+        job: &Job,
+        log: &mut Log<'_>,
+        cancel: &CancelToken,
+        begun: &mut dyn FnMut(u32),
+    ) -> Result<Finished, SandboxError> {
         let order = order(job, wire::Mode::Run, Vec::new())?;
-        monitor::drive(&self.program, job, order, Some(log), cancel)
+        monitor::drive(&self.program, job, order, Some(log), cancel, begun)
     }
 
     /// Runs a command (a shell, if none is given) with this process's own input and output.
@@ -275,7 +295,7 @@ impl Sandbox {
                 order.env.push((name.into(), value.into()));
             }
         }
-        monitor::drive(&self.program, job, order, None, cancel)
+        monitor::drive(&self.program, job, order, None, cancel, &mut |_| ())
     }
 
     /// Sets up a sandbox over nothing and takes it down: an error tells what this machine lacks.
@@ -299,7 +319,7 @@ impl Sandbox {
             what: "cannot make an event descriptor",
             source,
         })?;
-        monitor::drive(&self.program, &job, order, None, &cancel).map(drop)
+        monitor::drive(&self.program, &job, order, None, &cancel, &mut |_| ()).map(drop)
     }
 }
 

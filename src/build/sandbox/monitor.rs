@@ -78,6 +78,7 @@ pub(crate) fn drive(
     order: Order,
     log: Option<&mut Log<'_>>,
     cancel: &CancelToken,
+    begun: &mut dyn FnMut(u32),
 ) -> Result<Finished, SandboxError> {
     let clock = Stopwatch::start();
     if cancel.is_cancelled() {
@@ -97,7 +98,10 @@ pub(crate) fn drive(
         source,
         hint: None,
     })?;
-    let result = run(program, job, &order, log, cancel, &mut space, clock);
+    let result = start(program, &order).and_then(|started| {
+        begun(started.0.child.id());
+        run(started, job, log, cancel, &mut space, clock)
+    });
     // Also after a failure: half a set-up leaves directories, too.
     let mut left = vec!["work"];
     if job.upper.is_none() {
@@ -113,15 +117,13 @@ pub(crate) fn drive(
 }
 
 fn run(
-    program: &Path,
+    (helper, output, relays): Started,
     job: &Job,
-    order: &Order,
     log: Option<&mut Log<'_>>,
     cancel: &CancelToken,
     space: &mut Watcher,
     clock: Stopwatch,
 ) -> Result<Finished, SandboxError> {
-    let (helper, output, relays) = start(program, order)?;
     let mut watch = Watch {
         helper,
         output,
@@ -144,6 +146,9 @@ fn run(
     while watch.turn()? {}
     watch.finish()
 }
+
+/// A helper that was started, the pipe of the job's output, and what passes its own on.
+type Started = (Helper, Option<OwnedFd>, Relays);
 
 /// A running job, as seen from outside.
 struct Watch<'a, 'l> {
@@ -404,7 +409,7 @@ fn setup_error(stage: SetupStage, path: Option<PathBuf>, errno: i32) -> SandboxE
 
 /// Starts the helper and gives it its order; the other parts are the pipe of its output, and what stands between it
 /// and our terminal.
-fn start(program: &Path, order: &Order) -> Result<(Helper, Option<OwnedFd>, Relays), SandboxError> {
+fn start(program: &Path, order: &Order) -> Result<Started, SandboxError> {
     let (ours, theirs) = rustix::net::socketpair(
         AddressFamily::UNIX,
         SocketType::STREAM,

@@ -411,6 +411,7 @@ fn build(
             Some(farm) => farm,
             None => &Here(run.jobs),
         },
+        unchanged: &|_| true,
     };
     let options = Options {
         keep_going: run.keep_going,
@@ -424,7 +425,7 @@ fn build(
         places: &places,
         names: HashMap::new(),
     };
-    let mut outcome = run::realise(&tools, staleness, todo, options, &mut observer);
+    let mut outcome = run::realise(&tools, staleness, todo, options, &mut observer, None);
     run.events.event(Event::BuildEnded);
     for failed in &mut outcome.failed {
         for line in &mut failed.failure.tail {

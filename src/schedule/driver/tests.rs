@@ -180,6 +180,7 @@ impl Executor for Script {
             None => Ok(done),
             Some(End::NotFetched) => Ok(Product::NotFetched),
             Some(End::Fails) => Err(Fault::Build(Failure {
+                status: 256,
                 how: "exit status 1".into(),
                 log: "log".into(),
                 tail: Vec::new(),

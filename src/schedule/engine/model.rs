@@ -32,6 +32,20 @@ dense::id! {
     pub struct KindId
 }
 
+dense::id! {
+    /// A path: jobs of which at most one runs at a time, over all schedulers that share its lock.
+    pub struct PathId
+}
+
+/// What a run waits for when nothing else is left to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Patience {
+    /// Whether to wait until others give back what they have locked.
+    pub locks: bool,
+    /// Whether to wait until somebody removes the locks of what ended badly.
+    pub errors: bool,
+}
+
 /// A job that was started. What is told of it names all three: the answer of a host that was given up
 /// is told apart from that of the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,6 +93,10 @@ pub enum JobState {
     ToBuild,
     /// All that it needs is usable; it waits for a host.
     Queued,
+    /// All that it needs is usable; another job of its path runs.
+    Aside,
+    /// All that it needs is usable; another scheduler holds the lock of its path.
+    Locked,
     /// Handed to an executor, which has not reported back.
     Running,
     /// Its tree is there, built or found in the store.
@@ -93,10 +111,10 @@ pub enum JobState {
 
 impl JobState {
     /// All states.
-    pub(super) const ALL: [JobState; 9] = {
+    pub(super) const ALL: [JobState; 11] = {
         use JobState::*;
         [
-            Named, Open, ToBuild, Queued, Running, Usable, Failed, Skipped, Broken,
+            Named, Open, ToBuild, Queued, Aside, Locked, Running, Usable, Failed, Skipped, Broken,
         ]
     };
 
@@ -108,16 +126,24 @@ impl JobState {
             Named => matches!(next, Open | ToBuild),
             // It is closed; or something that it needs failed; or it has a flaw.
             Open => matches!(next, ToBuild | Skipped | Broken),
-            ToBuild => matches!(next, Queued | Skipped | Broken),
-            // It starts; or there is no host for it.
-            Queued => matches!(next, Running | Broken),
-            // It ended; or its host was lost; or it needs more than was known.
-            Running => matches!(next, Usable | Failed | Queued | ToBuild | Broken),
-            Usable | Failed | Skipped | Broken => false,
+            ToBuild => matches!(next, Queued | Aside | Skipped | Broken),
+            // It starts; or another job of its path does; or there is no host for it.
+            Queued => matches!(next, Running | Aside | Broken),
+            // The other job of its path ended.
+            Aside => matches!(next, Queued),
+            // The lock is gone.
+            Locked => matches!(next, Queued | Aside),
+            // It ended; or its host was lost; or it needs more than was known; or its path is locked.
+            Running => matches!(next, Usable | Failed | Queued | ToBuild | Broken | Locked),
+            // Its lock is gone.
+            Failed => matches!(next, Queued | Aside),
+            // What it needs may be built again.
+            Skipped => matches!(next, ToBuild | Open),
+            Usable | Broken => false,
         }
     }
 
-    /// Whether a job stays in this state for good.
+    /// Whether a job stays in this state, unless a lock is removed.
     pub fn is_final(self) -> bool {
         use JobState::*;
         matches!(self, Usable | Failed | Skipped | Broken)
@@ -127,7 +153,10 @@ impl JobState {
     pub(super) fn is_out_of_circles(self) -> bool {
         use JobState::*;
         // For all but the last: everything that it needs is usable.
-        matches!(self, Queued | Running | Usable | Failed | Broken)
+        matches!(
+            self,
+            Queued | Aside | Locked | Running | Usable | Failed | Broken
+        )
     }
 }
 
@@ -237,6 +266,18 @@ pub enum EngineEvent {
     },
     /// A running job got lost: it is to run again.
     Lost(Run),
+    /// A job that was to start did not, for a lock stands in its way.
+    LockFound {
+        /// The job.
+        run: Run,
+        /// Whether that lock tells of a job that ended badly: then this counts as having failed.
+        ended: bool,
+    },
+    /// The locks are gone that kept these jobs from starting, or that they left when they failed: they may run
+    /// again.
+    LockGone(Vec<JobId>),
+    /// Start nothing for now, or go on.
+    Held(bool),
     /// A host is to come. Of one that is known already, this is what it offers from now on.
     HostNamed {
         /// The host.
@@ -308,7 +349,11 @@ pub enum Waiting {
     Open,
     /// It needs these, which are not usable yet.
     Needs(Vec<JobId>),
-    /// Nothing starts any more.
+    /// This other job of its path runs.
+    Path(JobId),
+    /// Another scheduler holds the lock of its path.
+    Lock,
+    /// Nothing starts any more, or for now.
     RunStopped,
     /// None of the hosts can run it.
     NoHost,

@@ -21,7 +21,7 @@ const PASSED_OVER: usize = 16;
 impl Engine {
     /// Starts what can start.
     pub(super) fn fill_slots(&mut self, commands: &mut Vec<Command>) {
-        if self.stopped {
+        if self.stopped || self.held {
             return;
         }
         let unequal = self.hosts.are_unequal();
@@ -186,13 +186,15 @@ impl Engine {
                 Some(Waiting::Needs(lacks.collect()))
             }
             JobState::Queued => Some(self.why_queued(job)),
+            JobState::Aside => self.beside(job).map(Waiting::Path),
+            JobState::Locked => Some(Waiting::Lock),
             _ => None,
         }
     }
 
     fn why_queued(&self, job: JobId) -> Waiting {
         let kind = self.slips[job].kind;
-        if self.stopped {
+        if self.stopped || self.held {
             return Waiting::RunStopped;
         }
         if let Some(free) = self.hosts.fastest_free(kind) {

@@ -81,6 +81,11 @@ impl Remaining {
         self.left -= self.own[job];
     }
 
+    /// Takes in that a finished job is to be built after all. A sweep has to follow.
+    pub fn revive(&mut self, job: JobId) {
+        self.left += self.own[job];
+    }
+
     /// The longest of all, so far.
     pub fn longest(&self) -> f64 {
         self.longest

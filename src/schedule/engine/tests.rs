@@ -2,6 +2,7 @@
 //!
 //! `MSTORE_SEEDS=N cargo test engine` plays N seeds in place of some thousands.
 
+mod locks;
 mod play;
 mod scale;
 

@@ -1,0 +1,658 @@
+//! The desk: carries what a run decides into locks and logs, and keeps what is shown meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::build_log::{BuildHistory, BuildLine};
+use super::display::{Shown, frozen};
+use super::files::{Appended, FileError};
+use super::folder::{Log, LogFolder, now};
+use super::lines::{self, Change, Counts};
+use super::lock::{Holding, LockError, Locks, Mine, Taken};
+use super::name::PkgPath;
+use super::process;
+use crate::build::pause::Stopwatch;
+use crate::schedule::HostNews;
+use crate::schedule::ledger::{Ledger, LedgerError, Lock, Look, PathEvent, PathState, TaskEnd};
+
+/// Bytes of the log of one attempt; what comes beyond is counted and not kept.
+const LONGEST_LOG: u64 = 4 << 30;
+/// How often the locks and stop files are looked at, at least.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Shows how a run gets on.
+pub trait Screen {
+    /// Is called several times a second. `changed` tells whether anything did since; `board` gives what is to be
+    /// shown.
+    fn turn(&mut self, changed: bool, board: &mut dyn FnMut() -> Board);
+
+    /// Takes in what happened to a host.
+    fn host(&mut self, name: &str, news: &HostNews);
+
+    /// Takes the whole away at the end.
+    fn close(&mut self, board: Board);
+}
+
+/// What there is to show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Board {
+    /// The running jobs, the oldest first.
+    pub jobs: Vec<Shown>,
+    /// How many paths are in each state.
+    pub counts: Counts,
+    /// Paths that cannot be built because of locks.
+    pub locked: Vec<String>,
+    /// Paths in error, with the host where that is another machine.
+    pub errors: Vec<(String, Option<String>)>,
+}
+
+/// Why a desk could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum DeskError {
+    /// A lock is of no use.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A file is.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// The attempt at a path that runs.
+struct Attempt {
+    path: PkgPath,
+    log: Appended,
+    size: u64,
+    tasks: Vec<(String, f64)>,
+    host: String,
+    here: bool,
+    /// Whether it was not given to the host that holds its inputs.
+    strayed: bool,
+    /// The task that runs, and how many there were before.
+    task: Option<String>,
+    order: u64,
+    pid: Option<u32>,
+    waits_for: Option<String>,
+    spoke: Stopwatch,
+}
+
+/// The state of a path, as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    ToBuild,
+    Queued,
+    Running,
+    Installable,
+    Locked,
+    Aside,
+    Error,
+    Ignored,
+}
+
+/// The desk of one run.
+pub struct Desk<'a> {
+    folder: LogFolder,
+    locks: Locks,
+    pid: u32,
+    host: String,
+    held: BTreeMap<String, Holding>,
+    /// Locks of hosts that are being set up.
+    hosts: BTreeMap<String, Mine>,
+    /// Hosts that were there.
+    were_up: BTreeSet<String>,
+    attempts: BTreeMap<String, Attempt>,
+    started: u64,
+    /// Paths that wait for locks to go, with the names of these.
+    waiting: BTreeMap<String, String>,
+    states: BTreeMap<Arc<str>, State>,
+    errors: Vec<(String, Option<String>)>,
+    history: &'a BuildHistory,
+    packages: &'a BTreeMap<String, Vec<String>>,
+    writes_dependencies: bool,
+    every: Duration,
+    looked: Option<Instant>,
+    stats: Option<Counts>,
+    concurrent: usize,
+    changed: bool,
+    /// Taken out while it is drawn.
+    screen: Option<Box<dyn Screen + 'a>>,
+}
+
+/// How a desk goes about it.
+pub struct Setup<'a> {
+    /// What earlier builds tell.
+    pub history: &'a BuildHistory,
+    /// The packages that come of each path.
+    pub packages: &'a BTreeMap<String, Vec<String>>,
+    /// Whether to write how often each path is needed.
+    pub writes_dependencies: bool,
+    /// How often to look at stop files, at least.
+    pub every: Duration,
+    /// Shows how it gets on.
+    pub screen: Box<dyn Screen + 'a>,
+}
+
+impl<'a> Desk<'a> {
+    /// A desk over the folder of logs at `root`, which is made if it is not there. Every lock in it is read; one that
+    /// cannot be read is an error, and one whose process is gone is removed.
+    pub fn open(root: &Path, setup: Setup<'a>) -> Result<Desk<'a>, DeskError> {
+        let folder = LogFolder::open(root)?;
+        let host = process::host();
+        let locks = Locks::open(&folder.locks(), &host)?;
+        let mut desk = Desk {
+            folder,
+            locks,
+            pid: process::pid(),
+            host,
+            held: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            were_up: BTreeSet::new(),
+            attempts: BTreeMap::new(),
+            started: 0,
+            waiting: BTreeMap::new(),
+            states: BTreeMap::new(),
+            errors: Vec::new(),
+            history: setup.history,
+            packages: setup.packages,
+            writes_dependencies: setup.writes_dependencies,
+            every: setup.every.min(LOOK),
+            looked: None,
+            stats: None,
+            concurrent: 0,
+            changed: true,
+            screen: Some(setup.screen),
+        };
+        for found in desk.locks.all()? {
+            if found.stale && desk.locks.remove_stale(&found.name)? {
+                let path = found.content.locked.clone().unwrap_or(found.name);
+                desk.taken_over(&path, found.content.dpb.as_ref())?;
+            }
+        }
+        Ok(desk)
+    }
+
+    /// The folder of logs.
+    pub fn folder(&mut self) -> &mut LogFolder {
+        &mut self.folder
+    }
+
+    /// Notes that a path is there already, of which the run knows nothing else.
+    pub fn known(&mut self, path: &str) -> Result<(), LedgerError> {
+        self.set(path, State::Installable);
+        self.log(&Change::Installable, path).map_err(told)
+    }
+
+    fn taken_over(&mut self, path: &str, who: Option<&(u32, String)>) -> Result<(), FileError> {
+        let who = who.map_or("nobody".to_owned(), |(pid, host)| {
+            format!("{pid} on {host}")
+        });
+        self.log(&Change::TakenOver(who), path)
+    }
+
+    fn log(&mut self, change: &Change, path: &str) -> Result<(), FileError> {
+        let line = change.line(self.pid, now(), path);
+        self.folder.line(Log::Engine, &line)
+    }
+
+    fn set(&mut self, path: &str, state: State) {
+        self.changed = true;
+        match self.states.get_mut(path) {
+            Some(place) => *place = state,
+            None => drop(self.states.insert(path.into(), state)),
+        }
+        if state != State::Error {
+            self.errors.retain(|(failed, _)| failed != path);
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for state in self.states.values() {
+            match state {
+                State::ToBuild => counts.to_build += 1,
+                State::Queued | State::Aside => counts.queued += 1,
+                State::Installable => counts.installable += 1,
+                State::Ignored => counts.ignored += 1,
+                State::Running | State::Locked | State::Error => {}
+            }
+        }
+        counts
+    }
+
+    fn board(&self) -> Board {
+        let mut running: Vec<&Attempt> = self
+            .attempts
+            .values()
+            .filter(|a| a.task.is_some())
+            .collect();
+        running.sort_by_key(|attempt| attempt.order);
+        let jobs = running.into_iter().map(|attempt| Shown {
+            path: attempt.path.to_string(),
+            task: attempt.task.clone().unwrap_or_default(),
+            pid: attempt.pid,
+            host: (!attempt.here).then(|| attempt.host.clone()),
+            cores: 1,
+            memory: false,
+            filler: false,
+            size: attempt.size,
+            last: self
+                .history
+                .get(attempt.path.as_str())
+                .map(|known| known.log_size),
+            silent: attempt.spoke.elapsed(),
+            stuck_on: attempt.waits_for.clone(),
+        });
+        let locked = self
+            .states
+            .iter()
+            .filter(|(_, state)| **state == State::Locked);
+        Board {
+            jobs: jobs.collect(),
+            counts: self.counts(),
+            locked: locked.map(|(path, _)| path.to_string()).collect(),
+            errors: self.errors.clone(),
+        }
+    }
+
+    fn state(&mut self, path: &str, state: PathState<'_>) -> Result<(), LedgerError> {
+        let (now, change) = match state {
+            PathState::ToBuild => (State::ToBuild, Change::ToBuild),
+            PathState::Queued => (State::Queued, Change::Queued),
+            PathState::Built => return self.built(path),
+            PathState::Past => (State::Installable, Change::Past),
+            PathState::Locked => (State::Locked, Change::Locked),
+            PathState::Aside => (State::Aside, Change::Aside),
+            PathState::Back => (State::Queued, Change::Back),
+            PathState::Error => (State::Error, Change::Error),
+            PathState::Ignored(why) => (State::Ignored, Change::Ignored(why.to_owned())),
+            PathState::Because(other) => (State::Ignored, Change::Because(other.to_owned())),
+        };
+        self.set(path, now);
+        self.log(&change, path).map_err(told)
+    }
+
+    /// All of a path is there.
+    fn built(&mut self, path: &str) -> Result<(), LedgerError> {
+        if let Some(attempt) = self.attempts.remove(path) {
+            self.log(&Change::Built, path).map_err(told)?;
+            if attempt.strayed {
+                self.log(&Change::Strayed, path).map_err(told)?;
+            }
+            let line = BuildLine::new(path, &attempt.host, attempt.size, attempt.tasks);
+            self.folder.line(Log::Build, &line.line()).map_err(told)?;
+            self.folder
+                .set_affinity(&attempt.path, None)
+                .map_err(told)?;
+        }
+        // The lock of an earlier failure is of no use any more.
+        if let Ok(name) = path.parse::<PkgPath>()
+            && self.locks.stands(&name.lock())
+            && let Ok(Some(found)) = self.locks.look(&name.lock())
+            && found.content.has_ended()
+        {
+            let _ = std::fs::remove_file(self.locks.path(&found.name));
+        }
+        self.waiting.remove(path);
+        self.set(path, State::Installable);
+        self.log(&Change::Installable, path).map_err(told)
+    }
+
+    /// A task starts.
+    fn begin(&mut self, path: &str, task: &str, host: &str, here: bool) -> Result<(), LedgerError> {
+        if !self.attempts.contains_key(path) {
+            let name = parse(path)?;
+            let mut log = self.folder.attempt(&name).map_err(told)?;
+            let line = format!(">>> Building on {host} under {path}\n");
+            log.bytes(line.as_bytes()).map_err(told)?;
+            for package in self.packages.get(path).into_iter().flatten() {
+                self.folder.link_package(package, &name).map_err(told)?;
+            }
+            let before = self.folder.affinity(&name);
+            let strayed = before.is_some_and(|before| before != host);
+            self.folder.set_affinity(&name, Some(host)).map_err(told)?;
+            self.started += 1;
+            let attempt = Attempt {
+                path: name,
+                log,
+                size: line.len() as u64,
+                tasks: Vec::new(),
+                host: host.to_owned(),
+                here,
+                strayed,
+                task: None,
+                order: self.started,
+                pid: None,
+                waits_for: None,
+                spoke: Stopwatch::start(),
+            };
+            self.attempts.insert(path.to_owned(), attempt);
+            self.log(&Change::Job(host.to_owned()), path)
+                .map_err(told)?;
+        }
+        let moment = now();
+        if let Some(holding) = self.held.get_mut(path) {
+            holding.note("host", host).map_err(told)?;
+            holding.note("pid", &self.pid.to_string()).map_err(told)?;
+            holding.moment("start", moment).map_err(told)?;
+        }
+        let seconds = lines::unix(moment);
+        if let Some(attempt) = self.attempts.get_mut(path) {
+            if attempt.host != host {
+                (attempt.host, attempt.here) = (host.to_owned(), here);
+            }
+            attempt.task = Some(task.to_owned());
+            attempt.spoke = Stopwatch::start();
+            (attempt.pid, attempt.waits_for) = (None, None);
+            write(
+                attempt,
+                &format!(">>> Running {task} in {path} at {seconds}"),
+            )?;
+        }
+        self.set(path, State::Running);
+        Ok(())
+    }
+
+    fn end(
+        &mut self,
+        path: &str,
+        task: &str,
+        seconds: f64,
+        end: TaskEnd<'_>,
+    ) -> Result<(), LedgerError> {
+        self.changed = true;
+        if let Some(attempt) = self.attempts.get_mut(path) {
+            attempt.task = None;
+            if matches!(end, TaskEnd::Built | TaskEnd::Failed { .. }) {
+                attempt.tasks.push((task.to_owned(), seconds));
+            }
+        }
+        match end {
+            TaskEnd::Built | TaskEnd::Reused => Ok(()),
+            TaskEnd::NotFinished(why) => {
+                if let Some(attempt) = self.attempts.get_mut(path) {
+                    write(
+                        attempt,
+                        &format!(">>> Not finished: {task} in {path}: {why}"),
+                    )?;
+                    self.log(&Change::NotFinished, path).map_err(told)?;
+                }
+                Ok(())
+            }
+            TaskEnd::Failed { status, how, next } => self.fail(path, (status, how), next),
+        }
+    }
+
+    fn fail(
+        &mut self,
+        path: &str,
+        (status, how): (i32, &str),
+        next: Option<&str>,
+    ) -> Result<(), LedgerError> {
+        let moment = now();
+        let mut place = None;
+        if let Some(mut attempt) = self.attempts.remove(path) {
+            let (host, seconds) = (attempt.host.clone(), lines::unix(moment));
+            write(
+                &mut attempt,
+                &format!("{how}\nError: job failed with {status} on {host} at {seconds}"),
+            )?;
+            place = (!attempt.here).then(|| host.clone());
+            let line = BuildLine {
+                failed: true,
+                ..BuildLine::new(path, &host, attempt.size, attempt.tasks)
+            };
+            self.folder.line(Log::Build, &line.line()).map_err(told)?;
+        }
+        if let Some(holding) = self.held.remove(path) {
+            holding.leave(status, next, moment).map_err(told)?;
+        }
+        self.waiting.insert(path.to_owned(), parse(path)?.lock());
+        self.errors.push((path.to_owned(), place));
+        self.set(path, State::Error);
+        Ok(())
+    }
+
+    fn happened_to_host(&mut self, name: &str, news: &HostNews) -> Result<(), LedgerError> {
+        if let Some(screen) = &mut self.screen {
+            screen.host(name, news);
+        }
+        self.changed = true;
+        match news {
+            HostNews::Named(host) if !host.here => {
+                if !self.hosts.contains_key(name)
+                    && let Some(lock) = self.locks.take_host(name).map_err(told)?
+                {
+                    self.hosts.insert(name.to_owned(), lock);
+                }
+                return Ok(());
+            }
+            HostNews::Up(host) => {
+                self.were_up.insert(name.to_owned());
+                let platforms = host.platforms.iter().flatten();
+                let platforms: Vec<&str> = platforms.map(String::as_str).collect();
+                let text = format!(
+                    "jobs={}\nsf={}\nplatforms={}\n",
+                    host.slots,
+                    host.speed,
+                    platforms.join(" ")
+                );
+                self.folder.signature(name, &text).map_err(told)?;
+            }
+            HostNews::Down(reason) if !self.were_up.contains(name) => {
+                let line = format!("{name}: {reason}");
+                self.folder.line(Log::Signature, &line).map_err(told)?;
+            }
+            _ => {}
+        }
+        match self.hosts.remove(name) {
+            Some(lock) => lock.remove().map_err(told),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the lock is gone that a path waits for.
+    fn is_gone(&mut self, path: &str, lock: &str) -> Result<bool, LedgerError> {
+        match self.locks.look(lock) {
+            Ok(None) => Ok(true),
+            Ok(Some(found)) if found.stale => {
+                let removed = self.locks.remove_stale(lock).map_err(told)?;
+                if removed {
+                    self.taken_over(path, found.content.dpb.as_ref())
+                        .map_err(told)?;
+                }
+                Ok(removed)
+            }
+            // What cannot be read stands all the same.
+            Ok(Some(_)) | Err(_) => Ok(false),
+        }
+    }
+
+    /// Writes the counters down, where they changed.
+    fn write_counters(&mut self) -> Result<(), FileError> {
+        let counts = self.counts();
+        if self.stats != Some(counts) {
+            self.stats = Some(counts);
+            self.folder
+                .line(Log::Stats, &counts.line(self.pid, now()))?;
+        }
+        let jobs = self.attempts.values().filter(|a| a.task.is_some()).count();
+        if jobs != self.concurrent {
+            self.concurrent = jobs;
+            let line = lines::concurrent(self.pid, now(), jobs);
+            self.folder.line(Log::Concurrent, &line)?;
+        }
+        Ok(())
+    }
+}
+
+fn told(error: impl std::fmt::Display) -> LedgerError {
+    LedgerError(error.to_string())
+}
+
+fn parse(path: &str) -> Result<PkgPath, LedgerError> {
+    path.parse().map_err(told)
+}
+
+/// Adds a line to the log of an attempt.
+fn write(attempt: &mut Attempt, line: &str) -> Result<(), LedgerError> {
+    let bytes = line.len() as u64 + 1;
+    if attempt.size + bytes <= LONGEST_LOG {
+        attempt.log.line(line).map_err(told)?;
+    }
+    attempt.size += bytes;
+    Ok(())
+}
+
+impl Ledger for Desk<'_> {
+    fn take(&mut self, path: &str) -> Result<Lock, LedgerError> {
+        match self.locks.take(&parse(path)?, None).map_err(told)? {
+            Taken::Ours(holding, stale) => {
+                for name in stale {
+                    self.log(&Change::TakenOver(name), path).map_err(told)?;
+                }
+                self.waiting.remove(path);
+                self.held.insert(path.to_owned(), *holding);
+                Ok(Lock::Ours)
+            }
+            Taken::Theirs(found) => {
+                self.waiting.insert(path.to_owned(), found.name);
+                let ended = found.content.has_ended();
+                Ok(Lock::Theirs { ended })
+            }
+        }
+    }
+
+    fn event(&mut self, event: PathEvent<'_>) -> Result<(), LedgerError> {
+        match event {
+            PathEvent::Listed { path, .. } => parse(path).map(drop),
+            PathEvent::State { path, state } => self.state(path, state),
+            PathEvent::Started {
+                path,
+                task,
+                host,
+                here,
+            } => self.begin(path, task, host, here),
+            PathEvent::Process { path, pid } => {
+                if let Some(holding) = self.held.get_mut(path) {
+                    holding.note("pid", &pid.to_string()).map_err(told)?;
+                }
+                if let Some(attempt) = self.attempts.get_mut(path) {
+                    (attempt.pid, attempt.waits_for) = (Some(pid), None);
+                }
+                self.changed = true;
+                Ok(())
+            }
+            PathEvent::Waiting { path, what } => {
+                if let Some(attempt) = self.attempts.get_mut(path) {
+                    attempt.waits_for = Some(what.to_owned());
+                }
+                self.changed = true;
+                Ok(())
+            }
+            PathEvent::Output { path, line } => {
+                self.changed = true;
+                match self.attempts.get_mut(path) {
+                    Some(attempt) => {
+                        attempt.spoke = Stopwatch::start();
+                        write(attempt, line)
+                    }
+                    None => Ok(()),
+                }
+            }
+            PathEvent::Ended {
+                path,
+                task,
+                seconds,
+                end,
+            } => self.end(path, task, seconds, end),
+            PathEvent::Left { path } => match self.held.remove(path) {
+                Some(holding) => holding.release().map_err(told),
+                None => Ok(()),
+            },
+            PathEvent::Host { name, news } => self.happened_to_host(name, news),
+            PathEvent::AllListed(counts) if self.writes_dependencies => {
+                let counts = counts.iter().map(|(path, n)| (&**path, *n));
+                self.folder.write_dependencies(counts).map_err(told)
+            }
+            PathEvent::AllListed(_) => Ok(()),
+        }
+    }
+
+    fn look(&mut self, ended: bool, hosts: &[&str]) -> Result<Option<Look>, LedgerError> {
+        let changed = std::mem::take(&mut self.changed);
+        if changed {
+            self.write_counters().map_err(told)?;
+        }
+        if let Some(mut screen) = self.screen.take() {
+            screen.turn(changed, &mut || self.board());
+            self.screen = Some(screen);
+        }
+        let due = self.looked.is_none_or(|at| at.elapsed() >= self.every);
+        if !ended && !due {
+            return Ok(None);
+        }
+        self.looked = Some(Instant::now());
+        let mut gone = Vec::new();
+        for (path, lock) in self.waiting.clone() {
+            if self.is_gone(&path, &lock)? {
+                self.waiting.remove(&path);
+                gone.push(path);
+            }
+        }
+        let stopped = hosts.iter().filter(|host| {
+            let here = **host == self.host && self.folder.stops_host("localhost");
+            here || self.folder.stops_host(host)
+        });
+        Ok(Some(Look {
+            gone,
+            stop: self.folder.stop(),
+            stopped_hosts: stopped.map(|host| (*host).to_owned()).collect(),
+        }))
+    }
+}
+
+impl Drop for Desk<'_> {
+    fn drop(&mut self) {
+        // A run that broke off: what was not ended is not locked any more.
+        for (_, holding) in std::mem::take(&mut self.held) {
+            let _ = holding.release();
+        }
+        for (_, lock) in std::mem::take(&mut self.hosts) {
+            let _ = lock.remove();
+        }
+        let board = self.board();
+        if let Some(mut screen) = self.screen.take() {
+            screen.close(board);
+        }
+    }
+}
+
+/// What is told of jobs whose silence has doubled since it was told last, from a minute on.
+#[derive(Debug, Default)]
+pub struct Silences(BTreeMap<String, Duration>);
+
+impl Silences {
+    /// Takes in how long running jobs have been silent; gives a line for each that is to be told of.
+    pub fn told(&mut self, jobs: &[Shown]) -> Vec<String> {
+        self.0
+            .retain(|path, _| jobs.iter().any(|job| job.path == *path));
+        let mut lines = Vec::new();
+        for job in jobs {
+            let last = self.0.get(&job.path).copied().unwrap_or_default();
+            if job.silent < last {
+                // It spoke meanwhile.
+                self.0.remove(&job.path);
+            } else if job.silent >= (last * 2).max(Duration::from_secs(60)) {
+                self.0.insert(job.path.clone(), job.silent);
+                lines.extend(
+                    frozen(job.silent).map(|text| format!("{}({}) {text}", job.path, job.task)),
+                );
+            }
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests;
