@@ -3,7 +3,7 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mstore_lang::Definition;
@@ -16,6 +16,7 @@ use crate::plan::{Distribution, Entry, TargetId, Unread, above};
 use crate::project::find::{self, NamedTree};
 use crate::project::peers::ssh_command;
 use crate::project::{Access, Project, Reach, open_store};
+use crate::schedule::Leave;
 use crate::share::fetch::FetchOptions;
 
 /// The answers to the options that every command takes.
@@ -27,6 +28,7 @@ pub struct Context {
     store: Result<PathBuf, NoStorePath>,
     definitions: Vec<Definition>,
     cancel: OnceLock<Cancel>,
+    leave: Arc<Leave>,
 }
 
 /// Something that was chosen for this run.
@@ -101,6 +103,7 @@ impl Context {
             definitions: definitions::parse(&args.define)?,
             args,
             cancel: OnceLock::new(),
+            leave: Arc::default(),
         })
     }
 
@@ -255,9 +258,23 @@ impl Context {
             return Ok(cancel);
         }
         let cancel = Cancel::new();
-        signals::watch(&cancel)
+        signals::watch(&cancel, Arc::clone(&self.leave))
             .map_err(|e| Failure::machine(format!("cannot handle signals: {e}")))?;
         Ok(self.cancel.get_or_init(|| cancel))
+    }
+
+    /// What the first Ctrl-C asks for where a run is given this: that what runs ends in its time. To be used with
+    /// [`Context::cancel`].
+    pub fn leave(&self) -> &Leave {
+        &self.leave
+    }
+
+    /// Where sockets may lie.
+    pub fn socket_folders(&self) -> Vec<PathBuf> {
+        let own = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        own.into_iter()
+            .chain([env::temp_dir(), "/tmp".into()])
+            .collect()
     }
 
     /// Where users keep the configuration of their programs.

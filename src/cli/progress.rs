@@ -262,11 +262,41 @@ impl Observer for Display {
                 HostNews::Stopped => self.say(&format!("host {name} takes no more jobs")),
                 HostNews::Down(reason) => self.say(&format!("host {name} is lost: {reason}")),
             },
+            RunEvent::Leaving { running } => self.say(&format!(
+                "nothing more starts; {running} {} still built; press Ctrl-C again to end what runs",
+                if running == 1 { "step is" } else { "steps are" },
+            )),
+            RunEvent::Idle { jobs, hosts } => self.say(&waiting(jobs, hosts)),
             // Told about at the end, in one line: there may be hundreds.
             RunEvent::Skipped { .. } | RunEvent::Refused { .. } => self.failed += 1,
         }
         self.refresh();
     }
+}
+
+/// Hosts that are named at a time.
+const MOST_HOSTS: usize = 8;
+
+/// Says what steps wait for that could run.
+fn waiting(jobs: usize, hosts: &[(String, Option<String>)]) -> String {
+    let mut text = format!(
+        "nothing runs: {jobs} {} for a host; mend one, or end the run with Ctrl-C",
+        if jobs == 1 {
+            "step waits"
+        } else {
+            "steps wait"
+        },
+    );
+    for (name, why) in hosts.iter().take(MOST_HOSTS) {
+        let why = why
+            .as_deref()
+            .unwrap_or("it is not there, or runs none of them");
+        text.push_str(&format!("\n  {name}: {why}"));
+    }
+    if hosts.len() > MOST_HOSTS {
+        text.push_str(&format!("\n  and {} more", hosts.len() - MOST_HOSTS));
+    }
+    text
 }
 
 /// Characters of a line that are kept for the live part, more than terminals are wide.

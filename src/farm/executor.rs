@@ -19,6 +19,7 @@ use crate::schedule::local::{Fetch, Local};
 use crate::schedule::realise::Site;
 use crate::schedule::{Executor, Host, HostId, HostNews, JobId};
 use crate::share::ssh::SshOptions;
+use crate::share::ssh_master::Sockets;
 
 /// The machines of a hosts file.
 pub struct Farm {
@@ -30,6 +31,8 @@ pub struct Farm {
     platforms: Vec<String>,
     /// Ends the connections.
     closing: Cancel,
+    /// Where shared connections have their sockets.
+    _sockets: Option<Sockets>,
 }
 
 /// Things that are fetched at a time on a machine that builds nothing.
@@ -38,13 +41,14 @@ const FETCHES: usize = 4;
 impl Farm {
     /// The machines of `file`, reached with `ssh`. `jobs` is how many steps are built here at a time, where the
     /// file names this machine and no number; `program` is the version of this program; `platforms` are those that
-    /// there may be jobs for.
+    /// there may be jobs for. Connections are shared by sockets in `sockets`, if there are any.
     pub fn new(
         file: HostsFile,
         ssh: &SshOptions,
         jobs: usize,
         program: &str,
         platforms: Vec<String>,
+        sockets: Option<Sockets>,
     ) -> Farm {
         let startup = file.startup.map(|path| path.to_string_lossy().into_owned());
         let (mut remotes, mut here) = (Vec::new(), None);
@@ -59,6 +63,7 @@ impl Farm {
                         ssh.clone(),
                         program,
                         startup,
+                        sockets.as_ref().map(|all| all.socket(remotes.len())),
                     ));
                 }
             }
@@ -68,6 +73,7 @@ impl Farm {
             here,
             platforms,
             closing: Cancel::new(),
+            _sockets: sockets,
         }
     }
 

@@ -14,13 +14,20 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The version of what is said here. Ends of different versions do not work together.
-pub const PROTOCOL: u32 = 1;
-/// Largest frame, in bytes. The greatest is a derivation with its scripts.
-const MAX_FRAME: usize = 64 << 20;
+pub const PROTOCOL: u32 = 2;
+/// Largest frame for a worker, in bytes. The greatest is a derivation with its scripts.
+pub const MOST_ORDER: usize = 64 << 20;
+/// Largest frame for a scheduler, in bytes. The greatest is a piece of output.
+pub const MOST_ANSWER: usize = 1 << 20;
 /// How often each end says that it is alive.
 pub const ALIVE: Duration = Duration::from_secs(5);
-/// How long an end may be silent before the other gives it up.
+/// How long a worker may be silent before the scheduler gives it up.
 pub const SILENCE: Duration = Duration::from_secs(30);
+/// How long a scheduler may be silent before the worker ends all that it runs. So much less than [`SILENCE`], each being
+/// heard last up to [`ALIVE`] earlier, that what ran there has ended when the scheduler starts it elsewhere.
+pub const LEASE: Duration = Duration::from_secs(20);
+/// Characters of a text from the other end that are kept.
+const MOST_TEXT: usize = 500;
 
 /// What a scheduler says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,6 +125,8 @@ pub struct Signature {
     pub free: u64,
     /// What its clock says, in Unix seconds.
     pub clock: i64,
+    /// The worker's process there.
+    pub process: u32,
     /// Why it cannot build, if it cannot.
     pub obstacle: Option<String>,
 }
@@ -149,6 +158,14 @@ pub enum WireEnd {
     Cancelled,
 }
 
+/// What the other end says, fit for a terminal and one line: without what moves a cursor, and not endless.
+pub fn shown(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let text = text.chars().filter(|c| !turns(*c)).take(MOST_TEXT);
+    let text: String = text.map(|c| if c.is_control() { ' ' } else { c }).collect();
+    text.trim().to_owned()
+}
+
 /// A connection that is of no use any more.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
@@ -156,7 +173,7 @@ pub enum FrameError {
     #[error("the connection ended")]
     Ended,
     /// Nothing came for too long.
-    #[error("nothing was heard for {} s", SILENCE.as_secs())]
+    #[error("nothing was heard for too long")]
     Silent,
     /// What came is not of this protocol.
     #[error("it sent what does not belong here: {0}")]
@@ -175,32 +192,41 @@ impl<W: Write> Sender<W> {
         Sender(Mutex::new(Some(pipe)))
     }
 
-    /// Closes the pipe: the other end hears that nothing more comes.
+    /// Closes the pipe, unless somebody is sending: the other end hears that nothing more comes.
     pub fn close(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Ok(mut pipe) = self.0.try_lock() {
+            *pipe = None;
+        }
     }
 
     /// Sends a frame.
     pub fn send<T: Serialize>(&self, frame: &T) -> Result<(), FrameError> {
         let body = codec::encode(frame);
         let length = u32::try_from(body.len()).ok();
-        let length = length.filter(|n| *n as usize <= MAX_FRAME);
+        let length = length.filter(|n| *n as usize <= MOST_ORDER);
         let length =
             length.ok_or_else(|| FrameError::Nonsense("a frame is too long".to_owned()))?;
-        let mut pipe = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let pipe = pipe.as_mut().ok_or(FrameError::Ended)?;
+        let mut own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pipe = own.as_mut().ok_or(FrameError::Ended)?;
         let sent = pipe.write_all(&length.to_le_bytes());
         let sent = sent.and_then(|()| pipe.write_all(&body));
-        sent.and_then(|()| pipe.flush()).map_err(ended)
+        sent.and_then(|()| pipe.flush()).map_err(|error| {
+            // Half a frame is out, and nothing that followed it would be understood.
+            *own = None;
+            ended(error)
+        })
     }
 }
 
-/// Reads a frame. What a length says is believed only as far as bytes come.
-pub fn receive<T: Serialize + DeserializeOwned>(pipe: &mut impl Read) -> Result<T, FrameError> {
+/// Reads a frame of at most so many bytes. What a length says is believed only as far as bytes come.
+pub fn receive<T: Serialize + DeserializeOwned>(
+    pipe: &mut impl Read,
+    most: usize,
+) -> Result<T, FrameError> {
     let mut head = [0; 4];
     pipe.read_exact(&mut head).map_err(ended)?;
     let length = u32::from_le_bytes(head) as usize;
-    if length > MAX_FRAME {
+    if length > most {
         return Err(FrameError::Nonsense(format!("a frame of {length} bytes")));
     }
     let mut body = Vec::new();
@@ -210,7 +236,7 @@ pub fn receive<T: Serialize + DeserializeOwned>(pipe: &mut impl Read) -> Result<
     if body.len() != length {
         return Err(FrameError::Ended);
     }
-    codec::decode(&body, MAX_FRAME).map_err(|e| FrameError::Nonsense(e.to_string()))
+    codec::decode(&body, most).map_err(|e| FrameError::Nonsense(e.to_string()))
 }
 
 fn ended(error: io::Error) -> FrameError {
@@ -252,19 +278,70 @@ mod tests {
         sender.close();
         let mut pipe = pipe.as_slice();
         for frame in frames {
-            assert_eq!(receive::<ToWorker>(&mut pipe).unwrap(), frame);
+            assert_eq!(receive::<ToWorker>(&mut pipe, MOST_ORDER).unwrap(), frame);
         }
         assert!(matches!(
-            receive::<ToWorker>(&mut pipe),
+            receive::<ToWorker>(&mut pipe, MOST_ORDER),
             Err(FrameError::Ended)
         ));
+    }
+
+    #[test]
+    fn half_a_frame_is_the_last() {
+        /// Takes five bytes.
+        struct Full(usize);
+        impl Write for Full {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let taken = bytes.len().min(5 - self.0);
+                self.0 += taken;
+                match taken {
+                    0 => Err(io::ErrorKind::TimedOut.into()),
+                    taken => Ok(taken),
+                }
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let sender = Sender::new(Full(0));
+        let alive = || sender.send(&ToScheduler::Alive);
+        assert!(matches!(alive(), Err(FrameError::Silent)));
+        assert!(matches!(alive(), Err(FrameError::Ended)));
+    }
+
+    #[test]
+    fn a_text_from_elsewhere_moves_no_cursor_and_has_an_end() {
+        assert_eq!(shown("a\x1b[2Jb\n\u{202e}c"), "a [2Jb c");
+        assert_eq!(shown(&"x".repeat(1 << 20)).len(), MOST_TEXT);
     }
 
     proptest! {
         #[test]
         fn nothing_that_is_sent_makes_it_stumble(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let mut pipe = bytes.as_slice();
-            while receive::<ToScheduler>(&mut pipe).is_ok() {}
+            while receive::<ToScheduler>(&mut pipe, MOST_ANSWER).is_ok() {}
         }
     }
+}
+
+/// For the fuzz targets: reads frames as either end does, as long as they are good. Each has the same bytes when it is
+/// sent on.
+#[cfg(feature = "fuzzing")]
+pub fn frames(bytes: &[u8]) {
+    fn all<T: Serialize + DeserializeOwned>(bytes: &[u8], most: usize) {
+        let mut rest = bytes;
+        loop {
+            let before = rest;
+            let Ok(frame) = receive::<T>(&mut rest, most) else {
+                return;
+            };
+            let mut again = Vec::new();
+            let sent = Sender::new(&mut again).send(&frame);
+            assert!(sent.is_ok());
+            assert!(before.starts_with(&again));
+        }
+    }
+    all::<ToWorker>(bytes, MOST_ORDER);
+    all::<ToScheduler>(bytes, MOST_ANSWER);
+    assert!(!shown(&String::from_utf8_lossy(bytes)).contains(char::is_control));
 }

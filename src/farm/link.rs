@@ -5,24 +5,32 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
+use mstore_store::Cancel;
 
 use super::frames::{
-    FrameError, PROTOCOL, SILENCE, Sender, Signature, ToScheduler, ToWorker, WireEnd, receive,
+    FrameError, MOST_ANSWER, PROTOCOL, SILENCE, Sender, Signature, ToScheduler, ToWorker, WireEnd,
+    receive, shown,
 };
 use crate::share::address::SshAddress;
-use crate::share::ssh::{self, SshOptions};
+use crate::share::pipes::{Listening, Speaking, Stops};
+use crate::share::ssh::{self, SshOptions, SshPeer};
 
 /// How long a machine may take until it has said what it is like.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Pieces of news that a job may have waiting for it.
 const WAITING: usize = 1024;
-/// Last bytes of what a program says on its standard error that are kept.
+/// Last bytes of what a program says on its standard error that are kept, and first ones of what it says in place of a
+/// hello.
 const KEPT: usize = 2000;
+/// How long a worker has to end what it runs when its connection ended: it hears of that in the same moment.
+const GRACE: Duration = Duration::from_millis(500);
+/// How long an orderly end may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// A host that cannot be used now, for this reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,8 +57,16 @@ type Jobs = Option<HashMap<u64, mpsc::SyncSender<News>>>;
 
 /// An established connection. It is over when [`Link::listen`] returns.
 pub struct Link {
-    sender: Sender<ChildStdin>,
+    sender: Sender<Speaking<ChildStdin>>,
     jobs: Mutex<Jobs>,
+    /// Ends the connection, and whatever waits for it.
+    over: Cancel,
+    /// Whether it is ended from here.
+    leaving: AtomicBool,
+    /// When the worker was heard last.
+    heard: Mutex<Instant>,
+    /// Connections for trees that nobody uses at the moment. They end with the worker.
+    pub idle: Mutex<Vec<SshPeer>>,
 }
 
 /// A connection that was made, with its reading half and its process.
@@ -86,30 +102,37 @@ impl Ear {
     }
 }
 
-/// A pipe on which nothing is waited for beyond a moment.
+/// What comes from a program. The first bytes are kept, so that they can be shown if they are no hello.
 struct Heard {
-    pipe: File,
-    until: Option<Instant>,
+    pipe: Listening<File>,
+    first: Vec<u8>,
 }
 
 impl Read for Heard {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let until = self.until.unwrap_or_else(|| Instant::now() + SILENCE);
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            let wait = Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: left.subsec_nanos().into(),
-            };
-            match rustix::event::poll(&mut [PollFd::new(&self.pipe, PollFlags::IN)], Some(&wait)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                Ok(_) => return self.pipe.read(buffer),
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let read = self.pipe.read(buffer)?;
+        let room = KEPT.saturating_sub(self.first.len());
+        self.first.extend_from_slice(&buffer[..read.min(room)]);
+        Ok(read)
+    }
+}
+
+impl Heard {
+    /// What was said in place of a hello, if that is text. A little more of it is waited for.
+    fn text(&mut self) -> Option<String> {
+        self.pipe.until = Some(Instant::now() + GRACE);
+        let mut rest = [0; KEPT];
+        while self.first.len() < KEPT && self.read(&mut rest).is_ok_and(|read| read > 0) {}
+        let is_text = |b: &u8| !b.is_ascii_control() || b.is_ascii_whitespace() || *b == 0x1b;
+        let text = self
+            .first
+            .iter()
+            .copied()
+            .take_while(is_text)
+            .collect::<Vec<u8>>();
+        let text = shown(&String::from_utf8_lossy(&text));
+        // A few letters are in any number.
+        (text.len() >= 3).then_some(text)
     }
 }
 
@@ -126,9 +149,7 @@ fn keep_errors(pipe: impl Read + Send + 'static) -> Option<std::thread::JoinHand
             kept.drain(..surplus);
         }
         let text = String::from_utf8_lossy(&kept);
-        let shown = |c: char| if c.is_control() && c != '\n' { ' ' } else { c };
-        let text: String = text.trim().chars().map(shown).collect();
-        text.lines().last().unwrap_or_default().to_owned()
+        shown(text.trim().lines().last().unwrap_or_default())
     });
     reader.ok()
 }
@@ -145,7 +166,12 @@ fn said(errors: std::thread::JoinHandle<String>) -> String {
 }
 
 /// Runs a command on another machine to its end, as what prepares it. Fails with what it said last.
-pub fn prepare(place: &SshAddress, options: &SshOptions, program: &str) -> Result<(), Away> {
+pub fn prepare(
+    place: &SshAddress,
+    options: &SshOptions,
+    program: &str,
+    stop: &Cancel,
+) -> Result<(), Away> {
     let mut command = ssh::command(place, options, &[program]).map_err(|e| Away(e.to_string()))?;
     command
         .stdin(Stdio::null())
@@ -157,7 +183,9 @@ pub fn prepare(place: &SshAddress, options: &SshOptions, program: &str) -> Resul
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
-            Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+            Ok(None) if Instant::now() < until && !stop.is_cancelled() => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
             Ok(None) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -180,13 +208,17 @@ pub fn prepare(place: &SshAddress, options: &SshOptions, program: &str) -> Resul
 }
 
 impl Connected {
-    /// Starts a worker by `command` and hears what its machine is like.
+    /// Starts a worker by `command` and hears what its machine is like; `stop` breaks that off.
     pub fn new(
         place: &SshAddress,
         mut command: Command,
         program: &str,
         platforms: &[String],
+        stop: &Cancel,
     ) -> Result<Connected, Away> {
+        let no_event = |error| Away(format!("cannot make an event: {error}"));
+        let (over, stops) = (Cancel::new(), Stops::default());
+        stops.set(&[&over, stop]).map_err(no_event)?;
         command.stderr(Stdio::piped());
         let mut child = ssh::spawn(place, command).map_err(|e| Away(e.to_string()))?;
         let errors = child.stderr.take().and_then(keep_errors);
@@ -195,19 +227,33 @@ impl Connected {
         };
         let mut ear = Ear {
             pipe: Heard {
-                pipe: File::from(OwnedFd::from(output)),
-                until: Some(Instant::now() + PATIENCE),
+                pipe: Listening {
+                    pipe: File::from(OwnedFd::from(output)),
+                    patience: None,
+                    until: Some(Instant::now() + PATIENCE),
+                    stops: stops.clone(),
+                },
+                first: Vec::new(),
             },
             child,
             errors,
         };
         let link = Link {
-            sender: Sender::new(input),
+            sender: Sender::new(Speaking {
+                pipe: input,
+                patience: Some(SILENCE),
+                stops: stops.clone(),
+            }),
             jobs: Mutex::new(Some(HashMap::new())),
+            over: over.clone(),
+            leaving: AtomicBool::new(false),
+            heard: Mutex::new(Instant::now()),
+            idle: Mutex::default(),
         };
         match greet(&link, &mut ear.pipe, program, platforms) {
             Ok(signature) => {
-                ear.pipe.until = None;
+                // From now on an orderly end is possible.
+                stops.set(&[&over]).map_err(no_event)?;
                 Ok(Connected {
                     signature,
                     link,
@@ -238,21 +284,45 @@ fn greet(
         program: program.to_owned(),
         platforms: platforms.to_vec(),
     })?;
-    match receive(pipe)? {
-        ToScheduler::Hello {
+    match receive(pipe, MOST_ANSWER) {
+        Ok(ToScheduler::Hello {
             protocol,
             program: theirs,
-        } => {
+        }) => {
             if protocol != PROTOCOL || theirs != program {
+                let theirs = shown(&theirs);
                 return Err(Away(format!(
                     "its mstore is version {theirs} (protocol {protocol}), and this one {program} (protocol {PROTOCOL})"
                 )));
             }
         }
-        _ => return Err(Away("no hello came".to_owned())),
+        Ok(_) => return Err(Away("no hello came".to_owned())),
+        Err(FrameError::Silent) => {
+            let seconds = PATIENCE.as_secs();
+            return Err(Away(format!("no hello came within {seconds} s")));
+        }
+        Err(error) => {
+            let nonsense = matches!(error, FrameError::Nonsense(_));
+            return Err(match pipe.text().filter(|_| nonsense) {
+                Some(text) => Away(format!(
+                    "something is printed there before mstore answers; make its shell print nothing for sessions \
+                     without a terminal; it printed: {text}"
+                )),
+                None => error.into(),
+            });
+        }
     }
-    match receive(pipe)? {
-        ToScheduler::Signature(signature) => Ok(signature),
+    match receive(pipe, MOST_ANSWER)? {
+        ToScheduler::Signature(signature) => Ok(Signature {
+            obstacle: signature.obstacle.map(|text| shown(&text)),
+            machine: shown(&signature.machine),
+            platforms: signature
+                .platforms
+                .into_iter()
+                .filter(|platform| platforms.contains(platform))
+                .collect(),
+            ..signature
+        }),
         _ => Err(Away("it does not say what its machine is like".to_owned())),
     }
 }
@@ -280,9 +350,39 @@ impl Link {
         let _ = self.sender.send(&ToWorker::Cancel { job });
     }
 
-    /// Ends the connection: the worker hears that nothing more comes, ends what it runs, and goes.
+    /// Ends the connection in order: the worker hears that nothing more comes, ends what it runs, and goes. One that
+    /// does not is left to itself after a moment. Returns when the connection is over.
     pub fn close(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+        let until = Instant::now() + GOODBYE;
+        // Whoever speaks at this moment to a pipe that takes nothing ends with the connection.
         self.sender.close();
+        while !self.is_over() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.abandon();
+    }
+
+    /// Ends the connection at once. Returns when that was told, before which no job of it may be reported lost: it
+    /// might start there again.
+    pub fn abandon(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+        self.over.cancel();
+        let until = Instant::now() + SILENCE;
+        while !self.is_over() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Is cancelled when the connection is over or about to be.
+    pub fn over(&self) -> &Cancel {
+        &self.over
+    }
+
+    /// For how long nothing was heard of the worker.
+    pub fn silence(&self) -> Duration {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.elapsed()
     }
 
     /// Says that this end is there. To be called every [`ALIVE`](super::frames::ALIVE).
@@ -299,7 +399,11 @@ impl Link {
     /// it: what is reported lost must not start there again.
     pub fn listen(&self, ear: &mut Ear, tell: &dyn Fn(Away)) {
         let away = loop {
-            match receive(&mut ear.pipe) {
+            // Whoever sends a byte now and then is as good as silent.
+            ear.pipe.pipe.until = Some(Instant::now() + SILENCE);
+            let frame = receive(&mut ear.pipe, MOST_ANSWER);
+            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            match frame {
                 Ok(ToScheduler::Alive) => {}
                 Ok(ToScheduler::Output { job, bytes }) => {
                     let sender = self
@@ -316,17 +420,25 @@ impl Link {
                 Ok(_) => break Away("it sent what does not belong here".to_owned()),
                 Err(FrameError::Ended) => {
                     let said = ear.said();
+                    if !self.leaving.load(Ordering::Relaxed) {
+                        std::thread::sleep(GRACE);
+                    }
                     break Away(match said.is_empty() {
                         true => FrameError::Ended.to_string(),
                         false => format!("{}: {said}", FrameError::Ended),
                     });
                 }
+                Err(FrameError::Silent) => {
+                    let seconds = SILENCE.as_secs();
+                    break Away(format!("nothing was heard for {seconds} s"));
+                }
                 Err(error) => break error.into(),
             }
         };
         tell(away);
-        // Each job hears that nobody speaks any more.
+        // Each job hears that nobody speaks any more, and trees that are under way are not waited for.
         *self.jobs() = None;
+        self.over.cancel();
     }
 }
 
@@ -342,7 +454,7 @@ mod tests {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        Connected::new(&place, command, "1.0.0", &[])
+        Connected::new(&place, command, "1.0.0", &[], &Cancel::new())
     }
 
     fn away(script: &str) -> String {
@@ -379,8 +491,8 @@ mod tests {
         insta::assert_snapshot!(all.join("\n"), @r"
         the connection ended
         the connection ended: mstore: not found
-        it sent what does not belong here: a frame of 1668048215 bytes
-        its mstore is version 0.9.0 (protocol 1), and this one 1.0.0 (protocol 1)
+        something is printed there before mstore answers; make its shell print nothing for sessions without a terminal; it printed: Welcome to this machine, where you can do a lot
+        its mstore is version 0.9.0 (protocol 2), and this one 1.0.0 (protocol 2)
         no hello came
         ");
     }

@@ -12,6 +12,8 @@ mod remote;
 mod worker;
 
 pub use executor::Farm;
+#[cfg(feature = "fuzzing")]
+pub use frames::frames;
 pub use frames::{FrameError, PROTOCOL};
 pub use hosts::{Host, HostsError, HostsFile, Place};
 pub use remote::{RemoteHost, RemoteNews, Traffic};

@@ -1,5 +1,6 @@
 //! A host of the cluster, as the scheduler sees it: kept connected, checked, given jobs and trees.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use mstore_store::transfer::{Progress, ReceiveOptions, TransferError};
 use mstore_store::{Cancel, TreeHash};
 
-use super::frames::{ALIVE, SILENCE, Signature, ToWorker, WireEnd, WireLimits};
+use super::frames::{ALIVE, Signature, ToWorker, WireEnd, WireLimits, shown};
 use super::hosts::Host;
 use super::link::{self, Away, Connected, Link, News};
 use crate::build::cancel::CancelToken;
@@ -19,6 +20,7 @@ use crate::drv::Resolved;
 use crate::share::LocalPeer;
 use crate::share::address::SshAddress;
 use crate::share::ssh::{self, SshOptions, SshPeer};
+use crate::share::ssh_master::{Master, may_share};
 use crate::share::wire::Push;
 
 /// How long is waited before a host that went away is tried again, at first and at most.
@@ -28,7 +30,13 @@ const MOST_CLOCK: i64 = 300;
 /// Bytes that must be free on a host.
 const LEAST_FREE: u64 = 256 << 20;
 /// How long a worker may take to end a job that was cancelled.
-const MOST_CANCEL: Duration = Duration::from_secs(20);
+const MOST_CANCEL: Duration = Duration::from_secs(5);
+/// A worker that was not heard for so long is not waited for when a job is cancelled.
+const GONE: Duration = Duration::from_secs(7);
+/// Most jobs at a time that a machine is believed to be good for.
+const MOST_JOBS: u32 = 4096;
+/// Bytes of output of a job beyond what its script may write, which the worker sees to: what ends it is told there too.
+const MORE_OUTPUT: u64 = 1 << 20;
 
 /// What became of a host.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +61,13 @@ pub struct Traffic {
     pub received: u64,
 }
 
+/// A connection to a worker, and how trees travel meanwhile.
+struct Seat {
+    link: Link,
+    /// How connections for trees are made.
+    trees: SshOptions,
+}
+
 /// A host.
 pub struct RemoteHost {
     host: Host,
@@ -62,9 +77,9 @@ pub struct RemoteHost {
     program: String,
     /// A program that is run there before anything is built.
     startup: Option<String>,
-    link: Mutex<Option<Arc<Link>>>,
-    /// Connections for trees that nobody uses at the moment.
-    idle: Mutex<Vec<SshPeer>>,
+    /// Where connections for trees may be shared, if they are to be.
+    socket: Option<PathBuf>,
+    link: Mutex<Option<Arc<Seat>>>,
     traffic: Mutex<Traffic>,
     next: AtomicU64,
 }
@@ -82,6 +97,7 @@ impl RemoteHost {
         options: SshOptions,
         program: &str,
         startup: Option<String>,
+        socket: Option<PathBuf>,
     ) -> RemoteHost {
         RemoteHost {
             host,
@@ -89,8 +105,8 @@ impl RemoteHost {
             options,
             program: program.to_owned(),
             startup,
+            socket,
             link: Mutex::default(),
-            idle: Mutex::default(),
             traffic: Mutex::default(),
             next: AtomicU64::new(0),
         }
@@ -107,13 +123,20 @@ impl RemoteHost {
     }
 
     /// Keeps the host connected until `closing`: connects, checks it, and tells what became of it; when it goes away,
-    /// waits and tries again.
+    /// waits and tries again. Of a host that stays away what is told is told once.
     pub fn keep(&self, platforms: &[String], closing: &Cancel, tell: &dyn Fn(RemoteNews)) {
         let mut wait = RETRY.0;
+        let mut told = None;
         while !closing.is_cancelled() {
             let since = Instant::now();
-            self.once(platforms, closing, tell);
-            if since.elapsed() > RETRY.1 {
+            let (was_up, away) = self.once(platforms, closing, tell);
+            if was_up {
+                told = Some(away);
+            } else if told.as_ref() != Some(&away) && !closing.is_cancelled() {
+                tell(RemoteNews::Down(away.0.clone()));
+                told = Some(away);
+            }
+            if was_up && since.elapsed() > RETRY.1 {
                 wait = RETRY.0;
             }
             let until = Instant::now() + wait;
@@ -124,36 +147,46 @@ impl RemoteHost {
         }
     }
 
-    /// Connects once, stays until the connection is over, and tells why it is.
-    fn once(&self, platforms: &[String], closing: &Cancel, tell: &dyn Fn(RemoteNews)) {
-        let down = |away: Away| {
-            *lock(&self.link) = None;
-            // What lies in the pool hangs on the same machine.
-            lock(&self.idle).clear();
-            if !closing.is_cancelled() {
-                tell(RemoteNews::Down(away.0));
-            }
-        };
-        let connected = match self.connect(platforms) {
+    /// Connects once, and stays until the connection is over. Gives whether there was one, whose end is told by then,
+    /// and why there is none now.
+    fn once(
+        &self,
+        platforms: &[String],
+        closing: &Cancel,
+        tell: &dyn Fn(RemoteNews),
+    ) -> (bool, Away) {
+        let connected = match self.connect(platforms, closing) {
             Ok(connected) => connected,
-            Err(away) => return down(away),
+            Err(away) => return (false, away),
         };
         let Connected {
             signature,
             link,
             mut ear,
         } = connected;
+        let mut trees = self.options.clone();
+        trees.beside = Some(signature.process);
+        let _master = self.master(&mut trees, closing);
         let jobs = self
             .host
             .jobs
             .map_or(signature.processors, |n| n.get().into());
-        let link = Arc::new(link);
-        *lock(&self.link) = Some(Arc::clone(&link));
+        let seat = Arc::new(Seat { link, trees });
+        *lock(&self.link) = Some(Arc::clone(&seat));
         tell(RemoteNews::Up {
-            jobs: jobs.max(1) as usize,
+            jobs: jobs.clamp(1, MOST_JOBS) as usize,
             platforms: signature.platforms,
         });
+        let link = &seat.link;
         let over = Cancel::new();
+        let why = Mutex::new(Away(String::new()));
+        let down = |away: Away| {
+            *lock(&self.link) = None;
+            *lock(&why) = away.clone();
+            if !closing.is_cancelled() {
+                tell(RemoteNews::Down(away.0));
+            }
+        };
         thread::scope(|scope| {
             let beat = thread::Builder::new().spawn_scoped(scope, || {
                 let mut next = Instant::now();
@@ -166,31 +199,57 @@ impl RemoteHost {
                     }
                     thread::sleep(Duration::from_millis(50));
                 }
-                // Closes the worker's input, upon which it ends.
                 link.close();
             });
             if beat.is_err() {
                 // Nobody says that this end is there: the worker would go.
-                link.close();
+                link.over().cancel();
             }
             link.listen(&mut ear, &down);
             over.cancel();
         });
+        // What lies there hangs on the worker.
+        lock(&link.idle).clear();
+        (
+            true,
+            why.into_inner().unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
-    fn connect(&self, platforms: &[String]) -> Result<Connected, Away> {
+    fn connect(&self, platforms: &[String], closing: &Cancel) -> Result<Connected, Away> {
         if let Some(startup) = &self.startup {
-            link::prepare(&self.address, &self.options, startup)?;
+            link::prepare(&self.address, &self.options, startup, closing)?;
         }
-        let mut words = vec![self.options.remote_program.as_str(), "worker", "--stdio"];
+        let words = self.words(&["worker", "--stdio"]);
+        let command = ssh::command(&self.address, &self.options, &words);
+        let command = command.map_err(|e| Away(e.to_string()))?;
+        let connected = Connected::new(&self.address, command, &self.program, platforms, closing)?;
+        check(&self.host, &connected.signature)?;
+        Ok(connected)
+    }
+
+    /// The words that run a command of mstore there.
+    fn words<'a>(&'a self, command: &[&'a str]) -> Vec<&'a str> {
+        let mut words = vec![self.options.remote_program.as_str()];
+        words.extend(command);
         if let Some(store) = &self.address.store {
             words.extend(["--store", store]);
         }
-        let command = ssh::command(&self.address, &self.options, &words);
-        let command = command.map_err(|e| Away(e.to_string()))?;
-        let connected = Connected::new(&self.address, command, &self.program, platforms)?;
-        check(&self.host, &connected.signature)?;
-        Ok(connected)
+        words
+    }
+
+    /// Makes the connection that those for trees go through. The worker's own is another: what says that it is alive
+    /// must not wait behind trees. Where there is none, each is made by itself.
+    fn master(&self, trees: &mut SshOptions, closing: &Cancel) -> Option<Master> {
+        let socket = self.socket.clone()?;
+        if !may_share(&self.address, &self.options, closing) {
+            return None;
+        }
+        let beside = trees.beside?.to_string();
+        let words = self.words(&["serve", "--stdio", "--beside", &beside]);
+        let master = Master::new(&self.address, trees, socket.clone(), &words, closing).ok()?;
+        trees.through = Some(socket);
+        Some(master)
     }
 
     /// Builds a step there, and brings what came out.
@@ -213,11 +272,13 @@ impl RemoteHost {
         step: &Resolved,
         log: &mut dyn FnMut(&[u8]),
     ) -> Result<Elsewhere, StepError> {
-        let link = lock(&self.link).clone();
-        let link = link.ok_or_else(|| self.lost("it is away"))?;
-        let lost = |away: Away| self.give_up(&link, away);
+        let seat = lock(&self.link).clone();
+        let seat = seat.ok_or_else(|| self.lost("it is away"))?;
+        let link = &seat.link;
         let cancel = builder.cancel;
-        let peer = self.peer().map_err(|e| self.trouble(&link, e))?;
+        let trouble = |error| self.trouble(link, cancel, error);
+        let lost = |away: Away| self.give_up(link, away);
+        let peer = self.peer(&seat, cancel).map_err(trouble)?;
         let from = LocalPeer::new(builder.store)?;
         let trees: Vec<TreeHash> = step.trees().to_vec();
         let push = Push {
@@ -225,9 +286,9 @@ impl RemoteHost {
             ..Push::default()
         };
         let mut go_on = |_: Progress| !cancel.is_cancelled();
-        let wire = peer.wire().map_err(|e| self.trouble(&link, e))?;
+        let wire = peer.wire().map_err(trouble)?;
         let sent = wire.push(&from, &mut std::iter::empty(), &push, &mut go_on);
-        let sent = sent.map_err(|e| self.trouble(&link, e))?;
+        let sent = sent.map_err(trouble)?;
         lock(&self.traffic).sent += sent.bytes;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let order = ToWorker::Start {
@@ -241,7 +302,14 @@ impl RemoteHost {
             anew: builder.anew,
         };
         let news = link.start(number, &order).map_err(lost)?;
-        match self.wait(&link, number, &news, cancel, log).map_err(lost)? {
+        let most = builder.limits.output.saturating_add(MORE_OUTPUT);
+        let mut left = most;
+        let mut bounded = |bytes: &[u8]| {
+            left = left.checked_sub(bytes.len() as u64)?;
+            log(bytes);
+            Some(())
+        };
+        match wait(link, number, &news, cancel, &mut bounded).map_err(lost)? {
             WireEnd::Built { tree, changed } => {
                 let options = ReceiveOptions {
                     cancel: cancel.flag(),
@@ -249,84 +317,90 @@ impl RemoteHost {
                     dry_run: false,
                 };
                 let received = builder.store.receive(&peer, &[tree], &options);
-                let received = received.map_err(|e| self.trouble(&link, e))?;
+                let received = received.map_err(trouble)?;
                 lock(&self.traffic).received += received.bytes;
-                lock(&self.idle).push(peer);
+                lock(&link.idle).push(peer);
                 Ok(Elsewhere::Built { tree, changed })
             }
             WireEnd::Failed { how, status } => {
-                lock(&self.idle).push(peer);
+                lock(&link.idle).push(peer);
+                let how = shown(&how);
                 Ok(Elsewhere::Failed { how, status })
             }
             WireEnd::Cancelled if cancel.is_cancelled() => Err(StepError::Cancelled),
             WireEnd::Cancelled => Err(lost(Away("its worker was told to end".to_owned()))),
-            WireEnd::Infrastructure { what } => Err(lost(Away(what))),
+            WireEnd::Infrastructure { what } => Err(lost(Away(shown(&what)))),
         }
     }
 
-    /// Waits until a job has ended, and passes on what it prints.
-    fn wait(
-        &self,
-        link: &Link,
-        number: u64,
-        news: &std::sync::mpsc::Receiver<News>,
-        cancel: &CancelToken,
-        log: &mut dyn FnMut(&[u8]),
-    ) -> Result<WireEnd, Away> {
-        let mut cancelled: Option<Instant> = None;
-        loop {
-            match news.recv_timeout(Duration::from_millis(100)) {
-                Ok(News::Output(bytes)) => log(&bytes),
-                Ok(News::Ended(end)) => return Ok(end),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Away("the connection ended while it was built".to_owned()));
-                }
-            }
-            match cancelled {
-                None if cancel.is_cancelled() => {
-                    cancelled = Some(Instant::now());
-                    link.cancel(number);
-                }
-                Some(since) if since.elapsed() > MOST_CANCEL => {
-                    // Whoever ends it there is not this program: the connection goes, and the worker with it.
-                    link.close();
-                    return Ok(WireEnd::Cancelled);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// A connection for trees.
-    fn peer(&self) -> Result<SshPeer, TransferError> {
-        if let Some(peer) = lock(&self.idle).pop() {
+    /// A connection for trees, which breaks off when the job is cancelled or the worker is gone.
+    fn peer(&self, seat: &Seat, cancel: &CancelToken) -> Result<SshPeer, TransferError> {
+        let flags = [cancel.flag(), seat.link.over()];
+        let no_event = |e: std::io::Error| TransferError::peer(&self.host.name, e.to_string());
+        let idle = lock(&seat.link.idle).pop();
+        if let Some(peer) = idle {
+            peer.heed(&flags).map_err(no_event)?;
             return Ok(peer);
         }
-        ssh::start(&self.address, &self.options)?.connect()
+        let started = ssh::start(&self.address, &seat.trees)?;
+        started.heed(&flags).map_err(no_event)?;
+        started.connect()
     }
 
     fn lost(&self, why: &str) -> StepError {
         StepError::Lost(format!("{}: {why}", self.host.name))
     }
 
-    /// Gives the connection up, so that the host is looked at again before it gets more. A job must not be reported
-    /// lost before that was told: it might start there again.
+    /// Gives the connection up, so that the host is looked at again before it gets more.
     fn give_up(&self, link: &Link, away: Away) -> StepError {
-        link.close();
-        let until = Instant::now() + SILENCE * 2;
-        while !link.is_over() && Instant::now() < until {
-            thread::sleep(Duration::from_millis(10));
-        }
+        link.abandon();
         self.lost(&away.0)
     }
 
     /// Tells apart what is wrong with the host and what is wrong here.
-    fn trouble(&self, link: &Link, error: TransferError) -> StepError {
+    fn trouble(&self, link: &Link, cancel: &CancelToken, error: TransferError) -> StepError {
         match error {
+            // Its pipes end with it.
+            _ if cancel.is_cancelled() => StepError::Cancelled,
             TransferError::Cancelled => StepError::Cancelled,
             TransferError::Store(error) => error.into(),
             error => self.give_up(link, Away(error.to_string())),
+        }
+    }
+}
+
+/// Waits until a job has ended, and passes on what it prints as long as `log` takes it.
+fn wait(
+    link: &Link,
+    number: u64,
+    news: &std::sync::mpsc::Receiver<News>,
+    cancel: &CancelToken,
+    log: &mut dyn FnMut(&[u8]) -> Option<()>,
+) -> Result<WireEnd, Away> {
+    let mut cancelled: Option<Instant> = None;
+    loop {
+        match news.recv_timeout(Duration::from_millis(100)) {
+            Ok(News::Output(bytes)) => {
+                let more = || Away("it sent more output than a step may write".to_owned());
+                log(&bytes).ok_or_else(more)?;
+            }
+            Ok(News::Ended(end)) => return Ok(end),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Away("the connection ended while it was built".to_owned()));
+            }
+        }
+        match cancelled {
+            None if cancel.is_cancelled() => {
+                cancelled = Some(Instant::now());
+                link.cancel(number);
+            }
+            // Whoever ends it there is not this program: the connection goes, and the worker with it.
+            Some(since) if since.elapsed() > MOST_CANCEL || link.silence() > GONE => {
+                link.abandon();
+                return Ok(WireEnd::Cancelled);
+            }
+            _ => {}
         }
     }
 }

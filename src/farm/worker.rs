@@ -5,15 +5,14 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Scope};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mstore_store::codec::Bytes;
 use mstore_store::{Cancel, Store};
-use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::frames::{
-    ALIVE, FrameError, PROTOCOL, SILENCE, Sender, Signature, ToScheduler, ToWorker, WireEnd,
-    WireLimits, receive,
+    ALIVE, FrameError, LEASE, MOST_ORDER, PROTOCOL, Sender, Signature, ToScheduler, ToWorker,
+    WireEnd, WireLimits, receive,
 };
 use crate::build::cancel::CancelToken;
 use crate::build::error::StepError;
@@ -24,11 +23,15 @@ use crate::build::sandbox::Sandbox;
 use crate::build::step::{Builder, Limits};
 use crate::drv::fetcher::NoFetcher;
 use crate::drv::{Resolved, StoreFacts};
+use crate::share::pipes::{Listening, Speaking, Stops};
 
 /// Most jobs that a worker runs at a time.
 const MOST_JOBS: usize = 4096;
 /// Most platforms that are asked for.
 const MOST_PLATFORMS: usize = 256;
+
+/// Most bytes of output that are sent at once.
+const PIECE: usize = 64 << 10;
 
 /// A worker that cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -76,21 +79,35 @@ fn lock(jobs: &Jobs) -> std::sync::MutexGuard<'_, HashMap<u64, CancelToken>> {
 impl Worker<'_> {
     /// Serves until the other end goes away, is silent for too long or says what cannot be understood; what runs then
     /// is ended.
-    pub fn serve<R: Read + AsFd, W: Write + Send>(
+    pub fn serve<R: Read + AsFd, W: Write + AsFd + Send>(
         &self,
         input: R,
         output: W,
     ) -> Result<(), WorkerError> {
-        let sender = Sender::new(output);
+        let over = Cancel::new();
+        // Whoever does not read any more must not keep anything here.
+        let (hears, says) = (Stops::default(), Stops::default());
+        let set = hears.set(&[self.cancel]).and_then(|()| says.set(&[&over]));
+        set.map_err(|source| WorkerError::System {
+            what: "make an event",
+            source,
+        })?;
+        let sender = Sender::new(Speaking {
+            pipe: output,
+            patience: Some(LEASE),
+            stops: says,
+        });
         sender.send(&ToScheduler::Hello {
             protocol: PROTOCOL,
             program: self.program.to_owned(),
         })?;
-        let mut input = Heard {
+        let mut input = Listening {
             pipe: input,
-            cancel: self.cancel,
+            patience: Some(LEASE),
+            until: None,
+            stops: hears,
         };
-        let platforms = match receive(&mut input)? {
+        let platforms = match receive(&mut input, MOST_ORDER)? {
             ToWorker::Hello { protocol, .. } if protocol != PROTOCOL => {
                 return Err(WorkerError::Version(protocol));
             }
@@ -100,7 +117,6 @@ impl Worker<'_> {
         sender.send(&ToScheduler::Signature(self.signature(&platforms)))?;
         let jobs = Jobs::default();
         let processors = Processors::new(self.processors);
-        let over = Cancel::new();
         thread::scope(|scope| {
             let alive = thread::Builder::new().spawn_scoped(scope, || {
                 while !over.is_cancelled() {
@@ -122,10 +138,10 @@ impl Worker<'_> {
                     source,
                 }),
             };
-            over.cancel();
             for token in lock(&jobs).values() {
                 token.cancel();
             }
+            over.cancel();
             match served {
                 // That is how a connection ends.
                 Err(WorkerError::Frame(FrameError::Ended)) => Ok(()),
@@ -137,13 +153,13 @@ impl Worker<'_> {
     fn listen<'scope, 'env, R: Read + AsFd, W: Write + Send>(
         &'env self,
         scope: &'scope Scope<'scope, 'env>,
-        input: &mut Heard<'_, R>,
+        input: &mut Listening<R>,
         sender: &'env Sender<W>,
         jobs: &'env Jobs,
         processors: &'env Processors,
     ) -> Result<(), WorkerError> {
         loop {
-            match receive(input)? {
+            match receive(input, MOST_ORDER)? {
                 ToWorker::Alive => {}
                 ToWorker::Hello { .. } => {
                     return Err(FrameError::Nonsense("a second hello".to_owned()).into());
@@ -234,9 +250,11 @@ impl Worker<'_> {
             },
             note: &|_| (),
             raw: &|bytes| {
-                let bytes = Bytes(bytes.to_vec());
-                // Whoever does not hear it is gone, which the reader of this end finds out.
-                let _ = sender.send(&ToScheduler::Output { job, bytes });
+                for bytes in bytes.chunks(PIECE) {
+                    let bytes = Bytes(bytes.to_vec());
+                    // Whoever does not hear it is gone, which the reader of this end finds out.
+                    let _ = sender.send(&ToScheduler::Output { job, bytes });
+                }
             },
             anew: order.anew,
             host: rustix::system::uname()
@@ -274,6 +292,7 @@ impl Worker<'_> {
             platforms: runs.cloned().collect(),
             free: room.map_or(0, |room| room.free),
             clock: clock.map_or(0, |since| since.as_secs().cast_signed()),
+            process: std::process::id(),
             obstacle: self.obstacle.clone(),
         }
     }
@@ -286,34 +305,4 @@ struct Order {
     step: Bytes,
     limits: WireLimits,
     anew: bool,
-}
-
-/// A pipe on which nothing is waited for longer than [`SILENCE`], nor beyond a cancel.
-struct Heard<'a, R> {
-    pipe: R,
-    cancel: &'a Cancel,
-}
-
-impl<R: Read + AsFd> Read for Heard<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let until = Instant::now() + SILENCE;
-        loop {
-            if self.cancel.is_cancelled() {
-                // As if the other end had gone.
-                return Ok(0);
-            }
-            if Instant::now() >= until {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            let wait = Timespec {
-                tv_sec: 0,
-                tv_nsec: 200_000_000,
-            };
-            match rustix::event::poll(&mut [PollFd::new(&self.pipe, PollFlags::IN)], Some(&wait)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                Ok(_) => return self.pipe.read(buffer),
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
 }

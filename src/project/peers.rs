@@ -51,6 +51,8 @@ impl Reach {
             remote_program: self.remote_program.clone(),
             blind: false,
             unattended,
+            through: None,
+            beside: None,
         }
     }
 

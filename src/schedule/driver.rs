@@ -17,6 +17,7 @@ use super::executor::{
     Desk, Executor, Fault, Host, HostDesk, HostNews, Job, JobResult, Kind, Product, Report, Work,
 };
 use super::growth::{Growth, Intake, Listing, Message};
+use super::leave::Leave;
 use super::ledger::Place;
 use super::progress::{JobEnd, Observer, RunEvent};
 use crate::build::error::Failure;
@@ -112,6 +113,10 @@ pub struct Options<'a> {
     pub keep_going: bool,
     /// Ends the run: nothing more starts, and what runs is cancelled.
     pub cancel: &'a Cancel,
+    /// Ends the run when what runs has ended.
+    pub leave: &'a Leave,
+    /// How long jobs may wait for hosts, and nothing else happens, until that is told; and again after as long.
+    pub idle: Duration,
 }
 
 /// How a run ended.
@@ -171,6 +176,8 @@ pub struct Driver<'a, P: Planner> {
     events: VecDeque<EngineEvent>,
     /// The sum of the known durations, and how many there are.
     known: (f64, usize),
+    /// Why hosts are away.
+    away: BTreeMap<HostId, String>,
     /// When the run began.
     began: Instant,
     /// The paths, where a ledger is kept.
@@ -178,6 +185,10 @@ pub struct Driver<'a, P: Planner> {
     walk_ended: bool,
     /// Whether a job ended since the ledger was asked to look.
     ended_one: bool,
+    /// Since when nothing runs though something could, or when that was told last.
+    idle: Option<Instant>,
+    /// Whether it was asked to leave.
+    leaving: bool,
     outcome: Outcome<P::Node>,
 }
 
@@ -205,10 +216,13 @@ impl<'a, P: Planner> Driver<'a, P> {
             kinds: HashMap::new(),
             events: VecDeque::new(),
             known: (0.0, 0),
+            away: BTreeMap::new(),
             began: Instant::now(),
             book: None,
             walk_ended: false,
             ended_one: false,
+            idle: None,
+            leaving: false,
             outcome: Outcome {
                 built: Vec::new(),
                 reused: Vec::new(),
@@ -230,6 +244,7 @@ impl<'a, P: Planner> Driver<'a, P> {
         for (host, news) in self.executor.hosts(HostDesk(desk)) {
             self.host(host, news);
         }
+        self.options.leave.heed(true);
         loop {
             // Tell the engine what happened, and when.
             let seconds = self.began.elapsed().as_secs_f64();
@@ -267,6 +282,10 @@ impl<'a, P: Planner> Driver<'a, P> {
             if self.options.cancel.is_cancelled() {
                 self.cancel();
             }
+            if self.options.leave.is_asked() {
+                self.leave();
+            }
+            self.tell_of_idleness();
         }
     }
 
@@ -398,11 +417,15 @@ impl<'a, P: Planner> Driver<'a, P> {
                 let changed = 0;
                 self.take_tree(run, tree, JobEnd::Built { seconds, changed });
             }
-            (Ok(Product::NotFetched), Some((_, step))) if !self.outcome.cancelled => {
+            (Ok(Product::NotFetched), Some((_, step)))
+                if !self.outcome.cancelled && !self.leaving =>
+            {
                 self.hand_over(run, Work::Build(step));
             }
-            (Ok(Product::NotFetched), Some(_)) | (Err(Fault::Cancelled), _) => {
-                self.cancel();
+            (end @ Ok(Product::NotFetched), Some(_)) | (end @ Err(Fault::Cancelled), _) => {
+                if end.is_err() {
+                    self.cancel();
+                }
                 // It has not failed: nothing is known of it, and nothing starts any more.
                 self.events.push_back(EngineEvent::Lost(run));
                 let ending = Ending::NotFinished("interrupted".to_owned());
@@ -503,6 +526,16 @@ impl<'a, P: Planner> Driver<'a, P> {
         self.events.push_front(EngineEvent::Stop);
     }
 
+    /// Lets what runs end, and starts nothing more.
+    fn leave(&mut self) {
+        if self.outcome.cancelled || std::mem::replace(&mut self.leaving, true) {
+            return;
+        }
+        self.stop();
+        let running = self.running.len();
+        self.observer.event(RunEvent::Leaving { running });
+    }
+
     fn cancel(&mut self) {
         if std::mem::replace(&mut self.outcome.cancelled, true) {
             return;
@@ -514,6 +547,7 @@ impl<'a, P: Planner> Driver<'a, P> {
     }
 
     fn finish(mut self) -> Outcome<P::Node> {
+        self.options.leave.heed(false);
         // Nobody takes lines any more.
         self.intake.office.hold(false);
         self.close_book();
@@ -522,6 +556,7 @@ impl<'a, P: Planner> Driver<'a, P> {
         let skipped = skipped.map(|job| self.cards[job].node.clone());
         self.outcome.skipped = skipped.collect();
         let left = self.engine.unfinished();
+        self.outcome.cancelled |= self.leaving && left > 0;
         if left > 0 && !self.engine.is_stopped() {
             let error = ScheduleError::Stuck { left };
             self.outcome.infrastructure.get_or_insert((None, error));
@@ -550,12 +585,16 @@ impl<P: Planner> Driver<'_, P> {
                 host,
                 offer: self.offer(host, offer),
             },
-            HostNews::Up(offer) => EngineEvent::HostUp {
-                host,
-                offer: self.offer(host, offer),
-            },
+            HostNews::Up(offer) => {
+                self.away.remove(&host);
+                EngineEvent::HostUp {
+                    host,
+                    offer: self.offer(host, offer),
+                }
+            }
             HostNews::Stopped => EngineEvent::HostStopped(host),
             HostNews::Down(reason) => {
+                self.away.insert(host, reason.clone());
                 let running = self.running.values();
                 let there = running.filter(|run| run.host == host).copied();
                 for run in there.collect::<Vec<Run>>() {
@@ -703,6 +742,27 @@ impl<P: Planner> Driver<'_, P> {
         let expected =
             (known * 2 > jobs && speed > 0.0).then(|| self.engine.longest().max(seconds / speed));
         self.observer.event(RunEvent::Planned { jobs, expected });
+    }
+
+    /// Tells that jobs wait for hosts, when that has been so for some time.
+    fn tell_of_idleness(&mut self) {
+        let jobs = self.engine.count(JobState::Queued);
+        if !self.running.is_empty() || jobs == 0 || self.engine.is_stopped() {
+            self.idle = None;
+            return;
+        }
+        let since = *self.idle.get_or_insert_with(Instant::now);
+        if since.elapsed() < self.options.idle {
+            return;
+        }
+        self.idle = Some(Instant::now());
+        let hosts = self.hosts.iter().filter(|(_, host)| !host.here);
+        let hosts = hosts.map(|(id, host)| (host.name.clone(), self.away.get(id).cloned()));
+        let hosts = hosts.collect::<Vec<_>>();
+        self.observer.event(RunEvent::Idle {
+            jobs,
+            hosts: &hosts,
+        });
     }
 
     fn tell_of_start(&mut self, run: Run) {

@@ -4,7 +4,7 @@
 //! - [`driver`]: the loop around it, on one thread, which alone owns all state; [`growth`]: how jobs
 //!   get into it, from whatever lists them;
 //! - [`executor`]: the [`Executor`] trait, through which workers take a job and give back a tree;
-//!   [`local`]: this machine as one;
+//!   [`local`]: this machine as one; [`leave`]: the wish that a run ends soon;
 //! - [`steps`]: the steps of a plan as jobs; [`realise`]: what a front end calls;
 //! - [`ledger`]: who holds the locks of paths and is told what becomes of them;
 //! - [`progress`]: what a front end may show meanwhile.
@@ -16,6 +16,7 @@ pub mod engine;
 pub mod error;
 pub mod executor;
 pub mod growth;
+pub mod leave;
 pub mod ledger;
 pub mod local;
 pub mod progress;
@@ -25,5 +26,6 @@ pub mod steps;
 pub use engine::{Flaw, HostId, JobId};
 pub use error::ScheduleError;
 pub use executor::{Executor, Host, HostNews, Kind};
+pub use leave::Leave;
 pub use ledger::{Ledger, Place};
 pub use progress::{JobEnd, Observer, RunEvent};

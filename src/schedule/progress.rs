@@ -56,6 +56,19 @@ pub enum RunEvent<'a> {
         /// What happened.
         news: &'a HostNews,
     },
+    /// The run was asked to end: nothing more starts.
+    Leaving {
+        /// Jobs that run on.
+        running: usize,
+    },
+    /// Nothing runs, and jobs have waited for hosts for some time.
+    Idle {
+        /// Jobs that could run.
+        jobs: usize,
+        /// The other machines: their names, and why they are away; of one that is there, and runs none of these jobs,
+        /// nothing.
+        hosts: &'a [(String, Option<String>)],
+    },
     /// A job is done with.
     Ended {
         /// Which job.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::thread::{self, Scope};
+use std::time::Duration;
 
 use mstore_store::{Cancel, TreeHash};
 
@@ -10,6 +11,7 @@ use super::engine::{Flaw, Patience};
 use super::error::ScheduleError;
 use super::executor::Executor;
 use super::growth::{Growth, feed};
+use super::leave::Leave;
 use super::ledger::Ledger;
 use super::local::{Fetch, Local};
 use super::progress::Observer;
@@ -18,6 +20,9 @@ use crate::build::error::{Failure, Infrastructure, StepError};
 use crate::build::step::Builder;
 use crate::drv::{Facts, StepName};
 use crate::plan::{NodeId, Staleness, Todo};
+
+/// How long steps wait for hosts until that is told.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// Where steps are built: makes the executor of a run.
 pub trait Site: Sync {
@@ -108,6 +113,8 @@ pub struct Tools<'a> {
     pub seconds: &'a dyn Fn(&StepName) -> Option<f64>,
     /// Ends the run.
     pub cancel: &'a Cancel,
+    /// Ends the run when what runs has ended.
+    pub leave: &'a Leave,
     /// Where steps are built.
     pub site: &'a dyn Site,
     /// Tells whether the description of a step is still what it was when the run began.
@@ -156,6 +163,8 @@ pub fn realise(
     let options = driver::Options {
         keep_going: options.keep_going,
         cancel: tools.cancel,
+        leave: tools.leave,
+        idle: IDLE,
     };
     let done = thread::scope(|scope| {
         let executor = tools.site.open(scope, tools.builder, tools.fetch);

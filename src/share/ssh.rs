@@ -1,16 +1,19 @@
 //! Ssh connections with the same program at the other end.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mstore_store::transfer::{Fact, Object, Source, TransferError};
-use mstore_store::{Hash, TreeHash};
+use mstore_store::{Cancel, Hash, TreeHash};
 
 use super::address::SshAddress;
 use super::peer::{Ask, Believe, Offer, Peer};
+use super::pipes::{Listening, Speaking, Stops};
 use super::wire::{Foreword, Wire};
 
 /// How to start ssh.
@@ -22,8 +25,13 @@ pub struct SshOptions {
     pub remote_program: String,
     /// Ask the other end to believe what nobody signed.
     pub blind: bool,
-    /// Seconds that connecting may take, and then each answer; nobody is asked for a password then.
+    /// Seconds that connecting may take, and then each answer; nobody is asked for a password then, and what is
+    /// pressed at a terminal does not reach ssh.
     pub unattended: Option<u32>,
+    /// The socket of a connection to go through, if it is there (see [`Master`](super::ssh_master::Master)).
+    pub through: Option<PathBuf>,
+    /// The process at the other end whose store is served, for as long as it is there.
+    pub beside: Option<u32>,
 }
 
 /// A connection under way: ssh has been started, and nothing was said yet.
@@ -32,6 +40,7 @@ pub struct Started {
     name: String,
     child: Running,
     patience: Option<Duration>,
+    stops: Stops,
 }
 
 /// A process that ends, at the latest, with this.
@@ -68,60 +77,6 @@ impl Drop for Running {
     }
 }
 
-/// A pipe on which nothing is waited for longer than that.
-struct Patient<T> {
-    pipe: T,
-    patience: Option<Duration>,
-}
-
-/// So much can be written to a pipe that takes anything, without waiting.
-const AT_ONCE: usize = 4096;
-
-impl<T: AsFd> Patient<T> {
-    fn wait(&self, flags: rustix::event::PollFlags) -> io::Result<()> {
-        let Some(patience) = self.patience else {
-            return Ok(());
-        };
-        let seconds = i64::try_from(patience.as_secs()).unwrap_or(i64::MAX);
-        let time = rustix::time::Timespec {
-            tv_sec: seconds,
-            tv_nsec: patience.subsec_nanos().into(),
-        };
-        let mut fds = [rustix::event::PollFd::new(&self.pipe, flags)];
-        match rustix::event::poll(&mut fds, Some(&time)) {
-            Ok(0) => Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("no answer within {seconds} s"),
-            )),
-            Ok(_) => Ok(()),
-            // The caller tries again.
-            Err(e) => Err(e.into()),
-        }
-    }
-}
-
-impl<T: Read + AsFd> Read for Patient<T> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.wait(rustix::event::PollFlags::IN)?;
-        self.pipe.read(buffer)
-    }
-}
-
-impl<T: Write + AsFd> Write for Patient<T> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.wait(rustix::event::PollFlags::OUT)?;
-        let len = match self.patience {
-            Some(_) => bytes.len().min(AT_ONCE),
-            None => bytes.len(),
-        };
-        self.pipe.write(&bytes[..len])
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.pipe.flush()
-    }
-}
-
 /// Bytes from the other end that are kept, so that they can be shown if they are no hello.
 const KEPT: usize = 1000;
 /// How long more of them are waited for when it is known that they are none.
@@ -155,9 +110,11 @@ fn listen(pipe: OwnedFd, first: &mut Vec<u8>) -> Option<Foreword> {
         if said.as_ref().is_some_and(|said| said.hello) || room == 0 || left.is_zero() {
             return said;
         }
-        let mut patient = Patient {
+        let mut patient = Listening {
             pipe: &pipe,
             patience: Some(left),
+            until: None,
+            stops: Stops::default(),
         };
         match patient.read(&mut buffer[..room]) {
             Ok(0) => return said,
@@ -196,6 +153,13 @@ pub fn command(
             "-o",
             &format!("ConnectTimeout={seconds}"),
         ]);
+        // Who presses Ctrl-C means this program, which knows what is to end.
+        command.process_group(0);
+    }
+    if let Some(socket) = &options.through {
+        let mut path = std::ffi::OsString::from("ControlPath=");
+        path.push(socket);
+        command.args(["-o", "ControlMaster=no", "-o"]).arg(path);
     }
     if let Some(user) = &place.user {
         command.args(["-l", user]);
@@ -233,6 +197,10 @@ pub fn start(place: &SshAddress, options: &SshOptions) -> Result<Started, Transf
     if let Some(store) = &place.store {
         words.extend(["--store", store]);
     }
+    let beside = options.beside.map(|process| process.to_string());
+    if let Some(process) = &beside {
+        words.extend(["--beside", process]);
+    }
     let mut command = command(place, options, &words)?;
     if options.unattended.is_some() {
         command.stderr(Stdio::null());
@@ -247,6 +215,7 @@ pub fn start(place: &SshAddress, options: &SshOptions) -> Result<Started, Transf
         name: place.name(),
         child: Running { child, tries },
         patience,
+        stops: Stops::default(),
     })
 }
 
@@ -254,9 +223,16 @@ pub fn start(place: &SshAddress, options: &SshOptions) -> Result<Started, Transf
 pub struct SshPeer {
     wire: Option<Wire>,
     child: Mutex<Running>,
+    stops: Stops,
 }
 
 impl Started {
+    /// Breaks the connection off, also while it is made, as soon as one of these is cancelled. Fails where the system
+    /// gives no more descriptors.
+    pub fn heed(&self, flags: &[&Cancel]) -> io::Result<()> {
+        self.stops.set(flags)
+    }
+
     /// Waits until the other end answers.
     pub fn connect(mut self) -> Result<SshPeer, TransferError> {
         let child = &mut self.child.child;
@@ -268,21 +244,25 @@ impl Started {
         let rest = output.as_fd().try_clone_to_owned().ok();
         let first = Arc::new(Mutex::new(Vec::new()));
         let output = Heard {
-            pipe: Patient {
+            pipe: Listening {
                 pipe: output,
                 patience,
+                until: None,
+                stops: self.stops.clone(),
             },
             first: first.clone(),
         };
-        let input = Patient {
+        let input = Speaking {
             pipe: input,
             patience,
+            stops: self.stops.clone(),
         };
         // An error closes both pipes, upon which the other end ends.
         match Wire::new(&self.name, Box::new(output), Box::new(input)) {
             Ok(wire) => Ok(SshPeer {
                 wire: Some(wire),
                 child: Mutex::new(self.child),
+                stops: self.stops,
             }),
             Err(error) => {
                 let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
@@ -320,6 +300,12 @@ fn instead_of_hello(
 }
 
 impl SshPeer {
+    /// Breaks the connection off as soon as one of these is cancelled, in place of those before. To be called while
+    /// nothing is under way. Fails where the system gives no more descriptors.
+    pub fn heed(&self, flags: &[&Cancel]) -> io::Result<()> {
+        self.stops.set(flags)
+    }
+
     /// The connection itself.
     pub fn wire(&self) -> Result<&Wire, TransferError> {
         // Taken only when this is dropped.

@@ -3,13 +3,14 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::thread;
+use std::time::Duration;
 
 use mstore::plan::{Graph, NodeId, NodeState, Staleness};
 use mstore::schedule::driver::{Driver, Options};
 use mstore::schedule::executor::{Executor, HostDesk, Job, JobResult, Product, Report, Work};
 use mstore::schedule::growth::{Growth, Listing, feed};
 use mstore::schedule::steps::{Steps, listing};
-use mstore::schedule::{Host, HostId, HostNews, JobId};
+use mstore::schedule::{Host, HostId, HostNews, JobId, Leave};
 
 use mstore_store::Cancel;
 
@@ -81,6 +82,8 @@ fn realise(world: &World, graph: &Graph, seed: u64) -> (BTreeSet<String>, Vec<No
     let options = Options {
         keep_going: false,
         cancel: &never,
+        leave: &Leave::default(),
+        idle: Duration::MAX,
     };
     let lister = thread::spawn(move || {
         for listing in late {

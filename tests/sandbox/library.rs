@@ -9,6 +9,7 @@ use mstore::build::userns::Entered;
 use mstore::plan::{Distribution, Pin, PinKind, TargetId};
 use mstore::project::realise::{Preview, Run, check, preview, realise};
 use mstore::project::{Access, Caches, Event, Events, Project, Retention};
+use mstore::schedule::Leave;
 use mstore::share::Trust;
 use mstore_store::{Cancel, ImportOptions};
 
@@ -78,6 +79,7 @@ pub fn a_target_is_realised_without_the_command_line(env: &Env) -> Outcome {
         trust: &trust,
         sign: None,
         cancel: &cancel,
+        leave: &Leave::default(),
         events: &notes,
     };
     let Preview::Steps(steps) =

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use mstore::build::cancel::CancelToken;
 use mstore::build::host;
@@ -17,7 +18,7 @@ use mstore::drv::{Derivation, Resolved, Role, StepName, StoreFacts};
 use mstore::schedule::driver::{Decision, Driver, Options, Planner, Verdict};
 use mstore::schedule::growth::{Growth, Listing, feed};
 use mstore::schedule::local::Local;
-use mstore::schedule::{Kind, Observer, RunEvent, ScheduleError};
+use mstore::schedule::{Kind, Leave, Observer, RunEvent, ScheduleError};
 use mstore_store::{Cancel, ImportOptions, OpenOptions, Store, TreeHash};
 
 use crate::support::{self, Env};
@@ -174,6 +175,8 @@ pub fn steps_are_listed_while_others_build(env: &Env) -> support::Outcome {
     let options = Options {
         keep_going: false,
         cancel: &cancel,
+        leave: &Leave::default(),
+        idle: Duration::MAX,
     };
     let (started, starts) = mpsc::channel();
     let mut watcher = Watcher {

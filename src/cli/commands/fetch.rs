@@ -11,6 +11,7 @@ use crate::cli::output::{self, plural};
 use crate::cli::watch::Watch;
 use crate::project::realise::{Run, Until, bring};
 use crate::project::{Access, Caches};
+use crate::schedule::Leave;
 
 /// Fetches at a time unless somebody says otherwise: servers are asked, not processors.
 const JOBS: u16 = 4;
@@ -76,6 +77,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         trust: &trust,
         sign: None,
         cancel,
+        leave: &Leave::default(),
         events: &watch,
     };
     let brought = bring(&mut project, &targets, &run, entered)?;

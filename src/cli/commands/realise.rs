@@ -28,6 +28,8 @@ use crate::project::realise::{
     left_out, preview, realise,
 };
 use crate::project::{Access, Blocked, Caches, Estimates, Project};
+use crate::schedule::Leave;
+use crate::share::ssh_master::Sockets;
 
 /// Seconds that connecting to a host may take.
 const CONNECT: u32 = 20;
@@ -183,6 +185,13 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
     let watch =
         Watch::with_bar(args.quiet, args.quiet || args.json).showing_output(args.show_output);
     let outside = context.outside(&config);
+    // What other machines build is not lost as soon as a key is pressed.
+    let alone = Leave::default();
+    let leave = if farm.is_some() {
+        context.leave()
+    } else {
+        &alone
+    };
     let run = Run {
         farm: farm.as_ref(),
         jobs: args.jobs.map_or_else(processors, |n| n.get().into()),
@@ -197,6 +206,7 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
         trust: &trust,
         sign: key.as_ref(),
         cancel,
+        leave,
         events: &watch,
     };
     let Chosen {
@@ -274,6 +284,7 @@ fn farm(context: &Context, file: &Path, args: &Args) -> Result<Farm, Failure> {
         jobs,
         env!("CARGO_PKG_VERSION"),
         host::platforms(),
+        Sockets::new(&context.socket_folders()),
     ))
 }
 

@@ -1,9 +1,14 @@
 //! `mstore serve`
 
+use std::fs::File;
+use std::num::NonZeroU32;
+use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 
 use mstore_store::Store;
 use mstore_store::transfer::{Fact, Progress, TransferError};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags};
 
 use crate::cli::Failure;
 use crate::cli::args::{self, TrustArgs};
@@ -11,6 +16,7 @@ use crate::cli::context::Context;
 use crate::project::open::is_store;
 use crate::project::receive::{believe, receive};
 use crate::project::{Access, ProjectError};
+use crate::share::pipes::{Listening, Speaking, Stops};
 use crate::share::wire::{Push, Receiver, Wire};
 use crate::share::{LocalPeer, Trust};
 
@@ -32,6 +38,9 @@ pub struct Args {
     /// With --stdio: believe what the other end says of targets, signed or not
     #[arg(long, requires = "stdio", conflicts_with = "read_only")]
     trust_unsigned: bool,
+    /// With --stdio: end when this process does
+    #[arg(long, requires = "stdio", value_name = "PROCESS", hide = true)]
+    beside: Option<NonZeroU32>,
     #[command(flatten)]
     trust: TrustArgs,
 }
@@ -51,11 +60,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         false => open(context)?,
     };
     let peer = LocalPeer::new(&store)?;
-    let wire = Wire::new(
-        "the other end",
-        Box::new(std::io::stdin()),
-        Box::new(std::io::stdout()),
-    )?;
+    let wire = greet(args.beside)?;
     let end = End {
         store: &store,
         trust: &trust,
@@ -68,6 +73,44 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         Err(TransferError::Peer { .. }) => Ok(ExitCode::from(crate::cli::failure::MACHINE)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What the other end is called.
+const OTHER: &str = "the other end";
+
+/// Greets the other end. Where a process is named both pipes end with it: a connection that is cut somewhere looks like one on which
+/// nothing is said, and only the worker that this serves beside knows the difference.
+fn greet(beside: Option<NonZeroU32>) -> Result<Wire, Failure> {
+    let Some(process) = beside else {
+        let (input, output) = (std::io::stdin(), std::io::stdout());
+        return Ok(Wire::new(OTHER, Box::new(input), Box::new(output))?);
+    };
+    let failed =
+        |e: std::io::Error| Failure::machine(format!("cannot watch process {process}: {e}"));
+    let process_id = i32::try_from(process.get()).ok().and_then(Pid::from_raw);
+    let process_id = process_id.ok_or_else(|| failed(Errno::SRCH.into()))?;
+    let stops = Stops::default();
+    match rustix::process::pidfd_open(process_id, PidfdFlags::empty()) {
+        Ok(watched) => stops.add(watched),
+        // A kernel before 5.3.
+        Err(Errno::NOSYS) => {}
+        Err(error) => return Err(failed(error.into())),
+    }
+    // The library's own stdin reads ahead, which who waits for the descriptor does not see.
+    let input = std::io::stdin().as_fd().try_clone_to_owned();
+    let output = std::io::stdout().as_fd().try_clone_to_owned();
+    let input = Listening {
+        pipe: File::from(input.map_err(failed)?),
+        patience: None,
+        until: None,
+        stops: stops.clone(),
+    };
+    let output = Speaking {
+        pipe: File::from(output.map_err(failed)?),
+        patience: None,
+        stops,
+    };
+    Ok(Wire::new(OTHER, Box::new(input), Box::new(output))?)
 }
 
 /// This end of a connection, for what the other one sends.

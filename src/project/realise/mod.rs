@@ -30,6 +30,7 @@ use crate::build::userns::{Entered, UsernsError};
 use crate::drv::{DrvHash, StepName, Trees as _, target_key};
 use crate::farm::Farm;
 use crate::plan::{Graph, NodeId, Pins, PlanError, Recipes, Staleness, Target, TargetId, Todo};
+use crate::schedule::Leave;
 use crate::schedule::realise::{self as run, Here, Options, Outcome, Tools};
 use crate::share::fetch::{self as outside_fetch, FetchOptions, Outside};
 use crate::share::{SecretKey, Substitute, Trust};
@@ -70,6 +71,8 @@ pub struct Run<'a> {
     pub sign: Option<&'a SecretKey>,
     /// Ends the run.
     pub cancel: &'a Cancel,
+    /// Ends the run when what runs has ended.
+    pub leave: &'a Leave,
     /// Is told what happens.
     pub events: &'a dyn Events,
 }
@@ -407,6 +410,7 @@ fn build(
         fetch: &fetch,
         seconds: &seconds,
         cancel: run.cancel,
+        leave: run.leave,
         site: match run.farm {
             Some(farm) => farm,
             None => &Here(run.jobs),

@@ -216,6 +216,8 @@ impl Observer for Watcher {
             RunEvent::Skipped { name, cause } => Some(format!("{name} needs {cause}")),
             RunEvent::Refused { name, flaw } => Some(format!("{name}: {flaw}")),
             RunEvent::Lost { name, reason, .. } => Some(format!("{name} lost: {reason}")),
+            RunEvent::Leaving { running } => Some(format!("leaving {running}")),
+            RunEvent::Idle { jobs, hosts } => Some(format!("{jobs} wait for {hosts:?}")),
             _ => None,
         });
     }
@@ -259,6 +261,8 @@ fn drive(
     let options = Options {
         keep_going,
         cancel: &cancel,
+        leave: &Leave::default(),
+        idle: Duration::from_secs(60),
     };
     let (feed, intake) = feed();
     grow(&feed);
@@ -365,6 +369,8 @@ fn nothing_starts_once_cancelled() {
     let options = Options {
         keep_going: true,
         cancel: &cancel,
+        leave: &Leave::default(),
+        idle: Duration::from_secs(60),
     };
     // The feed is still there: a run that was told to stop does not wait for the walk.
     let outcome = Driver::new(&mut Toy::default(), &script, &mut (), intake, options).run();
@@ -386,6 +392,8 @@ fn what_runs_is_cancelled_and_counts_neither_as_built_nor_as_failed() {
     let options = Options {
         keep_going: true,
         cancel: &cancel,
+        leave: &Leave::default(),
+        idle: Duration::from_secs(60),
     };
     let outcome = thread::scope(|scope| {
         scope.spawn(|| {
@@ -565,6 +573,8 @@ fn jobs_are_listed_and_built_while_others_run() {
     let options = Options {
         keep_going: false,
         cancel: &cancel,
+        leave: &Leave::default(),
+        idle: Duration::from_secs(60),
     };
     let outcome = Driver::new(&mut Toy::default(), &executor, &mut (), intake, options).run();
     lister.join().unwrap();
@@ -584,6 +594,8 @@ fn a_lister_that_panics_leaves_an_error_and_no_hang() {
     let options = Options {
         keep_going: true,
         cancel: &cancel,
+        leave: &Leave::default(),
+        idle: Duration::from_secs(60),
     };
     let script = Script::default();
     let outcome = Driver::new(&mut Toy::default(), &script, &mut (), intake, options).run();
@@ -642,6 +654,8 @@ impl<'a> Farm<'a> {
         let options = Options {
             keep_going: true,
             cancel: &cancel,
+            leave: &Leave::default(),
+            idle: Duration::from_secs(60),
         };
         let outcome = Driver::new(&mut Toy::default(), self, &mut (), intake, options).run();
         (self.log.lock().unwrap().clone(), outcome)
@@ -902,4 +916,108 @@ mod random {
             check(seed, &needs, &done);
         }
     }
+}
+
+/// Asks to leave, or ends the run, when it sees something.
+struct Reacts<'a> {
+    seen: Watcher,
+    to: &'a str,
+    leave: &'a Leave,
+    cancel: &'a Cancel,
+}
+
+impl Observer for Reacts<'_> {
+    fn event(&mut self, event: RunEvent<'_>) {
+        self.seen.event(event);
+        if self
+            .seen
+            .0
+            .last()
+            .is_some_and(|last| last.starts_with(self.to))
+            && !self.leave.ask()
+        {
+            self.cancel.cancel();
+        }
+    }
+}
+
+#[test]
+fn who_is_asked_to_leave_lets_end_what_runs_and_starts_nothing() {
+    let (cancel, leave) = (Cancel::new(), Leave::default());
+    let options = Options {
+        keep_going: true,
+        cancel: &cancel,
+        leave: &leave,
+        idle: Duration::from_secs(60),
+    };
+    let (feed, intake) = feed();
+    feed.send(Growth::Listed(vec![job("a", &[]), job("b", &["a"])]))
+        .unwrap();
+    drop(feed);
+    let mut watcher = Reacts {
+        seen: Watcher::default(),
+        to: "start a",
+        leave: &leave,
+        cancel: &cancel,
+    };
+    let hosts = [HostNews::Up(host("one", 1))];
+    // It ends only when the driver has heeded that.
+    let on_start = |_: &str, _: HostId, _: &HostDesk, report: Report| {
+        thread::spawn(|| {
+            thread::sleep(POLL * 3);
+            let end = Ok(Product::Built {
+                tree: tree("a"),
+                changed: 1,
+            });
+            report.end(JobResult { seconds: 1.0, end });
+        });
+        None
+    };
+    let farm = Farm::new(&hosts, &on_start);
+    let outcome = Driver::new(&mut Toy::default(), &farm, &mut watcher, intake, options).run();
+    assert_eq!(watcher.seen.0, ["start a", "leaving 1"]);
+    assert_eq!(
+        (outcome.built.as_slice(), outcome.cancelled),
+        (&["a"][..], true)
+    );
+    // The run is over: whoever asks now means something else.
+    assert!(!Leave::default().ask() && !leave.ask());
+}
+
+#[test]
+fn jobs_that_wait_for_hosts_say_so_again_and_again() {
+    let (cancel, leave) = (Cancel::new(), Leave::default());
+    let options = Options {
+        keep_going: true,
+        cancel: &cancel,
+        leave: &leave,
+        idle: POLL,
+    };
+    let (feed, intake) = feed();
+    feed.send(Growth::Listed(vec![job("a", &[])])).unwrap();
+    drop(feed);
+    let away = Host {
+        here: false,
+        ..host("away", 1)
+    };
+    let on_start = |_: &str, _: HostId, _: &HostDesk, _: Report| panic!("there is no host");
+    let hosts = [HostNews::Named(away)];
+    let farm = Farm::new(&hosts, &on_start);
+    // The first time it asks, the second time it means it.
+    let mut watcher = Reacts {
+        seen: Watcher::default(),
+        to: "never",
+        leave: &leave,
+        cancel: &cancel,
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(POLL * 8);
+            cancel.cancel();
+        });
+        Driver::new(&mut Toy::default(), &farm, &mut watcher, intake, options).run()
+    });
+    let told = watcher.seen.0;
+    assert!(told.len() >= 2, "{told:?}");
+    assert_eq!(told[0], r#"1 wait for [("away", None)]"#);
 }

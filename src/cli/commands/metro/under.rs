@@ -14,6 +14,7 @@ use crate::plan::TargetId;
 use crate::project::realise::{Report, Run, Until, realise};
 use crate::project::{Caches, Events, Project};
 use crate::repo::run::{Origin, Sources};
+use crate::schedule::Leave;
 use crate::share::Trust;
 use crate::share::fetch::FetchOptions;
 
@@ -55,6 +56,7 @@ impl Under<'_> {
             outside: self.outside,
             sign: self.job.site.key(),
             cancel: self.cancel,
+            leave: &Leave::default(),
             events,
         };
         let entered = Ok(self.entered.clone());

@@ -27,6 +27,7 @@ use crate::repo::quote::shown;
 use crate::repo::rotation::{Offer, Why, elements};
 use crate::repo::scan::{Subarch, scan_one, scan_own};
 use crate::repo::strategy;
+use crate::schedule::Leave;
 use crate::schedule::realise::Failed;
 
 /// How often a subarch is chosen anew while others take what was chosen.
@@ -313,6 +314,7 @@ fn run(
         outside: &outside,
         sign: site.key(),
         cancel,
+        leave: &Leave::default(),
         events: &watch,
     };
     let recipes = project.recipes(&ids)?;

@@ -13,6 +13,7 @@ use crate::build::userns::Entered;
 use crate::plan::{Distribution, Graph, NodeState, Pins, Staleness};
 use crate::project::realise::{Run, Until};
 use crate::project::{Access, Caches};
+use crate::schedule::Leave;
 use crate::share::Trust;
 
 const SPEC: &str = "\
@@ -119,6 +120,7 @@ impl World {
             trust: &Trust::blind(),
             sign: None,
             cancel: &cancel,
+            leave: &Leave::default(),
             events: &(),
         };
         let mut realise = || {
