@@ -25,12 +25,13 @@ install: $(MSTORE)
 	install -m 755 $(MSTORE) $(DESTDIR)$(PREFIX)/bin/mstore
 	ln -sf mstore $(DESTDIR)$(PREFIX)/bin/buildrepo
 	ln -sf mstore $(DESTDIR)$(PREFIX)/bin/metro
+	ln -sf mstore $(DESTDIR)$(PREFIX)/bin/dpb
 	$(MSTORE) man $(MANDIR)
 	$(MSTORE) completions bash > $(BASHDIR)/mstore
 	$(MSTORE) completions zsh > $(ZSHDIR)/_mstore
 	$(MSTORE) completions fish > $(FISHDIR)/mstore.fish
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/mstore $(DESTDIR)$(PREFIX)/bin/buildrepo $(DESTDIR)$(PREFIX)/bin/metro
+	rm -f $(DESTDIR)$(PREFIX)/bin/mstore $(DESTDIR)$(PREFIX)/bin/buildrepo $(DESTDIR)$(PREFIX)/bin/metro $(DESTDIR)$(PREFIX)/bin/dpb
 	rm -f $(MANDIR)/mstore.1 $(MANDIR)/mstore-*.1
 	rm -f $(BASHDIR)/mstore $(ZSHDIR)/_mstore $(FISHDIR)/mstore.fish

@@ -22,9 +22,10 @@ pub fn refuse(command: &Command, matches: &ArgMatches) -> Result<(), Failure> {
         let given = matches.try_get_raw(id).ok().flatten();
         for text in given.into_iter().flatten().filter_map(|v| v.to_str()) {
             if is_address(text) && !Path::new(text).exists() {
-                let name = match arg.get_long() {
-                    Some(long) => format!("--{long}"),
-                    None => names.first().map_or(id.to_owned(), |name| name.to_string()),
+                let name = match (arg.get_long(), arg.get_short()) {
+                    (Some(long), _) => format!("--{long}"),
+                    (None, Some(short)) => format!("-{short}"),
+                    (None, None) => names.first().map_or(id.to_owned(), |name| name.to_string()),
                 };
                 return Err(Failure::usage(format!(
                     "{name} takes a file or folder of this machine, and {text} is an address"
@@ -99,6 +100,9 @@ mod tests {
                 let long = arg
                     .get_long()
                     .map(|long| format!("--{long}=https://example.org/x"));
+                let short = arg.get_short();
+                let short = short.map(|short| format!("-{short}https://example.org/x"));
+                let long = long.or(short);
                 words.push(long.as_deref().unwrap_or("https://example.org/x"));
                 let program = parser();
                 let matches = program.clone().ignore_errors(true).get_matches_from(&words);

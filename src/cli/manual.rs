@@ -798,6 +798,23 @@ pub const PAGES: &[Page] = &[
     .also(&["realise", "repo-next", "eval"])
     .doc(&["doc/metro.md", "doc/repository.md"]),
     page(
+        "dpb",
+        &[Specs, Lock, Store, Config],
+        &[
+            (
+                "Build all there is on the machines of a file, from another terminal followed in engine.log",
+                "mstore dpb -a -h hosts",
+            ),
+            (
+                "Build one target and go on when its errors are mended and their locks removed",
+                "mstore dpb -q stage3-corei7",
+            ),
+        ],
+    )
+    .found("Something failed, is locked, or was not built.")
+    .also(&["realise", "worker"])
+    .doc(&["doc/dpb.md", "doc/cluster.md"]),
+    page(
         "repo",
         &[Mirror, Specs, Config],
         &[("Build what comes next", "mstore repo next")],

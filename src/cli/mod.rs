@@ -11,6 +11,7 @@ macro_rules! tell {
 mod addresses;
 mod args;
 mod blame;
+mod books;
 mod bytes;
 mod commands;
 mod context;
@@ -44,9 +45,9 @@ use std::process::ExitCode;
 #[cfg(feature = "lsp")]
 use commands::lsp;
 use commands::{
-    check, complete, completions, config, copy, diff, doctor, eval, export, fetch, fmt, forget, gc,
-    graph, init, key, list, lock, log, man, metro, realise, repo, seed, serve, shell, show,
-    snapshot, specs, store, why, worker,
+    check, complete, completions, config, copy, diff, doctor, dpb, eval, export, fetch, fmt,
+    forget, gc, graph, init, key, list, lock, log, man, metro, realise, repo, seed, serve, shell,
+    show, snapshot, specs, store, why, worker,
 };
 use context::Context;
 pub use failure::Failure;
@@ -168,6 +169,7 @@ enum Command {
     Store(store::Args),
     Repo(repo::Args),
     Metro(metro::Args),
+    Dpb(dpb::Args),
     #[command(hide = true)]
     Complete(complete::Args),
     /// Print a completion script for a shell
@@ -285,13 +287,14 @@ fn no_such_command(error: &clap::Error) -> Option<Failure> {
 }
 
 /// The arguments, with the command in them that the program is called by: `buildrepo` is `mstore repo`, `metro` is
-/// `mstore metro`.
+/// `mstore metro`, `dpb` is `mstore dpb`.
 fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = given.collect();
     let called = arguments.first().map(Path::new).and_then(Path::file_name);
     let command = match called.and_then(std::ffi::OsStr::to_str) {
         Some("buildrepo") => Some("repo"),
         Some("metro") => Some("metro"),
+        Some("dpb") => Some("dpb"),
         _ => None,
     };
     if let Some(command) = command {
@@ -339,6 +342,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Repo(args) => repo::run(&context, args),
         Command::Complete(args) => complete::run(args),
         Command::Metro(args) => metro::run(&context, args),
+        Command::Dpb(args) => dpb::run(&context, args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     }
@@ -358,6 +362,7 @@ mod tests {
     /// Commands without `--json`, and why.
     const WITHOUT_JSON: &[(&str, &str)] = &[
         ("complete", "shells read what it prints"),
+        ("dpb", "programs read its logs"),
         ("completions", "shells read what it prints"),
         ("man", "man reads what it prints"),
         ("lsp", "editors speak with it"),

@@ -91,7 +91,7 @@ enum State {
 }
 
 /// The desk of one run.
-pub struct Desk<'a> {
+pub struct Desk {
     folder: LogFolder,
     locks: Locks,
     pid: u32,
@@ -107,8 +107,8 @@ pub struct Desk<'a> {
     waiting: BTreeMap<String, String>,
     states: BTreeMap<Arc<str>, State>,
     errors: Vec<(String, Option<String>)>,
-    history: &'a BuildHistory,
-    packages: &'a BTreeMap<String, Vec<String>>,
+    history: Arc<BuildHistory>,
+    packages: BTreeMap<String, Vec<String>>,
     writes_dependencies: bool,
     every: Duration,
     looked: Option<Instant>,
@@ -116,27 +116,27 @@ pub struct Desk<'a> {
     concurrent: usize,
     changed: bool,
     /// Taken out while it is drawn.
-    screen: Option<Box<dyn Screen + 'a>>,
+    screen: Option<Box<dyn Screen>>,
 }
 
 /// How a desk goes about it.
-pub struct Setup<'a> {
+pub struct Setup {
     /// What earlier builds tell.
-    pub history: &'a BuildHistory,
+    pub history: Arc<BuildHistory>,
     /// The packages that come of each path.
-    pub packages: &'a BTreeMap<String, Vec<String>>,
+    pub packages: BTreeMap<String, Vec<String>>,
     /// Whether to write how often each path is needed.
     pub writes_dependencies: bool,
     /// How often to look at stop files, at least.
     pub every: Duration,
     /// Shows how it gets on.
-    pub screen: Box<dyn Screen + 'a>,
+    pub screen: Box<dyn Screen>,
 }
 
-impl<'a> Desk<'a> {
+impl Desk {
     /// A desk over the folder of logs at `root`, which is made if it is not there. Every lock in it is read; one that
     /// cannot be read is an error, and one whose process is gone is removed.
-    pub fn open(root: &Path, setup: Setup<'a>) -> Result<Desk<'a>, DeskError> {
+    pub fn open(root: &Path, setup: Setup) -> Result<Desk, DeskError> {
         let folder = LogFolder::open(root)?;
         let host = process::host();
         let locks = Locks::open(&folder.locks(), &host)?;
@@ -179,8 +179,26 @@ impl<'a> Desk<'a> {
 
     /// Notes that a path is there already, of which the run knows nothing else.
     pub fn known(&mut self, path: &str) -> Result<(), LedgerError> {
+        if self.states.get(path) == Some(&State::Installable) {
+            return Ok(());
+        }
         self.set(path, State::Installable);
         self.log(&Change::Installable, path).map_err(told)
+    }
+
+    /// Notes that a path is not built at all, and why.
+    pub fn ignored(&mut self, path: &str, why: &str) -> Result<(), LedgerError> {
+        if self.states.get(path) == Some(&State::Ignored) {
+            return Ok(());
+        }
+        self.set(path, State::Ignored);
+        self.log(&Change::Ignored(why.to_owned()), path)
+            .map_err(told)
+    }
+
+    /// Notes that what a failed build of a path left could not be removed.
+    pub fn unclean(&mut self, path: &str) -> Result<(), LedgerError> {
+        self.folder.line(Log::Clean, path).map_err(told)
     }
 
     fn taken_over(&mut self, path: &str, who: Option<&(u32, String)>) -> Result<(), FileError> {
@@ -504,7 +522,7 @@ fn write(attempt: &mut Attempt, line: &str) -> Result<(), LedgerError> {
     Ok(())
 }
 
-impl Ledger for Desk<'_> {
+impl Ledger for Desk {
     fn take(&mut self, path: &str) -> Result<Lock, LedgerError> {
         match self.locks.take(&parse(path)?, None).map_err(told)? {
             Taken::Ours(holding, stale) => {
@@ -612,7 +630,7 @@ impl Ledger for Desk<'_> {
     }
 }
 
-impl Drop for Desk<'_> {
+impl Drop for Desk {
     fn drop(&mut self) {
         // A run that broke off: what was not ended is not locked any more.
         for (_, holding) in std::mem::take(&mut self.held) {

@@ -261,7 +261,7 @@ impl<'a, P: Planner> Driver<'a, P> {
                 }
             }
             self.keep_book();
-            if self.engine.is_over() && self.events.is_empty() {
+            if (self.engine.is_over() || self.begins_again()) && self.events.is_empty() {
                 return self.finish();
             }
             // Wait for something to happen.
@@ -287,6 +287,13 @@ impl<'a, P: Planner> Driver<'a, P> {
             }
             self.tell_of_idleness();
         }
+    }
+
+    /// Whether nothing is left but what is described anew, of which this run knows nothing.
+    fn begins_again(&self) -> bool {
+        let none = |state| self.engine.count(state) == 0;
+        let idle = none(JobState::Running) && none(JobState::Queued);
+        !self.outcome.changed.is_empty() && self.walk_ended && idle
     }
 
     fn carry_out(&mut self, command: Command) {

@@ -4,6 +4,11 @@ use crate::build::error::Infrastructure;
 use crate::drv::FactsError;
 use crate::plan::WalkError;
 
+/// Locks and logs could not be kept.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct LedgerError(pub String);
+
 /// A failure of the machine, the store or mstore itself. It says nothing about any build.
 #[derive(Debug, thiserror::Error)]
 pub enum ScheduleError {
@@ -41,7 +46,7 @@ pub enum ScheduleError {
     },
     /// Locks and logs could not be kept.
     #[error(transparent)]
-    Ledger(#[from] super::ledger::LedgerError),
+    Ledger(#[from] LedgerError),
     /// Whoever lists the jobs listed one twice.
     #[error("it was listed twice")]
     ListedTwice,

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+pub use super::error::LedgerError;
 use super::executor::HostNews;
 
 /// Where a job belongs.
@@ -162,11 +163,6 @@ pub struct Look {
     /// Names of hosts on which nothing is to start for now.
     pub stopped_hosts: Vec<String>,
 }
-
-/// The ledger could not be kept.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct LedgerError(pub String);
 
 /// Holds the locks of paths and is told what becomes of them. Called from the driver's thread only.
 pub trait Ledger {

@@ -28,7 +28,7 @@ fn the_program_its_pages_and_its_completions_are_installed() {
     assert!(text("share/bash-completion/completions/mstore").contains("mstore complete bash"));
     assert!(text("share/zsh/site-functions/_mstore").starts_with("#compdef mstore"));
     assert!(text("share/fish/vendor_completions.d/mstore.fish").contains("complete -c mstore"));
-    for name in ["mstore", "buildrepo", "metro"] {
+    for name in ["mstore", "buildrepo", "metro", "dpb"] {
         let program = usr.join("bin").join(name);
         assert!(
             Command::new(program)

@@ -256,6 +256,7 @@ const ELSEWHERE: &[&str] = &[
 /// Commands that print what they print for a program.
 const WITHOUT: &[&str] = &[
     "completions",
+    "dpb",
     "lsp",
     "man",
     "shell",

@@ -79,6 +79,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         cancel,
         leave: &Leave::default(),
         events: &watch,
+        books: None,
     };
     let brought = bring(&mut project, &targets, &run, entered)?;
     if brought.outcome.cancelled {

@@ -8,6 +8,7 @@ pub mod config;
 pub mod copy;
 pub mod diff;
 pub mod doctor;
+pub mod dpb;
 pub mod eval;
 pub mod export;
 pub mod fetch;

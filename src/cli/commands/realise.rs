@@ -1,8 +1,10 @@
 //! `mstore realise`
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -12,6 +14,7 @@ use crate::cli::Failure;
 use crate::cli::args::{self, TrustArgs};
 use crate::cli::blame;
 use crate::cli::blame::pin_hint;
+use crate::cli::books::{NoScreen, Past, reopen};
 use crate::cli::context::{Context, current_dir};
 use crate::cli::estimate;
 use crate::cli::failure::FOUND;
@@ -24,15 +27,18 @@ use crate::drv::StepName;
 use crate::farm::{Farm, HostsFile, Place};
 use crate::plan::{MissingPin, PinOrigin, Recipes, TargetId};
 use crate::project::realise::{
-    LeftOut, Obstacle, Preview, Question, Report, Run, StepsPreview, TargetReport, Until, check,
-    left_out, preview, realise,
+    Books, LeftOut, Obstacle, Preview, Question, Report, Run, StepsPreview, TargetReport, Until,
+    check, left_out, preview, realise,
 };
 use crate::project::{Access, Blocked, Caches, Estimates, Project};
 use crate::schedule::Leave;
+use crate::schedule::engine::Patience;
 use crate::share::ssh_master::Sockets;
 
 /// Seconds that connecting to a host may take.
 const CONNECT: u32 = 20;
+/// How often locks and stop files are looked at, at least.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Which targets are built a second time.
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +82,16 @@ pub struct Args {
     /// localhost is this one
     #[arg(long, value_name = "FILE", conflicts_with = "check")]
     hosts: Option<PathBuf>,
+    /// Keep locks and logs in this folder in the forms of dpb: runs that share it never build one target at the same
+    /// time
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["dry_run", "check"])]
+    log_dir: Option<PathBuf>,
+    /// Learn from the build.log of an earlier run what takes long
+    #[arg(long, value_name = "FILE", requires = "log_dir")]
+    history: Option<PathBuf>,
+    /// Do not quit while there are errors or locks: what failed is tried again when its lock is removed
+    #[arg(long, requires = "log_dir")]
+    no_quit: bool,
     /// Build up-to-date targets a second time and compare; with =all also those that they start from. What differs
     /// is told file by file
     #[arg(
@@ -181,6 +197,7 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
     let targets = project.targets(&args.targets)?;
     let until = Until::of(&project, &words)?;
     let warned = !args.quiet && context.tell_unread(&project, &targets)?;
+    let books = books(context, &args)?;
     let cancel = context.cancel()?;
     let watch =
         Watch::with_bar(args.quiet, args.quiet || args.json).showing_output(args.show_output);
@@ -197,7 +214,7 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
         jobs: args.jobs.map_or_else(processors, |n| n.get().into()),
         processors: processors(),
         limits: args::limits(&config),
-        keep_going: args.keep_going,
+        keep_going: args.keep_going || args.no_quit,
         until: &until,
         rebuild: args.rebuild,
         read_inputs: key.is_some() && config.sign_verify,
@@ -208,6 +225,7 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
         cancel,
         leave,
         events: &watch,
+        books: books.as_ref(),
     };
     let Chosen {
         recipes,
@@ -224,6 +242,9 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let report = realise(&mut project, recipes, &run, entered)?;
+    for changed in &report.outcome.changed {
+        tell!("{changed} is described anew: run this again to build it as it is now");
+    }
     if let Some(farm) = farm.as_ref().filter(|_| !args.quiet && !report.idle) {
         for (host, traffic) in farm.traffic() {
             let (sent, received) = (output::size(traffic.sent), output::size(traffic.received));
@@ -257,6 +278,31 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
         let _ = ask(context, &args, |question| question.keep(&project, &report));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Locks and logs, where they are kept.
+fn books(context: &Context, args: &Args) -> Result<Option<Books>, Failure> {
+    let Some(root) = &args.log_dir else {
+        return Ok(None);
+    };
+    let hosts = match &args.hosts {
+        Some(file) => Some(HostsFile::read(file).map_err(Failure::usage)?),
+        None => None,
+    };
+    let past = Past::read(root, args.history.as_deref(), hosts.as_ref())?;
+    let desk = past.desk(false, LOOK, Box::new(NoScreen))?;
+    Ok(Some(Books {
+        desk: RefCell::new(desk),
+        patience: Patience {
+            locks: true,
+            errors: args.no_quit,
+        },
+        clean: false,
+        first: Vec::new(),
+        seconds: Box::new(move |path, task| past.seconds(path, task)),
+        reopen: reopen(context)?,
+        unread: RefCell::default(),
+    }))
 }
 
 /// The machines of a hosts file.
@@ -384,6 +430,7 @@ fn can_recall(config: &Config, args: &Args) -> bool {
     // A cache that is not to be believed is told of every time.
     let silent = args.no_substitute || config.caches.is_empty();
     let asks_more = args.has_steps || args.dry_run || args.check.is_some() || args.rebuild;
+    let asks_more = asks_more || args.log_dir.is_some();
     silent && !asks_more && args.out_link.is_none() && args.checkout.is_none()
 }
 

@@ -31,10 +31,10 @@ impl World {
         }
     }
 
-    fn desk(&self) -> Desk<'_> {
+    fn desk(&self) -> Desk {
         let setup = Setup {
-            history: &self.history,
-            packages: &self.packages,
+            history: Arc::new(self.history.clone()),
+            packages: self.packages.clone(),
             writes_dependencies: true,
             every: Duration::ZERO,
             screen: Box::new(Blank),
@@ -62,11 +62,11 @@ impl World {
 
 const PATH: &str = "devel/make";
 
-fn state(desk: &mut Desk<'_>, state: PathState<'_>) {
+fn state(desk: &mut Desk, state: PathState<'_>) {
     desk.event(PathEvent::State { path: PATH, state }).unwrap();
 }
 
-fn started(desk: &mut Desk<'_>, task: &str) {
+fn started(desk: &mut Desk, task: &str) {
     desk.event(PathEvent::Started {
         path: PATH,
         task,
@@ -76,7 +76,7 @@ fn started(desk: &mut Desk<'_>, task: &str) {
     .unwrap();
 }
 
-fn ended(desk: &mut Desk<'_>, task: &str, end: TaskEnd<'_>) {
+fn ended(desk: &mut Desk, task: &str, end: TaskEnd<'_>) {
     desk.event(PathEvent::Ended {
         path: PATH,
         task,
@@ -235,8 +235,8 @@ fn stale_locks_are_taken_over_with_a_note_and_unreadable_ones_stop_the_start() {
     assert_eq!(desk.look(true, &[]).unwrap().unwrap().gone, [PATH]);
     fs::write(&lock, b"\xff\0").unwrap();
     let setup = Setup {
-        history: &world.history,
-        packages: &world.packages,
+        history: Arc::new(world.history.clone()),
+        packages: world.packages.clone(),
         writes_dependencies: false,
         every: Duration::ZERO,
         screen: Box::new(Blank),

@@ -3,6 +3,7 @@
 //! [`realise`] runs them in this order; each is a function that leaves the project in a state from
 //! which a later run goes on. [`preview`] plans only, [`check`] builds a second time what is there.
 
+mod books;
 mod check;
 mod differences;
 mod here;
@@ -31,10 +32,11 @@ use crate::drv::{DrvHash, StepName, Trees as _, target_key};
 use crate::farm::Farm;
 use crate::plan::{Graph, NodeId, Pins, PlanError, Recipes, Staleness, Target, TargetId, Todo};
 use crate::schedule::Leave;
-use crate::schedule::realise::{self as run, Here, Options, Outcome, Tools};
+use crate::schedule::realise::{self as run, Here, Kept, Options, Outcome, Tools};
 use crate::share::fetch::{self as outside_fetch, FetchOptions, Outside};
 use crate::share::{SecretKey, Substitute, Trust};
 
+pub use books::{Books, Reopen, Seconds};
 pub use check::check;
 pub use here::{LeftOut, Obstacle, Obstacles, left_out};
 pub use outside::{Brought, bring};
@@ -75,6 +77,8 @@ pub struct Run<'a> {
     pub leave: &'a Leave,
     /// Is told what happens.
     pub events: &'a dyn Events,
+    /// Locks and logs, where they are kept.
+    pub books: Option<&'a Books>,
 }
 
 impl Run<'_> {
@@ -383,6 +387,14 @@ fn build(
     facts: &Substitute<'_>,
     run: &Run<'_>,
 ) -> Result<(Outcome, usize), ProjectError> {
+    let begun = run.books.map_or(Ok(()), |books| books.begin(project, work));
+    if let Err(error) = begun {
+        let outcome = Outcome {
+            infrastructure: Some((None, error.into())),
+            ..Outcome::default()
+        };
+        return Ok((outcome, 0));
+    }
     if work.todo.is_empty() {
         return Ok((Outcome::default(), 0));
     }
@@ -392,7 +404,18 @@ fn build(
     }
     let before = Before::of(project, work);
     run.events.event(Event::BuildStarted(before.amount(work)));
-    let seconds = |name: &StepName| before.0.get(name).map(|last| last.1);
+    // What people call steps, by their full names.
+    let nodes = work.staleness.graph().nodes();
+    let todo = work.todo.build.iter().chain(&work.todo.maybe);
+    let short: HashMap<&StepName, &StepName> = todo
+        .filter(|_| run.books.is_some())
+        .map(|node| (&nodes[*node].full_name, &nodes[*node].name))
+        .collect();
+    let seconds = |name: &StepName| {
+        let told = run.books.zip(short.get(name));
+        let told = told.and_then(|(books, name)| books.seconds(name));
+        told.or_else(|| before.0.get(name).map(|last| last.1))
+    };
     let fetch = |tree: TreeHash| {
         let options = ReceiveOptions {
             cancel: run.cancel,
@@ -404,6 +427,11 @@ fn build(
     };
     let outside = Outside::new(&project.store, run.outside);
     outside_fetch::prune(&project.store);
+    let graph = work.staleness.graph();
+    let unchanged = |at: NodeId| {
+        run.books
+            .is_none_or(|books| books.is_unchanged(project, graph, at, facts))
+    };
     let tools = Tools {
         builder: &run.builder(project, &outside, &token),
         facts: &facts,
@@ -415,7 +443,7 @@ fn build(
             Some(farm) => farm,
             None => &Here(run.jobs),
         },
-        unchanged: &|_| true,
+        unchanged: &unchanged,
     };
     let options = Options {
         keep_going: run.keep_going,
@@ -429,7 +457,14 @@ fn build(
         places: &places,
         names: HashMap::new(),
     };
-    let mut outcome = run::realise(&tools, staleness, todo, options, &mut observer, None);
+    let mut desk = run.books.map(|books| books.desk.borrow_mut());
+    let kept = run.books.zip(desk.as_mut()).map(|(books, desk)| Kept {
+        ledger: &mut **desk,
+        patience: books.patience,
+        first: &books.first,
+    });
+    let mut outcome = run::realise(&tools, staleness, todo, options, &mut observer, kept);
+    drop(desk);
     run.events.event(Event::BuildEnded);
     for failed in &mut outcome.failed {
         for line in &mut failed.failure.tail {

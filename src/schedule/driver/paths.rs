@@ -226,10 +226,9 @@ impl<'a> Book<'a> {
         if self.paths[at].told == Told::Nothing {
             return Ok(());
         }
-        if self.paths[at].held && !self.paths[at].gets_on() {
-            self.leave(at)?;
-        }
+        let leaves = self.paths[at].held && !self.paths[at].gets_on();
         let path = &mut self.paths[at];
+        path.held &= !leaves;
         if path.found && path.count(JobState::Locked) + path.count(JobState::Failed) == 0 {
             path.found = false;
         }
@@ -242,6 +241,10 @@ impl<'a> Book<'a> {
         if before != now && !(before == Told::Past && now == Told::Built) {
             path.told = now.clone();
             self.tell_change(at, &before, &now)?;
+        }
+        // Last of all: until then nobody else works on it.
+        if leaves {
+            self.leave(at)?;
         }
         if now == Told::Built && before != Told::Past {
             let below = self.paths[at].needs.iter().copied();
@@ -303,6 +306,11 @@ impl<'a> Book<'a> {
         let Some(at) = self.at(job).filter(|at| !self.paths[*at].held) else {
             return Ok(Lock::Ours);
         };
+        if self.paths[at].told == Told::ToBuild {
+            // All that it needs came with what started it.
+            self.paths[at].told = Told::Queued;
+            self.tell(at, PathState::Queued)?;
+        }
         let lock = self.ledger.take(&self.name(at))?;
         let path = &mut self.paths[at];
         path.held = lock == Lock::Ours;

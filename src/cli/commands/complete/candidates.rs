@@ -46,7 +46,7 @@ pub fn source(command: &str, id: &str, value: &str) -> Option<Source> {
         ("lock", "update" | "remove", _) => Source::Pin,
         ("store root remove", "name", _) | ("copy", "root", _) => Source::Root,
         ("specs cat" | "specs export", "paths", _) => Source::Standard,
-        (_, _, "TARGET" | "TARGET[:STEP]" | "PATTERN") => Source::Target,
+        (_, _, "TARGET" | "TARGET[:STEP]" | "PATTERN" | "PKGPATH") => Source::Target,
         ("store find", _, "HASH|PATTERN") => return None,
         (_, _, "TREE" | "TARGET|TREE" | "TARGET|HASH" | "HASH|NAME") => Source::Tree,
         (_, _, "TREE:PATH" | "TREE[:PATH]") => Source::TreePath,

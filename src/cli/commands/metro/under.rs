@@ -58,6 +58,7 @@ impl Under<'_> {
             cancel: self.cancel,
             leave: &Leave::default(),
             events,
+            books: None,
         };
         let entered = Ok(self.entered.clone());
         let recipes = self.project.recipes(std::slice::from_ref(id))?;

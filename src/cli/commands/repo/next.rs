@@ -316,6 +316,7 @@ fn run(
         cancel,
         leave: &Leave::default(),
         events: &watch,
+        books: None,
     };
     let recipes = project.recipes(&ids)?;
     let report = realise(&mut project, recipes, &run, entered)?;

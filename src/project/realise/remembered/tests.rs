@@ -122,6 +122,7 @@ impl World {
             cancel: &cancel,
             leave: &Leave::default(),
             events: &(),
+            books: None,
         };
         let mut realise = || {
             let entered = Ok(Entered::Root);

@@ -1,0 +1,93 @@
+//! Locks and logs of a run, in dpb's forms.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+use super::Work;
+use crate::build::failed;
+use crate::dpb::Desk;
+use crate::drv::StepName;
+use crate::plan::{Distribution, Graph, NodeId, Pins, TargetId};
+use crate::project::Project;
+use crate::schedule::engine::Patience;
+use crate::schedule::ledger::LedgerError;
+use crate::share::Substitute;
+
+/// Seconds of a task of a path, as an earlier log tells.
+pub type Seconds = dyn Fn(&str, &str) -> Option<f64>;
+/// Opens the specifications again, or says why that cannot be done.
+pub type Reopen = dyn Fn() -> Result<Distribution, String>;
+
+/// Locks and logs of a run, which may have several rounds.
+pub struct Books {
+    /// Holds the locks and writes the logs.
+    pub desk: RefCell<Desk>,
+    /// What to wait for when nothing else is left to do.
+    pub patience: Patience,
+    /// Whether to remove what is left of failed builds before what is built.
+    pub clean: bool,
+    /// Paths that are listed first.
+    pub first: Vec<String>,
+    /// What earlier logs tell of durations.
+    pub seconds: Box<Seconds>,
+    /// Opens the specifications again.
+    pub reopen: Box<Reopen>,
+    /// What went wrong when descriptions were read again.
+    pub unread: RefCell<Vec<String>>,
+}
+
+impl Books {
+    /// Seconds that a step is likely to take.
+    pub(super) fn seconds(&self, name: &StepName) -> Option<f64> {
+        (self.seconds)(name.target(), name.step())
+    }
+
+    /// Tells of the targets that are there already, and cleans up for the others.
+    pub(super) fn begin(&self, project: &Project, work: &Work<'_>) -> Result<(), LedgerError> {
+        let mut desk = self.desk.borrow_mut();
+        let graph = work.staleness.graph();
+        let todo = work.todo.build.iter().chain(&work.todo.maybe);
+        let todo: HashSet<NodeId> = todo.copied().collect();
+        let to_do = |node: &NodeId| todo.contains(node);
+        for target in graph.targets() {
+            let path = graph.nodes()[target.last].name.target();
+            if !target.nodes.iter().any(to_do) && target.is_whole() {
+                desk.known(path)?;
+            } else if self.clean {
+                for node in target.nodes.iter().filter(|node| to_do(node)) {
+                    let name = &graph.nodes()[*node].full_name;
+                    if failed::forget(&project.store, name.as_str()).is_err() {
+                        desk.unclean(path)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a step is still described as it was. What cannot be read counts as that, and is told of later.
+    pub(super) fn is_unchanged(
+        &self,
+        project: &Project,
+        graph: &Graph,
+        at: NodeId,
+        facts: &Substitute<'_>,
+    ) -> bool {
+        let node = &graph.nodes()[at];
+        let read = || -> Result<bool, String> {
+            let distribution = (self.reopen)()?;
+            let target = [TargetId::clone(&node.target)];
+            let recipes = distribution.recipes(&target, &project.lock);
+            let recipes = recipes.map_err(|error| error.to_string())?;
+            let again = Graph::build(&recipes, &project.lock, &facts, Pins::Required);
+            let again = again.map_err(|error| error.to_string())?;
+            let found = again.find(node.full_name.as_str());
+            Ok(found.is_some_and(|found| again.nodes()[found].hash == node.hash))
+        };
+        read().unwrap_or_else(|error| {
+            let line = format!("{}: {error}", node.name.target());
+            self.unread.borrow_mut().push(line);
+            true
+        })
+    }
+}
