@@ -141,29 +141,31 @@ impl Hosts {
 
     /// The busy slot that would end a job of that many seconds first, of those of hosts faster than `than`
     /// that can run it, and how soon: seconds from `now`. What runs longer than was expected is expected to
-    /// run as long again as it is late. `taken` are those that others wait for.
+    /// run as long again as it is late. `taken` are those that others wait for, by what runs there, and when these
+    /// will have run.
     pub fn soonest(
         &self,
         (kind, seconds): (KindId, f64),
         than: f64,
         now: f64,
-        taken: &BTreeSet<JobId>,
+        taken: &BTreeMap<JobId, f64>,
     ) -> Option<(f64, Slot)> {
         let mut best: Option<(f64, Slot)> = None;
         for (Reverse(speed), slots) in self.busy.range(..Reverse(than.to_bits())).take(SPEEDS) {
             let speed = f64::from_bits(*speed);
             for &(end, host, job) in slots.iter().take(SLOTS) {
                 let able = self.hosts[host].kinds.binary_search(&kind).is_ok();
-                if !able || taken.contains(&job) {
+                if !able {
                     continue;
                 }
-                let end = f64::from_bits(end);
-                let soon = (end - now).abs() + seconds / speed;
+                let (end, after) = (f64::from_bits(end), taken.get(&job));
+                let begin = after.map_or_else(|| (end - now).abs(), |end| end - now);
+                let soon = begin + seconds / speed;
                 if best.is_none_or(|(soonest, _)| soon < soonest) {
                     best = Some((soon, Slot { host, job }));
                 }
                 // The others of this speed are free later.
-                if end >= now {
+                if end >= now && after.is_none() {
                     break;
                 }
             }

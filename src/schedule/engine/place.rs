@@ -1,15 +1,15 @@
 //! Which job starts where: the most urgent one of the kinds that have a free host, on the fastest of those; unless a
 //! faster host that is busy yet is expected to end it earlier.
 //!
-//! A job starts on a slow host all the same if that holds nothing up: if the chain above it ends before all the work
-//! can be done. Else it is *held back* when the slow host would take longer than a faster one with what that runs now
-//! before it. What is behind it may start, and a look passes over a bounded number of jobs; then the
+//! A job starts on a slow host all the same if that holds nothing up: if the chain above it ends well before all the
+//! work can be done. Else it is *held back* when the slow host would take longer than a faster one with what that runs
+//! now before it, and what is held back for it already. What is behind it may start, and a look passes over a bounded number of jobs; then the
 //! shortest, which is the likeliest to start, is looked at in the place of all others. A job is held back
 //! only for a slot that runs something, so that an event follows; and what runs longer than expected is expected to
 //! run as long again, so that no job waits for ever.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::hosts::Slot;
 use super::{Command, Engine, HostId, HostState, JobId, JobState, KindId, Ready, Waiting};
@@ -17,6 +17,12 @@ use crate::dense::Id;
 
 /// Jobs of a kind that one look passes over.
 const PASSED_OVER: usize = 16;
+/// The part of the time until all could be done that a job and the chain above it may take on a slow host: that
+/// time is a bound that no schedule may reach, and the chain may have to wait for a fast host on its way.
+const NEAR: f64 = 0.8;
+
+/// Slots that jobs wait for, by what runs there, and when the last of these is expected to end.
+type Taken = BTreeMap<JobId, f64>;
 
 impl Engine {
     /// Starts what can start.
@@ -29,7 +35,7 @@ impl Engine {
             self.keep_short();
             self.horizon = self.look_ahead();
         }
-        let (mut held, mut taken) = (Vec::new(), BTreeSet::new());
+        let (mut held, mut taken) = (Vec::new(), Taken::new());
         // Jobs of each kind that were passed over.
         let mut passed = vec![0; if unequal { self.queues.len() } else { 0 }];
         let index = Id::index;
@@ -38,8 +44,8 @@ impl Engine {
         {
             match self.held_for(ready.job, host, &taken) {
                 None => self.start(ready.job, host, commands),
-                Some(slot) => {
-                    taken.insert(slot.job);
+                Some((slot, end)) => {
+                    taken.insert(slot.job, end);
                     held.extend(self.queues[kind].ready.pop());
                     passed[index(kind)] += 1;
                     if passed[index(kind)] == PASSED_OVER {
@@ -120,27 +126,27 @@ impl Engine {
         work.max(running).max(path / self.hosts.top_speed())
     }
 
-    /// The busy slot that a queued job rather waits for than to start on `free`, the fastest free host.
-    /// `taken` are those that others wait for.
-    fn held_for(&self, job: JobId, free: HostId, taken: &BTreeSet<JobId>) -> Option<Slot> {
+    /// The busy slot that a queued job rather waits for than to start on `free`, the fastest free host; and when it
+    /// is expected to end there. `taken` are those that others wait for.
+    fn held_for(&self, job: JobId, free: HostId, taken: &Taken) -> Option<(Slot, f64)> {
         if !self.hosts.are_unequal() || !self.remaining.knows_any() {
             return None;
         }
         let (own, path) = (self.remaining.own(job), self.remaining.of(job));
         let speed = self.hosts.speed_of(free);
         let here = own / speed;
-        if here + (path - own) / self.hosts.top_speed() <= self.horizon {
+        if here + (path - own) / self.hosts.top_speed() <= self.horizon * NEAR {
             return None;
         }
         let asks = (self.slips[job].kind, own);
         let soonest = self.hosts.soonest(asks, speed, self.now, taken);
         soonest
             .filter(|(soon, _)| *soon < here)
-            .map(|(_, slot)| slot)
+            .map(|(soon, slot)| (slot, self.now + soon))
     }
 
     /// Starts what is short enough, after enough jobs of a kind were passed over.
-    fn start_short(&mut self, kind: KindId, taken: &BTreeSet<JobId>, commands: &mut Vec<Command>) {
+    fn start_short(&mut self, kind: KindId, taken: &Taken, commands: &mut Vec<Command>) {
         while let Some(host) = self.hosts.fastest_free(kind)
             && let Some(job) = self.shortest(kind)
             && self.held_for(job, host, taken).is_none()
@@ -198,8 +204,8 @@ impl Engine {
             return Waiting::RunStopped;
         }
         if let Some(free) = self.hosts.fastest_free(kind) {
-            let held = self.held_for(job, free, &BTreeSet::new());
-            return held.map_or(Waiting::Order, |slot| Waiting::HeldFor(slot.host));
+            let held = self.held_for(job, free, &Taken::new());
+            return held.map_or(Waiting::Order, |(slot, _)| Waiting::HeldFor(slot.host));
         }
         let all: Vec<HostId> = self.hosts.offering(kind).collect();
         let up = |host: &HostId| self.hosts.state(*host) == HostState::Up;

@@ -1,4 +1,4 @@
-//! What the engine costs on big graphs: `cargo bench --bench schedule [-- JOBS]`.
+//! What the engine costs on big graphs.
 //!
 //! Jobs are listed one by one while up to 1,000 run, in four orders; then all are worked off. Printed
 //! are the processor seconds for listing and for the rest, microseconds for each event, and how many
@@ -15,18 +15,7 @@ use mstore::schedule::engine::{
     Command, Engine, EngineEvent, HostId, JobId, JobState, NewJob, Offer, Run,
 };
 
-/// splitmix64.
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % n.max(1) as u64) as usize
-    }
-}
+use crate::graph::Rng;
 
 /// Three needs each among the `near` jobs before it, or one for a chain.
 fn graph(jobs: usize, near: usize) -> Vec<Vec<usize>> {
@@ -147,8 +136,9 @@ struct Park {
     lost: Option<usize>,
 }
 
-/// Builds all on a simulated clock; the walk lists everything at the beginning.
-fn simulate(name: &str, needs: &[Vec<usize>], park: Park) {
+/// Builds all on a simulated clock; the walk lists everything at the beginning. Gives the processor seconds of an
+/// event.
+fn simulate(name: &str, needs: &[Vec<usize>], park: Park) -> f64 {
     let mut rng = Rng(11);
     let mut engine = Engine::new(true);
     let kinds: Vec<_> = (0..4).map(|_| engine.name_kind()).collect();
@@ -233,34 +223,27 @@ fn simulate(name: &str, needs: &[Vec<usize>], park: Park) {
     let longest = path.into_iter().fold(0.0, f64::max);
     let work = seconds.iter().sum::<f64>() / speed;
     println!(
-        "| {name} | {} | {events} | {all:.1} s | {:.1} µs | {:.2} | {:.3} |",
+        "| {name} | {} | {} | {events} | {all:.1} s | {:.1} µs | {:.2} | {:.3} | {} MB |",
         park.name,
+        needs.len(),
         all / events as f64 * 1e6,
         longest / work,
         clock / longest.max(work),
+        peak() >> 20,
     );
+    all / events as f64
 }
 
-fn main() {
-    // Cargo adds `--bench`.
-    let jobs = std::env::args().find_map(|a| a.parse().ok());
-    let jobs: usize = jobs.unwrap_or(1_000_000);
-    println!("{jobs} jobs");
-    println!(
-        "| graph | order of listing | listing | working off | an event | edges followed an edge |"
-    );
-    println!("| --- | --- | --- | --- | --- | --- |");
-    for (name, near) in [("wide", jobs), ("deep", 1000), ("chain", 1)] {
-        let needs = graph(jobs, near);
-        for arrival in ["needs first", "needs last", "walk", "random"] {
-            measure(name, &needs, arrival);
-        }
-    }
-    println!();
-    println!(
-        "| graph | 1,000 hosts | events | processor time | an event | chain : work | longer than it must |"
-    );
-    println!("| --- | --- | --- | --- | --- | --- | --- |");
+/// The most bytes of memory that this process had so far.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = peak.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    peak.unwrap_or(0) << 10
+}
+
+/// The sets of hosts.
+fn parks() -> [Park; 3] {
     let equal = Park {
         name: "equal",
         speeds: &[1.0],
@@ -276,17 +259,44 @@ fn main() {
         lost: Some(1000),
         ..unequal
     };
-    for (name, near) in [("wide", jobs), ("deep", 10_000), ("deeper", 1000)] {
+    [equal, unequal, lost]
+}
+
+/// Prints what listing and working off costs, with `jobs` jobs.
+pub fn grow(jobs: usize) {
+    println!("\nWhat growing costs: {jobs} jobs, up to 1,000 of which run at a time\n");
+    println!(
+        "| graph | order of listing | listing | working off | an event | edges followed an edge |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- |");
+    for (name, near) in [("wide", jobs), ("deep", 1000), ("chain", 1)] {
         let needs = graph(jobs, near);
-        for park in [equal, unequal, lost] {
-            simulate(name, &needs, park);
+        for arrival in ["needs first", "needs last", "walk", "random"] {
+            measure(name, &needs, arrival);
         }
     }
-    if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
-        let peak = status.lines().find(|line| line.starts_with("VmHWM"));
-        println!(
-            "peak memory: {}",
-            peak.unwrap_or_default().trim_start_matches("VmHWM:").trim()
-        );
+}
+
+/// Prints what building costs on 1,000 hosts, with ten times as many jobs each time, up to `jobs`. Gives the processor
+/// seconds of an event with the fewest and the most, on hosts of five speeds.
+pub fn build(jobs: usize) -> (f64, f64) {
+    println!("\nWhat building costs on 1,000 hosts\n");
+    println!(
+        "| graph | hosts | jobs | events | processor time | an event | chain : work | longer than it must | peak memory |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    let sizes = [jobs / 100, jobs / 10, jobs];
+    let mut costs = (0.0, 0.0);
+    for (name, near) in [("wide", jobs), ("deep", 10_000), ("deeper", 1000)] {
+        for size in sizes {
+            let needs = graph(size, near);
+            for park in parks() {
+                let cost = simulate(name, &needs, park);
+                if (name, park.name) == ("wide", "of five speeds") {
+                    costs = (if size == sizes[0] { cost } else { costs.0 }, cost);
+                }
+            }
+        }
     }
+    costs
 }
