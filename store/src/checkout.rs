@@ -457,6 +457,36 @@ impl Store {
             .map(drop)
     }
 
+    /// Brings `tree` to disk as what it has more than `base`, in one layer over the folders of that one; what is on
+    /// disk already is left. Worth it where most of `tree` is `base`: a union of it with others.
+    pub fn checkout_over(
+        &self,
+        base: TreeHash,
+        tree: TreeHash,
+        cancel: Option<&Cancel>,
+    ) -> Result<(), StoreError> {
+        if base == tree || self.present_layers(tree)?.is_some() {
+            return Ok(());
+        }
+        let _lease = self.lease_trees("checkout", &[tree])?;
+        let below = self.checkout_until(base, cancel)?;
+        let depth = below.layers.len() as i64 + 1;
+        if depth > MAX_LAYERS {
+            return Ok(());
+        }
+        let over = over::Over::new(&self.tree(tree)?, &self.tree(base)?);
+        let scratch = self.scratch("checkout")?;
+        let new = scratch.path().join("upper");
+        let how = How {
+            over: Some(&over),
+            cancel,
+            ..How::new(Spelling::Overlay)
+        };
+        write::write_tree(self, tree, &new, how)?;
+        let path = self.layer_path(tree);
+        self.publish(tree, Some(base), depth, &new, &path).map(drop)
+    }
+
     /// Makes one layer of what `tree` has more than one of `layers`, and lays it over that one.
     fn keep_folded(&self, tree: TreeHash, layers: &[OnDisk]) -> Result<(), StoreError> {
         let Some((at, over)) = self.fold_onto(tree, layers)? else {

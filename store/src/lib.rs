@@ -39,6 +39,7 @@ mod builder;
 mod cancel;
 mod checkout;
 mod claim;
+mod compose;
 #[cfg(test)]
 mod crash;
 mod db;
@@ -81,6 +82,7 @@ pub use cancel::Cancel;
 pub use checkout::{Checkout, Dropped, Placed, Placing, Raised, Unmakeable, View, check_out_link};
 pub use claim::{Claim, Claimant, Claimed};
 pub use codec::CodecError;
+pub use compose::{ComposeError, Member};
 pub use db::history::{Attempt, HistoryFilter, Outcome};
 pub use db::pins::{LockFile, RegisteredPin};
 pub use db::rescue::Rescued;
