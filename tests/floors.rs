@@ -15,6 +15,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("plan", &["dense", "drv", "lang", "store"]),
     ("build", &["drv", "store"]),
     ("share", &["drv", "store"]),
+    ("ports", &["drv", "plan", "lang", "store"]),
     (
         "schedule",
         &["dense", "drv", "plan", "build", "share", "store"],
@@ -29,8 +30,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "project",
         &[
-            "config", "dense", "drv", "plan", "build", "share", "schedule", "dpb", "farm", "lang",
-            "store",
+            "config", "dense", "drv", "plan", "ports", "build", "share", "schedule", "dpb", "farm",
+            "lang", "store",
         ],
     ),
     ("serve", &["drv", "share", "store", "plan", "project"]),
@@ -43,7 +44,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "config", "dense", "drv", "plan", "build", "share", "schedule", "dpb", "farm",
+            "config", "dense", "drv", "plan", "ports", "build", "share", "schedule", "dpb", "farm",
             "project", "serve", "repo", "lang", "store",
         ],
     ),

@@ -19,6 +19,7 @@ pub mod error;
 pub mod failed;
 pub mod host;
 pub mod log;
+mod over;
 pub mod pause;
 pub mod processors;
 pub mod sandbox;

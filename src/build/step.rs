@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mstore_store::{
     Attempt, Cancel, CaptureBounds, CaptureOptions, Captured, Checkout, Claim, Claimant, Claimed,
-    Dropped, ErrorKind, Hash, Outcome, Realisation, RealisationKind, Room, Store, StoreError,
-    TreeHash,
+    ComposeError, Dropped, ErrorKind, Hash, Member, Outcome, Realisation, RealisationKind, Room,
+    Store, StoreError, TreeHash,
 };
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -17,6 +17,7 @@ use super::deadline::Deadline;
 use super::error::{Failure, Infrastructure, StepError, failed_to};
 use super::failed::{self, FailedRoot};
 use super::host;
+use super::over;
 use super::pause::Stopwatch;
 use super::processors::{Processors, Share};
 use super::sandbox::{Bind, Finished, Job, Sandbox, Status};
@@ -157,7 +158,10 @@ impl Prepared {
         };
         let tree = step.root_tree().ok_or_else(|| bad("it has no root"))?;
         let root = match run {
-            Run::First => store.checkout_until(tree, cancel)?,
+            Run::First => {
+                over::lay(store, tree, cancel)?;
+                store.checkout_until(tree, cancel)?
+            }
             Run::Check => store.checkout_anew(tree, cancel)?,
         };
         let (mut inputs, mut binds) = (Vec::new(), Vec::new());
@@ -483,6 +487,9 @@ impl Builder<'_> {
         if derivation.fetched().is_some() {
             return self.fetch(step, log, output);
         }
+        if derivation.is_union() {
+            return self.compose(step, log, output);
+        }
         host::runs(&derivation.platform)?;
         let root_tree = step.root_tree().ok_or_else(|| Infrastructure::Inputs {
             step: name.to_owned(),
@@ -557,6 +564,44 @@ impl Builder<'_> {
             .fetch(step.derivation(), &mut say, self.cancel.flag());
         log.finish(output)?;
         Ok((fetched?, 1))
+    }
+
+    /// Makes the union of what no script makes. Gives what [`Builder::make`] gives.
+    fn compose(
+        &self,
+        step: &Resolved,
+        mut log: StepLog,
+        output: &mut dyn FnMut(&str),
+    ) -> Result<(TreeHash, u64), StepError> {
+        let members = step.inputs().map(|(input, tree)| Member {
+            tree,
+            owner: input
+                .owner
+                .clone()
+                .unwrap_or_else(|| input.role.to_string()),
+            yields: input.role == Role::Root,
+        });
+        let members: Vec<Member> = members.collect();
+        match self.store.compose(&members) {
+            Ok(tree) => {
+                log.finish(output)?;
+                if let Some(root) = step.root_tree() {
+                    over::note(self.store, root, tree)?;
+                }
+                Ok((tree, members.len() as u64 - 1))
+            }
+            Err(ComposeError::Store(error)) => Err(error.into()),
+            Err(error) => {
+                log.write(format!("{error}\n").as_bytes(), output);
+                let (_, log, tail) = log.finish(output)?;
+                Err(StepError::Failed(Failure {
+                    how: error.to_string(),
+                    status: Status::Exited(1).raw(),
+                    log,
+                    tail,
+                }))
+            }
+        }
     }
 
     fn prepare(&self, name: &str, step: &Resolved, run: Run) -> Result<Prepared, StepError> {

@@ -138,6 +138,20 @@ impl From<PlanError> for Failure {
                 };
                 Failure::diagnostics(move |colour| spec.render(colour)).hints(hint)
             }
+            PlanError::Port {
+                error: Some(error),
+                pkgpath,
+                reason,
+            } => match &*error {
+                PlanError::Spec(spec) => {
+                    let spec = spec.clone();
+                    Failure::diagnostics(move |colour| spec.render(colour))
+                }
+                _ => {
+                    let hints: Vec<String> = error.help().map(str::to_owned).into_iter().collect();
+                    Failure::usage(format!("{pkgpath}: {reason}")).hints(hints)
+                }
+            },
             PlanError::Lock(lock) => lock.into(),
             PlanError::Facts(_) => Failure::new(Kind::Machine, e),
             _ => {

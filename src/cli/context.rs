@@ -12,9 +12,11 @@ use mstore_store::{Cancel, Store};
 use super::{Failure, GlobalArgs, definitions, output, signals};
 use crate::build::userns::{self, Choice, Entered, UsernsError};
 use crate::config::{self, Config};
+use crate::plan::distribution::PORTS_TREE;
 use crate::plan::{Distribution, Entry, TargetId, Unread, above};
 use crate::project::find::{self, NamedTree};
 use crate::project::peers::ssh_command;
+use crate::project::ports;
 use crate::project::{Access, Project, Reach, open_store};
 use crate::schedule::Leave;
 use crate::share::fetch::FetchOptions;
@@ -96,11 +98,24 @@ impl Context {
         // Where this folder has no name, nothing lies above it.
         let cwd = env::current_dir().ok().filter(|_| args.file.is_none());
         let above = cwd.and_then(|cwd| above(&cwd, rustix::process::geteuid().as_raw()));
+        let mut definitions = definitions::parse(&args.define)?;
+        if let Some(folder) = &args.ports_tree {
+            let folder = std::path::absolute(folder)
+                .map_err(|e| Failure::usage(format!("cannot find {}: {e}", folder.display())))?;
+            let Some(folder) = folder.to_str() else {
+                return Err(Failure::usage(format!(
+                    "the path is not UTF-8: {}",
+                    folder.display()
+                )));
+            };
+            definitions.retain(|given| given.name != PORTS_TREE);
+            definitions.push(Definition::new(PORTS_TREE, folder));
+        }
         Ok(Context {
             above,
             store: store_path(args.store.as_deref()).and_then(|path| own(path, args.foreign_store)),
             config_home: config_home(),
-            definitions: definitions::parse(&args.define)?,
+            definitions,
             args,
             cancel: OnceLock::new(),
             leave: Arc::default(),
@@ -354,11 +369,16 @@ impl Context {
 
     /// Opens the specifications.
     pub fn distribution(&self) -> Result<Distribution, Failure> {
-        Ok(Distribution::open(
-            self.entry(),
-            &current_dir()?,
-            self.definitions.clone(),
-        )?)
+        self.distribution_with(self.definitions.clone())
+    }
+
+    /// Opens the specifications with these definitions, and the ports tree that they name.
+    fn distribution_with(&self, definitions: Vec<Definition>) -> Result<Distribution, Failure> {
+        let mut distribution = Distribution::open(self.entry(), &current_dir()?, definitions)?;
+        if let Some(tree) = ports::open(&distribution)? {
+            distribution.set_ports(tree);
+        }
+        Ok(distribution)
     }
 
     /// Opens specifications, lock file and store.
@@ -380,10 +400,7 @@ impl Context {
         let mut all: Vec<Definition> = self.definitions.clone();
         all.retain(|given| !more.iter().any(|own| own.name == given.name));
         all.extend(more);
-        self.open(
-            access,
-            Distribution::open(self.entry(), &current_dir()?, all)?,
-        )
+        self.open(access, self.distribution_with(all)?)
     }
 
     /// Opens the three for a command that changes the lock file.

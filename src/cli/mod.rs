@@ -93,6 +93,9 @@ pub struct GlobalArgs {
     /// Define an element, replacing the entry file's definition: NAME=VALUE
     #[arg(short = 'D', long = "define", global = true, value_name = "NAME=VALUE")]
     define: Vec<String>,
+    /// Ports tree, whose ports are targets too [default: the element ports/tree of the entry file]
+    #[arg(long, global = true, value_name = "DIR")]
+    ports_tree: Option<PathBuf>,
     /// Do not use the network: what is not here is named, and neither fetched nor asked for
     #[arg(long, global = true)]
     offline: bool,

@@ -109,6 +109,11 @@ impl Events for Watch {
             }
             Event::TransferEnded => self.bar.clear(),
             Event::BuildStarted(amount) => self.build_started(amount),
+            Event::WalkStarted { ports } => {
+                let display = Display::new(self.quiet, self.show_output);
+                display.say(&format!("walking over {ports} {}", plural(ports, "port")));
+                self.with_display(|place| *place = Some(display));
+            }
             Event::Step(event) => self.with_display(|display| {
                 if let Some(display) = display {
                     display.event(event);

@@ -25,6 +25,9 @@ pub const SANDBOX_PROFILE: &str = "chroot/1";
 /// What stands in the place of the isolation of a step where something is fetched. Another way to make a tree
 /// of what came would be another name.
 pub const FETCH_PROFILE: &str = "fetch/1";
+/// What stands in the place of the isolation of a step that is the union of its inputs. Other rules for what becomes
+/// of them would be another name.
+pub const COMPOSE_PROFILE: &str = "compose/1";
 /// What stands in the place of a machine where nothing is run.
 pub const ANY_PLATFORM: &str = "any";
 /// `SOURCE_DATE_EPOCH` of a step that reads nothing that says otherwise.
@@ -103,6 +106,9 @@ pub struct Input {
     pub at: String,
     /// What it is for.
     pub role: Role,
+    /// Whose it is, for people: of layers, which may be in each other's way. Not part of the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// Which tree.
     pub source: InputSource,
 }
@@ -119,6 +125,8 @@ pub enum Role {
     File,
     /// A folder that was fetched; read-only.
     Folder,
+    /// What is laid over the root, in the order of the inputs.
+    Layer,
 }
 
 impl fmt::Display for Role {
@@ -128,6 +136,7 @@ impl fmt::Display for Role {
             Role::Snapshot => "snapshot",
             Role::File => "file",
             Role::Folder => "folder",
+            Role::Layer => "layer",
         })
     }
 }
@@ -235,6 +244,37 @@ impl Derivation {
         })
     }
 
+    /// The union of trees: of a root, whose files give way, and of layers over it. No script is run.
+    pub fn compose(name: StepName, target: &str, inputs: Vec<Input>) -> Derivation {
+        Derivation {
+            env: Env::default(),
+            name,
+            root: "/".to_owned(),
+            build: String::new(),
+            class: "compose".to_owned(),
+            epoch: DEFAULT_EPOCH,
+            inputs,
+            output: Output::Captured,
+            phases: Vec::new(),
+            policy: Policy {
+                from: None,
+                impure: Vec::new(),
+                network: Network::None,
+                timeout: None,
+            },
+            target: target.to_owned(),
+            sandbox: COMPOSE_PROFILE.to_owned(),
+            subarch: String::new(),
+            platform: ANY_PLATFORM.to_owned(),
+            arch_desc: String::new(),
+        }
+    }
+
+    /// Whether it is the union of its inputs, and no script is run.
+    pub fn is_union(&self) -> bool {
+        self.sandbox == COMPOSE_PROFILE
+    }
+
     /// What is fetched, and where from, if it is not a script that is run.
     pub fn fetched(&self) -> Option<(&Fixed, &Origin)> {
         match (&self.policy.network, &self.policy.from) {
@@ -276,6 +316,7 @@ pub(crate) mod tests {
                 Input {
                     at: "/".into(),
                     role: Role::Root,
+                    owner: None,
                     source: InputSource::Derivation {
                         hash: DrvHash(Hash::of(b"stage2")),
                         path: "/".into(),
@@ -284,6 +325,7 @@ pub(crate) mod tests {
                 Input {
                     at: "/mstore/snapshot".into(),
                     role: Role::Snapshot,
+                    owner: None,
                     source: InputSource::Tree(TreeHash(Hash::of(b"ports"))),
                 },
             ],
@@ -371,6 +413,7 @@ pub(crate) mod tests {
         let input = ("[/a]{1,2}", any::<bool>(), source).prop_map(|(at, root, source)| Input {
             at,
             role: if root { Role::Root } else { Role::Snapshot },
+            owner: None,
             source,
         });
         let phase = (word, word).prop_map(|(name, script)| Phase {

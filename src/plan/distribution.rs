@@ -16,11 +16,15 @@ use super::hooks;
 use super::lock::{LOCK_NAME, Lock};
 use super::looked::{Looked, Sights};
 use super::metro::Repository;
+use super::more::More;
 use super::name::{Arch, Index, TargetId};
 use super::pin::PinKind;
 use super::recipe::{Recipe, Seed, Start};
 use super::recipes::Recipes;
 use super::unread::{self, Unread};
+
+/// The element that names the folder of a ports tree.
+pub const PORTS_TREE: &str = "ports/tree";
 
 /// Names that one list of the index may have.
 const MAX_NAMES: usize = 10_000;
@@ -44,6 +48,10 @@ pub struct Distribution {
     metro: Option<Arc<Repository>>,
     /// Seeds of targets whose sources are had already.
     starts: BTreeMap<TargetId, Seed>,
+    /// The folder of the ports tree that the specification names.
+    ports_tree: Option<PathBuf>,
+    /// The ports of that tree.
+    more: Option<Arc<dyn More>>,
 }
 
 impl Distribution {
@@ -81,6 +89,7 @@ impl Distribution {
             }
             Err(error) => return Err(error),
         };
+        let ports_tree = ports_tree(&elements, entry.path())?;
         Ok(Distribution {
             likely_snapshot: elements.line(Recipe::SNAPSHOT).ok().flatten(),
             own_version: elements.is_defined("target/version"),
@@ -92,6 +101,8 @@ impl Distribution {
             looked: None,
             metro: None,
             starts: BTreeMap::new(),
+            ports_tree,
+            more: None,
         })
     }
 
@@ -114,6 +125,8 @@ impl Distribution {
             looked: None,
             metro: Some(Arc::new(repository)),
             starts: BTreeMap::new(),
+            ports_tree: None,
+            more: None,
         }
     }
 
@@ -135,10 +148,35 @@ impl Distribution {
     /// All that was looked at on this machine's disk so far; `None` where files come from elsewhere, and when
     /// they changed meanwhile, or folders tell what there is.
     pub fn sights(&self) -> Option<Sights> {
-        if self.metro.is_some() {
+        if self.metro.is_some() || self.ports_tree.is_some() {
             return None;
         }
         self.looked.as_ref()?.sights()
+    }
+
+    /// The folder of the ports tree that the specification names with `ports/tree`, if it does.
+    pub fn ports_tree(&self) -> Option<&Path> {
+        self.ports_tree.as_deref()
+    }
+
+    /// The ports that a name or pattern stands for; nothing where it stands for none.
+    pub(super) fn ports_called(&self, name: &str) -> Result<Option<Vec<TargetId>>, PlanError> {
+        match &self.more {
+            Some(more) => more.expand(name),
+            None => Ok(None),
+        }
+    }
+
+    /// Tells the ports which store the folders go to that their builds see.
+    pub fn give_store(&self, store: &mstore_store::Store) {
+        if let Some(more) = &self.more {
+            more.use_store(store);
+        }
+    }
+
+    /// Lets the ports of a tree be built beside the targets of the specification.
+    pub fn set_ports(&mut self, ports: Arc<dyn More>) {
+        self.more = Some(ports);
     }
 
     /// The files the specification is read from.
@@ -342,7 +380,7 @@ impl Distribution {
             if search.is_over() {
                 break;
             }
-            if !seen.insert(id.clone()) {
+            if id.is_port() || !seen.insert(id.clone()) {
                 continue;
             }
             let elements = self.elements_in(&session, &id, lock)?;
@@ -382,7 +420,7 @@ impl Distribution {
         let session = Session::new(&self.files);
         let versions = Versions::default();
         let mut recipes: BTreeMap<TargetId, Recipe> = BTreeMap::new();
-        let mut todo: BTreeSet<TargetId> = ids.iter().cloned().collect();
+        let mut todo: BTreeSet<TargetId> = ids.iter().filter(|id| !id.is_port()).cloned().collect();
         while !todo.is_empty() {
             let batch: Vec<TargetId> = std::mem::take(&mut todo).into_iter().collect();
             let loaded: Vec<Result<Recipe, PlanError>> = batch
@@ -411,6 +449,7 @@ impl Distribution {
             index: self.index.clone(),
             requested: once(ids.to_vec()),
             recipes,
+            more: self.more.clone(),
         })
     }
 }
@@ -484,6 +523,13 @@ fn date(lock: &Lock, snapshot: Option<&str>) -> String {
         .and_then(|name| lock.get(PinKind::Snapshot, name))
         .and_then(|pin| pin.date.clone())
         .unwrap_or_else(|| NO_VERSION.to_owned())
+}
+
+/// The folder of the ports tree that a specification names. Relative paths begin at its entry file.
+fn ports_tree(elements: &Elements, entry: &Path) -> Result<Option<PathBuf>, PlanError> {
+    let named = elements.line(PORTS_TREE)?.filter(|path| !path.is_empty());
+    let folder = entry.parent().unwrap_or(Path::new("/"));
+    Ok(named.map(|path| folder.join(path)))
 }
 
 /// Leaves out what came before.

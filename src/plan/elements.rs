@@ -112,7 +112,7 @@ impl Asked {
 
 impl Elements {
     /// Loads `entry` and all it collects, sharing parsed files with others of the session.
-    pub(super) fn load_in(
+    pub fn load_in(
         session: &Session<'_>,
         entry: &Path,
         definitions: &[Definition],
@@ -180,7 +180,7 @@ impl Elements {
     }
 
     /// The names of all elements that begin with `prefix`, sorted.
-    pub(super) fn names_below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+    pub fn names_below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
         self.asks_below(prefix);
         self.names().filter(move |n| n.starts_with(prefix))
     }
@@ -225,7 +225,7 @@ impl Elements {
     }
 
     /// The text of `name` with the lines of a block kept apart.
-    pub(super) fn any_text(&self, name: &str) -> Result<Option<String>, SpecError> {
+    pub fn any_text(&self, name: &str) -> Result<Option<String>, SpecError> {
         Ok(self.value(name)?.map(Value::into_text))
     }
 

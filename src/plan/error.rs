@@ -4,6 +4,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use mstore_store::TreeHash;
 
@@ -151,6 +152,16 @@ pub enum PlanError {
         /// Where it is defined.
         location: Option<Box<Location>>,
     },
+    /// A port that was asked for is not built.
+    #[error("{pkgpath}: {reason}")]
+    Port {
+        /// Its pkgpath.
+        pkgpath: String,
+        /// Why not.
+        reason: String,
+        /// What is wrong with its specification, if something is.
+        error: Option<Arc<PlanError>>,
+    },
     /// The lock file.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -187,6 +198,7 @@ impl PlanError {
             PlanError::NoSteps { .. } => {
                 Some("define `steps/chroot/run`, or name its steps in `steps/chroot`")
             }
+            PlanError::Port { error, .. } => error.as_ref()?.help(),
             PlanError::Lock(error) => error.help(),
             PlanError::Git(error) => error.help(),
             _ => None,

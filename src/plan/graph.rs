@@ -3,10 +3,12 @@
 
 mod fetched;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mstore_store::{Hash, TreeHash};
+use mstore_store::TreeHash;
+
+pub use super::nodes::{Graph, Growing, Node, NodeId, NodeMap, Pins, Target};
 
 use super::error::PlanError;
 use super::lock::Lock;
@@ -14,125 +16,12 @@ use super::name::TargetId;
 use super::pin::PinKind;
 use super::recipe::{Reads, Recipe, SnapshotUse, Start, StepRecipe};
 use super::recipes::Recipes;
-use crate::dense::{self, DenseMap, Id};
 use crate::drv::derivation::{
     DEFAULT_EPOCH, Derivation, DrvHash, Env, Input, InputSource, Network, Output, Phase, Policy,
     Role, SANDBOX_PROFILE,
 };
 use crate::drv::facts::{TreePart, Trees};
 use crate::drv::step_name::StepName;
-
-dense::id! {
-    /// A node of one [`Graph`]. Each comes after those it depends on, so the order of ids is one in which
-    /// they can be worked off.
-    pub struct NodeId
-}
-
-/// Something about every node of a graph.
-pub type NodeMap<T> = DenseMap<NodeId, T>;
-
-/// What to do about seeds and snapshots that cannot be looked up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pins {
-    /// Refuse: the graph is to be built.
-    Required,
-    /// Put the name in the place of the tree: the graph is only to be looked at or compared.
-    Optional,
-}
-
-/// One step of one target.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
-    /// The short name, such as `stage3-corei7:run`; unique in the graph.
-    pub name: StepName,
-    /// `BUILD/ARCH/SUBARCH/TARGET:STEP`, the name realisations are recorded under.
-    pub full_name: StepName,
-    /// The target it is a step of.
-    pub target: Arc<TargetId>,
-    /// The step as data.
-    pub derivation: Derivation,
-    /// Its hash.
-    pub hash: DrvHash,
-    /// For each input of the derivation the node that produces it, if one does.
-    pub producers: Vec<Option<NodeId>>,
-    /// The first node that is the same but for names, and so will have the same key: this one need
-    /// not be built once that one is.
-    pub same_as: Option<NodeId>,
-}
-
-impl Node {
-    /// The nodes whose output it uses, sorted.
-    pub fn dependencies(&self) -> BTreeSet<NodeId> {
-        self.producers.iter().flatten().copied().collect()
-    }
-
-    /// The nodes it should run after, sorted: those it depends on, and the one it is the same as.
-    pub fn run_after(&self) -> BTreeSet<NodeId> {
-        let producers = self.producers.iter().flatten();
-        producers.chain(&self.same_as).copied().collect()
-    }
-}
-
-/// One target of the graph.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// What it is.
-    pub id: TargetId,
-    /// The short name.
-    pub name: String,
-    /// Whether it was asked for; others are there because those start from them.
-    pub requested: bool,
-    /// `target/class`.
-    pub class: String,
-    /// `target/version`.
-    pub version: String,
-    /// The machine that must run it.
-    pub platform: String,
-    /// Its steps, in order.
-    pub nodes: Vec<NodeId>,
-    /// The last of them. Its output, or the directory `root` in it, is the target's tree.
-    pub last: NodeId,
-    /// The directory of the last step's output that is the target's tree, `/` for all of it.
-    pub root: String,
-    /// The step up to which it was asked for: the last, unless [`Graph::stop_at`] said otherwise.
-    pub until: NodeId,
-}
-
-impl Target {
-    /// Whether it was asked for to its end.
-    pub fn is_whole(&self) -> bool {
-        self.until == self.last
-    }
-
-    /// Its steps as far as it was asked for, in order.
-    pub fn wanted(&self) -> impl Iterator<Item = NodeId> {
-        let until = self.until;
-        self.nodes
-            .iter()
-            .copied()
-            .filter(move |node| *node <= until)
-    }
-}
-
-/// Steps and targets, each after everything it depends on.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Graph {
-    nodes: NodeMap<Node>,
-    targets: Vec<Target>,
-    by_id: BTreeMap<TargetId, usize>,
-    pins: BTreeMap<(PinKind, String), TreeHash>,
-    /// Where the trees of inputs come from: seeds, snapshots and parts of these.
-    origins: BTreeMap<TreeHash, Origin>,
-}
-
-/// The name in the lock file that a tree comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Origin {
-    kind: PinKind,
-    name: String,
-    /// Whether it may be captured from this machine.
-    host: bool,
-}
 
 impl Graph {
     /// Makes the graph of `recipes`, with seeds and snapshots as `lock` pins them.
@@ -148,126 +37,24 @@ impl Graph {
             trees,
             pins,
             fetches: BTreeMap::new(),
-            graph: Graph::default(),
+            growing: Growing::default(),
             outputs: BTreeMap::new(),
             picked: BTreeMap::new(),
-            shapes: HashMap::new(),
             requested: recipes.requested().collect(),
-            by_hash: HashMap::new(),
         };
         for id in order(recipes)? {
             builder.target(id)?;
         }
-        Ok(builder.graph)
-    }
-
-    /// The steps, each after those it depends on.
-    pub fn nodes(&self) -> &NodeMap<Node> {
-        &self.nodes
-    }
-
-    /// The targets, each after those it starts from.
-    pub fn targets(&self) -> &[Target] {
-        &self.targets
-    }
-
-    /// The targets that were asked for.
-    pub fn requested(&self) -> impl Iterator<Item = &Target> {
-        self.targets.iter().filter(|t| t.requested)
-    }
-
-    /// The target `id`.
-    pub fn target(&self, id: &TargetId) -> Option<&Target> {
-        self.by_id.get(id).map(|at| &self.targets[*at])
-    }
-
-    /// The step called `name`, short or full.
-    pub fn find(&self, name: &str) -> Option<NodeId> {
-        self.find_by(|n| n.name.as_str() == name || n.full_name.as_str() == name)
-    }
-
-    /// The first step that is as wanted.
-    pub fn find_by(&self, wanted: impl Fn(&Node) -> bool) -> Option<NodeId> {
-        let mut nodes = self.nodes.iter();
-        nodes.find(|(_, node)| wanted(node)).map(|(id, _)| id)
-    }
-
-    /// The step of `target` that goes by the name `step`.
-    pub fn step_of(&self, target: &Target, step: &str) -> Option<NodeId> {
-        let mut nodes = target.nodes.iter().copied();
-        nodes.find(|id| self.nodes[*id].name.step() == step)
-    }
-
-    /// Says that the target `id` is asked for up to one of its steps. Returns whether it has such a step.
-    pub fn stop_at(&mut self, id: &TargetId, step: &str) -> bool {
-        let found = self
-            .target(id)
-            .and_then(|target| self.step_of(target, step));
-        let place = self.by_id.get(id).copied();
-        if let (Some(node), Some(place)) = (found, place) {
-            self.targets[place].until = node;
+        let mut growing = builder.growing;
+        if let Some(more) = &recipes.more {
+            let ids: Vec<TargetId> = recipes
+                .requested()
+                .filter(|id| id.is_port())
+                .cloned()
+                .collect();
+            more.grow(&ids, lock, trees, pins, &mut growing)?;
         }
-        found.is_some()
-    }
-
-    /// The names of the steps of `target`, in order.
-    pub fn steps_of<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = &'a str> {
-        target.nodes.iter().map(|id| self.nodes[*id].name.step())
-    }
-
-    /// Edges as pairs: from a step to one that needs it.
-    pub fn edges(&self) -> Vec<(NodeId, NodeId)> {
-        let mut edges: Vec<(NodeId, NodeId)> = self
-            .nodes
-            .iter()
-            .flat_map(|(i, n)| n.dependencies().into_iter().map(move |d| (d, i)))
-            .collect();
-        edges.sort_unstable();
-        edges
-    }
-
-    /// Checks that the seeds and snapshots that `nodes` start from and read are at hand.
-    pub fn require_inputs(
-        &self,
-        nodes: impl IntoIterator<Item = NodeId>,
-        trees: &dyn Trees,
-    ) -> Result<(), PlanError> {
-        for node in nodes {
-            let node = &self.nodes[node];
-            for input in &node.derivation.inputs {
-                let InputSource::Tree(tree) = input.source else {
-                    continue;
-                };
-                if trees.present(tree)? {
-                    continue;
-                }
-                let origin = self.origins.get(&tree).cloned();
-                let Origin { kind, name, host } = origin.unwrap_or_else(|| Origin {
-                    kind: PinKind::Seed,
-                    name: tree.to_string(),
-                    host: false,
-                });
-                return Err(PlanError::AbsentPin {
-                    kind,
-                    name,
-                    host,
-                    tree,
-                    target: Box::new((*node.target).clone()),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// The whole seed or snapshot that a tree is, or is a part of.
-    pub fn whole(&self, part: TreeHash) -> Option<TreeHash> {
-        let Origin { kind, name, .. } = self.origins.get(&part)?;
-        self.pins.get(&(*kind, name.clone())).copied()
-    }
-
-    /// The seeds and snapshots it stands on.
-    pub fn pins(&self) -> impl Iterator<Item = (PinKind, &str, TreeHash)> {
-        self.pins.iter().map(|((k, n), t)| (*k, n.as_str(), *t))
+        Ok(growing.into_graph())
     }
 }
 
@@ -276,7 +63,7 @@ impl Graph {
 fn order(recipes: &Recipes) -> Result<Vec<&TargetId>, PlanError> {
     let mut done: BTreeSet<&TargetId> = BTreeSet::new();
     let mut sorted = Vec::new();
-    for first in recipes.requested() {
+    for first in recipes.requested().filter(|id| !id.is_port()) {
         let mut chain: Vec<&TargetId> = Vec::new();
         let mut at = first;
         // A target starts from one other at most, so what it needs is a chain.
@@ -322,13 +109,10 @@ struct Builder<'a> {
     pins: Pins,
     /// Of each name of what is fetched the first that has it.
     fetches: BTreeMap<String, DrvHash>,
-    graph: Graph,
+    growing: Growing,
     /// Of each target: its last node and the directory in it.
     outputs: BTreeMap<TargetId, (NodeId, String)>,
     picked: BTreeMap<(TreeHash, Vec<String>), TreeHash>,
-    /// The first node of each shape: what it builds, with inputs by the shape of their producers.
-    shapes: HashMap<Hash, NodeId>,
-    by_hash: HashMap<DrvHash, NodeId>,
     requested: BTreeSet<&'a TargetId>,
 }
 
@@ -351,7 +135,7 @@ impl Builder<'_> {
             let at = self.node(recipe, &names, step, Output::Captured, (source, producer))?;
             nodes.push(at);
             source = InputSource::Derivation {
-                hash: self.graph.nodes[at].hash,
+                hash: self.growing.graph().nodes()[at].hash,
                 path: "/".to_owned(),
             };
             producer = Some(at);
@@ -372,9 +156,7 @@ impl Builder<'_> {
             });
         };
         self.outputs.insert(id.clone(), (last, root.clone()));
-        let at = self.graph.targets.len();
-        self.graph.by_id.insert(id.clone(), at);
-        self.graph.targets.push(Target {
+        self.growing.add_target(Target {
             id: id.clone(),
             name: names.shown,
             requested: self.requested.contains(id),
@@ -399,21 +181,15 @@ impl Builder<'_> {
                     });
                 };
                 let source = InputSource::Derivation {
-                    hash: self.graph.nodes[*last].hash,
+                    hash: self.growing.graph().nodes()[*last].hash,
                     path: root.clone(),
                 };
                 Ok((source, Some(*last)))
             }
             Start::Seed(seed) => match self.lock.get(PinKind::Seed, &seed.name) {
                 Some(pin) => {
-                    let origin = Origin {
-                        kind: PinKind::Seed,
-                        name: seed.name.clone(),
-                        host: seed.host,
-                    };
-                    self.graph.origins.insert(pin.tree, origin);
-                    let name = (PinKind::Seed, seed.name.clone());
-                    self.graph.pins.insert(name, pin.tree);
+                    self.growing
+                        .pinned(PinKind::Seed, &seed.name, seed.host, pin.tree);
                     Ok((InputSource::Tree(pin.tree), None))
                 }
                 None if self.pins == Pins::Optional => {
@@ -441,6 +217,7 @@ impl Builder<'_> {
         let mut inputs = vec![Input {
             at: "/".to_owned(),
             role: Role::Root,
+            owner: None,
             source,
         }];
         let mut producers = vec![producer];
@@ -457,6 +234,7 @@ impl Builder<'_> {
             inputs.push(Input {
                 at: snapshot.at.clone(),
                 role: Role::Snapshot,
+                owner: None,
                 source,
             });
             producers.push(None);
@@ -496,40 +274,9 @@ impl Builder<'_> {
         };
         let shown = StepName::new(&names.shown, &step.name)?;
         let full = StepName::new(&names.full, &step.name)?;
-        Ok(self.add(&names.id, derivation, producers, shown, full))
-    }
-
-    /// Adds a node, unless it is there already.
-    fn add(
-        &mut self,
-        target: &Arc<TargetId>,
-        derivation: Derivation,
-        producers: Vec<Option<NodeId>>,
-        name: StepName,
-        full_name: StepName,
-    ) -> NodeId {
-        let hash = derivation.hash();
-        if let Some(same) = self.by_hash.get(&hash) {
-            return *same;
-        }
-        let at = self.graph.nodes.next_id();
-        let shape = derivation.shape(|input| {
-            let node = producers.get(input).copied().flatten()?;
-            // A node stands for all that are the same.
-            Some(self.graph.nodes[node].same_as.unwrap_or(node).index())
-        });
-        let first = *self.shapes.entry(shape).or_insert(at);
-        self.by_hash.insert(hash, at);
-        self.graph.nodes.push(Node {
-            name,
-            full_name,
-            target: target.clone(),
-            derivation,
-            hash,
-            producers,
-            same_as: (first != at).then_some(first),
-        });
-        at
+        Ok(self
+            .growing
+            .add(&names.id, derivation, producers, shown, full))
     }
 
     /// What a step that `reads` this sees of a snapshot, and the time stamp that goes with it; nothing if it
@@ -563,14 +310,8 @@ impl Builder<'_> {
             });
         };
         let (tree, epoch) = (pin.tree, pin.epoch.unwrap_or(DEFAULT_EPOCH));
-        let origin = Origin {
-            kind: PinKind::Snapshot,
-            name: snapshot.name.clone(),
-            host: false,
-        };
-        let name = (PinKind::Snapshot, snapshot.name.clone());
-        self.graph.pins.insert(name, tree);
-        self.graph.origins.insert(tree, origin.clone());
+        self.growing
+            .pinned(PinKind::Snapshot, &snapshot.name, false, tree);
         let Some(paths) = paths else {
             return Ok(Some((InputSource::Tree(tree), epoch)));
         };
@@ -581,7 +322,7 @@ impl Builder<'_> {
         match self.trees.pick(tree, paths)? {
             TreePart::Tree(part) => {
                 self.picked.insert(key, part);
-                self.graph.origins.insert(part, origin);
+                self.growing.part_of(part, tree);
                 Ok(Some((InputSource::Tree(part), epoch)))
             }
             TreePart::NoSuchPath(which) if matches!(reads, Reads::Existing(_)) => {

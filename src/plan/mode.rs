@@ -240,6 +240,10 @@ impl Distribution {
         let mut all = Vec::new();
         for name in names {
             let name = name.as_ref();
+            if let Some(ports) = self.ports_called(name)? {
+                all.extend(ports);
+                continue;
+            }
             match self.index().expand(name) {
                 Ok(ids) => all.extend(ids),
                 Err(error) => match expand(self, name) {

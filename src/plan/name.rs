@@ -22,8 +22,11 @@ pub struct TargetId {
 }
 
 impl fmt::Display for TargetId {
-    /// Writes the fully qualified form `BUILD/ARCH/SUBARCH/TARGET`.
+    /// Writes the fully qualified form `BUILD/ARCH/SUBARCH/TARGET`; of a port its pkgpath.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_port() {
+            return f.write_str(&self.target);
+        }
         write!(
             f,
             "{}/{}/{}/{}",
@@ -33,8 +36,26 @@ impl fmt::Display for TargetId {
 }
 
 impl TargetId {
-    /// The short form `TARGET-SUBARCH`, without the build.
+    /// A port, which belongs to no build.
+    pub fn of_port(pkgpath: String) -> TargetId {
+        TargetId {
+            build: String::new(),
+            arch_desc: String::new(),
+            subarch: String::new(),
+            target: pkgpath,
+        }
+    }
+
+    /// Whether it is a port. The builds of a specification have names.
+    pub fn is_port(&self) -> bool {
+        self.build.is_empty()
+    }
+
+    /// The short form `TARGET-SUBARCH`, without the build; of a port its pkgpath.
     pub fn short(&self) -> String {
+        if self.is_port() {
+            return self.target.clone();
+        }
         format!("{}-{}", self.target, self.subarch)
     }
 }
@@ -228,6 +249,9 @@ impl Index {
 
     /// The shortest name by which `id` is found again.
     pub fn display_name(&self, id: &TargetId) -> String {
+        if id.is_port() {
+            return id.to_string();
+        }
         let short = id.short();
         let forms = [
             short.clone(),

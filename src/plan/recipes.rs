@@ -2,11 +2,13 @@
 //! snapshots that they lack.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::embedded;
 use super::lock::Lock;
+use super::more::More;
 use super::name::{Index, TargetId};
 use super::pin::PinKind;
 use super::recipe::{Recipe, Start};
@@ -17,6 +19,8 @@ pub struct Recipes {
     pub(super) index: Index,
     pub(super) requested: Vec<TargetId>,
     pub(super) recipes: BTreeMap<TargetId, Recipe>,
+    /// Makes the ports among those that were asked for.
+    pub(super) more: Option<Arc<dyn More>>,
 }
 
 /// A seed or snapshot that has to be made or imported before anything can be built.
@@ -108,6 +112,18 @@ impl Recipes {
             });
             need.wanted_by.push(id.clone());
         };
+        if let Some(more) = &self.more {
+            let (name, host) = more.base();
+            if lock.get(PinKind::Seed, name).is_none() {
+                for id in self.requested.iter().filter(|id| id.is_port()) {
+                    let from = match host {
+                        true => PinOrigin::Host,
+                        false => PinOrigin::Import,
+                    };
+                    want(PinKind::Seed, name, from, false, id);
+                }
+            }
+        }
         for recipe in self.recipes.values() {
             if let Start::Seed(seed) = &recipe.start
                 && lock.get(PinKind::Seed, &seed.name).is_none()

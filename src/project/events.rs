@@ -64,6 +64,11 @@ pub enum Event<'a> {
     TransferEnded,
     /// Steps are going to be built.
     BuildStarted(Amount),
+    /// Ports are going to be walked over, and built as they are found.
+    WalkStarted {
+        /// How many were asked for.
+        ports: usize,
+    },
     /// Something happened in the run over the steps.
     Step(schedule::RunEvent<'a>),
     /// The run over the steps has ended, well or not.

@@ -28,6 +28,7 @@ pub mod open;
 pub mod pack;
 pub mod peers;
 mod pinned_reads;
+pub mod ports;
 pub mod provide;
 pub mod realise;
 pub mod receive;
@@ -77,6 +78,7 @@ impl Project {
         distribution: Distribution,
     ) -> Result<Project, ProjectError> {
         let store = open_store(store, access)?;
+        distribution.give_store(&store);
         let lock = Lock::read(distribution.files(), &distribution.lock_path(store.path()))?;
         Ok(Project {
             facts: StoreFacts::new(store.clone()),

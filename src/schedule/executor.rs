@@ -81,7 +81,7 @@ impl Kind {
     pub fn of(step: &Derivation) -> Self {
         Kind {
             platform: step.platform.clone(),
-            here: matches!(step.policy.network, Network::FixedOutput(_)),
+            here: matches!(step.policy.network, Network::FixedOutput(_)) || step.is_union(),
         }
     }
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use mstore_store::{Cancel, TreeHash};
 
-use super::driver::{self, Driver};
+use super::driver::{self, Driver, Planner};
 use super::engine::{Flaw, Patience};
 use super::error::ScheduleError;
 use super::executor::Executor;
-use super::growth::{Growth, feed};
+use super::growth::{Growth, Intake, feed};
 use super::leave::Leave;
 use super::ledger::Ledger;
 use super::local::{Fetch, Local};
@@ -160,22 +160,8 @@ pub fn realise(
     let _ = feed.send(Growth::Listed(list.collect()));
     drop(feed);
     let mut steps = Steps::new(staleness, tools.facts).reading_again(tools.unchanged);
-    let options = driver::Options {
-        keep_going: options.keep_going,
-        cancel: tools.cancel,
-        leave: tools.leave,
-        idle: IDLE,
-    };
-    let done = thread::scope(|scope| {
-        let executor = tools.site.open(scope, tools.builder, tools.fetch);
-        // Also when the driver panics: the scope waits for the threads of the site.
-        let _closed = Closed(tools.site);
-        let driver = Driver::new(&mut steps, &*executor, observer, intake, options);
-        match kept {
-            Some(kept) => driver.with_ledger(kept.ledger, kept.patience).run(),
-            None => driver.run(),
-        }
-    });
+    let kept = kept.map(|kept| (kept.ledger, kept.patience));
+    let done = drive(tools, &mut steps, intake, options, observer, kept);
     let name = |at: NodeId| graph.nodes()[at].name.clone();
     let failed = done.failed.into_iter().map(|(at, failure)| Failed {
         name: name(at),
@@ -203,6 +189,33 @@ pub fn realise(
             .map(|at| name(*at).to_string())
             .collect(),
     }
+}
+
+/// Builds the jobs that come in by `intake`; with `kept` under the locks of paths.
+pub fn drive<P: Planner>(
+    tools: &Tools<'_>,
+    planner: &mut P,
+    intake: Intake<P::Node>,
+    options: Options,
+    observer: &mut dyn Observer,
+    kept: Option<(&mut dyn Ledger, Patience)>,
+) -> driver::Outcome<P::Node> {
+    let options = driver::Options {
+        keep_going: options.keep_going,
+        cancel: tools.cancel,
+        leave: tools.leave,
+        idle: IDLE,
+    };
+    thread::scope(|scope| {
+        let executor = tools.site.open(scope, tools.builder, tools.fetch);
+        // Also when the driver panics: the scope waits for the threads of the site.
+        let _closed = Closed(tools.site);
+        let driver = Driver::new(planner, &*executor, observer, intake, options);
+        match kept {
+            Some((ledger, patience)) => driver.with_ledger(ledger, patience).run(),
+            None => driver.run(),
+        }
+    })
 }
 
 /// What a second build of a step said.

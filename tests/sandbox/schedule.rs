@@ -35,6 +35,7 @@ pub fn step(name: &str, root: TreeHash, script: &str) -> Resolved {
         inputs: vec![Input {
             at: "/".into(),
             role: Role::Root,
+            owner: None,
             source: InputSource::Tree(root),
         }],
         output: Output::Captured,

@@ -1,14 +1,18 @@
 //! `mstore list`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::ops::ControlFlow;
 use std::process::ExitCode;
+
+use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::{Failure, output};
 use crate::plan::view::ListView;
-use crate::plan::{Distribution, TargetId};
-use crate::project::Access;
+use crate::plan::{Distribution, Lock, Pins, TargetId};
+use crate::ports::{PkgPath, Walk, Walked};
 use crate::project::realise::{Obstacle, Obstacles};
+use crate::project::{Access, ports};
 
 /// List builds, subarchitectures and targets
 #[derive(clap::Args)]
@@ -16,6 +20,9 @@ pub struct Args {
     /// Patterns of target names, such as 'stage3-*': list the targets that fit, one a line
     #[arg(value_name = "PATTERN")]
     patterns: Vec<String>,
+    /// List the ports of the ports tree; patterns are of CATEGORY/NAME, such as 'shells/*'
+    #[arg(long)]
+    ports: bool,
     /// List also the subarchitectures that this machine cannot build
     #[arg(long, short)]
     all: bool,
@@ -24,8 +31,126 @@ pub struct Args {
     json: bool,
 }
 
+/// One port of a list.
+#[derive(Serialize)]
+struct PortLine {
+    pkgpath: String,
+    version: Option<String>,
+    comment: Option<String>,
+    flavors: Vec<String>,
+    subpackages: Vec<String>,
+    /// Why it is not built.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ignored: Option<String>,
+}
+
+impl PortLine {
+    fn of(walked: Walked) -> PortLine {
+        match walked {
+            Walked::Chain(chain) => {
+                let port = &chain.port;
+                PortLine {
+                    pkgpath: port.id.to_string(),
+                    version: Some(port.version.clone()),
+                    comment: Some(port.comment.clone()),
+                    flavors: port.flavors.clone(),
+                    subpackages: port
+                        .subpackages
+                        .iter()
+                        .map(|sub| sub.name.clone())
+                        .collect(),
+                    ignored: None,
+                }
+            }
+            Walked::Ignored(ignored) => PortLine {
+                pkgpath: ignored.pkgpath,
+                version: None,
+                comment: None,
+                flavors: Vec::new(),
+                subpackages: Vec::new(),
+                ignored: Some(ignored.reason.to_string()),
+            },
+        }
+    }
+
+    /// Its line for people: what is ignored begins with `!`.
+    fn text(&self) -> String {
+        if let Some(reason) = &self.ignored {
+            let reason = reason.lines().next().unwrap_or_default();
+            return format!("! {}: {reason}", self.pkgpath);
+        }
+        let mut text = self.pkgpath.clone();
+        for word in [&self.version, &self.comment]
+            .into_iter()
+            .flatten()
+            .filter(|word| !word.is_empty())
+        {
+            text.push_str(&format!("  {word}"));
+        }
+        if !self.flavors.is_empty() {
+            text.push_str(&format!("  flavors: {}", self.flavors.join(" ")));
+        }
+        if self.subpackages.len() > 1 {
+            let subs = self.subpackages.iter().map(|sub| format!("-{sub}"));
+            text.push_str(&format!("  {}", subs.collect::<Vec<_>>().join(" ")));
+        }
+        text
+    }
+}
+
+/// Lists the ports of the tree, those alone that fit one of the patterns if there are some.
+fn list_ports(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
+    let distribution = context.distribution()?;
+    let Some(tree) = ports::open(&distribution)? else {
+        return Err(Failure::usage("there is no ports tree").hint(
+            "name one with --ports-tree DIR, or with the element ports/tree of the entry file",
+        ));
+    };
+    let listed = tree.list()?;
+    let mut wanted: Vec<PkgPath> = listed.ports.into_iter().map(PkgPath::of).collect();
+    if !args.patterns.is_empty() {
+        let mut fitting = Vec::new();
+        for pattern in &args.patterns {
+            fitting.extend(tree.fitting(pattern)?);
+        }
+        wanted.retain(|path| fitting.contains(path));
+    }
+    let mut lines = Vec::new();
+    // What a port is does not depend on the root that it is built in.
+    let base = tree.base_of(&Lock::in_memory(), Pins::Optional)?;
+    let mut walk = Walk::new(&tree, base);
+    let asked: HashSet<String> = wanted.iter().map(PkgPath::to_string).collect();
+    let _ = walk.walk(&wanted, &mut |walked| {
+        let line = PortLine::of(walked);
+        if asked.contains(&line.pkgpath) {
+            lines.push(line);
+        }
+        ControlFlow::Continue(())
+    });
+    lines.extend(listed.others.into_iter().map(|other| PortLine {
+        pkgpath: other.folder,
+        version: None,
+        comment: None,
+        flavors: Vec::new(),
+        subpackages: Vec::new(),
+        ignored: Some(other.reason),
+    }));
+    lines.sort_by(|a, b| a.pkgpath.cmp(&b.pkgpath));
+    match args.json {
+        true => output::json_pretty(&lines)?,
+        false => {
+            let lines: Vec<String> = lines.iter().map(PortLine::text).collect();
+            output::line(lines.join("\n"))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
+    if args.ports {
+        return list_ports(context, &args);
+    }
     let distribution = context.distribution()?;
     context.tell_if_standard(&distribution);
     let index = distribution.index();

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -26,14 +27,19 @@ use crate::config::Config;
 use crate::drv::StepName;
 use crate::farm::{Farm, HostsFile, Place};
 use crate::plan::{MissingPin, PinOrigin, Recipes, TargetId};
+use crate::ports::grow::refusal;
+use crate::ports::{Ignored, PortsTree, Reason};
 use crate::project::realise::{
     Books, LeftOut, Obstacle, Preview, Question, Report, Run, StepsPreview, TargetReport, Until,
-    check, left_out, preview, realise,
+    WantedPort, check, left_out, preview, realise, realise_ports,
 };
-use crate::project::{Access, Blocked, Caches, Estimates, Project};
+use crate::project::{Access, Blocked, Caches, Estimates, Project, ports};
 use crate::schedule::Leave;
 use crate::schedule::engine::Patience;
 use crate::share::ssh_master::Sockets;
+
+/// The step of a port that tests it.
+const TEST: &str = "test";
 
 /// Seconds that connecting to a host may take.
 const CONNECT: u32 = 20;
@@ -118,6 +124,18 @@ pub struct Args {
 }
 
 impl Args {
+    /// Whether ports may be built while they are walked over: nothing is asked of caches, and everything is to be done
+    /// once that is to be done.
+    fn asks_for_walk(&self, caches: &Caches, project: &Project) -> bool {
+        caches.is_empty()
+            && !project.store.is_read_only()
+            && !self.dry_run
+            && !self.rebuild
+            && self.check.is_none()
+            // Locks and logs are kept over a plan that is whole.
+            && self.log_dir.is_none()
+    }
+
     /// Takes the steps off the words of the form TARGET:STEP. Gives each name with its step, if it has one.
     fn take_steps(&mut self) -> Result<Vec<(String, Option<String>)>, Failure> {
         let mut words = Vec::with_capacity(self.targets.len());
@@ -194,7 +212,7 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
     if args.out_link.is_some() || args.checkout.is_some() {
         entered = Ok(entered?);
     }
-    let targets = project.targets(&args.targets)?;
+    let mut targets = project.targets(&args.targets)?;
     let until = Until::of(&project, &words)?;
     let warned = !args.quiet && context.tell_unread(&project, &targets)?;
     let books = books(context, &args)?;
@@ -227,6 +245,36 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
         events: &watch,
         books: books.as_ref(),
     };
+    let walks = match args.asks_for_walk(&caches, &project) {
+        true => wanted_ports(&project, &words)?,
+        false => None,
+    };
+    if let Some((tree, wanted)) = walks {
+        let done = realise_ports(&mut project, &tree, &wanted, &run, entered)?;
+        let place = Wanted::of(
+            args.out_link.as_deref(),
+            args.checkout.as_deref(),
+            done.report.targets.len(),
+        )?;
+        let complete = show(&done.report, &args, |target| match target.tree {
+            Some(tree) => place.make(&project.store, tree, cancel),
+            None => Ok(None),
+        })?;
+        if !done.report.idle || place.is_some() {
+            project.store.trim(config.gc.written_out, sees_all)?;
+        }
+        return match tell_ignored(&done.ignored, &args)? {
+            false if complete => Ok(ExitCode::SUCCESS),
+            _ => Ok(ExitCode::from(FOUND)),
+        };
+    }
+    let ignored = project.ignored_ports(&targets)?;
+    let ignored_named = tell_ignored(&ignored, &args);
+    ports::leave_out(&mut targets, &ignored);
+    if targets.is_empty() {
+        let _: bool = ignored_named?;
+        return Ok(ExitCode::from(FOUND));
+    }
     let Chosen {
         recipes,
         left_out,
@@ -239,6 +287,7 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
     )?;
     if args.dry_run {
         show_preview(&preview(&project, recipes, &run)?, args.json)?;
+        let _: bool = ignored_named?;
         return Ok(ExitCode::SUCCESS);
     }
     let report = realise(&mut project, recipes, &run, entered)?;
@@ -269,7 +318,7 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
             _ => ExitCode::from(FOUND),
         });
     }
-    if named_left_out {
+    if ignored_named? || named_left_out {
         return Ok(ExitCode::from(FOUND));
     }
     // What is left out, and what nothing reads, is told every time.
@@ -303,6 +352,62 @@ fn books(context: &Context, args: &Args) -> Result<Option<Books>, Failure> {
         reopen: reopen(context)?,
         unread: RefCell::default(),
     }))
+}
+
+/// Ports that are asked for, and the tree that they are of.
+type WantedPorts = (Arc<PortsTree>, Vec<WantedPort>);
+
+/// The ports that are asked for, with the tree that they are of; nothing where something else is asked for too.
+fn wanted_ports(
+    project: &Project,
+    words: &[(String, Option<String>)],
+) -> Result<Option<WantedPorts>, Failure> {
+    let Some(tree) = project.ports()? else {
+        return Ok(None);
+    };
+    let mut wanted: Vec<WantedPort> = Vec::new();
+    for (name, step) in words {
+        let tested = match step.as_deref() {
+            None => false,
+            Some(TEST) => true,
+            Some(_) => return Ok(None),
+        };
+        for id in project.targets(std::slice::from_ref(name))? {
+            if !id.is_port() {
+                return Ok(None);
+            }
+            // Found by its pkgpath, it is one.
+            let pkgpath = id.target.parse().map_err(Failure::usage)?;
+            if !wanted.iter().any(|known| known.pkgpath == pkgpath) {
+                wanted.push(WantedPort { pkgpath, tested });
+            }
+        }
+    }
+    Ok(Some((tree, wanted)))
+}
+
+/// Tells which ports were not built, and why. Returns whether one of them was named, and not found by a pattern; what is
+/// to be mended is an error.
+fn tell_ignored(ignored: &[Ignored], args: &Args) -> Result<bool, Failure> {
+    let mut wrong: Option<Failure> = None;
+    let mut named = false;
+    for port in ignored {
+        match &port.reason {
+            Reason::Wrong(_) => {
+                let id = TargetId::of_port(port.pkgpath.clone());
+                let failure = Failure::from(refusal(&id, port));
+                if let Some(before) = wrong.replace(failure) {
+                    before.report();
+                }
+            }
+            reason => tell!("! {}: {reason}", port.pkgpath),
+        }
+        named |= args.targets.contains(&port.pkgpath);
+    }
+    match wrong {
+        Some(failure) => Err(failure),
+        None => Ok(named),
+    }
 }
 
 /// The machines of a hosts file.

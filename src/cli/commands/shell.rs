@@ -77,6 +77,8 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         }
     }
     let tree: Option<TreeHash> = match step {
+        // A subpackage is no root: what the last step left is.
+        None if target.id.is_port() => staleness.state(target.last).tree(),
         None => staleness.target_tree(target, &project.facts)?,
         Some(step) => graph
             .step_of(target, step)

@@ -38,6 +38,7 @@ impl Builder<'_> {
                 let input = Input {
                     at: at.clone(),
                     role: Role::File,
+                    owner: None,
                     source: InputSource::Unpinned(format!("what fetch/{name} lists")),
                 };
                 inputs.insert(at, (input, None));
@@ -48,18 +49,22 @@ impl Builder<'_> {
                 let role = piece.role;
                 let node = self.fetch_node(recipe, piece)?;
                 let source = InputSource::Derivation {
-                    hash: self.graph.nodes[node].hash,
+                    hash: self.growing.graph().nodes()[node].hash,
                     path: "/".to_owned(),
                 };
                 let input = Input {
                     at: at.clone(),
                     role,
+                    owner: None,
                     source,
                 };
                 let other = inputs.insert(at.clone(), (input, Some(node)));
                 if let Some((_, Some(other))) = other
-                    && self.graph.nodes[other].derivation.policy.network
-                        != self.graph.nodes[node].derivation.policy.network
+                    && self.growing.graph().nodes()[other]
+                        .derivation
+                        .policy
+                        .network
+                        != self.growing.graph().nodes()[node].derivation.policy.network
                 {
                     return Err(bad(
                         recipe,
@@ -98,7 +103,7 @@ impl Builder<'_> {
             _ => full.clone(),
         };
         self.fetches.entry(full.as_str().to_owned()).or_insert(hash);
-        Ok(self.add(
+        Ok(self.growing.add(
             &Arc::new(recipe.id.clone()),
             derivation,
             Vec::new(),

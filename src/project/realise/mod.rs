@@ -12,6 +12,7 @@ mod places;
 mod preview;
 mod remembered;
 mod until;
+mod walked;
 
 use std::collections::{HashMap, HashSet};
 
@@ -44,6 +45,7 @@ use places::{Places, Placing};
 pub use preview::{Preview, StepsPreview, preview};
 pub use remembered::Question;
 pub use until::Until;
+pub use walked::{PortsReport, WantedPort, counts, realise_ports};
 
 /// What a run works with, and how it goes about it.
 pub struct Run<'a> {

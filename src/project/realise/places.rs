@@ -43,6 +43,9 @@ impl<'a> Places<'a> {
 
     fn lines(&self, name: &str) -> Option<Vec<String>> {
         let node = &self.graph.nodes()[self.graph.find(name)?];
+        if node.target.is_port() {
+            return None;
+        }
         let distribution = &self.project.distribution;
         let elements = distribution
             .elements(&node.target, &self.project.lock)

@@ -28,6 +28,7 @@ fn step(name: &str) -> Box<Resolved> {
         inputs: vec![Input {
             at: "/".into(),
             role: Role::Root,
+            owner: None,
             source: InputSource::Tree(tree("seed")),
         }],
         output: Output::Captured,

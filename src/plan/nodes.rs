@@ -1,0 +1,326 @@
+//! Nodes and targets of a graph, and what can be asked of them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use mstore_store::{Hash, TreeHash};
+
+use super::error::PlanError;
+use super::name::TargetId;
+use super::pin::PinKind;
+use crate::dense::{self, DenseMap, Id};
+use crate::drv::derivation::{Derivation, DrvHash, InputSource};
+use crate::drv::facts::Trees;
+use crate::drv::step_name::StepName;
+
+dense::id! {
+    /// A node of one [`Graph`]. Each comes after those it depends on, so the order of ids is one in which
+    /// they can be worked off.
+    pub struct NodeId
+}
+
+/// Something about every node of a graph.
+pub type NodeMap<T> = DenseMap<NodeId, T>;
+
+/// What to do about seeds and snapshots that cannot be looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pins {
+    /// Refuse: the graph is to be built.
+    Required,
+    /// Put the name in the place of the tree: the graph is only to be looked at or compared.
+    Optional,
+}
+
+/// One step of one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// The short name, such as `stage3-corei7:run`; unique in the graph.
+    pub name: StepName,
+    /// `BUILD/ARCH/SUBARCH/TARGET:STEP`, the name realisations are recorded under.
+    pub full_name: StepName,
+    /// The target it is a step of.
+    pub target: Arc<TargetId>,
+    /// The step as data.
+    pub derivation: Derivation,
+    /// Its hash.
+    pub hash: DrvHash,
+    /// For each input of the derivation the node that produces it, if one does.
+    pub producers: Vec<Option<NodeId>>,
+    /// The first node that is the same but for names, and so will have the same key: this one need
+    /// not be built once that one is.
+    pub same_as: Option<NodeId>,
+}
+
+impl Node {
+    /// The nodes whose output it uses, sorted.
+    pub fn dependencies(&self) -> BTreeSet<NodeId> {
+        self.producers.iter().flatten().copied().collect()
+    }
+
+    /// The nodes it should run after, sorted: those it depends on, and the one it is the same as.
+    pub fn run_after(&self) -> BTreeSet<NodeId> {
+        let producers = self.producers.iter().flatten();
+        producers.chain(&self.same_as).copied().collect()
+    }
+}
+
+/// One target of the graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// What it is.
+    pub id: TargetId,
+    /// The short name.
+    pub name: String,
+    /// Whether it was asked for; others are there because those start from them.
+    pub requested: bool,
+    /// `target/class`.
+    pub class: String,
+    /// `target/version`.
+    pub version: String,
+    /// The machine that must run it.
+    pub platform: String,
+    /// Its steps, in order.
+    pub nodes: Vec<NodeId>,
+    /// The last of them. Its output, or the directory `root` in it, is the target's tree.
+    pub last: NodeId,
+    /// The directory of the last step's output that is the target's tree, `/` for all of it.
+    pub root: String,
+    /// The step up to which it was asked for: the last, unless [`Graph::stop_at`] said otherwise.
+    pub until: NodeId,
+}
+
+impl Target {
+    /// Whether it was asked for to its end.
+    pub fn is_whole(&self) -> bool {
+        self.until == self.last
+    }
+
+    /// Its steps as far as it was asked for, in order.
+    pub fn wanted(&self) -> impl Iterator<Item = NodeId> {
+        let until = self.until;
+        self.nodes
+            .iter()
+            .copied()
+            .filter(move |node| *node <= until)
+    }
+}
+
+/// Steps and targets, each after everything it depends on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Graph {
+    nodes: NodeMap<Node>,
+    targets: Vec<Target>,
+    by_id: BTreeMap<TargetId, usize>,
+    pins: BTreeMap<(PinKind, String), TreeHash>,
+    /// Where the trees of inputs come from: seeds, snapshots and parts of these.
+    origins: BTreeMap<TreeHash, Origin>,
+}
+
+/// The name in the lock file that a tree comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Origin {
+    kind: PinKind,
+    name: String,
+    /// Whether it may be captured from this machine.
+    host: bool,
+}
+
+impl Graph {
+    /// The steps, each after those it depends on.
+    pub fn nodes(&self) -> &NodeMap<Node> {
+        &self.nodes
+    }
+
+    /// The targets, each after those it starts from.
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// The targets that were asked for.
+    pub fn requested(&self) -> impl Iterator<Item = &Target> {
+        self.targets.iter().filter(|t| t.requested)
+    }
+
+    /// The target `id`.
+    pub fn target(&self, id: &TargetId) -> Option<&Target> {
+        self.by_id.get(id).map(|at| &self.targets[*at])
+    }
+
+    /// The step called `name`, short or full.
+    pub fn find(&self, name: &str) -> Option<NodeId> {
+        self.find_by(|n| n.name.as_str() == name || n.full_name.as_str() == name)
+    }
+
+    /// The first step that is as wanted.
+    pub fn find_by(&self, wanted: impl Fn(&Node) -> bool) -> Option<NodeId> {
+        let mut nodes = self.nodes.iter();
+        nodes.find(|(_, node)| wanted(node)).map(|(id, _)| id)
+    }
+
+    /// The step of `target` that goes by the name `step`.
+    pub fn step_of(&self, target: &Target, step: &str) -> Option<NodeId> {
+        let mut nodes = target.nodes.iter().copied();
+        nodes.find(|id| self.nodes[*id].name.step() == step)
+    }
+
+    /// Says that the target `id` is asked for up to one of its steps. Returns whether it has such a step.
+    pub fn stop_at(&mut self, id: &TargetId, step: &str) -> bool {
+        let found = self
+            .target(id)
+            .and_then(|target| self.step_of(target, step));
+        let place = self.by_id.get(id).copied();
+        if let (Some(node), Some(place)) = (found, place) {
+            self.targets[place].until = node;
+        }
+        found.is_some()
+    }
+
+    /// The names of the steps of `target`, in order.
+    pub fn steps_of<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = &'a str> {
+        target.nodes.iter().map(|id| self.nodes[*id].name.step())
+    }
+
+    /// Edges as pairs: from a step to one that needs it.
+    pub fn edges(&self) -> Vec<(NodeId, NodeId)> {
+        let mut edges: Vec<(NodeId, NodeId)> = self
+            .nodes
+            .iter()
+            .flat_map(|(i, n)| n.dependencies().into_iter().map(move |d| (d, i)))
+            .collect();
+        edges.sort_unstable();
+        edges
+    }
+
+    /// Checks that the seeds and snapshots that `nodes` start from and read are at hand.
+    pub fn require_inputs(
+        &self,
+        nodes: impl IntoIterator<Item = NodeId>,
+        trees: &dyn Trees,
+    ) -> Result<(), PlanError> {
+        for node in nodes {
+            let node = &self.nodes[node];
+            for input in &node.derivation.inputs {
+                let InputSource::Tree(tree) = input.source else {
+                    continue;
+                };
+                if trees.present(tree)? {
+                    continue;
+                }
+                let origin = self.origins.get(&tree).cloned();
+                let Origin { kind, name, host } = origin.unwrap_or_else(|| Origin {
+                    kind: PinKind::Seed,
+                    name: tree.to_string(),
+                    host: false,
+                });
+                return Err(PlanError::AbsentPin {
+                    kind,
+                    name,
+                    host,
+                    tree,
+                    target: Box::new((*node.target).clone()),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole seed or snapshot that a tree is, or is a part of.
+    pub fn whole(&self, part: TreeHash) -> Option<TreeHash> {
+        let Origin { kind, name, .. } = self.origins.get(&part)?;
+        self.pins.get(&(*kind, name.clone())).copied()
+    }
+
+    /// The seeds and snapshots it stands on.
+    pub fn pins(&self) -> impl Iterator<Item = (PinKind, &str, TreeHash)> {
+        self.pins.iter().map(|((k, n), t)| (*k, n.as_str(), *t))
+    }
+}
+
+/// A graph that nodes and targets are added to, each after those it depends on.
+#[derive(Debug, Default)]
+pub struct Growing {
+    graph: Graph,
+    /// The first node of each shape: what it builds, with inputs by the shape of their producers.
+    shapes: HashMap<Hash, NodeId>,
+    by_hash: HashMap<DrvHash, NodeId>,
+}
+
+impl Growing {
+    /// The node of a derivation, if it was added.
+    pub fn node(&self, hash: DrvHash) -> Option<NodeId> {
+        self.by_hash.get(&hash).copied()
+    }
+
+    /// Says which seed or snapshot the lock file calls `name`, and that some input is that.
+    pub fn pinned(&mut self, kind: PinKind, name: &str, host: bool, tree: TreeHash) {
+        let name = name.to_owned();
+        let origin = Origin {
+            kind,
+            name: name.clone(),
+            host,
+        };
+        self.graph.origins.insert(tree, origin);
+        self.graph.pins.insert((kind, name), tree);
+    }
+
+    /// Says that a tree is a part of a seed or snapshot.
+    pub fn part_of(&mut self, part: TreeHash, whole: TreeHash) {
+        if let Some(origin) = self.graph.origins.get(&whole).cloned() {
+            self.graph.origins.insert(part, origin);
+        }
+    }
+
+    /// What was added by now.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Adds a target; one that is there already stays, and is asked for if one of the two is.
+    pub fn add_target(&mut self, target: Target) {
+        if let Some(at) = self.graph.by_id.get(&target.id) {
+            self.graph.targets[*at].requested |= target.requested;
+            return;
+        }
+        let at = self.graph.targets.len();
+        self.graph.by_id.insert(target.id.clone(), at);
+        self.graph.targets.push(target);
+    }
+
+    /// The graph as it is now.
+    pub fn into_graph(self) -> Graph {
+        self.graph
+    }
+
+    /// Adds a node, unless it is there already.
+    pub fn add(
+        &mut self,
+        target: &Arc<TargetId>,
+        derivation: Derivation,
+        producers: Vec<Option<NodeId>>,
+        name: StepName,
+        full_name: StepName,
+    ) -> NodeId {
+        let hash = derivation.hash();
+        if let Some(same) = self.by_hash.get(&hash) {
+            return *same;
+        }
+        let at = self.graph.nodes.next_id();
+        let shape = derivation.shape(|input| {
+            let node = producers.get(input).copied().flatten()?;
+            // A node stands for all that are the same.
+            Some(self.graph.nodes[node].same_as.unwrap_or(node).index())
+        });
+        let first = *self.shapes.entry(shape).or_insert(at);
+        self.by_hash.insert(hash, at);
+        self.graph.nodes.push(Node {
+            name,
+            full_name,
+            target: target.clone(),
+            derivation,
+            hash,
+            producers,
+            same_as: (first != at).then_some(first),
+        });
+        at
+    }
+}

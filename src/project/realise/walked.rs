@@ -1,0 +1,613 @@
+//! A run over ports that begins while their tree is walked: each port is listed as soon as all that it needs is.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::thread;
+
+use mstore_store::{Store, TreeHash};
+
+use super::{Outcome, Report, Run, Work, provide, remember};
+use crate::build::pause::Stopwatch;
+use crate::build::userns::{Entered, UsernsError};
+use crate::drv::derivation::InputSource;
+use crate::drv::facts::TreePart;
+use crate::drv::{DrvHash, Facts, FactsError, Key, Resolved, StepName, StoreFacts, Trees as _};
+use crate::plan::{NodeId, Pins, TargetId};
+use crate::ports::scripts::Part;
+use crate::ports::{Base, Chain, Counts, Ignored, Job, PkgPath, PortsTree, Walk, Walked};
+use crate::project::events::{Event, Steps};
+use crate::project::{Blocked, Project, ProjectError};
+use crate::schedule::driver::{self, Decision, Planner, Verdict};
+use crate::schedule::growth::{Feed, Growth, Listing, feed};
+use crate::schedule::realise::{self as run_steps, Failed, Tools};
+use crate::schedule::{Kind, ScheduleError};
+use crate::share::fetch::{self as outside_fetch, Outside};
+
+/// What came of a run over ports.
+#[derive(Debug)]
+pub struct PortsReport {
+    /// The ports that were built, or tried.
+    pub report: Report,
+    /// The ports that were not, because they cannot be.
+    pub ignored: Vec<Ignored>,
+}
+
+/// A port that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedPort {
+    /// Which.
+    pub pkgpath: PkgPath,
+    /// Whether it is to be tested too.
+    pub tested: bool,
+}
+
+/// A job of a port, as the run knows it.
+#[derive(Clone, Debug)]
+pub struct PortJob {
+    job: Arc<Job>,
+    /// What others are that it uses and that nothing is to be done for.
+    known: Arc<HashMap<DrvHash, TreeHash>>,
+}
+
+impl PartialEq for PortJob {
+    fn eq(&self, other: &Self) -> bool {
+        self.job.hash == other.job.hash
+    }
+}
+
+impl Eq for PortJob {}
+
+impl Hash for PortJob {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Hash::hash(&self.job.hash, state);
+    }
+}
+
+/// Brings ports up to date while the tree is walked, the most needed of the last time first. Failed steps and ports
+/// that cannot be built are part of the report; an error means that the run could not begin or that its result could
+/// not be written down.
+pub fn realise_ports(
+    project: &mut Project,
+    tree: &PortsTree,
+    wanted: &[WantedPort],
+    run: &Run<'_>,
+    mut entered: Result<Entered, UsernsError>,
+) -> Result<PortsReport, ProjectError> {
+    let clock = Stopwatch::start();
+    let ids = |wanted: &mut dyn Iterator<Item = &WantedPort>| -> Vec<TargetId> {
+        wanted
+            .map(|port| TargetId::of_port(port.pkgpath.to_string()))
+            .collect()
+    };
+    let recipes = project.recipes(&ids(&mut wanted.iter()))?;
+    if !recipes.needs(&project.lock).is_empty() {
+        entered = Ok(provide(project, &recipes, run, entered)?);
+    }
+    project.must_write(|| Blocked::Build { steps: Vec::new() })?;
+    entered?;
+    let base = tree.base_of(&project.lock, Pins::Required)?;
+    bring_base(project, tree, &base, run)?;
+    project.keep_pins()?;
+    let walked = drive(project, tree, base, wanted, run)?;
+    let refused: HashSet<String> = walked
+        .ignored
+        .iter()
+        .map(|ignored| ignored.pkgpath.clone())
+        .collect();
+    let good = |port: &&WantedPort| {
+        let whole = PkgPath {
+            subpackage: None,
+            ..port.pkgpath.clone()
+        };
+        !refused.contains(&whole.to_string())
+    };
+    let recipes = project.recipes(&ids(&mut wanted.iter().filter(good)))?;
+    let facts = run.facts(project, false);
+    let graph = super::plan(project, &recipes, &facts, run)?;
+    let work = Work::of(&graph, &facts, false)?;
+    let nodes: HashMap<DrvHash, NodeId> = graph
+        .nodes()
+        .iter()
+        .map(|(id, node)| (node.hash, id))
+        .collect();
+    let same = walked.outcome.built.iter().filter(|port| {
+        let before = walked.before.get(&port.job.name);
+        let now = nodes
+            .get(&port.job.hash)
+            .and_then(|node| work.staleness.state(*node).tree());
+        before.is_some_and(|tree| Some(*tree) == now)
+    });
+    let same = same.count();
+    let idle = walked.outcome.built.is_empty() && walked.outcome.failed.is_empty();
+    let spared = walked.outcome.reused.len();
+    let outcome = told(walked.outcome, &nodes);
+    let mut report = remember(project, &work, &facts, (outcome, same), clock)?;
+    report.idle &= idle;
+    report.spared = spared;
+    if let Some(key) = run.sign
+        && !report.outcome.built.is_empty()
+        && !report.broke_off()
+    {
+        project.sign(&recipes, Pins::Required, key)?;
+    }
+    Ok(PortsReport {
+        report,
+        ignored: walked.ignored,
+    })
+}
+
+/// Brings the root that ports are built in, where the lock file says where it is to be had.
+fn bring_base(
+    project: &Project,
+    tree: &PortsTree,
+    base: &Base,
+    run: &Run<'_>,
+) -> Result<(), ProjectError> {
+    let Base::Tree(hash) = base else {
+        return Ok(());
+    };
+    let (kind, name) = (crate::plan::PinKind::Seed, &tree.settings().base);
+    if project.store.has_tree(*hash)? {
+        return Ok(());
+    }
+    if project.can_bring_back(kind, name) {
+        project.bring_back(kind, name, &run.bring())?;
+        return Ok(());
+    }
+    Err(crate::plan::PlanError::AbsentPin {
+        kind,
+        name: name.clone(),
+        host: tree.settings().from_host,
+        tree: *hash,
+        target: Box::new(TargetId::of_port(tree.folder().display().to_string())),
+    }
+    .into())
+}
+
+/// How the run ended, with the names that a front end shows.
+fn told(done: driver::Outcome<PortJob>, nodes: &HashMap<DrvHash, NodeId>) -> Outcome {
+    let name = |port: PortJob| port.job.name.clone();
+    Outcome {
+        built: done
+            .built
+            .iter()
+            .filter_map(|port| nodes.get(&port.job.hash).copied())
+            .collect(),
+        failed: done
+            .failed
+            .into_iter()
+            .map(|(port, failure)| Failed {
+                name: name(port),
+                failure,
+            })
+            .collect(),
+        skipped: done
+            .skipped
+            .into_iter()
+            .map(|port| name(port).to_string())
+            .collect(),
+        refused: done
+            .refused
+            .into_iter()
+            .map(|(port, flaw)| (name(port), flaw.map(name)))
+            .collect(),
+        infrastructure: done
+            .infrastructure
+            .map(|(port, error)| (port.map(name), error)),
+        cancelled: done.cancelled,
+        stopped: done.stopped,
+        locked: done
+            .locked
+            .into_iter()
+            .map(|port| name(port).to_string())
+            .collect(),
+        changed: done
+            .changed
+            .into_iter()
+            .map(|port| name(port).to_string())
+            .collect(),
+    }
+}
+
+/// What came of the walk and of the run.
+struct Done {
+    outcome: driver::Outcome<PortJob>,
+    ignored: Vec<Ignored>,
+    /// The trees of the last builds of what was listed.
+    before: HashMap<StepName, TreeHash>,
+}
+
+/// Walks and builds at the same time.
+fn drive(
+    project: &Project,
+    tree: &PortsTree,
+    base: Base,
+    wanted: &[WantedPort],
+    run: &Run<'_>,
+) -> Result<Done, ProjectError> {
+    let token = run.token()?;
+    if run.read_inputs {
+        project.store.read_inputs();
+    }
+    run.events.event(Event::WalkStarted {
+        ports: wanted.len(),
+    });
+    let outside = Outside::new(&project.store, run.outside);
+    outside_fetch::prune(&project.store);
+    let fetch = |_: TreeHash| false;
+    let tools = Tools {
+        builder: &run.builder(project, &outside, &token),
+        facts: &project.facts,
+        fetch: &fetch,
+        seconds: &|_| None,
+        cancel: run.cancel,
+        leave: run.leave,
+        unchanged: &|_| true,
+        site: match run.farm {
+            Some(farm) => farm,
+            None => &run_steps::Here(run.jobs),
+        },
+    };
+    let options = run_steps::Options {
+        keep_going: run.keep_going,
+    };
+    let (feed, intake) = feed();
+    let lister = Lister::new(project);
+    let counts = counts(project);
+    let mut planner = PortJobs {
+        facts: &project.facts,
+        trees: HashMap::new(),
+    };
+    let (outcome, walked) = thread::scope(|scope| {
+        let walker = scope.spawn(|| lister.walk(tree, base, wanted, &counts, feed));
+        let outcome = run_steps::drive(
+            &tools,
+            &mut planner,
+            intake,
+            options,
+            &mut Steps(run.events),
+            None,
+        );
+        (outcome, walker.join())
+    });
+    run.events.event(Event::BuildEnded);
+    let Found {
+        ignored,
+        before,
+        chains,
+    } = match walked {
+        Ok(walked) => walked?,
+        Err(panic) => std::panic::resume_unwind(panic),
+    };
+    if wanted.len() > 1 {
+        keep_counts(project, &counts, &chains);
+    }
+    Ok(Done {
+        outcome,
+        ignored,
+        before,
+    })
+}
+
+/// Where the counts of the last walk lie, below the store's folder.
+const COUNTS: &str = "ports-needed";
+/// Longest file of counts that is read, in bytes.
+const MOST_COUNTS: u64 = 16 << 20;
+
+/// How many ports needed each port in the last walk; nothing where that cannot be read.
+pub fn counts(project: &Project) -> Counts {
+    use std::io::Read as _;
+    let mut text = String::new();
+    let path = project.store.path().join(COUNTS);
+    let file = project.store.inside().read(&path);
+    match file.and_then(|file| file.take(MOST_COUNTS).read_to_string(&mut text)) {
+        Ok(_) => Counts::parse(&text),
+        Err(_) => Counts::default(),
+    }
+}
+
+/// Remembers the counts of a walk over several ports. It only decides an order, so failing to is no error.
+fn keep_counts(project: &Project, before: &Counts, chains: &[Arc<Chain>]) {
+    use std::io::Write as _;
+    let now = Counts::of(chains.iter().map(|chain| &**chain));
+    if now == *before || project.store.is_read_only() {
+        return;
+    }
+    let inside = project.store.inside();
+    let path = project.store.path().join(COUNTS);
+    let new = project.store.path().join(format!("{COUNTS}.new"));
+    let written = inside.write(&new, mstore_store::Write::Over, 0o600);
+    let written = written.and_then(|mut file| file.write_all(now.render().as_bytes()));
+    let _ = written.and_then(|()| inside.rename(&new, &path));
+}
+
+/// What a walk leaves.
+struct Found {
+    ignored: Vec<Ignored>,
+    before: HashMap<StepName, TreeHash>,
+    chains: Vec<Arc<Chain>>,
+}
+
+/// Lists what is to be done for ports, as they are walked over.
+struct Lister {
+    facts: StoreFacts,
+    store: Store,
+    /// What the result of a job is, where it was found out.
+    known: HashMap<DrvHash, TreeHash>,
+    /// Jobs whose result is here.
+    present: HashSet<DrvHash>,
+    listed: HashSet<DrvHash>,
+    before: HashMap<StepName, TreeHash>,
+}
+
+impl Lister {
+    fn new(project: &Project) -> Lister {
+        Lister {
+            facts: project.facts.clone(),
+            store: project.store.clone(),
+            known: HashMap::new(),
+            present: HashSet::new(),
+            listed: HashSet::new(),
+            before: HashMap::new(),
+        }
+    }
+
+    fn walk(
+        mut self,
+        tree: &PortsTree,
+        base: Base,
+        wanted: &[WantedPort],
+        counts: &Counts,
+        feed: Feed<PortJob>,
+    ) -> Result<Found, ProjectError> {
+        let mut pkgpaths: Vec<PkgPath> = wanted.iter().map(|port| port.pkgpath.clone()).collect();
+        counts.sort(&mut pkgpaths);
+        let (mut ignored, mut chains, mut failed) = (Vec::new(), Vec::new(), None);
+        let mut walk = Walk::new(tree, base);
+        let mut see = |walked: Walked| {
+            let chain = match walked {
+                Walked::Chain(chain) => chain,
+                Walked::Ignored(port) => {
+                    ignored.push(port);
+                    return ControlFlow::Continue(());
+                }
+            };
+            let listed = self.list(&chain, false);
+            chains.push(chain);
+            match listed {
+                Ok(list) => send(&feed, list),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        };
+        let _ = walk.walk(&pkgpaths, &mut see);
+        // Tests are told of last: nobody waits for them.
+        for port in wanted.iter().filter(|port| port.tested) {
+            let Some(Ok(chain)) = walk.of(&port.pkgpath) else {
+                continue;
+            };
+            match self.list(chain, true) {
+                Ok(list) => {
+                    if send(&feed, list).is_break() {
+                        break;
+                    }
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        match failed {
+            Some(error) => Err(crate::plan::WalkError::from(error).into()),
+            None => Ok(Found {
+                ignored,
+                before: self.before,
+                chains,
+            }),
+        }
+    }
+
+    /// The jobs of a port that there is something to do for, or may be: each is needed by one that there is, or its
+    /// result is wanted and not here. With `test` those of its test.
+    fn list(&mut self, chain: &Chain, test: bool) -> Result<Vec<Listing<PortJob>>, FactsError> {
+        let jobs: Vec<&Job> = match test {
+            true => chain.test.iter().collect(),
+            false => chain.jobs.iter().collect(),
+        };
+        for job in &jobs {
+            self.look_up(job)?;
+        }
+        let mut needed: HashSet<DrvHash> = HashSet::new();
+        if let Some(last) = jobs.last() {
+            let there = match test {
+                // What a test hands on is the root that it ran in, which nobody wants.
+                true => self.known.contains_key(&last.hash),
+                false => self.parts_are_here(chain)?,
+            };
+            if !there {
+                needed.insert(last.hash);
+            }
+        }
+        let mut list = Vec::new();
+        for job in jobs.iter().rev() {
+            if !needed.contains(&job.hash) || !self.listed.insert(job.hash) {
+                continue;
+            }
+            let needs = job.needs();
+            needed.extend(needs.iter().filter(|need| !self.present.contains(*need)));
+            list.push(*job);
+        }
+        list.reverse();
+        let listings = list.into_iter().map(|job| self.listing(job));
+        Ok(listings.collect())
+    }
+
+    fn listing(&mut self, job: &Job) -> Listing<PortJob> {
+        let last = self
+            .store
+            .newest_realisation(job.name.as_str())
+            .ok()
+            .flatten();
+        if let Some(last) = &last {
+            self.before.insert(job.name.clone(), last.tree);
+        }
+        let needs = job.needs();
+        let known = needs
+            .iter()
+            .filter_map(|hash| Some((*hash, *self.known.get(hash)?)));
+        let node = |job: &Job, known: HashMap<DrvHash, TreeHash>| PortJob {
+            job: Arc::new(job.clone()),
+            known: Arc::new(known),
+        };
+        let need = |hash: &DrvHash| {
+            // Equal by their hash alone.
+            let job = Job {
+                hash: *hash,
+                ..job.clone()
+            };
+            node(&job, HashMap::new())
+        };
+        Listing {
+            needs: needs
+                .iter()
+                .filter(|hash| self.listed.contains(*hash))
+                .map(need)
+                .collect(),
+            node: node(job, known.collect()),
+            seconds: last.map(|last| last.seconds),
+            open: false,
+            kind: Kind::of(&job.derivation),
+        }
+    }
+
+    /// Finds out what the result of a job is, if that can be told by now.
+    fn look_up(&mut self, job: &Job) -> Result<(), FactsError> {
+        if self.known.contains_key(&job.hash) {
+            return Ok(());
+        }
+        let Some(trees) = trees_of(job, &self.facts, |hash| self.known.get(&hash).copied())? else {
+            return Ok(());
+        };
+        let Some(key) = key_of(job, &trees) else {
+            return Ok(());
+        };
+        if let Some(found) = self.facts.realised(key)? {
+            self.known.insert(job.hash, found.tree);
+            if found.present {
+                self.present.insert(job.hash);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether everything is here that others can be built on, or that was asked for.
+    fn parts_are_here(&self, chain: &Chain) -> Result<bool, FactsError> {
+        let package = chain.package();
+        let Some(tree) = self.known.get(&package.hash) else {
+            return Ok(false);
+        };
+        for sub in &chain.port.subpackages {
+            for part in [Part::Image, Part::View] {
+                match self.facts.subtree(*tree, &part.folder(&sub.name))? {
+                    TreePart::Tree(part) if self.facts.present(part)? => {}
+                    _ => return Ok(false),
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn send(feed: &Feed<PortJob>, list: Vec<Listing<PortJob>>) -> ControlFlow<()> {
+    match list.is_empty() || feed.send(Growth::Listed(list)).is_ok() {
+        true => ControlFlow::Continue(()),
+        false => ControlFlow::Break(()),
+    }
+}
+
+/// The trees of the inputs of a job, where all can be told; `result` says what another job's is.
+fn trees_of(
+    job: &Job,
+    facts: &dyn Facts,
+    result: impl Fn(DrvHash) -> Option<TreeHash>,
+) -> Result<Option<Vec<TreeHash>>, FactsError> {
+    let mut trees = Vec::with_capacity(job.derivation.inputs.len());
+    for input in &job.derivation.inputs {
+        let tree = match &input.source {
+            InputSource::Tree(tree) => Some(*tree),
+            InputSource::Unpinned(_) => None,
+            InputSource::Derivation { hash, path } => match result(*hash) {
+                None => None,
+                Some(tree) => match facts.subtree(tree, path)? {
+                    TreePart::Tree(part) => Some(part),
+                    TreePart::NoSuchPath(_) | TreePart::Absent => None,
+                },
+            },
+        };
+        match tree {
+            Some(tree) => trees.push(tree),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(trees))
+}
+
+fn key_of(job: &Job, trees: &[TreeHash]) -> Option<Key> {
+    // There is one tree for each input.
+    job.derivation.key(trees).ok()
+}
+
+/// What the jobs of ports are, and what follows from their results.
+struct PortJobs<'a> {
+    facts: &'a dyn Facts,
+    trees: HashMap<DrvHash, TreeHash>,
+}
+
+impl PortJobs<'_> {
+    fn resolved(&self, port: &PortJob) -> Result<Box<Resolved>, ScheduleError> {
+        let result = |hash| {
+            self.trees
+                .get(&hash)
+                .or_else(|| port.known.get(&hash))
+                .copied()
+        };
+        let trees = trees_of(&port.job, self.facts, result)?.ok_or(ScheduleError::Inputs)?;
+        let resolved = port.job.derivation.resolve(trees);
+        resolved.map(Box::new).map_err(|_| ScheduleError::Inputs)
+    }
+}
+
+impl Planner for PortJobs<'_> {
+    type Node = PortJob;
+
+    fn name(&self, node: &PortJob) -> String {
+        node.job.name.to_string()
+    }
+
+    fn recorded_as(&self, node: &PortJob) -> String {
+        node.job.name.to_string()
+    }
+
+    fn listed(&mut self, _: &PortJob) -> Result<(), ScheduleError> {
+        Ok(())
+    }
+
+    fn decide(&mut self, node: &PortJob) -> Result<Decision, ScheduleError> {
+        let resolved = self.resolved(node)?;
+        Ok(match self.facts.realised(resolved.key())? {
+            Some(found) if found.present => Decision::Reuse(found.tree),
+            _ => Decision::Build(resolved),
+        })
+    }
+
+    fn usable(
+        &mut self,
+        node: &PortJob,
+        tree: TreeHash,
+    ) -> Result<Verdict<PortJob>, ScheduleError> {
+        self.trees.insert(node.job.hash, tree);
+        Ok(Verdict::default())
+    }
+}

@@ -1,0 +1,2 @@
+/* Prints a greeting of somebody. */
+void greet(const char *whom);
