@@ -149,6 +149,14 @@ pub fn reopen(context: &Context) -> Result<Box<Reopen>, Failure> {
     }))
 }
 
+/// A number that nobody can foretell, for a random order.
+pub fn seed() -> Result<u64, Failure> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|e| Failure::machine(format!("cannot get random numbers: {e}")))?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
 /// Shows nothing.
 pub struct NoScreen;
 

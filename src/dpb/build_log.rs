@@ -102,13 +102,17 @@ impl BuildLine {
             Some((host, cores)) => (host, cores.parse().ok().filter(|n| *n > 0)?),
             None => (host, 1),
         };
+        if host.contains('*') {
+            return None;
+        }
         let seconds = number(seconds)?;
         let parts = timing.split(|c: char| c == '/' || c == ',' || c.is_whitespace());
         let tasks = parts
             .filter(|part| !part.is_empty())
             .map(|part| {
                 let (task, seconds) = part.split_once('=')?;
-                Some((task.to_owned(), number(seconds)?))
+                let plain = !task.is_empty() && !task.contains(['(', ')', '!']);
+                Some((task.to_owned(), number(seconds).filter(|_| plain)?))
             })
             .take(MOST_TASKS)
             .collect::<Option<Vec<_>>>()?;

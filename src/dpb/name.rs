@@ -86,7 +86,13 @@ impl FromStr for PkgPath {
         if base.split('/').any(|part| part.starts_with('.')) {
             return refuse("a part of it begins with a dot");
         }
-        if parts.any(|part| part.is_empty() || part == "-" || part.contains('/')) {
+        // An empty flavor says that it is not the usual one.
+        let rest: Vec<&str> = parts.collect();
+        let none = rest.iter().filter(|part| part.is_empty()).count();
+        if none > 1 || none == 1 && !rest[0].is_empty() {
+            return refuse("a flavor is empty");
+        }
+        if rest.iter().any(|part| *part == "-" || part.contains('/')) {
             return refuse("a flavor or subpackage is empty or has a slash in it");
         }
         Ok(PkgPath(name.to_owned()))
@@ -130,7 +136,7 @@ mod tests {
             "a/.b",
             "a b",
             "a\nb",
-            "a,",
+            "a,,",
             "a,/etc",
             "host:a",
             "a,-",

@@ -16,6 +16,7 @@ mod hosts;
 mod model;
 mod paths;
 mod place;
+mod random;
 mod remaining;
 
 use std::cmp::{Ordering, Reverse};
@@ -99,6 +100,8 @@ pub struct Engine {
     /// Seconds until all could be done, when jobs were last started.
     horizon: f64,
     paths: Paths,
+    /// What jobs start in, where it is not the usual order.
+    random: Option<u64>,
     patience: Patience,
     /// Whether nothing starts for now.
     held: bool,
@@ -129,6 +132,7 @@ impl Engine {
             keeps_short: false,
             horizon: 0.0,
             paths: Paths::default(),
+            random: None,
             patience: Patience::default(),
             held: false,
             changes: None,
@@ -515,11 +519,9 @@ impl Engine {
     /// Takes in that a queued job became more urgent.
     fn requeue(&mut self, job: JobId) {
         if self.states[job] == JobState::Queued {
+            let remaining = self.urgency(job);
             let queue = &mut self.queues[self.slips[job].kind];
-            queue.ready.push(Ready {
-                remaining: self.remaining.of(job),
-                job,
-            });
+            queue.ready.push(Ready { remaining, job });
             if self.keeps_short {
                 let own = self.remaining.own(job).to_bits();
                 queue.short.push(Reverse((own, job)));

@@ -67,6 +67,8 @@ impl Drop for Closed<'_> {
 pub struct Options {
     /// Whether to go on with what does not depend on a failed step.
     pub keep_going: bool,
+    /// Start steps in a random order that this number tells, in the place of the usual one.
+    pub random: Option<u64>,
 }
 
 /// What came of one step.
@@ -200,6 +202,7 @@ pub fn drive<P: Planner>(
     observer: &mut dyn Observer,
     kept: Option<(&mut dyn Ledger, Patience)>,
 ) -> driver::Outcome<P::Node> {
+    let random = options.random;
     let options = driver::Options {
         keep_going: options.keep_going,
         cancel: tools.cancel,
@@ -211,6 +214,10 @@ pub fn drive<P: Planner>(
         // Also when the driver panics: the scope waits for the threads of the site.
         let _closed = Closed(tools.site);
         let driver = Driver::new(planner, &*executor, observer, intake, options);
+        let driver = match random {
+            Some(seed) => driver.in_random_order(seed),
+            None => driver,
+        };
         match kept {
             Some((ledger, patience)) => driver.with_ledger(ledger, patience).run(),
             None => driver.run(),

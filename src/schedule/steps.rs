@@ -110,7 +110,8 @@ impl Planner for Steps<'_, '_> {
         }
         let path: Arc<str> = name.target().into();
         Some(Place {
-            base: path.clone(),
+            // Flavors of a port exclude each other.
+            base: name.target().split(',').next().unwrap_or_default().into(),
             path,
             task: name.step().into(),
         })

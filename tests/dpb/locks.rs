@@ -40,7 +40,7 @@ pub const ALL: &[Test] = &[
 ];
 
 /// Writes targets, each with what it starts from, in two steps that differ from those of others.
-fn naps(place: &Place, targets: &[(&str, &str)]) {
+pub fn naps(place: &Place, targets: &[(&str, &str)]) {
     let scripts = targets.iter().map(|(name, _)| {
         let (one, two) = (
             format!("sleep 0.2; echo {name} > /{name}1"),
@@ -85,6 +85,17 @@ fn two_schedulers_never_build_one_path_at_once(place: &Place) {
             log(place, "engine.log")
         );
     }
+    let (built, locked) = never_at_once(place);
+    let text = log(place, "engine.log");
+    assert_eq!(built, 14, "{text}");
+    assert!(locked > 0, "they never met\n{text}");
+    assert_eq!(fs::read_dir(place.path("L/locks")).unwrap().count(), 0);
+}
+
+/// Looks that no path was ever built by two schedulers at once; tells how many were built, and how often one found
+/// the lock of another.
+#[track_caller]
+pub fn never_at_once(place: &Place) -> (usize, usize) {
     // The order of lines is the order of what happened: `J` after the lock was taken, `B` before it was given back.
     let mut at_work: HashMap<&str, &str> = HashMap::new();
     let text = log(place, "engine.log");
@@ -105,9 +116,7 @@ fn two_schedulers_never_build_one_path_at_once(place: &Place) {
             _ => {}
         }
     }
-    assert_eq!(built, 14, "{text}");
-    assert!(locked > 0, "they never met\n{text}");
-    assert_eq!(fs::read_dir(place.path("L/locks")).unwrap().count(), 0);
+    (built, locked)
 }
 
 fn ended(place: &Place, path: &str) -> bool {

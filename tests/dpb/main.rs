@@ -6,10 +6,13 @@
 mod base;
 mod display;
 mod files;
+mod hosts;
 mod locks;
 #[path = "../steps/place.rs"]
 mod place;
 mod run;
+#[path = "../copy/sshd.rs"]
+mod sshd;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -37,7 +40,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let wanted = |name: &str| filter.is_empty() || filter.iter().any(|f| name.contains(f.as_str()));
-    let mut left: Vec<Test> = [files::ALL, locks::ALL, display::ALL].concat();
+    let mut left: Vec<Test> = [files::ALL, locks::ALL, display::ALL, hosts::ALL].concat();
     left.retain(|(name, _)| wanted(name));
     left.reverse();
     let (left, failed) = (Mutex::new(left), Mutex::new(Vec::new()));

@@ -81,6 +81,7 @@ pub fn a_target_is_realised_without_the_command_line(env: &Env) -> Outcome {
         cancel: &cancel,
         leave: &Leave::default(),
         events: &notes,
+        random: None,
         books: None,
     };
     let Preview::Steps(steps) =

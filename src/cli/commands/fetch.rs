@@ -79,6 +79,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         cancel,
         leave: &Leave::default(),
         events: &watch,
+        random: None,
         books: None,
     };
     let brought = bring(&mut project, &targets, &run, entered)?;

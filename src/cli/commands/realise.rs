@@ -15,7 +15,7 @@ use crate::cli::Failure;
 use crate::cli::args::{self, TrustArgs};
 use crate::cli::blame;
 use crate::cli::blame::pin_hint;
-use crate::cli::books::{NoScreen, Past, reopen};
+use crate::cli::books::{NoScreen, Past, reopen, seed};
 use crate::cli::context::{Context, current_dir};
 use crate::cli::estimate;
 use crate::cli::failure::FOUND;
@@ -95,6 +95,9 @@ pub struct Args {
     /// Learn from the build.log of an earlier run what takes long
     #[arg(long, value_name = "FILE", requires = "log_dir")]
     history: Option<PathBuf>,
+    /// Build in random order, which shows needs that nobody wrote down
+    #[arg(long)]
+    random: bool,
     /// Do not quit while there are errors or locks: what failed is tried again when its lock is removed
     #[arg(long, requires = "log_dir")]
     no_quit: bool,
@@ -243,6 +246,7 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
         cancel,
         leave,
         events: &watch,
+        random: args.random.then(seed).transpose()?,
         books: books.as_ref(),
     };
     let walks = match args.asks_for_walk(&caches, &project) {
@@ -291,6 +295,12 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let report = realise(&mut project, recipes, &run, entered)?;
+    for locked in &report.outcome.locked {
+        tell!("{locked} was not tried: a lock tells of its failure; remove that to try again");
+    }
+    if report.outcome.stopped {
+        tell!("a stop file ended the run");
+    }
     for changed in &report.outcome.changed {
         tell!("{changed} is described anew: run this again to build it as it is now");
     }

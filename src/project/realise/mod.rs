@@ -79,6 +79,8 @@ pub struct Run<'a> {
     pub leave: &'a Leave,
     /// Is told what happens.
     pub events: &'a dyn Events,
+    /// Build in a random order that this number tells.
+    pub random: Option<u64>,
     /// Locks and logs, where they are kept.
     pub books: Option<&'a Books>,
 }
@@ -449,6 +451,7 @@ fn build(
     };
     let options = Options {
         keep_going: run.keep_going,
+        random: run.random,
     };
     let Work {
         staleness, todo, ..

@@ -252,6 +252,7 @@ fn drive(
     };
     let options = run_steps::Options {
         keep_going: run.keep_going,
+        random: run.random,
     };
     let (feed, intake) = feed();
     let lister = Lister::new(project);

@@ -352,6 +352,12 @@ impl<'a, P: Planner> Driver<'a, P> {
         self
     }
 
+    /// The same driver, which starts jobs in random order. Before any job is listed.
+    pub fn in_random_order(mut self, seed: u64) -> Self {
+        self.engine.set_random(seed);
+        self
+    }
+
     /// Brings the ledger up to date, once a turn.
     pub(super) fn keep_book(&mut self) {
         let Some(book) = &mut self.book else {

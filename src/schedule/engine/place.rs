@@ -78,13 +78,12 @@ impl Engine {
 
     /// The queued job of a kind that is to start first.
     fn most_urgent(&mut self, kind: KindId) -> Option<Ready> {
-        let ready = &mut self.queues[kind].ready;
-        while let Some(&Ready { remaining, job }) = ready.peek() {
+        while let Some(&Ready { remaining, job }) = self.queues[kind].ready.peek() {
             // Others were put in again with a longer path.
-            if self.states[job] == JobState::Queued && remaining == self.remaining.of(job) {
+            if self.states[job] == JobState::Queued && remaining == self.urgency(job) {
                 return Some(Ready { remaining, job });
             }
-            ready.pop();
+            self.queues[kind].ready.pop();
         }
         None
     }
@@ -129,7 +128,7 @@ impl Engine {
     /// The busy slot that a queued job rather waits for than to start on `free`, the fastest free host; and when it
     /// is expected to end there. `taken` are those that others wait for.
     fn held_for(&self, job: JobId, free: HostId, taken: &Taken) -> Option<(Slot, f64)> {
-        if !self.hosts.are_unequal() || !self.remaining.knows_any() {
+        if !self.hosts.are_unequal() || !self.remaining.knows_any() || self.random.is_some() {
             return None;
         }
         let (own, path) = (self.remaining.own(job), self.remaining.of(job));

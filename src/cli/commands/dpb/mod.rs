@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::build::host;
 use crate::build::userns::Entered;
 use crate::cli::args::{self, TrustArgs};
-use crate::cli::books::{Past, check, most_needed, read_list, read_sizes, reopen};
+use crate::cli::books::{Past, check, most_needed, read_list, read_sizes, reopen, seed};
 use crate::cli::context::{Context, current_dir};
 use crate::cli::failure::FOUND;
 use crate::cli::report::{broke_off, processors};
@@ -268,6 +268,9 @@ impl Session<'_> {
                 self.note(Log::Vars, &line)?;
             }
             broke_off(&report)?;
+            if report.outcome.stopped && !self.args.terse {
+                tell!("a stop file ended the run");
+            }
             if !report.outcome.changed.is_empty() && !report.outcome.stopped {
                 project = self.context.project(Access::Change)?;
                 continue;
@@ -317,6 +320,7 @@ impl Session<'_> {
             cancel,
             leave,
             events: &watch,
+            random: self.args.random.then(seed).transpose()?,
             books: Some(self.books),
         };
         let everything = ["*".to_owned()];

@@ -58,6 +58,7 @@ impl Under<'_> {
             cancel: self.cancel,
             leave: &Leave::default(),
             events,
+            random: None,
             books: None,
         };
         let entered = Ok(self.entered.clone());

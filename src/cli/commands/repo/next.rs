@@ -316,6 +316,7 @@ fn run(
         cancel,
         leave: &Leave::default(),
         events: &watch,
+        random: None,
         books: None,
     };
     let recipes = project.recipes(&ids)?;

@@ -122,6 +122,7 @@ impl World {
             cancel: &cancel,
             leave: &Leave::default(),
             events: &(),
+            random: None,
             books: None,
         };
         let mut realise = || {

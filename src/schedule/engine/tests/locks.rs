@@ -396,3 +396,33 @@ fn nothing_starts_while_it_is_held() {
     assert!(!engine.is_over());
     assert_eq!(engine.handle(EngineEvent::Held(false)), [start(a)]);
 }
+
+#[test]
+fn in_random_order_nothing_is_preferred_and_a_seed_tells_it() {
+    let order = |seed| {
+        let mut engine = engine(1, true);
+        engine.set_random(seed);
+        let ids: Vec<JobId> = (0..40).map(|_| engine.name()).collect();
+        let all: Vec<NewJob> = ids
+            .iter()
+            .map(|id| timed(*id, &[], Id::index(*id) as f64))
+            .collect();
+        let mut commands = list(&mut engine, &all);
+        let mut order = Vec::new();
+        while let Some(Command::Start(run)) = commands.pop() {
+            order.push(Id::index(run.job));
+            commands = engine.handle(EngineEvent::Succeeded(run));
+        }
+        order
+    };
+    let (first, second) = (order(1), order(2));
+    assert_eq!(first, order(1));
+    assert_ne!(first, second);
+    for order in [first, second] {
+        let all: BTreeSet<usize> = order.iter().copied().collect();
+        assert_eq!((all.len(), order.len()), (40, 40));
+        // Neither the usual order, nor that of listing.
+        assert!(order.windows(2).filter(|two| two[0] < two[1]).count() > 8);
+        assert!(order.windows(2).filter(|two| two[0] > two[1]).count() > 8);
+    }
+}
