@@ -11,7 +11,7 @@ use super::output::plural;
 use crate::dpb::folder;
 use crate::dpb::{Board, BuildHistory, Desk, DeskError, LogFolder, PkgPath, Screen, Setup};
 use crate::farm::HostsFile;
-use crate::plan::Distribution;
+use crate::project::ports;
 use crate::project::realise::Reopen;
 use crate::schedule::HostNews;
 
@@ -144,7 +144,7 @@ pub fn reopen(context: &Context) -> Result<Box<Reopen>, Failure> {
     let (entry, cwd) = (context.entry().map(Path::to_owned), current_dir()?);
     let definitions = context.definitions().to_vec();
     Ok(Box::new(move || {
-        let opened = Distribution::open(entry.as_deref(), &cwd, definitions.clone());
+        let opened = ports::open_specifications(entry.as_deref(), &cwd, definitions.clone());
         opened.map_err(|error| error.to_string())
     }))
 }

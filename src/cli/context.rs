@@ -374,11 +374,8 @@ impl Context {
 
     /// Opens the specifications with these definitions, and the ports tree that they name.
     fn distribution_with(&self, definitions: Vec<Definition>) -> Result<Distribution, Failure> {
-        let mut distribution = Distribution::open(self.entry(), &current_dir()?, definitions)?;
-        if let Some(tree) = ports::open(&distribution)? {
-            distribution.set_ports(tree);
-        }
-        Ok(distribution)
+        let cwd = current_dir()?;
+        Ok(ports::open_specifications(self.entry(), &cwd, definitions)?)
     }
 
     /// Opens specifications, lock file and store.

@@ -446,3 +446,116 @@ fn is_own(port: &Port, on: &PkgPath) -> bool {
             Flavors::These(flavors) => *flavors == port.id.flavors,
         }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn tree(ports: &[(&str, &str)]) -> (tempfile::TempDir, PortsTree) {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in ports {
+            let folder = dir.path().join(path);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("port.spec"), text).unwrap();
+        }
+        let tree = PortsTree::open(dir.path(), "x86_64").unwrap();
+        (dir, tree)
+    }
+
+    fn paths(words: &[&str]) -> Vec<PkgPath> {
+        words.iter().map(|word| word.parse().unwrap()).collect()
+    }
+
+    fn told(walked: &Walked) -> String {
+        match walked {
+            Walked::Chain(chain) => chain.port.id.to_string(),
+            Walked::Ignored(port) => format!("! {}", port.pkgpath),
+        }
+    }
+
+    #[test]
+    fn each_port_is_told_of_once_after_all_that_it_needs_and_before_others_are_read() {
+        let (dir, tree) = tree(&[
+            ("a/one", "version: 1\ndepends/lib: b/base c/tool\n"),
+            (
+                "a/two",
+                "version: 1\ndepends/build: c/tool\ndepends/run: b/base\n",
+            ),
+            ("b/base", "version: 1\n"),
+            ("c/tool", "version: 1\ndepends/lib: b/base\n"),
+        ]);
+        let mut walk = Walk::new(&tree, Base::Unpinned("base".into()));
+        let (mut order, mut at) = (Vec::new(), 0);
+        let spec = dir.path().join("a/two/port.spec");
+        let _ = walk.walk(&paths(&["a/one", "a/two", "b/base"]), &mut |walked| {
+            order.push(told(&walked));
+            at += 1;
+            // Whoever takes the first may already build it: the last has not been looked at.
+            if at == 1 {
+                fs::write(&spec, "version: 2\nignore: later\n").unwrap();
+            }
+            ControlFlow::Continue(())
+        });
+        assert_eq!(order, ["b/base", "c/tool", "a/one", "! a/two"]);
+        let Some(Ok(chain)) = walk.of(&paths(&["a/one"])[0]) else {
+            panic!("a/one was walked over");
+        };
+        assert_eq!(chain.needs, ["b/base", "c/tool"]);
+        let layers: Vec<&str> = chain.closures["main"]
+            .iter()
+            .map(|layer| &*layer.pkgpath)
+            .collect();
+        assert_eq!(layers, ["b/base,-main", "c/tool,-main", "a/one,-main"]);
+        // The walk ends when it is told to.
+        let mut walk = Walk::new(&tree, Base::Unpinned("base".into()));
+        let _ = walk.walk(
+            &paths(&["b/base", "a/one"]),
+            &mut |_| ControlFlow::Break(()),
+        );
+        assert!(walk.of(&paths(&["a/one"])[0]).is_none());
+    }
+
+    #[test]
+    fn a_flavor_that_is_the_default_is_one_build_and_the_empty_one_another() {
+        let (_dir, tree) = tree(&[("a/one", "version: 1\nflavors: x y\nflavor: x\n")]);
+        let mut walk = Walk::new(&tree, Base::Unpinned("base".into()));
+        let mut seen = Vec::new();
+        let wanted = paths(&["a/one", "a/one,x", "a/one,", "a/one,x,y", "a/one,z"]);
+        let _ = walk.walk(&wanted, &mut |walked| {
+            seen.push(told(&walked));
+            ControlFlow::Continue(())
+        });
+        assert_eq!(seen, ["a/one", "a/one,", "a/one,x,y", "! a/one,z"]);
+    }
+
+    #[test]
+    fn a_long_row_of_ports_ends_in_an_error() {
+        let ports: Vec<(String, String)> = (0..400)
+            .map(|n| {
+                (
+                    format!("a/p{n}"),
+                    format!("version: 1\ndepends/lib: a/p{}\n", n + 1),
+                )
+            })
+            .collect();
+        let ports: Vec<(&str, &str)> = ports
+            .iter()
+            .map(|(a, b)| (a.as_str(), b.as_str()))
+            .collect();
+        let (_dir, tree) = tree(&ports);
+        let mut walk = Walk::new(&tree, Base::Unpinned("base".into()));
+        let mut first = None;
+        let _ = walk.walk(&paths(&["a/p0"]), &mut |walked| {
+            if let Walked::Ignored(port) = walked {
+                first.get_or_insert(port.reason.to_string());
+            }
+            ControlFlow::Continue(())
+        });
+        assert!(
+            first
+                .unwrap()
+                .contains("more than 256 ports need each other in a row")
+        );
+    }
+}

@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
+
+use mstore_lang::Definition;
 
 use super::{Project, ProjectError};
 use crate::build::host;
@@ -15,6 +18,19 @@ pub fn open(distribution: &Distribution) -> Result<Option<Arc<PortsTree>>, Proje
         return Ok(None);
     };
     Ok(Some(Arc::new(PortsTree::open(folder, &host::machine())?)))
+}
+
+/// Opens specifications as [`Distribution::open`] does, with the ports of the tree that they name.
+pub fn open_specifications(
+    entry: Option<&Path>,
+    cwd: &Path,
+    definitions: Vec<Definition>,
+) -> Result<Distribution, ProjectError> {
+    let mut distribution = Distribution::open(entry, cwd, definitions)?;
+    if let Some(tree) = open(&distribution)? {
+        distribution.set_ports(tree);
+    }
+    Ok(distribution)
 }
 
 impl Project {

@@ -20,7 +20,7 @@ use super::growth::{Growth, Intake, Listing, Message};
 use super::leave::Leave;
 use super::ledger::Place;
 use super::progress::{JobEnd, Observer, RunEvent};
-use crate::build::error::Failure;
+use crate::build::error::{Failure, Infrastructure};
 use crate::build::step::Note;
 use crate::dense::DenseMap;
 use crate::drv::Resolved;
@@ -452,6 +452,10 @@ impl<'a, P: Planner> Driver<'a, P> {
                 self.events.push_back(EngineEvent::Failed(run));
                 self.tell_of_failure(job, seconds);
             }
+            (Err(Fault::Infrastructure(error)), _) if self.goes_on_without(&error) => {
+                self.do_without(run, error);
+                self.tell_of_failure(job, seconds);
+            }
             (Err(Fault::Infrastructure(error)), _) => {
                 self.give_up(run, error);
                 self.tell_of_failure(job, seconds);
@@ -515,16 +519,27 @@ impl<'a, P: Planner> Driver<'a, P> {
         self.observer.event(RunEvent::Ended { job, end });
     }
 
+    /// Whether a failure of the machine concerns nothing but what needs the job: one file cannot be fetched.
+    fn goes_on_without(&self, error: &ScheduleError) -> bool {
+        let is_fetch = matches!(error, ScheduleError::Build(Infrastructure::Fetch(_)));
+        self.options.keep_going && is_fetch
+    }
+
     /// Ends a job, and the run, because of a failure that is not the job's.
     fn give_up(&mut self, run: Run, error: ScheduleError) {
-        let ending = Ending::NotFinished(error.to_string());
-        self.tell_path(run.job, PathEventOf::Ended(0.0, ending));
         if let Some(book) = &mut self.book {
             book.breaks_off();
         }
+        self.stop();
+        self.do_without(run, error);
+    }
+
+    /// Ends a job because of a failure that is not the job's.
+    fn do_without(&mut self, run: Run, error: ScheduleError) {
+        let ending = Ending::NotFinished(error.to_string());
+        self.tell_path(run.job, PathEventOf::Ended(0.0, ending));
         let node = Some(self.cards[run.job].node.clone());
         self.outcome.infrastructure.get_or_insert((node, error));
-        self.stop();
         self.events.push_back(EngineEvent::Failed(run));
     }
 

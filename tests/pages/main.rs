@@ -23,6 +23,11 @@ fn every_step_of_the_tutorial_works() {
 }
 
 #[test]
+fn a_tree_of_ports_is_made_from_nothing() {
+    Reader::new().follow("doc/ports.md", &page("doc/ports.md"));
+}
+
+#[test]
 fn the_complete_example_of_specs_is_built() {
     let specs = page("doc/specs.md");
     let (_, example) = specs

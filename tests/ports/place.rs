@@ -99,6 +99,7 @@ impl Place {
 
     pub fn run(&self, args: &[&str]) -> Ran {
         let out = Command::new(env!("CARGO_BIN_EXE_mstore"))
+            .args(["--ports-tree", "tree"])
             .args(args)
             .current_dir(self.dir.path())
             .env_clear()
@@ -106,7 +107,6 @@ impl Place {
             .env("HOME", self.dir.path())
             .env("MSTORE_STORE", self.path("store"))
             .env("MSTORE_CONFIG", self.path("mstore.conf"))
-            .args(["--ports-tree", "tree"])
             .stdin(Stdio::null())
             .output()
             .unwrap();

@@ -54,3 +54,98 @@ fn a_small_tree_is_built_and_built_again_no_further_than_a_change_reaches() {
         "{shown}"
     );
 }
+
+#[test]
+fn one_bad_port_keeps_no_other_from_being_built() {
+    let Some(place) = Place::new() else { return };
+    place.write(
+        "misc/bad/port.spec",
+        "version: 1\n\ndepends/lib: devel/none\n",
+    );
+    place.write(
+        "misc/needs-bad/port.spec",
+        "version: 1\ndepends/run: misc/bad\n",
+    );
+    place.write(
+        "misc/not-now/port.spec",
+        "version: 1\nignore: it is for another machine\n",
+    );
+    let ran = place.run(&["realise", "misc/*"]);
+    let lines: Vec<&str> = ran
+        .stdout
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert_eq!(lines, ["misc/hello", "misc/meet"], "{}", ran.stderr);
+    let told = ran.fails(2);
+    for said in [
+        "error: misc/bad: HERE/tree/misc/bad/port.spec:3: `depends/lib` of misc/bad: nothing provides `devel/none`",
+        "! misc/needs-bad: HERE/tree/misc/needs-bad/port.spec:2: it needs misc/bad, which is not built",
+        "! misc/not-now: it is for another machine",
+    ] {
+        assert!(told.contains(said), "{told}\nlacks {said}");
+    }
+    // What others needed is remembered: it is walked first the next time.
+    let counts = std::fs::read_to_string(place.path("store/ports-needed")).unwrap();
+    assert_eq!(counts, "devel/greet 3\nmisc/hello 1\n");
+    // A failed step counts against its port, and the rest goes on.
+    place.replace("misc/hello/files/hello.c", "return 0;", "return zero;");
+    place.write(
+        "misc/not-now/port.spec",
+        "version: 1\n[section steps/port]\nconfigure:\nbuild:\nfake:\n",
+    );
+    let ran = place.run(&["realise", "--keep-going", "misc/hello", "misc/not-now"]);
+    assert!(ran.stdout.starts_with("misc/not-now "), "{}", ran.stdout);
+    assert!(ran.fails(1).contains("failed misc/hello:build"));
+    assert!(
+        place
+            .run(&["shell", "misc/hello", "--", "ls", "/port/source"])
+            .ok()
+            .contains("hello.c")
+    );
+    // A plan says the same without building.
+    let ran = place.run(&["realise", "-n", "misc/*"]);
+    assert!(
+        ran.stdout.contains("would build misc/hello:build"),
+        "{}",
+        ran.stdout
+    );
+    assert!(ran.fails(2).contains("`depends/lib` of misc/bad"));
+}
+
+#[test]
+fn results_of_ports_survive_gc_and_layers_that_are_in_each_others_way_are_named() {
+    let Some(place) = Place::new() else { return };
+    let _ = place.run(&["realise", "misc/hello"]).ok();
+    let _ = place.run(&["gc", "--keep", "1"]).ok();
+    // What others are built on is still here: nothing below it is built again.
+    let stale = place.stale(&["misc/hello,loud"]);
+    assert!(
+        stale
+            .iter()
+            .all(|step| step.starts_with("misc/hello,loud:")),
+        "{stale:?}"
+    );
+    let built = place.run(&["realise", "misc/hello,loud"]);
+    assert!(
+        !built.stderr.contains("building devel/greet"),
+        "{}",
+        built.stderr
+    );
+    let _ = built.ok();
+    // Two ports with one file.
+    for name in ["one", "two"] {
+        let fake = format!(
+            "version: 1\n[section steps/port]\nconfigure:\nbuild:\nfake: [\nmkdir -p /port/fake/usr/local/bin\n\
+             echo {name} > /port/fake/usr/local/bin/same\n]\n"
+        );
+        place.write(&format!("misc/{name}/port.spec"), &fake);
+    }
+    place.write(
+        "misc/both/port.spec",
+        "version: 1\ndepends/lib: misc/one misc/two\n",
+    );
+    let told = place.run(&["realise", "misc/both"]).fails(1);
+    let said = "misc/one,-main and misc/two,-main both have usr/local/bin/same: the files differ";
+    assert!(told.contains(said), "{told}");
+}

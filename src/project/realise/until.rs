@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::plan::{Graph, TargetId};
+use crate::ports::Task;
 use crate::project::step::no_such_step;
 use crate::project::{Project, ProjectError};
 
@@ -45,6 +46,10 @@ impl Until {
                     let Some(target) = graph.target(id) else {
                         continue;
                     };
+                    // A port that has no test is built, and that is all.
+                    if id.is_port() && step == Task::Test.name() {
+                        continue;
+                    }
                     return Err(no_such_step(graph, target, step).into());
                 }
                 // Of several steps the last counts.

@@ -340,6 +340,9 @@ struct Lister {
     /// Jobs whose result is here.
     present: HashSet<DrvHash>,
     listed: HashSet<DrvHash>,
+    /// The first job of each shape, and the number of each shape: jobs of one shape have the same result.
+    shapes: HashMap<mstore_store::Hash, (usize, DrvHash)>,
+    numbers: HashMap<DrvHash, usize>,
     before: HashMap<StepName, TreeHash>,
 }
 
@@ -351,6 +354,8 @@ impl Lister {
             known: HashMap::new(),
             present: HashSet::new(),
             listed: HashSet::new(),
+            shapes: HashMap::new(),
+            numbers: HashMap::new(),
             before: HashMap::new(),
         }
     }
@@ -454,10 +459,13 @@ impl Lister {
         if let Some(last) = &last {
             self.before.insert(job.name.clone(), last.tree);
         }
-        let needs = job.needs();
+        let mut needs = job.needs();
         let known = needs
             .iter()
             .filter_map(|hash| Some((*hash, *self.known.get(hash)?)));
+        let known: HashMap<DrvHash, TreeHash> = known.collect();
+        // What one builds its twin finds.
+        needs.extend(self.twin(job));
         let node = |job: &Job, known: HashMap<DrvHash, TreeHash>| PortJob {
             job: Arc::new(job.clone()),
             known: Arc::new(known),
@@ -476,11 +484,26 @@ impl Lister {
                 .filter(|hash| self.listed.contains(*hash))
                 .map(need)
                 .collect(),
-            node: node(job, known.collect()),
+            node: node(job, known),
             seconds: last.map(|last| last.seconds),
             open: false,
             kind: Kind::of(&job.derivation),
         }
+    }
+
+    /// The first job that is the same but for names, if that is another one.
+    fn twin(&mut self, job: &Job) -> Option<DrvHash> {
+        let shape = job.derivation.shape(|input| {
+            let input = job.derivation.inputs.get(input)?;
+            match &input.source {
+                InputSource::Derivation { hash, .. } => self.numbers.get(hash).copied(),
+                _ => None,
+            }
+        });
+        let next = self.shapes.len();
+        let (number, first) = *self.shapes.entry(shape).or_insert((next, job.hash));
+        self.numbers.insert(job.hash, number);
+        (first != job.hash).then_some(first)
     }
 
     /// Finds out what the result of a job is, if that can be told by now.
