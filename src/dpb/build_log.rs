@@ -8,7 +8,7 @@ use std::path::Path;
 use super::files;
 
 /// Bytes of a build.log that are read: the end of it.
-const MOST: u64 = 256 << 20;
+const MOST: u64 = 64 << 20;
 /// Tasks of a line.
 const MOST_TASKS: usize = 10_000;
 
@@ -16,7 +16,14 @@ const MOST_TASKS: usize = 10_000;
 pub fn counts(task: &str) -> bool {
     !matches!(
         task,
-        "clean" | "depends" | "fetch" | "junk" | "prepare-depends" | "show-size" | "show-fake-size"
+        "clean"
+            | "layers"
+            | "depends"
+            | "fetch"
+            | "junk"
+            | "prepare-depends"
+            | "show-size"
+            | "show-fake-size"
     )
 }
 

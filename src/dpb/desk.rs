@@ -74,6 +74,8 @@ struct Attempt {
     order: u64,
     pid: Option<u32>,
     waits_for: Option<String>,
+    /// Whether its lock tells what it needs.
+    knows_needs: bool,
     spoke: Stopwatch,
 }
 
@@ -194,6 +196,21 @@ impl Desk {
         self.set(path, State::Ignored);
         self.log(&Change::Ignored(why.to_owned()), path)
             .map_err(told)
+    }
+
+    /// Notes that a path is not built because another one is not.
+    pub fn ignored_because(&mut self, path: &str, other: &str) -> Result<(), LedgerError> {
+        if self.states.get(path) == Some(&State::Ignored) {
+            return Ok(());
+        }
+        self.set(path, State::Ignored);
+        self.log(&Change::Because(other.to_owned()), path)
+            .map_err(told)
+    }
+
+    /// Adds a line to a log.
+    pub fn line(&mut self, log: Log, line: &str) -> Result<(), LedgerError> {
+        self.folder.line(log, line).map_err(told)
     }
 
     /// Notes that what a failed build of a path left could not be removed.
@@ -342,6 +359,7 @@ impl Desk {
                 order: self.started,
                 pid: None,
                 waits_for: None,
+                knows_needs: false,
                 spoke: Stopwatch::start(),
             };
             self.attempts.insert(path.to_owned(), attempt);
@@ -369,6 +387,34 @@ impl Desk {
         }
         self.set(path, State::Running);
         Ok(())
+    }
+
+    /// Writes into the lock what a path was given, once its dependencies are prepared.
+    fn tell_needed(
+        &mut self,
+        path: &str,
+        task: &str,
+        needs: &[Arc<str>],
+    ) -> Result<(), LedgerError> {
+        let prepares = matches!(task, "layers" | "depends");
+        let Some(attempt) = self.attempts.get_mut(path).filter(|_| !prepares) else {
+            return Ok(());
+        };
+        if std::mem::replace(&mut attempt.knows_needs, true) || needs.is_empty() {
+            return Ok(());
+        }
+        let packages = needs
+            .iter()
+            .flat_map(|need| match self.packages.get(&**need) {
+                Some(packages) => packages.clone(),
+                None => vec![need.to_string()],
+            });
+        let packages: BTreeSet<String> = packages.collect();
+        let packages: Vec<String> = packages.into_iter().collect();
+        match self.held.get_mut(path) {
+            Some(holding) => holding.note("needed", &packages.join(" ")).map_err(told),
+            None => Ok(()),
+        }
     }
 
     fn end(
@@ -543,14 +589,23 @@ impl Ledger for Desk {
 
     fn event(&mut self, event: PathEvent<'_>) -> Result<(), LedgerError> {
         match event {
-            PathEvent::Listed { path, .. } => parse(path).map(drop),
+            PathEvent::Listed { path, packages, .. } => {
+                if !packages.is_empty() {
+                    self.packages.insert(path.to_owned(), packages.to_vec());
+                }
+                parse(path).map(drop)
+            }
             PathEvent::State { path, state } => self.state(path, state),
             PathEvent::Started {
                 path,
                 task,
                 host,
                 here,
-            } => self.begin(path, task, host, here),
+                needs,
+            } => {
+                self.begin(path, task, host, here)?;
+                self.tell_needed(path, task, needs)
+            }
             PathEvent::Process { path, pid } => {
                 if let Some(holding) = self.held.get_mut(path) {
                     holding.note("pid", &pid.to_string()).map_err(told)?;

@@ -99,6 +99,11 @@ pub trait Planner {
         None
     }
 
+    /// The packages that come of the path of a job.
+    fn packages(&self, _: &Self::Node) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Reads the description of a job again, whose path ended badly and is to be tried once more. Tells whether it is
     /// as it was.
     fn read_again(&mut self, _: &Self::Node) -> Result<bool, ScheduleError> {
@@ -731,7 +736,8 @@ impl<P: Planner> Driver<'_, P> {
             }
             let needs: Vec<JobId> = listing.needs.iter().map(|need| self.id(need)).collect();
             if let Some(book) = &mut self.book {
-                let kept = book.listed(job, &needs);
+                let packages = self.planner.packages(&listing.node);
+                let kept = book.listed(job, &needs, &packages);
                 self.ledger_failed(kept);
             }
             jobs.push(NewJob {

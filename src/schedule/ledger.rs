@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use crate::drv::StepName;
+
 pub use super::error::LedgerError;
 use super::executor::HostNews;
 
@@ -18,6 +20,19 @@ pub struct Place {
     pub base: Arc<str>,
     /// What the job is called within the path.
     pub task: Arc<str>,
+}
+
+impl Place {
+    /// That of a step: its target is the path, and it is a task. What is fetched belongs to nobody.
+    pub fn of(name: &StepName) -> Option<Place> {
+        // Flavors of a port exclude each other.
+        let base = name.target().split(',').next().unwrap_or_default();
+        (!name.is_fetch()).then(|| Place {
+            path: name.target().into(),
+            base: base.into(),
+            task: name.step().into(),
+        })
+    }
 }
 
 /// What became of taking a lock.
@@ -86,6 +101,8 @@ pub enum PathEvent<'a> {
         path: &'a str,
         /// Where it was found.
         parent: Option<&'a str>,
+        /// The packages that come of it.
+        packages: &'a [String],
     },
     /// A path came into another state.
     State {
@@ -104,6 +121,8 @@ pub enum PathEvent<'a> {
         host: &'a str,
         /// Whether that is this machine.
         here: bool,
+        /// The paths that it needs.
+        needs: &'a [Arc<str>],
     },
     /// The process of a running task on this machine.
     Process {

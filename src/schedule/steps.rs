@@ -1,7 +1,5 @@
 //! The steps of a plan as jobs.
 
-use std::sync::Arc;
-
 use mstore_store::TreeHash;
 
 use super::driver::{Decision, Planner, Verdict};
@@ -103,18 +101,7 @@ impl Planner for Steps<'_, '_> {
 
     /// A target is a path, and its steps are the tasks.
     fn place(&self, node: &NodeId) -> Option<Place> {
-        let name = &self.staleness.graph().nodes()[*node].name;
-        // What is fetched belongs to nobody.
-        if name.is_fetch() {
-            return None;
-        }
-        let path: Arc<str> = name.target().into();
-        Some(Place {
-            // Flavors of a port exclude each other.
-            base: name.target().split(',').next().unwrap_or_default().into(),
-            path,
-            task: name.step().into(),
-        })
+        Place::of(&self.staleness.graph().nodes()[*node].name)
     }
 
     fn read_again(&mut self, node: &NodeId) -> Result<bool, ScheduleError> {

@@ -10,6 +10,7 @@ mod hosts;
 mod locks;
 #[path = "../steps/place.rs"]
 mod place;
+mod ports;
 mod run;
 #[path = "../copy/sshd.rs"]
 mod sshd;
@@ -40,7 +41,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let wanted = |name: &str| filter.is_empty() || filter.iter().any(|f| name.contains(f.as_str()));
-    let mut left: Vec<Test> = [files::ALL, locks::ALL, display::ALL, hosts::ALL].concat();
+    let mut left: Vec<Test> =
+        [files::ALL, locks::ALL, display::ALL, hosts::ALL, ports::ALL].concat();
     left.retain(|(name, _)| wanted(name));
     left.reverse();
     let (left, failed) = (Mutex::new(left), Mutex::new(Vec::new()));

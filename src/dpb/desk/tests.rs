@@ -72,6 +72,7 @@ fn started(desk: &mut Desk, task: &str) {
         task,
         host: "yak",
         here: false,
+        needs: &["lang/b".into(), "lang/a".into()],
     })
     .unwrap();
 }
@@ -115,6 +116,7 @@ fn a_build_leaves_its_lines_and_no_lock() {
             lock.contains("\nstart=") && !lock.contains("end="),
             "{lock}"
         );
+        assert!(lock.contains("\nneeded=lang/a lang/b\n"), "{lock}");
         let board = desk.board();
         let size = world.text("paths/devel/make.log").len() as u64;
         assert_eq!((board.jobs[0].size, board.jobs[0].last), (size, Some(1000)));
@@ -299,7 +301,8 @@ fn counters_stop_files_hosts_and_dependencies() {
     assert!(
         desk.event(PathEvent::Listed {
             path: "../../x",
-            parent: None
+            parent: None,
+            packages: &[]
         })
         .is_err()
     );

@@ -2,19 +2,21 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 
 use super::Work;
 use crate::build::failed;
 use crate::dpb::Desk;
+use crate::dpb::folder::Log;
 use crate::drv::StepName;
 use crate::plan::{Distribution, Graph, NodeId, Pins, TargetId};
 use crate::project::Project;
 use crate::schedule::engine::Patience;
-use crate::schedule::ledger::LedgerError;
+use crate::schedule::ledger::{Ledger, LedgerError, Lock, Look, PathEvent};
 use crate::share::Substitute;
 
 /// Seconds of a task of a path, as an earlier log tells.
-pub type Seconds = dyn Fn(&str, &str) -> Option<f64>;
+pub type Seconds = dyn Fn(&str, &str) -> Option<f64> + Send + Sync;
 /// Opens the specifications again, or says why that cannot be done.
 pub type Reopen = dyn Fn() -> Result<Distribution, String>;
 
@@ -76,6 +78,7 @@ impl Books {
         let node = &graph.nodes()[at];
         let read = || -> Result<bool, String> {
             let distribution = (self.reopen)()?;
+            distribution.give_store(&project.store);
             let target = [TargetId::clone(&node.target)];
             let recipes = distribution.recipes(&target, &project.lock);
             let recipes = recipes.map_err(|error| error.to_string())?;
@@ -89,5 +92,57 @@ impl Books {
             self.unread.borrow_mut().push(line);
             true
         })
+    }
+}
+
+/// Something that a walk over ports found.
+pub(super) enum Found {
+    /// The folder that it looked into.
+    Folder(String),
+    /// A port of which nothing is to be built.
+    Known(String),
+    /// A port that is not built, why, and the other one because of which that is so.
+    Ignored(String, String, Option<String>),
+}
+
+/// A desk that is also told what a walk finds, which goes on beside the run.
+pub(super) struct Telling<'a> {
+    /// The desk.
+    pub desk: &'a mut Desk,
+    /// What was found and is not told yet.
+    pub found: &'a Mutex<Vec<Found>>,
+}
+
+impl Telling<'_> {
+    /// Tells what was found.
+    pub fn tell(&mut self) -> Result<(), LedgerError> {
+        let found = std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner));
+        for found in found {
+            match found {
+                Found::Folder(folder) => self.desk.line(Log::Vars, &folder)?,
+                Found::Known(path) => self.desk.known(&path)?,
+                Found::Ignored(path, _, Some(other)) => self.desk.ignored_because(&path, &other)?,
+                Found::Ignored(path, why, None) => {
+                    self.desk.ignored(&path, &why)?;
+                    self.desk.line(Log::Vars, &format!("{path}: {why}"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Ledger for Telling<'_> {
+    fn take(&mut self, path: &str) -> Result<Lock, LedgerError> {
+        self.desk.take(path)
+    }
+
+    fn event(&mut self, event: PathEvent<'_>) -> Result<(), LedgerError> {
+        self.desk.event(event)
+    }
+
+    fn look(&mut self, ended: bool, hosts: &[&str]) -> Result<Option<Look>, LedgerError> {
+        self.tell()?;
+        self.desk.look(ended, hosts)
     }
 }

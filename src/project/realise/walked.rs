@@ -3,26 +3,31 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use mstore_store::{Store, TreeHash};
 
-use super::{Outcome, Report, Run, Work, provide, remember};
+use super::books::{Found as Told, Telling};
+use super::{Outcome, Report, Run, Seconds, Work, provide, remember};
+use crate::build::failed;
+use crate::build::host;
 use crate::build::pause::Stopwatch;
 use crate::build::userns::{Entered, UsernsError};
 use crate::drv::derivation::InputSource;
 use crate::drv::facts::TreePart;
 use crate::drv::{DrvHash, Facts, FactsError, Key, Resolved, StepName, StoreFacts, Trees as _};
+use crate::plan::More as _;
 use crate::plan::{NodeId, Pins, TargetId};
+use crate::ports::pkgpath::MAIN;
 use crate::ports::scripts::Part;
-use crate::ports::{Base, Chain, Counts, Ignored, Job, PkgPath, PortsTree, Walk, Walked};
+use crate::ports::{Base, Chain, Counts, Ignored, Job, PkgPath, PortsTree, Reason, Walk, Walked};
 use crate::project::events::{Event, Steps};
 use crate::project::{Blocked, Project, ProjectError};
 use crate::schedule::driver::{self, Decision, Planner, Verdict};
 use crate::schedule::growth::{Feed, Growth, Listing, feed};
 use crate::schedule::realise::{self as run_steps, Failed, Tools};
-use crate::schedule::{Kind, ScheduleError};
+use crate::schedule::{Kind, Ledger, Place, ScheduleError};
 use crate::share::fetch::{self as outside_fetch, Outside};
 
 /// What came of a run over ports.
@@ -49,6 +54,8 @@ pub struct PortJob {
     job: Arc<Job>,
     /// What others are that it uses and that nothing is to be done for.
     known: Arc<HashMap<DrvHash, TreeHash>>,
+    /// The packages that come of its port.
+    packages: Arc<[String]>,
 }
 
 impl PartialEq for PortJob {
@@ -255,24 +262,50 @@ fn drive(
         random: run.random,
     };
     let (feed, intake) = feed();
-    let lister = Lister::new(project);
+    let mut lister = Lister::new(project);
+    if let Some(books) = run.books {
+        lister.seconds = Some(&*books.seconds);
+        lister.first.clone_from(&books.first);
+    }
     let counts = counts(project);
     let mut planner = PortJobs {
         facts: &project.facts,
         trees: HashMap::new(),
+        again: run.books.map(|_| Again { project, tree }),
+        clean: run
+            .books
+            .filter(|books| books.clean)
+            .map(|_| &project.store),
     };
-    let (outcome, walked) = thread::scope(|scope| {
-        let walker = scope.spawn(|| lister.walk(tree, base, wanted, &counts, feed));
+    let found = Mutex::default();
+    let mut desk = run.books.map(|books| books.desk.borrow_mut());
+    let mut telling = desk.as_mut().map(|desk| Telling {
+        desk,
+        found: &found,
+    });
+    let kept = run.books.zip(telling.as_mut());
+    let kept = kept.map(|(books, telling)| (telling as &mut dyn Ledger, books.patience));
+    let counts_of = &counts;
+    let (mut outcome, walked) = thread::scope(|scope| {
+        let found = run.books.map(|_| &found);
+        let walker = scope.spawn(move || lister.walk(tree, base, wanted, counts_of, feed, found));
         let outcome = run_steps::drive(
             &tools,
             &mut planner,
             intake,
             options,
             &mut Steps(run.events),
-            None,
+            kept,
         );
         (outcome, walker.join())
     });
+    if let Some(telling) = &mut telling
+        && let Err(error) = telling.tell()
+    {
+        let error = (None, ScheduleError::Ledger(error));
+        outcome.infrastructure.get_or_insert(error);
+    }
+    drop(desk);
     run.events.event(Event::BuildEnded);
     let Found {
         ignored,
@@ -332,7 +365,11 @@ struct Found {
 }
 
 /// Lists what is to be done for ports, as they are walked over.
-struct Lister {
+struct Lister<'a> {
+    /// What an earlier log tells of durations.
+    seconds: Option<&'a Seconds>,
+    /// Ports that are walked first.
+    first: Vec<String>,
     facts: StoreFacts,
     store: Store,
     /// What the result of a job is, where it was found out.
@@ -346,9 +383,11 @@ struct Lister {
     before: HashMap<StepName, TreeHash>,
 }
 
-impl Lister {
-    fn new(project: &Project) -> Lister {
+impl Lister<'_> {
+    fn new(project: &Project) -> Self {
         Lister {
+            seconds: None,
+            first: Vec::new(),
             facts: project.facts.clone(),
             store: project.store.clone(),
             known: HashMap::new(),
@@ -367,20 +406,41 @@ impl Lister {
         wanted: &[WantedPort],
         counts: &Counts,
         feed: Feed<PortJob>,
+        found: Option<&Mutex<Vec<Told>>>,
     ) -> Result<Found, ProjectError> {
         let mut pkgpaths: Vec<PkgPath> = wanted.iter().map(|port| port.pkgpath.clone()).collect();
         counts.sort(&mut pkgpaths);
+        let rank: HashMap<String, usize> = self.first.drain(..).zip(0..).collect();
+        pkgpaths.sort_by_key(|path| rank.get(&path.to_string()).copied().unwrap_or(usize::MAX));
+        let tell = |told: Told| {
+            if let Some(found) = found {
+                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                found.push(told);
+            }
+        };
         let (mut ignored, mut chains, mut failed) = (Vec::new(), Vec::new(), None);
         let mut walk = Walk::new(tree, base);
         let mut see = |walked: Walked| {
             let chain = match walked {
                 Walked::Chain(chain) => chain,
                 Walked::Ignored(port) => {
+                    let because = match &port.reason {
+                        Reason::Needs { pkgpath, .. } => Some(pkgpath.clone()),
+                        _ => None,
+                    };
+                    let why = port.reason.to_string();
+                    tell(Told::Ignored(port.pkgpath.clone(), why, because));
                     ignored.push(port);
                     return ControlFlow::Continue(());
                 }
             };
             let listed = self.list(&chain, false);
+            let folder = chain.port.spec.parent();
+            let folder = folder.map(|folder| folder.display().to_string());
+            tell(Told::Folder(folder.unwrap_or_default()));
+            if listed.as_ref().is_ok_and(Vec::is_empty) {
+                tell(Told::Known(chain.port.id.to_string()));
+            }
             chains.push(chain);
             match listed {
                 Ok(list) => send(&feed, list),
@@ -446,11 +506,12 @@ impl Lister {
             list.push(*job);
         }
         list.reverse();
-        let listings = list.into_iter().map(|job| self.listing(job));
+        let packages: Arc<[String]> = packages(chain).into();
+        let listings = list.into_iter().map(|job| self.listing(job, &packages));
         Ok(listings.collect())
     }
 
-    fn listing(&mut self, job: &Job) -> Listing<PortJob> {
+    fn listing(&mut self, job: &Job, packages: &Arc<[String]>) -> Listing<PortJob> {
         let last = self
             .store
             .newest_realisation(job.name.as_str())
@@ -459,6 +520,9 @@ impl Lister {
         if let Some(last) = &last {
             self.before.insert(job.name.clone(), last.tree);
         }
+        let told = self
+            .seconds
+            .and_then(|told| told(job.name.target(), job.task.dpb()));
         let mut needs = job.needs();
         let known = needs
             .iter()
@@ -469,6 +533,7 @@ impl Lister {
         let node = |job: &Job, known: HashMap<DrvHash, TreeHash>| PortJob {
             job: Arc::new(job.clone()),
             known: Arc::new(known),
+            packages: packages.clone(),
         };
         let need = |hash: &DrvHash| {
             // Equal by their hash alone.
@@ -485,7 +550,7 @@ impl Lister {
                 .map(need)
                 .collect(),
             node: node(job, known),
-            seconds: last.map(|last| last.seconds),
+            seconds: told.or(last.map(|last| last.seconds)),
             open: false,
             kind: Kind::of(&job.derivation),
         }
@@ -583,10 +648,58 @@ fn key_of(job: &Job, trees: &[TreeHash]) -> Option<Key> {
     job.derivation.key(trees).ok()
 }
 
+/// The names of the packages of a port: `NAME[-SUBPACKAGE]-VERSION[-FLAVOR...]`.
+fn packages(chain: &Chain) -> Vec<String> {
+    let (id, version) = (&chain.port.id, &chain.port.version);
+    let flavors: String = id
+        .flavors
+        .iter()
+        .map(|flavor| format!("-{flavor}"))
+        .collect();
+    let subpackages = chain.port.subpackages.iter().map(|sub| {
+        let sub = match sub.name.as_str() {
+            MAIN => String::new(),
+            name => format!("-{name}"),
+        };
+        format!("{}{sub}-{version}{flavors}", id.path.name())
+    });
+    subpackages.collect()
+}
+
+/// Reads specifications of ports again.
+struct Again<'a> {
+    project: &'a Project,
+    tree: &'a PortsTree,
+}
+
+impl Again<'_> {
+    /// Whether a job is described as it was. What cannot be read counts as that: it failed, and stays what it is.
+    fn is_unchanged(&self, job: &Job) -> bool {
+        let read = || -> Option<bool> {
+            let pkgpath: PkgPath = job.name.target().parse().ok()?;
+            let tree = PortsTree::open(self.tree.folder(), &host::machine()).ok()?;
+            tree.use_store(&self.project.store);
+            let base = tree.base_of(&self.project.lock, Pins::Required).ok()?;
+            let mut walk = Walk::new(&tree, base);
+            let _ = walk.walk(std::slice::from_ref(&pkgpath), &mut |_| {
+                ControlFlow::Continue(())
+            });
+            let chain = walk.of(&pkgpath)?.as_ref().ok()?;
+            let mut jobs = chain.jobs.iter().chain(&chain.test);
+            Some(jobs.any(|other| other.hash == job.hash))
+        };
+        read().unwrap_or(true)
+    }
+}
+
 /// What the jobs of ports are, and what follows from their results.
 struct PortJobs<'a> {
     facts: &'a dyn Facts,
     trees: HashMap<DrvHash, TreeHash>,
+    /// Reads specifications again, where locks are kept.
+    again: Option<Again<'a>>,
+    /// Where what is left of failed builds is removed first.
+    clean: Option<&'a Store>,
 }
 
 impl PortJobs<'_> {
@@ -622,8 +735,31 @@ impl Planner for PortJobs<'_> {
         let resolved = self.resolved(node)?;
         Ok(match self.facts.realised(resolved.key())? {
             Some(found) if found.present => Decision::Reuse(found.tree),
-            _ => Decision::Build(resolved),
+            _ => {
+                if let Some(store) = self.clean {
+                    // What cannot be removed is in nobody's way.
+                    let _ = failed::forget(store, node.job.name.as_str());
+                }
+                Decision::Build(resolved)
+            }
         })
+    }
+
+    fn place(&self, node: &PortJob) -> Option<Place> {
+        let place = Place::of(&node.job.name)?;
+        Some(Place {
+            task: node.job.task.dpb().into(),
+            ..place
+        })
+    }
+
+    fn packages(&self, node: &PortJob) -> Vec<String> {
+        node.packages.to_vec()
+    }
+
+    fn read_again(&mut self, node: &PortJob) -> Result<bool, ScheduleError> {
+        let again = self.again.as_ref();
+        Ok(again.is_none_or(|again| again.is_unchanged(&node.job)))
     }
 
     fn usable(

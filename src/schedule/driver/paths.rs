@@ -162,7 +162,12 @@ impl<'a> Book<'a> {
     }
 
     /// Takes in what a listed job needs. `first` tells whether it is the first that is listed of its path.
-    pub fn listed(&mut self, job: JobId, needs: &[JobId]) -> Result<(), LedgerError> {
+    pub fn listed(
+        &mut self,
+        job: JobId,
+        needs: &[JobId],
+        packages: &[String],
+    ) -> Result<(), LedgerError> {
         let Some(at) = self.at(job) else {
             return Ok(());
         };
@@ -177,6 +182,7 @@ impl<'a> Book<'a> {
             self.ledger.event(PathEvent::Listed {
                 path: &path,
                 parent,
+                packages,
             })?;
             self.tell(at, PathState::ToBuild)?;
         }
@@ -486,12 +492,20 @@ impl<'a, P: Planner> Driver<'a, P> {
             return;
         };
         let path = book.name(at);
+        let needs: Vec<Arc<str>> = match event {
+            PathEventOf::Started { .. } => {
+                let needs = book.paths[at].needs.iter();
+                needs.map(|need| book.name(*need)).collect()
+            }
+            _ => Vec::new(),
+        };
         let kept = match event {
             PathEventOf::Started { host, here } => book.ledger.event(PathEvent::Started {
                 path: &path,
                 task: &task,
                 host: &host,
                 here,
+                needs: &needs,
             }),
             PathEventOf::Process(pid) => book.ledger.event(PathEvent::Process { path: &path, pid }),
             PathEventOf::Waiting(what) => book.ledger.event(PathEvent::Waiting {

@@ -4,10 +4,11 @@
 mod decide;
 mod screen;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::build::host;
@@ -22,8 +23,11 @@ use crate::cli::{Failure, blame};
 use crate::dpb::folder::Log;
 use crate::farm::{Farm, HostsFile, Place};
 use crate::plan::TargetId;
-use crate::project::realise::{Books, Report, Run, Until, left_out, realise};
-use crate::project::{Access, Caches, Project};
+use crate::ports::PortsTree;
+use crate::project::realise::{
+    Books, Report, Run, Until, WantedPort, left_out, realise, realise_ports,
+};
+use crate::project::{Access, Caches, Project, ports};
 use crate::schedule::Leave;
 use crate::schedule::engine::Patience;
 use crate::share::ssh_master::Sockets;
@@ -165,6 +169,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         farm: farm.as_ref(),
         books: &books,
         entered,
+        lacks: Cell::new(false),
     };
     let done = session.rounds(distribution);
     if let Err(failure) = &done {
@@ -246,6 +251,27 @@ fn logs(distribution: &crate::plan::Distribution, arch: &str) -> Result<PathBuf,
     Ok(folder.join("logs").join(arch))
 }
 
+/// Ports that are asked for, and the tree that they are of.
+type WantedPorts = (Arc<PortsTree>, Vec<WantedPort>);
+
+/// The ports that were asked for, with their tree, where nothing else was.
+fn ports_alone(project: &Project, targets: &[TargetId]) -> Result<Option<WantedPorts>, Failure> {
+    let all = !targets.is_empty() && targets.iter().all(TargetId::is_port);
+    let Some(tree) = project.ports()?.filter(|_| all) else {
+        return Ok(None);
+    };
+    let mut wanted: Vec<WantedPort> = Vec::new();
+    for id in targets {
+        // Found by its pkgpath, it is one.
+        let pkgpath = id.target.parse().map_err(Failure::usage)?;
+        if !wanted.iter().any(|known| known.pkgpath == pkgpath) {
+            let tested = false;
+            wanted.push(WantedPort { pkgpath, tested });
+        }
+    }
+    Ok(Some((tree, wanted)))
+}
+
 /// All that the rounds of a run share.
 struct Session<'a> {
     context: &'a Context,
@@ -255,6 +281,8 @@ struct Session<'a> {
     farm: Option<&'a Farm>,
     books: &'a Books,
     entered: Entered,
+    /// Whether something that was asked for cannot be built.
+    lacks: Cell<bool>,
 }
 
 impl Session<'_> {
@@ -277,7 +305,7 @@ impl Session<'_> {
             }
             let lacking = report.targets.iter().any(|target| target.tree.is_none());
             let failed = !report.outcome.failed.is_empty() || !report.outcome.locked.is_empty();
-            return Ok(match lacking || failed {
+            return Ok(match lacking || failed || self.lacks.get() {
                 true => ExitCode::from(FOUND),
                 false => ExitCode::SUCCESS,
             });
@@ -323,12 +351,15 @@ impl Session<'_> {
             random: self.args.random.then(seed).transpose()?,
             books: Some(self.books),
         };
-        let everything = ["*".to_owned()];
-        let names = match self.names.is_empty() {
-            true => &everything[..],
-            false => &self.names[..],
-        };
-        let targets = project.targets(names)?;
+        let mut targets = self.targets(project)?;
+        if let Some((tree, wanted)) = ports_alone(project, &targets)? {
+            return self.ports(project, &tree, &wanted, &run);
+        }
+        let ignored = project.ignored_ports(&targets)?;
+        for port in &ignored {
+            self.ignored(&port.pkgpath, &port.reason.to_string())?;
+        }
+        ports::leave_out(&mut targets, &ignored);
         self.log_walk(project, &targets)?;
         let mut recipes = project.recipes(&targets)?;
         let gone = self.ignore(project, &recipes, &targets, &run)?;
@@ -349,6 +380,54 @@ impl Session<'_> {
         }
         let entered = self.entered.clone();
         Ok(realise(project, recipes, &run, Ok(entered))?)
+    }
+
+    /// What was asked for; everything, if nothing was.
+    fn targets(&self, project: &Project) -> Result<Vec<TargetId>, Failure> {
+        if !self.names.is_empty() {
+            return Ok(project.targets(&self.names)?);
+        }
+        if project.distribution.ports_tree().is_none() {
+            return Ok(project.targets(&["*".to_owned()])?);
+        }
+        // One of the two may be none.
+        let stages = project.targets(&["*".to_owned()]).unwrap_or_default();
+        match project.targets(&["*/*".to_owned()]) {
+            Ok(ports) => Ok([stages, ports].concat()),
+            Err(error) if stages.is_empty() => Err(error.into()),
+            Err(_) => Ok(stages),
+        }
+    }
+
+    /// Builds ports while their tree is walked.
+    fn ports(
+        &self,
+        project: &mut Project,
+        tree: &PortsTree,
+        wanted: &[WantedPort],
+        run: &Run<'_>,
+    ) -> Result<Report, Failure> {
+        if self.args.rebuild {
+            let asked = wanted
+                .iter()
+                .map(|port| TargetId::of_port(port.pkgpath.to_string()));
+            let mut asked: Vec<TargetId> = asked.collect();
+            let ignored = project.ignored_ports(&asked)?;
+            ports::leave_out(&mut asked, &ignored);
+            for line in decide::lines(project, &asked, run)? {
+                self.note(Log::Rebuild, &line)?;
+            }
+        }
+        let done = realise_ports(project, tree, wanted, run, Ok(self.entered.clone()))?;
+        let named = |path: &String| self.names.contains(path);
+        let wrong = done.ignored.iter();
+        let wrong = wrong.filter(|port| port.reason.is_wrong() || named(&port.pkgpath));
+        let mut wrong = wrong.peekable();
+        self.lacks.set(wrong.peek().is_some());
+        for port in wrong {
+            tell!("! {}: {}", port.pkgpath, port.reason);
+        }
+        Ok(done.report)
     }
 
     /// Notes the folders whose files the specifications were read from.
