@@ -2,6 +2,7 @@
 
 mod settings;
 
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ const ELEMENTS: &[&str] = &[
     "build/output-limit",
     "fetch/timeout",
     "fetch/ca-file",
+    "fetch/per-site",
     "caches",
     "cache/NAME/url",
     "cache/NAME/timeout",
@@ -135,6 +137,8 @@ pub struct Fetch {
     pub timeout: Duration,
     /// Certificates to believe besides those of the system.
     pub ca_file: Option<PathBuf>,
+    /// How many steps of a run fetch from one site at a time.
+    pub a_site: NonZeroU16,
 }
 
 /// A place that finished trees are fetched from.
@@ -177,6 +181,7 @@ impl Default for Config {
             fetch: Fetch {
                 timeout: FETCH_TIMEOUT,
                 ca_file: None,
+                a_site: NonZeroU16::MIN,
             },
             caches: Vec::new(),
             trust: Trust {
@@ -264,6 +269,10 @@ impl Config {
             config.fetch.timeout = Duration::from_secs(seconds.into());
         }
         config.fetch.ca_file = reader.file("fetch/ca-file")?;
+        if let Some(most) = reader.number("fetch/per-site", 1)? {
+            let most = u16::try_from(most).ok().and_then(NonZeroU16::new);
+            config.fetch.a_site = most.unwrap_or(NonZeroU16::MAX);
+        }
         config.caches = reader.caches()?;
         reader.trust(&mut config.trust)?;
         config.sign_key = reader.file("sign/key")?;

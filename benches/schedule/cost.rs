@@ -96,7 +96,7 @@ fn measure(name: &str, needs: &[Vec<usize>], arrival: &str) {
             needs: needs[at].iter().map(|&need| ids[need]).collect(),
             seconds: Some(1.0 + rng.below(1000) as f64),
             open: false,
-            kind,
+            ask: kind.into(),
         };
         take(engine.handle(EngineEvent::Listed(vec![new])), &mut running);
         events += 1;
@@ -161,7 +161,7 @@ fn simulate(name: &str, needs: &[Vec<usize>], park: Park) -> f64 {
         needs: needs.iter().map(|&need| ids[need]).collect(),
         seconds: Some(seconds[at]),
         open: false,
-        kind: kinds[rng.below(kinds.len())],
+        ask: kinds[rng.below(kinds.len())].into(),
     });
     let jobs = jobs.collect();
     let index = |job: JobId| ids.binary_search(&job).expect("a job that was named");

@@ -19,7 +19,7 @@ pub fn makespan(graph: &Graph, park: &Park, told: impl Fn(usize) -> Option<f64>)
         needs: graph.needs[at].iter().map(|need| ids[*need]).collect(),
         seconds: told(at),
         open: false,
-        kind,
+        ask: kind.into(),
     });
     let jobs = jobs.collect();
     let up = park.hosts.iter().enumerate().map(|(n, &(slots, speed))| {

@@ -4,7 +4,7 @@
 //! - [`sandbox`]: runs a script or a shell over layers, everything it changes lands in one;
 //! - [`host`]: platforms that this machine runs, and remedies for what it lacks;
 //! - [`step`]: one derivation to one tree; [`error`]: why there is none; [`failed`]: roots of failed steps; [`step_log`]: their logs;
-//! - [`clean`]: removes what builds leave; [`space`]: tells a full disk from a failing script;
+//! - [`clean`]: removes what builds leave; [`memory`]: work folders in memory; [`space`]: tells a full disk from a failing script;
 //! - [`processors`]: shares processors out among running steps;
 //! - [`seed`]: captures a toolchain from this machine;
 //! - [`log`]: keeps endless output bounded; [`cancel`]: stops running builds for good, [`pause`] for a
@@ -19,6 +19,7 @@ pub mod error;
 pub mod failed;
 pub mod host;
 pub mod log;
+pub mod memory;
 mod over;
 pub mod pause;
 pub mod processors;

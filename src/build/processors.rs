@@ -1,7 +1,8 @@
 //! Shares this machine's processors out among the steps that run on it at a time.
 //!
 //! A step has one processor for as long as it runs, and two ways to learn of more. `MAKEOPTS` says, as
-//! it starts, how many fall to it with what runs beside it then. And it finds a *jobserver*, as GNU make
+//! it starts, how many fall to it with what runs beside it then: a step that has the places of several has as much
+//! as those would have had. And it finds a *jobserver*, as GNU make
 //! speaks to it, at `/mstore/jobs`: a fifo with a byte for every further process that may run. Each step
 //! has a fifo of its own, which this module fills: bytes that lie unused in one fifo are moved to those
 //! that are empty, so that a processor that one step leaves idle serves another, and a step that is
@@ -67,11 +68,17 @@ struct Account {
     rest: u32,
     /// How long the next rest is going to be.
     next_rest: u32,
+    /// How many steps' places it has; 0 counts as 1.
+    slots: usize,
 }
 
 impl Account {
     fn used(&self) -> usize {
         self.lent.saturating_sub(self.idle)
+    }
+
+    fn slots(&self) -> usize {
+        self.slots.max(1)
     }
 
     /// Whether it may want more: all that it was lent is in use.
@@ -83,7 +90,7 @@ impl Account {
 /// Decides how much each step is lent from now on. Of what is in use nothing can be taken back.
 ///
 /// Every step counts for one processor. What is left goes to those that have used up what they were lent,
-/// to those with the least first. Whoever leaves something unused meanwhile keeps half of it, and in the
+/// to those with the least for each of their places first. Whoever leaves something unused meanwhile keeps half of it, and in the
 /// end nothing; then it is passed over for a while, unless it shows that it has use for what it gets.
 fn settle(count: usize, accounts: &mut [&mut Account]) {
     let used: usize = accounts.iter().map(|a| a.used()).sum();
@@ -101,7 +108,9 @@ fn settle(count: usize, accounts: &mut [&mut Account]) {
         while free > 0 {
             let open = accounts.iter().enumerate();
             let open = open.filter(|(at, a)| may(a, given[*at]));
-            let Some((at, _)) = open.min_by_key(|(at, a)| a.used() + given[*at]) else {
+            let each =
+                |(at, a): &(usize, &&mut Account)| ((a.used() + given[*at]) << 16) / a.slots();
+            let Some((at, _)) = open.min_by_key(each) else {
                 return;
             };
             given[at] += 1;
@@ -123,10 +132,12 @@ fn settle(count: usize, accounts: &mut [&mut Account]) {
 /// Tells which steps use more than their share while another uses less and may want it.
 fn to_watch(count: usize, accounts: &[&Account]) -> Vec<usize> {
     let extra = count.saturating_sub(accounts.len());
-    let share = extra / accounts.len().max(1);
-    let starved = accounts.iter().any(|a| a.is_hungry() && a.used() < share);
+    let slots: usize = accounts.iter().map(|a| a.slots()).sum();
+    let share = |a: &Account| extra * a.slots() / slots.max(1);
+    let starved = |a: &&&Account| a.is_hungry() && a.used() < share(a);
+    let starved = accounts.iter().any(|a| starved(&a));
     let all = accounts.iter().enumerate();
-    all.filter(|(_, a)| starved && a.used() > share)
+    all.filter(|(_, a)| starved && a.used() > share(a))
         .map(|(at, _)| at)
         .collect()
 }
@@ -141,15 +152,18 @@ impl Processors {
         }))
     }
 
-    /// Gives a step its share until that is dropped. With `more` it gets so many jobs more than there are
-    /// for it, to see whether that changes what it builds.
-    pub fn join(&self, more: usize) -> Share {
+    /// Gives a step that has `slots` of the places for steps its share until that is dropped. With `more` it gets so
+    /// many jobs more than there are for it, to see whether that changes what it builds.
+    pub fn join(&self, slots: usize, more: usize) -> Share {
         let mut seats = self.0.lock();
         let number = seats.next;
         seats.next += 1;
         let seat = Seat {
             fifo: None,
-            account: Account::default(),
+            account: Account {
+                slots,
+                ..Account::default()
+            },
             more,
         };
         seats.all.insert(number, seat);
@@ -175,8 +189,11 @@ pub struct Share {
 impl Share {
     /// Tells how many jobs the step may run with what runs beside it now, its own process counted.
     pub fn jobs(&self) -> usize {
-        let beside = self.shared.lock().all.len();
-        self.shared.count.div_ceil(beside.max(1)) + self.more
+        let seats = self.shared.lock();
+        let slots = |seat: &Seat| seat.account.slots();
+        let all: usize = seats.all.values().map(slots).sum();
+        let own = seats.all.get(&self.number).map_or(1, slots);
+        (self.shared.count * own).div_ceil(all.max(1)) + self.more
     }
 
     /// Its jobserver, for the sandbox that the step runs in.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use mstore_store::{
     Attempt, Cancel, CaptureBounds, CaptureOptions, Captured, Checkout, Claim, Claimant, Claimed,
     ComposeError, Dropped, ErrorKind, Hash, Member, Outcome, Realisation, RealisationKind, Room,
-    Store, StoreError, TreeHash,
+    ScratchDir, Store, StoreError, TreeHash,
 };
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -17,6 +17,7 @@ use super::deadline::Deadline;
 use super::error::{Failure, Infrastructure, StepError, failed_to};
 use super::failed::{self, FailedRoot};
 use super::host;
+use super::memory::{self, Memory};
 use super::over;
 use super::pause::Stopwatch;
 use super::processors::{Processors, Share};
@@ -41,6 +42,8 @@ pub struct Builder<'a> {
     pub cancel: &'a CancelToken,
     /// What steps share the processors of this machine with; how many one gets is never part of a key.
     pub processors: Processors,
+    /// How many of the places for steps on this machine the step has.
+    pub slots: usize,
     /// How much a step may leave and write.
     pub limits: Limits,
     /// Is told what people should know.
@@ -60,6 +63,9 @@ pub struct Limits {
     pub file: u64,
     /// Bytes of output.
     pub output: u64,
+    /// Bytes up to which a step's work folder lies in memory, if it is known not to need more: nothing is, where there
+    /// is none. One that needs more all the same is built again on disk.
+    pub memory: Option<u64>,
 }
 
 impl Default for Limits {
@@ -67,6 +73,7 @@ impl Default for Limits {
         Limits {
             file: 64 << 30,
             output: 4 << 30,
+            memory: None,
         }
     }
 }
@@ -80,6 +87,13 @@ pub enum Note {
         found: String,
         /// Names of what was built on it here before, and may be wrong.
         built_on: Vec<String>,
+    },
+    /// What a step wrote did not fit into memory: it is built again on disk.
+    MemoryFull {
+        /// What the step is called here.
+        step: String,
+        /// Bytes that it might use.
+        bytes: u64,
     },
     /// Somebody else builds the same step: its result is waited for.
     Waiting {
@@ -120,6 +134,8 @@ pub enum Elsewhere {
         tree: TreeHash,
         /// Entries that changed against its root input.
         changed: u64,
+        /// Bytes that its work folder had.
+        size: Option<u64>,
     },
     /// Its script failed.
     Failed {
@@ -232,6 +248,14 @@ impl Prepared {
     }
 }
 
+/// What is kept of a step that fails.
+#[derive(Clone, Copy)]
+struct Kept<'a> {
+    upper: &'a Path,
+    /// Where it is copied first, if it lies in memory.
+    aside: Option<&'a Path>,
+}
+
 /// Why a step runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Run {
@@ -247,6 +271,24 @@ enum Turn {
     /// It was built by somebody else meanwhile.
     Found(TreeHash),
 }
+
+/// What came of a step.
+struct Made {
+    tree: TreeHash,
+    changed: u64,
+    /// Bytes that its work folder had, where that is known.
+    size: Option<u64>,
+}
+
+/// How it went where it was tried.
+enum Tried {
+    Made(Made),
+    /// Memory was full. What was printed is in the log.
+    Full(StepLog),
+}
+
+/// Bytes that an entry takes in a work folder beside its content, about.
+const ENTRY: u64 = 4096;
 
 /// How a step's script ended, and where its output is.
 struct Ran {
@@ -267,11 +309,13 @@ impl Ran {
 }
 
 impl Builder<'_> {
-    /// The same, with another token and somebody else who is told what people should know.
+    /// The same for a step that has so many places, with another token and somebody else who is told what people
+    /// should know.
     pub fn with<'b>(
         &'b self,
         cancel: &'b CancelToken,
         note: &'b (dyn Fn(Note) + Sync),
+        slots: usize,
     ) -> Builder<'b> {
         Builder {
             sandbox: self.sandbox.clone(),
@@ -279,6 +323,7 @@ impl Builder<'_> {
             host: self.host.clone(),
             cancel,
             note,
+            slots,
             ..*self
         }
     }
@@ -312,7 +357,15 @@ impl Builder<'_> {
             let done = work(&mut |bytes| log.write(bytes, output));
             let (_, log, tail) = log.finish(output)?;
             match done? {
-                Elsewhere::Built { tree, changed } => Ok((tree, changed)),
+                Elsewhere::Built {
+                    tree,
+                    changed,
+                    size,
+                } => Ok(Made {
+                    tree,
+                    changed,
+                    size,
+                }),
                 Elsewhere::Failed { how, status } => Err(StepError::Failed(Failure {
                     how,
                     status,
@@ -329,7 +382,7 @@ impl Builder<'_> {
         name: &str,
         step: &Resolved,
         host: &str,
-        make: &mut dyn FnMut(StepLog) -> Result<(TreeHash, u64), StepError>,
+        make: &mut dyn FnMut(StepLog) -> Result<Made, StepError>,
     ) -> Result<BuiltStep, StepError> {
         let _claim = match self.claim(name, step)? {
             Turn::Ours(claim) => claim,
@@ -350,7 +403,11 @@ impl Builder<'_> {
         let log_name = log.name().to_owned();
         let made = make(log);
         let seconds = clock.elapsed().as_secs_f64();
-        let (tree, changed) = match made {
+        let Made {
+            tree,
+            changed,
+            size,
+        } = match made {
             Ok(made) => made,
             Err(error) => {
                 self.note_failure(name, step, host, (began, seconds), &error, log_name);
@@ -372,6 +429,10 @@ impl Builder<'_> {
             log: Some(log_name),
         })?;
         failed::forget(self.store, name)?;
+        if let Some(size) = size {
+            // It decides where it is built the next time, and nothing else.
+            let _ = self.store.note_work_size(name, size);
+        }
         Ok(BuiltStep {
             tree,
             changed,
@@ -471,10 +532,10 @@ impl Builder<'_> {
         // At the beginning of all time: it is never the newest.
         let log = StepLog::create(self.store, name, 0)?;
         self.make(name, step, log, Run::Check, output)
-            .map(|(tree, _)| tree)
+            .map(|made| made.tree)
     }
 
-    /// Gives the tree and the number of changed entries.
+    /// Builds a step: in memory if it is known to fit, else on disk.
     fn make(
         &self,
         name: &str,
@@ -482,7 +543,7 @@ impl Builder<'_> {
         mut log: StepLog,
         run: Run,
         output: &mut dyn FnMut(&str),
-    ) -> Result<(TreeHash, u64), StepError> {
+    ) -> Result<Made, StepError> {
         let derivation = step.derivation();
         if derivation.fetched().is_some() {
             return self.fetch(step, log, output);
@@ -491,21 +552,80 @@ impl Builder<'_> {
             return self.compose(step, log, output);
         }
         host::runs(&derivation.platform)?;
+        let (mut memory, mut least) = (None, 0);
+        if run == Run::First {
+            memory = self.memory_for(name)?;
+        }
+        loop {
+            match self.try_in(name, step, log, (run, memory), output)? {
+                Tried::Made(mut made) => {
+                    made.size = made.size.map(|size| size.max(least));
+                    return Ok(made);
+                }
+                Tried::Full(begun) => log = begun,
+            }
+            let bytes = memory.take().unwrap_or_default();
+            // Once is enough, whatever it leaves in the end.
+            least = bytes.saturating_add(1);
+            let _ = self.store.note_work_size(name, least);
+            (self.note)(Note::MemoryFull {
+                step: name.to_owned(),
+                bytes,
+            });
+            let line = b"mstore: this did not fit into memory, and is built again on disk\n";
+            (self.raw)(line);
+            log.write(line, output);
+        }
+    }
+
+    /// The bytes of memory that a step's work folder may take, if it is known to need no more.
+    fn memory_for(&self, name: &str) -> Result<Option<u64>, StepError> {
+        let Some(most) = self.limits.memory else {
+            return Ok(None);
+        };
+        let size = self.store.work_size(name)?;
+        Ok(size.filter(|size| *size <= most).map(|_| most))
+    }
+
+    /// Builds a step with its work folder in memory that may take so many bytes, or on disk.
+    fn try_in(
+        &self,
+        name: &str,
+        step: &Resolved,
+        mut log: StepLog,
+        (run, memory): (Run, Option<u64>),
+        output: &mut dyn FnMut(&str),
+    ) -> Result<Tried, StepError> {
         let root_tree = step.root_tree().ok_or_else(|| Infrastructure::Inputs {
             step: name.to_owned(),
             detail: "it has no root".to_owned(),
         })?;
         let scratch = self.store.scratch("build")?;
-        let share = self.processors.join(usize::from(run == Run::Check));
+        let share = self
+            .processors
+            .join(self.slots, usize::from(run == Run::Check));
         let prepared = self.prepare(name, step, run)?;
         self.tell_of_harmed(&prepared)?;
-        let upper = scratch.path().join("upper");
-        let work = scratch.path().join("work");
+        let memory = match memory {
+            Some(bytes) => Memory::mount(&self.folder(&scratch, "memory")?, bytes),
+            None => None,
+        };
+        let within = match memory {
+            Some(_) => scratch.path().join("memory"),
+            None => scratch.path().to_owned(),
+        };
+        let upper = within.join("upper");
+        let work = within.join("work");
         let made = self.store.inside().make_folder(&work, 0o700);
         made.map_err(failed_to("make the folder", &work))?;
         let raised = match run {
-            Run::First => self.store.prepare_upper(root_tree, &upper)?,
-            Run::Check => self.store.prepare_upper_anew(root_tree, &upper)?,
+            Run::First => self.store.prepare_upper(root_tree, &upper),
+            Run::Check => self.store.prepare_upper_anew(root_tree, &upper),
+        };
+        let full = |error: &StoreError| error.kind() == ErrorKind::NoSpace;
+        let raised = match raised {
+            Err(error) if memory.is_some() && full(&error) => return Ok(Tried::Full(log)),
+            raised => raised?,
         };
         let mut job = prepared.job(step, Some(upper.clone()), &work, &share);
         job.most_output = Some(self.limits.output);
@@ -520,41 +640,77 @@ impl Builder<'_> {
             },
             self.cancel,
             &mut |pid| (self.note)(Note::Process { pid }),
-        )?;
+        );
         drop(share);
+        let finished = match finished {
+            Err(error) if memory.is_some() && error.is_disk_full() => return Ok(Tried::Full(log)),
+            finished => finished?,
+        };
+        // Also of a script that went on without what it could not write.
+        let lowest = finished.lowest_free;
+        let cancelled = finished.status == Status::Cancelled;
+        if memory.as_ref().is_some_and(|m| m.was_full(lowest)) && !cancelled {
+            return Ok(Tried::Full(log));
+        }
+        let used = memory.as_ref().map(|memory| memory.used(lowest));
         let (_, log, tail) = log.finish(output)?;
         let ran = Ran {
             finished,
             log,
             tail,
         };
-        let kept = (run == Run::First).then_some(&*upper);
+        // What lies in memory is brought to disk only if somebody may look at it.
+        let aside = memory.is_some().then(|| scratch.path().join("upper"));
+        let kept = (run == Run::First).then_some(Kept {
+            upper: &upper,
+            aside: aside.as_deref(),
+        });
         if !ran.finished.status.is_success() {
             return Err(self.failure(name, step, ran, kept));
         }
-        match derivation.output {
-            Output::Input => Ok((root_tree, 0)),
-            Output::Captured => {
-                raised.take_back()?;
-                let captured = match self.capture(step, root_tree, &upper, clock) {
-                    Ok(captured) => captured,
-                    Err(error) => return Err(self.not_captured(name, step, ran, kept, error)),
-                };
-                if run == Run::First && captured.tree != root_tree {
-                    self.store.keep_layer(root_tree, captured.tree, upper)?;
-                }
-                Ok((captured.tree, captured.changed))
-            }
+        if step.derivation().output == Output::Input {
+            return Ok(Tried::Made(Made {
+                tree: root_tree,
+                changed: 0,
+                size: used,
+            }));
         }
+        raised.take_back()?;
+        let captured = match self.capture(step, root_tree, &upper, clock) {
+            Ok(captured) => captured,
+            Err(error) => return Err(self.not_captured(name, step, ran, kept, error)),
+        };
+        let Captured {
+            tree,
+            changed,
+            bytes,
+        } = captured;
+        if run == Run::First && memory.is_none() && tree != root_tree {
+            self.store.keep_layer(root_tree, tree, upper)?;
+        }
+        let left = bytes.saturating_add(changed.saturating_mul(ENTRY));
+        Ok(Tried::Made(Made {
+            tree,
+            changed,
+            size: Some(used.unwrap_or(0).max(left)),
+        }))
     }
 
-    /// Fetches what no script makes. Gives what [`Builder::make`] gives.
+    /// Makes a folder in a scratch folder.
+    fn folder(&self, scratch: &ScratchDir, name: &str) -> Result<PathBuf, StepError> {
+        let path = scratch.path().join(name);
+        let made = self.store.inside().make_folder(&path, 0o700);
+        made.map_err(failed_to("make the folder", &path))?;
+        Ok(path)
+    }
+
+    /// Fetches what no script makes.
     fn fetch(
         &self,
         step: &Resolved,
         mut log: StepLog,
         output: &mut dyn FnMut(&str),
-    ) -> Result<(TreeHash, u64), StepError> {
+    ) -> Result<Made, StepError> {
         let mut say = |line: &str, passing: bool| match passing {
             true => output(line),
             false => log.write(format!("{line}\n").as_bytes(), output),
@@ -563,7 +719,11 @@ impl Builder<'_> {
             .fetcher
             .fetch(step.derivation(), &mut say, self.cancel.flag());
         log.finish(output)?;
-        Ok((fetched?, 1))
+        Ok(Made {
+            tree: fetched?,
+            changed: 1,
+            size: None,
+        })
     }
 
     /// Makes the union of what no script makes. Gives what [`Builder::make`] gives.
@@ -572,7 +732,7 @@ impl Builder<'_> {
         step: &Resolved,
         mut log: StepLog,
         output: &mut dyn FnMut(&str),
-    ) -> Result<(TreeHash, u64), StepError> {
+    ) -> Result<Made, StepError> {
         let members = step.inputs().map(|(input, tree)| Member {
             tree,
             owner: input
@@ -588,7 +748,11 @@ impl Builder<'_> {
                 if let Some(root) = step.root_tree() {
                     over::note(self.store, root, tree)?;
                 }
-                Ok((tree, members.len() as u64 - 1))
+                Ok(Made {
+                    tree,
+                    changed: members.len() as u64 - 1,
+                    size: None,
+                })
             }
             Err(ComposeError::Store(error)) => Err(error.into()),
             Err(error) => {
@@ -657,7 +821,7 @@ impl Builder<'_> {
         name: &str,
         step: &Resolved,
         ran: Ran,
-        upper: Option<&Path>,
+        kept: Option<Kept<'_>>,
         error: StoreError,
     ) -> StepError {
         let how = match &error {
@@ -668,11 +832,11 @@ impl Builder<'_> {
             StoreError::Interrupted => Status::TimedOut.to_string(),
             _ => return error.into(),
         };
-        self.keep_failed(name, step, upper);
+        self.keep_failed(name, step, kept);
         ran.failed(how, Status::Exited(1).raw())
     }
 
-    fn failure(&self, name: &str, step: &Resolved, ran: Ran, upper: Option<&Path>) -> StepError {
+    fn failure(&self, name: &str, step: &Resolved, ran: Ran, kept: Option<Kept<'_>>) -> StepError {
         let how = ran.finished.status.to_string();
         if ran.finished.status == Status::Cancelled {
             return StepError::Cancelled;
@@ -685,16 +849,22 @@ impl Builder<'_> {
                 how,
             });
         }
-        self.keep_failed(name, step, upper);
+        self.keep_failed(name, step, kept);
         let status = ran.finished.status.raw();
         ran.failed(how, status)
     }
 
     /// Keeps the root of a failed step for people. Failing to must not hide the failure itself.
-    fn keep_failed(&self, name: &str, step: &Resolved, upper: Option<&Path>) {
-        if let Some(upper) = upper {
-            let _ = FailedRoot::keep(self.store, name, step, upper);
-        }
+    fn keep_failed(&self, name: &str, step: &Resolved, kept: Option<Kept<'_>>) {
+        let Some(Kept { upper, aside }) = kept else {
+            return;
+        };
+        let upper = match aside {
+            None => upper,
+            Some(aside) if memory::copy(upper, aside).is_ok() => aside,
+            Some(_) => return,
+        };
+        let _ = FailedRoot::keep(self.store, name, step, upper);
     }
 }
 

@@ -86,6 +86,7 @@ pub fn limits(config: &Config) -> Limits {
     Limits {
         file: config.build.file_limit.unwrap_or(usual.file),
         output: config.build.output_limit.unwrap_or(usual.output),
+        memory: None,
     }
 }
 

@@ -316,6 +316,7 @@ impl Context {
             folders: Vec::new(),
             timeout: config.fetch.timeout,
             ca_file: config.fetch.ca_file.clone(),
+            a_site: config.fetch.a_site,
         }
     }
 

@@ -115,6 +115,13 @@ pub fn note_text(note: &Note) -> String {
     let (found, built_on) = match note {
         Note::Harmed { found, built_on } => (found, built_on),
         Note::Process { pid } => return format!("process {pid}"),
+        Note::MemoryFull { step, bytes } => {
+            return format!(
+                "{} {step} did not fit into {} of memory, and is built again on disk",
+                style.note("note:"),
+                output::size(*bytes)
+            );
+        }
         Note::Waiting { step, claimant } => {
             let pid = claimant.pid.unwrap_or_default();
             let called = match claimant.name == *step {

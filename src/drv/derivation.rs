@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use mstore_store::codec;
@@ -183,10 +184,16 @@ pub struct Phase {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
+    /// A word: of steps with the same one, on whatever machines, one runs at a time. Not part of the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
     /// Where it is to be had, if it is fetched. Not part of the key: the same content from elsewhere is the
     /// same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Box<Origin>>,
+    /// How much of a machine it may have to itself, if that is more than its share. Not part of the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<Width>,
     /// Folders of the machine that it may read and write, and that are no input: what it makes may depend on
     /// what others left there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -195,6 +202,16 @@ pub struct Policy {
     pub network: Network,
     /// Seconds after which it is ended, if any. Not part of the key.
     pub timeout: Option<u64>,
+}
+
+/// How much of a machine a step may have to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Width {
+    /// The places of so many steps; all, where there are fewer.
+    Slots(NonZeroU16),
+    /// All of it: no other step runs there meanwhile.
+    Host,
 }
 
 /// A folder of the machine that a step works with although it is no input.
@@ -231,7 +248,9 @@ impl Derivation {
             output: Output::Captured,
             phases: Vec::new(),
             policy: Policy {
+                tag: None,
                 from: Some(Box::new(from)),
+                width: None,
                 impure: Vec::new(),
                 network: Network::FixedOutput(Box::new(fixed)),
                 timeout: None,
@@ -257,7 +276,9 @@ impl Derivation {
             output: Output::Captured,
             phases: Vec::new(),
             policy: Policy {
+                tag: None,
                 from: None,
+                width: None,
                 impure: Vec::new(),
                 network: Network::None,
                 timeout: None,
@@ -335,7 +356,9 @@ pub(crate) mod tests {
                 script: "make\n".into(),
             }],
             policy: Policy {
+                tag: None,
                 from: None,
+                width: None,
                 impure: Vec::new(),
                 network: Network::None,
                 timeout: Some(3600),
@@ -429,33 +452,44 @@ pub(crate) mod tests {
             prop::collection::vec(phase, 0..3),
             (0..3i64, any::<bool>(), prop::option::of(0..2u64), "/a?"),
             prop::collection::vec(impure, 0..2),
+            (
+                prop::option::of("[ab]"),
+                prop::option::of(prop_oneof![
+                    Just(Width::Host),
+                    (1..3u16).prop_map(|n| Width::Slots(NonZeroU16::new(n).unwrap())),
+                ]),
+            ),
         )
             .prop_map(
-                |(w, env, inputs, phases, (epoch, test, timeout, root), impure)| Derivation {
-                    env: Env(Arc::new(env)),
-                    name: w.0.parse().unwrap(),
-                    root,
-                    build: w.1,
-                    class: w.2,
-                    epoch,
-                    inputs,
-                    output: if test {
-                        Output::Input
-                    } else {
-                        Output::Captured
-                    },
-                    phases,
-                    policy: Policy {
-                        from: None,
-                        impure,
-                        network: Network::None,
-                        timeout,
-                    },
-                    target: w.3,
-                    sandbox: SANDBOX_PROFILE.into(),
-                    subarch: w.4,
-                    platform: w.5,
-                    arch_desc: w.6,
+                |(w, env, inputs, phases, (epoch, test, timeout, root), impure, (tag, width))| {
+                    Derivation {
+                        env: Env(Arc::new(env)),
+                        name: w.0.parse().unwrap(),
+                        root,
+                        build: w.1,
+                        class: w.2,
+                        epoch,
+                        inputs,
+                        output: if test {
+                            Output::Input
+                        } else {
+                            Output::Captured
+                        },
+                        phases,
+                        policy: Policy {
+                            tag,
+                            from: None,
+                            width,
+                            impure,
+                            network: Network::None,
+                            timeout,
+                        },
+                        target: w.3,
+                        sandbox: SANDBOX_PROFILE.into(),
+                        subarch: w.4,
+                        platform: w.5,
+                        arch_desc: w.6,
+                    }
                 },
             )
     }

@@ -196,6 +196,23 @@ pub struct Origin {
     pub urls: Vec<String>,
 }
 
+impl Origin {
+    /// The site of the first address: the host that it names, without the port; nothing if it is a file.
+    pub fn site(&self) -> Option<String> {
+        let authority = match self.urls.first()?.parse().ok()? {
+            Address::Http(address) => address.authority,
+            Address::Git(url) => url.split_once("://")?.1.split('/').next()?.to_owned(),
+            Address::File(_) => return None,
+        };
+        let port = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        let host = match authority.rsplit_once(':') {
+            Some((host, after)) if port(after) => host,
+            _ => &authority,
+        };
+        (!host.is_empty()).then(|| host.to_ascii_lowercase())
+    }
+}
+
 /// Whether a file may be called `name`: one part of a path, printable, and not hidden from people.
 pub fn is_file_name(name: &str) -> bool {
     !name.is_empty()

@@ -175,8 +175,11 @@ impl<'a, T> Parts<'a, T> {
         let Policy {
             network,
             impure,
-            // How long a step may take is not what it makes, and neither is where something came from.
+            // How long a step may take, and beside what it may run, is not what it makes; neither is where something
+            // came from.
             timeout: _,
+            tag: _,
+            width: _,
             from: _,
         } = policy;
         let inputs = inputs.iter().zip(trees).map(|(input, tree)| PartInput {

@@ -176,6 +176,7 @@ pub enum RecordError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drv::derivation::Width;
     use crate::drv::derivation::tests::{arb, check_canonical, sample};
     use proptest::prelude::*;
 
@@ -210,6 +211,8 @@ mod tests {
         other.target = "stage3-quick".into();
         other.class = "quick".into();
         other.policy.timeout = None;
+        other.policy.tag = Some("database".into());
+        other.policy.width = Some(Width::Host);
         assert_eq!(key(&drv), key(&other));
         assert_ne!(drv.hash(), other.hash());
     }

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
 
-use mstore_store::Cancel;
+use mstore_store::{Cancel, TreeHash};
 
+use super::holdings::Holdings;
 use super::hosts::{HostsFile, Place};
 use super::remote::{RemoteHost, RemoteNews, Traffic};
 use crate::build::cancel::CancelToken;
@@ -25,7 +26,8 @@ use crate::share::ssh_master::Sockets;
 pub struct Farm {
     /// Those that are reached by ssh, with their numbers.
     remotes: Vec<RemoteHost>,
-    /// How many steps are built on this machine at a time; without any, things are only fetched here.
+    /// How many steps are built on this machine at a time; without any, things are only fetched here, which takes no
+    /// place.
     here: Option<usize>,
     /// What the jobs may be for, as `uname -m` says.
     platforms: Vec<String>,
@@ -34,9 +36,6 @@ pub struct Farm {
     /// Where shared connections have their sockets.
     _sockets: Option<Sockets>,
 }
-
-/// Things that are fetched at a time on a machine that builds nothing.
-const FETCHES: usize = 4;
 
 impl Farm {
     /// The machines of `file`, reached with `ssh`. `jobs` is how many steps are built here at a time, where the
@@ -101,11 +100,19 @@ impl Site for Farm {
         builder: &'env Builder<'env>,
         fetch: &'env Fetch<'env>,
     ) -> Box<dyn Executor + 'scope> {
+        let holdings = Arc::new(Mutex::new(Holdings::new(self.remotes.len())));
+        for (number, remote) in self.remotes.iter().enumerate() {
+            // What cannot be read is not known.
+            let held = builder.store.held(&remote.host().name).unwrap_or_default();
+            lock(&holdings).recall(number, &held);
+            remote.note_in(&holdings, number);
+        }
         Box::new(Machines {
             scope,
             builder,
-            local: Local::new(scope, builder, fetch, self.here.unwrap_or(FETCHES)),
+            local: Local::new(scope, builder, fetch, self.here.unwrap_or(1)),
             farm: self,
+            holdings,
             running: Arc::default(),
         })
     }
@@ -121,7 +128,13 @@ struct Machines<'scope, 'env> {
     builder: &'env Builder<'env>,
     local: Local<'scope, 'env>,
     farm: &'env Farm,
+    holdings: Arc<Mutex<Holdings>>,
     running: Arc<Running>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whatever is half noted is a guess all the same.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The tokens of the jobs that run elsewhere, by job and host.
@@ -224,6 +237,12 @@ impl Executor for Machines<'_, '_> {
         }
     }
 
+    fn near(&self, trees: &[TreeHash]) -> Option<(HostId, f64)> {
+        let is_up = |number: usize| self.farm.remotes[number].is_up();
+        let (number, seconds) = lock(&self.holdings).nearest(trees, is_up)?;
+        Some((HostId::nth(number + 1), seconds))
+    }
+
     fn cancel(&self, job: JobId) {
         self.local.cancel(job);
         let running = self.running.lock();
@@ -252,7 +271,7 @@ fn work(
         Work::Fetch(_) => return Ok(Product::NotFetched),
     };
     let note = |note| report.note(note);
-    let builder = builder.with(token, &note);
+    let builder = builder.with(token, &note, job.slots);
     match remote.build(&builder, &job.name, step, &mut |line| report.line(line)) {
         Ok(built) if built.found => Ok(Product::Found { tree: built.tree }),
         Ok(built) => Ok(Product::Built {

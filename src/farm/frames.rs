@@ -50,6 +50,10 @@ pub enum ToWorker {
         name: String,
         /// The step as it is recorded ([`Resolved::encode`](crate::drv::Resolved::encode)).
         step: Bytes,
+        /// How many of the places for steps it has there.
+        slots: u32,
+        /// Bytes that its work folder had the last time, where that is known.
+        size: Option<u64>,
         /// What it may leave and write.
         limits: WireLimits,
         /// Build though there is a result.
@@ -72,6 +76,8 @@ pub struct WireLimits {
     pub file: u64,
     /// Bytes of output.
     pub output: u64,
+    /// Bytes of memory that its work folder may take.
+    pub memory: Option<u64>,
 }
 
 /// What a worker says.
@@ -141,6 +147,8 @@ pub enum WireEnd {
         tree: TreeHash,
         /// Entries that changed.
         changed: u64,
+        /// Bytes that its work folder had.
+        size: Option<u64>,
     },
     /// Its script failed.
     Failed {
@@ -264,7 +272,13 @@ mod tests {
                 job: 7,
                 name: "b/a/s/t:run".to_owned(),
                 step: Bytes(vec![1, 2, 3]),
-                limits: WireLimits { file: 1, output: 2 },
+                slots: 2,
+                size: Some(3),
+                limits: WireLimits {
+                    file: 1,
+                    output: 2,
+                    memory: None,
+                },
                 anew: false,
             },
             ToWorker::Cancel { job: 7 },

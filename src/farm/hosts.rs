@@ -6,7 +6,7 @@
 //! # comment
 //! STARTUP=/usr/local/bin/prepare
 //! localhost jobs=2
-//! builder@big.example.org jobs=16 sf=3 memory=64G timeout=3600 arch=x86_64
+//! builder@big.example.org jobs=16 sf=3 memory=2G timeout=90 arch=x86_64
 //! ```
 
 use std::fs::File;
@@ -44,9 +44,9 @@ pub struct Host {
     pub jobs: Option<NonZeroU16>,
     /// How fast it is beside the others: a job takes half the time where it is twice as great.
     pub speed: f64,
-    /// Bytes of memory that builds may have for their folders.
+    /// Bytes up to which a step that is known to need no more is built in memory there.
     pub memory: Option<u64>,
-    /// How long a job may be silent before it is ended.
+    /// How long connecting to it may take, and then each answer.
     pub timeout: Option<Duration>,
     /// The machine that it must be, as `uname -m` says.
     pub arch: Option<String>,
@@ -222,8 +222,8 @@ fn set(host: &mut Host, property: &str, value: &str) -> Result<(), String> {
             let seconds = value
                 .parse()
                 .ok()
-                .filter(|n: &u64| (1..=31_536_000).contains(n));
-            let seconds = seconds.ok_or("seconds, from 1 to a year, are expected")?;
+                .filter(|n: &u64| (1..=86_400).contains(n));
+            let seconds = seconds.ok_or("seconds, from 1 to a day, are expected")?;
             host.timeout = Some(Duration::from_secs(seconds));
         }
         "arch" => {
@@ -315,7 +315,7 @@ mod tests {
         hosts:1: `sf=nan`: a number from 0.001 to 1000000 is expected
         hosts:1: `sf=0`: a number from 0.001 to 1000000 is expected
         hosts:1: `memory=lots`: `lots` is not a size; sizes are like 500M, 20G or 1.5T
-        hosts:1: `timeout=0`: seconds, from 1 to a year, are expected
+        hosts:1: `timeout=0`: seconds, from 1 to a day, are expected
         hosts:1: `arch=`: what `uname -m` prints there is expected
         hosts:1: `speed=3`: known are arch, jobs, memory, sf and timeout
         hosts:1: `jobs=2`: jobs stands there twice

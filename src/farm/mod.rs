@@ -6,6 +6,7 @@
 
 mod executor;
 mod frames;
+mod holdings;
 mod hosts;
 mod link;
 mod remote;

@@ -8,9 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mstore_store::transfer::{Progress, ReceiveOptions, TransferError};
-use mstore_store::{Cancel, TreeHash};
+use mstore_store::{Cancel, Held, Store, TreeHash};
 
 use super::frames::{ALIVE, Signature, ToWorker, WireEnd, WireLimits, shown};
+use super::holdings::Holdings;
 use super::hosts::Host;
 use super::link::{self, Away, Connected, Link, News};
 use crate::build::cancel::CancelToken;
@@ -82,6 +83,8 @@ pub struct RemoteHost {
     link: Mutex<Option<Arc<Seat>>>,
     traffic: Mutex<Traffic>,
     next: AtomicU64,
+    /// What the hosts hold, and which of them this is.
+    holdings: Mutex<Option<(Arc<Mutex<Holdings>>, usize)>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -94,11 +97,14 @@ impl RemoteHost {
     pub fn new(
         host: Host,
         address: SshAddress,
-        options: SshOptions,
+        mut options: SshOptions,
         program: &str,
         startup: Option<String>,
         socket: Option<PathBuf>,
     ) -> RemoteHost {
+        if let Some(timeout) = host.timeout {
+            options.unattended = u32::try_from(timeout.as_secs()).ok();
+        }
         RemoteHost {
             host,
             address,
@@ -109,12 +115,35 @@ impl RemoteHost {
             link: Mutex::default(),
             traffic: Mutex::default(),
             next: AtomicU64::new(0),
+            holdings: Mutex::default(),
         }
     }
 
     /// What the hosts file says of it.
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// Says where to note what it holds, and as which host.
+    pub fn note_in(&self, holdings: &Arc<Mutex<Holdings>>, number: usize) {
+        *lock(&self.holdings) = Some((Arc::clone(holdings), number));
+    }
+
+    /// Whether it is connected.
+    pub fn is_up(&self) -> bool {
+        lock(&self.link).is_some()
+    }
+
+    /// Notes what it holds, for this run and for later ones.
+    fn hold(&self, store: &Store, note: impl FnOnce(&mut Holdings, usize) -> Vec<Held>) {
+        let Some((holdings, number)) = lock(&self.holdings).clone() else {
+            return;
+        };
+        let news = note(&mut lock(&holdings), number);
+        if !news.is_empty() {
+            // It decides where something is built, and nothing else.
+            let _ = store.note_held(&self.host.name, &news);
+        }
     }
 
     /// What travelled so far.
@@ -282,22 +311,30 @@ impl RemoteHost {
         let from = LocalPeer::new(builder.store)?;
         let trees: Vec<TreeHash> = step.trees().to_vec();
         let push = Push {
-            trees,
+            trees: trees.clone(),
             ..Push::default()
         };
         let mut go_on = |_: Progress| !cancel.is_cancelled();
+        let clock = Instant::now();
         let wire = peer.wire().map_err(trouble)?;
         let sent = wire.push(&from, &mut std::iter::empty(), &push, &mut go_on);
         let sent = sent.map_err(trouble)?;
         lock(&self.traffic).sent += sent.bytes;
+        let seconds = clock.elapsed().as_secs_f64();
+        self.hold(builder.store, |holdings, number| {
+            holdings.sent(number, &trees, sent.bytes, seconds)
+        });
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let order = ToWorker::Start {
             job: number,
             name: name.to_owned(),
             step: mstore_store::codec::Bytes(step.encode()),
+            slots: u32::try_from(builder.slots).unwrap_or(u32::MAX),
+            size: builder.store.work_size(name)?,
             limits: WireLimits {
                 file: builder.limits.file,
                 output: builder.limits.output,
+                memory: self.host.memory,
             },
             anew: builder.anew,
         };
@@ -310,17 +347,31 @@ impl RemoteHost {
             Some(())
         };
         match wait(link, number, &news, cancel, &mut bounded).map_err(lost)? {
-            WireEnd::Built { tree, changed } => {
+            WireEnd::Built {
+                tree,
+                changed,
+                size,
+            } => {
                 let options = ReceiveOptions {
                     cancel: cancel.flag(),
                     progress: &|_| (),
                     dry_run: false,
                 };
+                let clock = Instant::now();
                 let received = builder.store.receive(&peer, &[tree], &options);
                 let received = received.map_err(trouble)?;
                 lock(&self.traffic).received += received.bytes;
+                let seconds = clock.elapsed().as_secs_f64();
+                self.hold(builder.store, |holdings, number| {
+                    let on = trees.first().copied();
+                    holdings.built(number, tree, on, received.bytes, seconds)
+                });
                 lock(&link.idle).push(peer);
-                Ok(Elsewhere::Built { tree, changed })
+                Ok(Elsewhere::Built {
+                    tree,
+                    changed,
+                    size,
+                })
             }
             WireEnd::Failed { how, status } => {
                 lock(&link.idle).push(peer);

@@ -64,6 +64,8 @@ pub struct Worker<'a> {
     pub program: &'a str,
     /// Why nothing can be built here, if that is so.
     pub obstacle: Option<String>,
+    /// Whether this process has mounts of its own: work folders may lie in memory.
+    pub own_mounts: bool,
     /// Ends everything.
     pub cancel: &'a Cancel,
 }
@@ -173,6 +175,8 @@ impl Worker<'_> {
                     job,
                     name,
                     step,
+                    slots,
+                    size,
                     limits,
                     anew,
                 } => {
@@ -180,6 +184,8 @@ impl Worker<'_> {
                         job,
                         name,
                         step,
+                        slots,
+                        size,
                         limits,
                         anew,
                     };
@@ -237,7 +243,12 @@ impl Worker<'_> {
             }
         };
         let job = order.job;
+        if let Some(size) = order.size {
+            // It decides where it is built, and nothing else.
+            let _ = self.store.note_work_size(&order.name, size);
+        }
         let builder = Builder {
+            slots: order.slots as usize,
             store: self.store,
             facts: self.facts,
             sandbox: Sandbox::new(),
@@ -247,6 +258,7 @@ impl Worker<'_> {
             limits: Limits {
                 file: order.limits.file,
                 output: order.limits.output,
+                memory: order.limits.memory.filter(|_| self.own_mounts),
             },
             note: &|_| (),
             raw: &|bytes| {
@@ -266,6 +278,7 @@ impl Worker<'_> {
             Ok(built) => WireEnd::Built {
                 tree: built.tree,
                 changed: built.changed,
+                size: self.store.work_size(&order.name).unwrap_or_default(),
             },
             Err(StepError::Failed(failure)) => WireEnd::Failed {
                 how: failure.how,
@@ -303,6 +316,8 @@ struct Order {
     job: u64,
     name: String,
     step: Bytes,
+    slots: u32,
+    size: Option<u64>,
     limits: WireLimits,
     anew: bool,
 }

@@ -261,7 +261,9 @@ impl Builder<'_> {
                 script: step.script.clone(),
             }],
             policy: Policy {
+                tag: step.tag.clone(),
                 from: None,
+                width: step.width,
                 impure: step.impure.clone(),
                 network: Network::None,
                 timeout: recipe.timeout,

@@ -3,6 +3,7 @@
 mod fetches;
 mod impure;
 mod metro;
+mod width;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::error::PlanError;
 use super::fetch::Fetches;
 use super::lock;
 use super::name::{Index, TargetId, suggestions};
-use crate::drv::derivation::Impure;
+use crate::drv::derivation::{Impure, Width};
 
 /// The name of the step that tests a finished target.
 pub const TEST_STEP: &str = "test";
@@ -104,6 +105,12 @@ pub struct StepRecipe {
     /// Folders of the machine that it works with although they are no input.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub impure: Vec<Impure>,
+    /// How much of a machine it may have to itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<Width>,
+    /// Of steps with this word one runs at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
     /// The element that said what it reads.
     #[serde(skip)]
     pub reads_element: String,
@@ -476,6 +483,7 @@ impl Reader<'_> {
         self.elements.asks_below("steps/chroot/");
         self.elements.asks_below("reads/");
         self.elements.asks_below("fetches/");
+        self.asks_for_widths();
         let listed = match self.elements.is_defined(LIST) {
             true => Some(self.words(LIST)?),
             false => None,
@@ -577,6 +585,8 @@ impl Reader<'_> {
             reads_beside,
             fetches,
             impure: Vec::new(),
+            width: self.width(name)?,
+            tag: self.tag(name)?,
             reads_location: self.elements.location(&element),
             reads_element: element,
         })

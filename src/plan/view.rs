@@ -10,7 +10,7 @@ use super::graph::{Graph, Node, NodeId, Target};
 use super::name::Index;
 use super::staleness::{NodeState, Staleness};
 use crate::drv::StepName;
-use crate::drv::derivation::{Derivation, Impure, InputSource, Network, Output};
+use crate::drv::derivation::{Derivation, Impure, InputSource, Network, Output, Width};
 
 /// One derivation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -54,6 +54,12 @@ pub struct DerivationView {
     pub network: &'static str,
     /// Seconds it may take.
     pub timeout: Option<u64>,
+    /// How many places of steps it has on a machine: a number, or `host` for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<Width>,
+    /// Of steps with this word one runs at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
     /// The isolation it is built under.
     pub sandbox: String,
     /// The scripts.
@@ -253,6 +259,8 @@ impl DerivationView {
                 Network::FixedOutput(_) => "fixed-output",
             },
             timeout: drv.policy.timeout,
+            width: drv.policy.width,
+            tag: drv.policy.tag.clone(),
             sandbox: drv.sandbox.clone(),
             phases: drv
                 .phases

@@ -271,7 +271,9 @@ impl Maker<'_> {
                 script: script.into(),
             }],
             policy: Policy {
+                tag: None,
                 from: None,
+                width: None,
                 impure: Vec::new(),
                 network: Network::None,
                 timeout: self.port.timeout,

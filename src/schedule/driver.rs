@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 use mstore_store::{Cancel, TreeHash};
 
 use super::engine::{
-    Command, Engine, EngineEvent, Flaw, HostId, JobId, JobState, KindId, NewJob, Offer, Run,
+    Ask, Command, Engine, EngineEvent, Flaw, GateId, HostId, JobId, JobState, KindId, NewJob,
+    Offer, Run,
 };
 use super::error::ScheduleError;
 use super::executor::{
-    Desk, Executor, Fault, Host, HostDesk, HostNews, Job, JobResult, Kind, Product, Report, Work,
+    Demand, Desk, Executor, Fault, Gate, Host, HostDesk, HostNews, Job, JobResult, Kind, Product,
+    Report, Work,
 };
 use super::growth::{Growth, Intake, Listing, Message};
 use super::leave::Leave;
@@ -86,6 +88,12 @@ pub trait Planner {
     /// Says what is to be done about a job, all of whose needs are usable. Asked once for each start.
     fn decide(&mut self, node: &Self::Node) -> Result<Decision, ScheduleError>;
 
+    /// The trees that a job starts from, when all that it needs is usable; nothing where that is not known.
+    fn trees(&self, node: &Self::Node) -> Vec<TreeHash> {
+        let _ = node;
+        Vec::new()
+    }
+
     /// Takes in the tree of a job, built, fetched or found, and says what follows.
     fn usable(
         &mut self,
@@ -116,6 +124,8 @@ pub trait Planner {
 pub struct Options<'a> {
     /// Whether to go on with what does not depend on a failed job.
     pub keep_going: bool,
+    /// How many jobs fetch from one site at a time; 0 counts as 1.
+    pub a_site: usize,
     /// Ends the run: nothing more starts, and what runs is cancelled.
     pub cancel: &'a Cancel,
     /// Ends the run when what runs has ended.
@@ -177,6 +187,7 @@ pub struct Driver<'a, P: Planner> {
     /// What hosts were last said to be able to do.
     hosts: BTreeMap<HostId, Host>,
     kinds: HashMap<Kind, KindId>,
+    gates: HashMap<Gate, GateId>,
     /// What the engine has not been told yet.
     events: VecDeque<EngineEvent>,
     /// The sum of the known durations, and how many there are.
@@ -219,6 +230,7 @@ impl<'a, P: Planner> Driver<'a, P> {
             running: BTreeMap::new(),
             hosts: BTreeMap::new(),
             kinds: HashMap::new(),
+            gates: HashMap::new(),
             events: VecDeque::new(),
             known: (0.0, 0),
             away: BTreeMap::new(),
@@ -356,8 +368,13 @@ impl<'a, P: Planner> Driver<'a, P> {
         let name = self.planner.recorded_as(&self.cards[id].node);
         let desk: Arc<dyn Desk> = self.intake.office.clone();
         let report = Report::new(run, desk);
-        self.executor
-            .start(Job { id, name, work }, run.host, report);
+        let job = Job {
+            id,
+            name,
+            slots: self.engine.slots_of(id),
+            work,
+        };
+        self.executor.start(job, run.host, report);
     }
 
     fn take_in(&mut self, message: Message<P::Node>) {
@@ -512,6 +529,7 @@ impl<'a, P: Planner> Driver<'a, P> {
                         _ => &mut self.outcome.built,
                     };
                     list.push(node);
+                    self.hint_above(job);
                     EngineEvent::Succeeded(run)
                 } else {
                     let needs = more.iter().map(|node| self.id(node)).collect();
@@ -655,6 +673,24 @@ impl<P: Planner> Driver<'_, P> {
         }
     }
 
+    /// What a job asks for, in the words of the engine.
+    fn ask(&mut self, demand: &Demand) -> Ask {
+        let gate = demand.gate.as_ref().map(|gate| {
+            let most = match gate {
+                Gate::Tag(_) => 1,
+                Gate::Site(_) => self.options.a_site,
+            };
+            let engine = &mut self.engine;
+            let name = || engine.name_gate(most);
+            *self.gates.entry(gate.clone()).or_insert_with(name)
+        });
+        Ask {
+            kind: self.kind(&demand.kind),
+            slots: demand.slots,
+            gate,
+        }
+    }
+
     fn kind(&mut self, kind: &Kind) -> KindId {
         if let Some(id) = self.kinds.get(kind) {
             return *id;
@@ -668,6 +704,27 @@ impl<P: Planner> Driver<'_, P> {
             }
         }
         id
+    }
+}
+
+/// Hints.
+impl<P: Planner> Driver<'_, P> {
+    /// Tells the engine where a job is near that can start now.
+    fn hint(&mut self, job: JobId) {
+        let trees = self.planner.trees(&self.cards[job].node);
+        if let Some((host, seconds)) = self.executor.near(&trees) {
+            let event = EngineEvent::Near { job, host, seconds };
+            self.events.push_back(event);
+        }
+    }
+
+    /// The same of the jobs that need nothing more than this one. To be told before its end.
+    fn hint_above(&mut self, job: JobId) {
+        for above in self.engine.graph().needed_by(job).to_vec() {
+            if self.engine.waits_for(above) == 1 {
+                self.hint(above);
+            }
+        }
     }
 }
 
@@ -745,8 +802,11 @@ impl<P: Planner> Driver<'_, P> {
                 needs,
                 seconds: listing.seconds,
                 open: listing.open,
-                kind: self.kind(&listing.kind),
+                ask: self.ask(&listing.demand),
             });
+        }
+        for new in jobs.iter().filter(|new| new.needs.is_empty()) {
+            self.hint(new.job);
         }
         self.events.push_back(EngineEvent::Listed(jobs));
     }

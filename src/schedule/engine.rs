@@ -5,7 +5,7 @@
 //! can be tested by simulation. The driver (`schedule::driver`) turns what happens into events and
 //! commands into work. The states and their transitions are drawn in doc/scheduler.md;
 //! [`JobState::may_become`] is the list of them, and `Engine::set` the one function that makes them.
-//! `place` says what starts where, and why something waits.
+//! `place` says what starts where, and why something waits; `wide` how jobs come to several slots of a host.
 //!
 //! Jobs and edges may come in any order: an edge may name a job that is not listed yet. An event costs
 //! O(log n) amortised, with n jobs in order of their needs, either way round; `graph` and `remaining`
@@ -18,18 +18,22 @@ mod paths;
 mod place;
 mod random;
 mod remaining;
+mod wide;
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 
 pub use graph::JobGraph;
 use hosts::{Going, Hosts};
+use model::ClassId;
 pub use model::{
-    Command, EngineEvent, Flaw, HostId, HostState, JobId, JobState, KindId, NewJob, Offer, PathId,
-    Patience, Run, Waiting,
+    Ask, Command, EngineEvent, Flaw, GateId, HostId, HostState, JobId, JobState, KindId, NewJob,
+    Offer, PathId, Patience, Run, Slots, Waiting,
 };
 use paths::Paths;
+use place::Near;
 use remaining::Remaining;
+use wide::Kept;
 
 use crate::dense::{DenseMap, Id};
 
@@ -60,14 +64,14 @@ impl PartialOrd for Ready {
 /// What a job asks of its host, once it is listed; where it runs, or ran last; how often it was started.
 #[derive(Clone, Copy)]
 struct Slip {
-    kind: KindId,
+    class: ClassId,
     host: HostId,
     starts: u32,
 }
 
-/// The queued jobs of a kind.
-#[derive(Default)]
+/// The queued jobs that ask for the same.
 struct Queue {
+    ask: Ask,
     /// An entry counts only if the job is queued and its path is still as long.
     ready: BinaryHeap<Ready>,
     /// The same by their own seconds, the shortest first, as long as hosts are unequal. An entry counts only
@@ -75,6 +79,13 @@ struct Queue {
     short: BinaryHeap<Reverse<(u64, JobId)>>,
     /// How many are queued.
     queued: usize,
+}
+
+/// A gate: what goes through it, and how much may at a time.
+struct Gate {
+    most: usize,
+    running: usize,
+    classes: Vec<ClassId>,
 }
 
 /// The state machine.
@@ -91,7 +102,15 @@ pub struct Engine {
     /// Of a skipped job: the failed or broken job that it needs.
     causes: DenseMap<JobId, Option<JobId>>,
     slips: DenseMap<JobId, Slip>,
-    queues: DenseMap<KindId, Queue>,
+    queues: DenseMap<ClassId, Queue>,
+    classes: HashMap<Ask, ClassId>,
+    /// Those with queued jobs whose gate is open.
+    active: BTreeSet<ClassId>,
+    gates: DenseMap<GateId, Gate>,
+    /// Of queued jobs, where what they need lies.
+    near: BTreeMap<JobId, Near>,
+    /// The hosts whose free slots are kept, and for which jobs.
+    kept: BTreeMap<ClassId, Kept>,
     hosts: Hosts,
     /// Seconds since the run began.
     now: f64,
@@ -127,6 +146,11 @@ impl Engine {
             causes: DenseMap::new(),
             slips: DenseMap::new(),
             queues: DenseMap::new(),
+            classes: HashMap::new(),
+            active: BTreeSet::new(),
+            gates: DenseMap::new(),
+            near: BTreeMap::new(),
+            kept: BTreeMap::new(),
             hosts: Hosts::default(),
             now: 0.0,
             keeps_short: false,
@@ -151,7 +175,7 @@ impl Engine {
         self.causes.push(None);
         self.paths.push();
         self.slips.push(Slip {
-            kind: KindId::at(0),
+            class: ClassId::at(0),
             host: HostId::at(0),
             starts: 0,
         });
@@ -159,10 +183,23 @@ impl Engine {
         self.states.push(JobState::Named)
     }
 
-    /// A name for what some jobs ask of their host.
+    /// A name for a set of hosts that some jobs can run on.
     pub fn name_kind(&mut self) -> KindId {
-        self.queues.push(Queue::default());
         self.hosts.push_kind()
+    }
+
+    /// A name for a gate through which `most` jobs may run at a time; 0 counts as 1.
+    pub fn name_gate(&mut self, most: usize) -> GateId {
+        self.gates.push(Gate {
+            most: most.max(1),
+            running: 0,
+            classes: Vec::new(),
+        })
+    }
+
+    /// The slots that a running job has on its host; 0 of any other.
+    pub fn slots_of(&self, job: JobId) -> usize {
+        self.hosts.slots_of(self.slips[job].host, job)
     }
 
     /// The state of a host. One that nobody spoke of is to come.
@@ -183,6 +220,11 @@ impl Engine {
     /// The state of a job.
     pub fn state(&self, job: JobId) -> JobState {
         self.states[job]
+    }
+
+    /// How many of the jobs that a job needs are not usable, as far as they are known.
+    pub fn waits_for(&self, job: JobId) -> usize {
+        self.waiting_for[job]
     }
 
     /// The number of jobs in a state.
@@ -267,8 +309,8 @@ impl Engine {
             }
             EngineEvent::Tick(now) => {
                 self.now = self.now.max(now);
-                // What is held back for a faster host may have waited long enough.
-                if self.hosts.are_unequal() {
+                // What is held back for another host may have waited long enough.
+                if self.hosts.are_unequal() || !self.near.is_empty() {
                     self.fill_slots(&mut commands);
                 }
                 return commands;
@@ -315,6 +357,10 @@ impl Engine {
             EngineEvent::Refined { run, needs } => self.refine(run.job, needs, &mut commands),
             EngineEvent::Lost(run) => {
                 self.queue(run.job);
+                0
+            }
+            EngineEvent::Near { job, host, seconds } => {
+                self.hint(job, host, seconds);
                 0
             }
             EngineEvent::HostNamed { .. }
@@ -375,10 +421,13 @@ impl Engine {
             changes.push(job);
         }
         debug_assert!(before.may_become(next), "{job:?}: {before:?} to {next:?}");
-        let Slip { kind, host, .. } = self.slips[job];
+        let Slip { class, host, .. } = self.slips[job];
         match before {
-            JobState::Queued => self.queues[kind].queued -= 1,
-            JobState::Running => self.hosts.release(host, job),
+            JobState::Queued => self.count_queued(class, false),
+            JobState::Running => {
+                self.hosts.release(host, job);
+                self.pass_gate(class, false);
+            }
             _ => {}
         }
         self.counts[before as usize] -= 1;
@@ -389,19 +438,91 @@ impl Engine {
         };
         match next {
             JobState::Queued => {
-                self.queues[kind].queued += 1;
+                self.count_queued(class, true);
                 self.requeue(job);
             }
             JobState::Running => {
                 let (own, path) = (self.remaining.own(job), self.remaining.of(job));
                 let end = self.now + own / self.hosts.speed_of(host);
                 let path_end = end + (path - own) / self.hosts.top_speed();
-                self.hosts.occupy(host, job, Going { end, path_end });
+                let asked = self.queues[class].ask.slots;
+                let going = Going {
+                    end,
+                    path_end,
+                    slots: self.hosts.width(host, asked),
+                    alone: asked == Slots::All,
+                };
+                self.hosts.occupy(host, job, going);
+                self.pass_gate(class, true);
+                self.forget_wait(job);
             }
-            _ if next.is_final() => self.remaining.finish(job),
+            _ if next.is_final() => {
+                self.remaining.finish(job);
+                self.near.remove(&job);
+            }
             _ => {}
         }
         self.follow_path(job, before, next);
+    }
+
+    /// The jobs that ask for this.
+    fn class(&mut self, ask: Ask) -> ClassId {
+        if let Some(class) = self.classes.get(&ask) {
+            return *class;
+        }
+        let class = self.queues.push(Queue {
+            ask,
+            ready: BinaryHeap::new(),
+            short: BinaryHeap::new(),
+            queued: 0,
+        });
+        self.classes.insert(ask, class);
+        self.hosts.expect(ask.slots);
+        if let Some(gate) = ask.gate {
+            self.gates[gate].classes.push(class);
+        }
+        class
+    }
+
+    fn count_queued(&mut self, class: ClassId, comes: bool) {
+        let queue = &mut self.queues[class];
+        match comes {
+            true => queue.queued += 1,
+            false => queue.queued -= 1,
+        }
+        self.look_at_gate(class);
+    }
+
+    /// Counts a job that goes through the gate of its class, or leaves it.
+    fn pass_gate(&mut self, class: ClassId, enters: bool) {
+        let Some(gate) = self.queues[class].ask.gate else {
+            return;
+        };
+        let gate = &mut self.gates[gate];
+        let was_open = gate.running < gate.most;
+        match enters {
+            true => gate.running += 1,
+            false => gate.running -= 1,
+        }
+        if (gate.running < gate.most) != was_open {
+            for class in gate.classes.clone() {
+                self.look_at_gate(class);
+            }
+        }
+    }
+
+    fn is_gate_open(&self, class: ClassId) -> bool {
+        let gate = self.queues[class].ask.gate.map(|gate| &self.gates[gate]);
+        gate.is_none_or(|gate| gate.running < gate.most)
+    }
+
+    fn look_at_gate(&mut self, class: ClassId) {
+        if self.queues[class].queued > 0 && self.is_gate_open(class) {
+            self.active.insert(class);
+        } else {
+            self.active.remove(&class);
+            self.release_kept(class);
+        }
     }
 
     /// Gives the number of jobs and edges that came.
@@ -410,7 +531,7 @@ impl Engine {
         jobs.retain(|new| {
             let fresh = self.states[new.job] == JobState::Named;
             if fresh {
-                self.slips[new.job].kind = new.kind;
+                self.slips[new.job].class = self.class(new.ask);
                 self.set(
                     new.job,
                     match new.open {
@@ -520,7 +641,7 @@ impl Engine {
     fn requeue(&mut self, job: JobId) {
         if self.states[job] == JobState::Queued {
             let remaining = self.urgency(job);
-            let queue = &mut self.queues[self.slips[job].kind];
+            let queue = &mut self.queues[self.slips[job].class];
             queue.ready.push(Ready { remaining, job });
             if self.keeps_short {
                 let own = self.remaining.own(job).to_bits();
@@ -598,9 +719,8 @@ impl Engine {
     /// Refuses what waits for a host that there is not, once nothing else can happen. Until then one may
     /// still be named.
     fn refuse_homeless(&mut self, commands: &mut Vec<Command>) {
-        let waits = |queue: &Queue| queue.queued > 0;
-        let mut kinds = self.hosts.kinds().filter(|kind| waits(&self.queues[*kind]));
-        if kinds.any(|kind| self.hosts.is_offered(kind)) {
+        let mut waiting = self.queues.values().filter(|queue| queue.queued > 0);
+        if waiting.any(|queue| self.hosts.is_offered(queue.ask.kind)) {
             return;
         }
         for job in self.jobs() {
@@ -635,9 +755,9 @@ impl Engine {
         let finished = |job| states[job].is_final();
         if sweep || came > 0 && self.remaining.is_sweep_due(&self.graph) {
             self.remaining.sweep(&self.graph, finished);
-            for kind in self.queues.ids() {
-                self.queues[kind].ready.clear();
-                self.queues[kind].short.clear();
+            for class in self.queues.ids() {
+                self.queues[class].ready.clear();
+                self.queues[class].short.clear();
             }
             for job in self.jobs() {
                 self.requeue(job);

@@ -16,11 +16,11 @@ use std::sync::Arc;
 
 use mstore_store::TreeHash;
 
-use super::engine::{HostId, JobId, Run};
+use super::engine::{HostId, JobId, Run, Slots};
 use super::error::ScheduleError;
 use crate::build::error::Failure;
 use crate::build::step::Note;
-use crate::drv::derivation::{ANY_PLATFORM, Network};
+use crate::drv::derivation::{ANY_PLATFORM, Network, Width};
 use crate::drv::{Derivation, Resolved};
 
 /// Takes jobs, any number at a time: the engine counts the slots.
@@ -36,6 +36,13 @@ pub trait Executor {
     /// A job whose host was said to be down may start again while its first start has not ended: the two
     /// differ in their host, or in their report alone.
     fn start(&self, job: Job, host: HostId, report: Report);
+
+    /// The host on which a job that starts from these trees would be done sooner than elsewhere, because it holds of
+    /// them what others lack, and by how many seconds. To be quick.
+    fn near(&self, trees: &[TreeHash]) -> Option<(HostId, f64)> {
+        let _ = trees;
+        None
+    }
 
     /// Ends a job that was started: its report is to say [`Fault::Cancelled`] soon, if it has not said
     /// something else yet. For any other job nothing happens.
@@ -67,7 +74,7 @@ impl Host {
     }
 }
 
-/// What a job asks of its host.
+/// What hosts a job can run on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kind {
     /// The platform that it runs on, as derivations name them.
@@ -82,6 +89,60 @@ impl Kind {
         Kind {
             platform: step.platform.clone(),
             here: matches!(step.policy.network, Network::FixedOutput(_)) || step.is_union(),
+        }
+    }
+}
+
+/// What a job asks for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Demand {
+    /// What hosts it can run on.
+    pub kind: Kind,
+    /// How many places for jobs it has on its host.
+    pub slots: Slots,
+    /// What it must not run beside, wherever.
+    pub gate: Option<Gate>,
+}
+
+/// Jobs of which some alone run at a time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Gate {
+    /// Those with this tag: one at a time.
+    Tag(String),
+    /// Those that fetch from this site: as many at a time as the run allows.
+    Site(String),
+}
+
+impl From<Kind> for Demand {
+    /// One place of any host that can run it.
+    fn from(kind: Kind) -> Self {
+        Demand {
+            kind,
+            slots: Slots::UpTo(1),
+            gate: None,
+        }
+    }
+}
+
+impl Demand {
+    /// What a step asks. What is fetched takes no place from what is built.
+    pub fn of(step: &Derivation) -> Self {
+        let kind = Kind::of(step);
+        if let Some((_, origin)) = step.fetched() {
+            return Demand {
+                kind,
+                slots: Slots::None,
+                gate: origin.site().map(Gate::Site),
+            };
+        }
+        Demand {
+            kind,
+            slots: match step.policy.width {
+                None => Slots::UpTo(1),
+                Some(Width::Slots(slots)) => Slots::UpTo(slots.get().into()),
+                Some(Width::Host) => Slots::All,
+            },
+            gate: step.policy.tag.clone().map(Gate::Tag),
         }
     }
 }
@@ -118,6 +179,8 @@ pub struct Job {
     pub id: JobId,
     /// What its realisation, log and failures are recorded under.
     pub name: String,
+    /// How many places for jobs it has on its host; 0 where it takes none.
+    pub slots: usize,
     /// What is to be done.
     pub work: Work,
 }

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::engine::{HostId, Run};
-use super::executor::{Desk, HostNews, JobResult, Kind};
+use super::executor::{Demand, Desk, HostNews, JobResult};
 use crate::build::step::Note;
 
 /// Lines of output that may wait for the driver.
@@ -28,8 +28,8 @@ pub struct Listing<N> {
     pub seconds: Option<f64>,
     /// Whether it may turn out to need more. It does not start before it is closed.
     pub open: bool,
-    /// What it asks of its host.
-    pub kind: Kind,
+    /// What it asks for.
+    pub demand: Demand,
 }
 
 /// More of the graph.

@@ -124,7 +124,7 @@ fn work(
         Work::Build(step) => step,
     };
     let note = |note| report.note(note);
-    let builder = builder.with(cancel, &note);
+    let builder = builder.with(cancel, &note, job.slots);
     match builder.build(&job.name, step, &mut |line| report.line(line)) {
         Ok(built) if built.found => Ok(Product::Found { tree: built.tree }),
         Ok(built) => Ok(Product::Built {

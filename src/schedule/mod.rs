@@ -23,9 +23,9 @@ pub mod progress;
 pub mod realise;
 pub mod steps;
 
-pub use engine::{Flaw, HostId, JobId};
+pub use engine::{Flaw, HostId, JobId, Slots};
 pub use error::ScheduleError;
-pub use executor::{Executor, Host, HostNews, Kind};
+pub use executor::{Demand, Executor, Gate, Host, HostNews, Kind};
 pub use leave::Leave;
 pub use ledger::{Ledger, Place};
 pub use progress::{JobEnd, Observer, RunEvent};

@@ -69,6 +69,8 @@ pub struct Options {
     pub keep_going: bool,
     /// Start steps in a random order that this number tells, in the place of the usual one.
     pub random: Option<u64>,
+    /// How many things are fetched from one site at a time; 0 counts as 1.
+    pub a_site: usize,
 }
 
 /// What came of one step.
@@ -205,6 +207,7 @@ pub fn drive<P: Planner>(
     let random = options.random;
     let options = driver::Options {
         keep_going: options.keep_going,
+        a_site: options.a_site,
         cancel: tools.cancel,
         leave: tools.leave,
         idle: IDLE,

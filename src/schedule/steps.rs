@@ -4,7 +4,7 @@ use mstore_store::TreeHash;
 
 use super::driver::{Decision, Planner, Verdict};
 use super::error::ScheduleError;
-use super::executor::Kind;
+use super::executor::Demand;
 use super::growth::Listing;
 use super::ledger::Place;
 use crate::drv::{Facts, Resolved};
@@ -58,7 +58,7 @@ pub fn listing(
         needs: needs.filter(|need| is_job(*need)).collect(),
         seconds,
         open: false,
-        kind: Kind::of(&graph.nodes()[node].derivation),
+        demand: Demand::of(&graph.nodes()[node].derivation),
     }
 }
 
@@ -92,6 +92,11 @@ impl Planner for Steps<'_, '_> {
             }),
             _ => Ok(Decision::Build(self.resolved(*node)?)),
         }
+    }
+
+    fn trees(&self, node: &NodeId) -> Vec<TreeHash> {
+        let resolved = self.staleness.resolved(*node);
+        resolved.map_or_else(Vec::new, |step| step.trees().to_vec())
     }
 
     fn usable(&mut self, node: &NodeId, tree: TreeHash) -> Result<Verdict<NodeId>, ScheduleError> {

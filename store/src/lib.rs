@@ -87,6 +87,7 @@ pub use db::history::{Attempt, HistoryFilter, Outcome};
 pub use db::pins::{LockFile, RegisteredPin};
 pub use db::rescue::Rescued;
 pub use db::signatures::Signature;
+pub use db::work::Held;
 pub use error::{ErrorKind, StoreError};
 pub use facts::{Lease, LostResult, ScratchDir, Steady};
 pub use gc::{

@@ -81,6 +81,7 @@ fn realise(world: &World, graph: &Graph, seed: u64) -> (BTreeSet<String>, Vec<No
     let never = Cancel::new();
     let options = Options {
         keep_going: false,
+        a_site: 1,
         cancel: &never,
         leave: &Leave::default(),
         idle: Duration::MAX,

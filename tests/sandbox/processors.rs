@@ -30,6 +30,7 @@ fn builder<'a>(
         fetcher: &mstore::drv::fetcher::NoFetcher,
         cancel,
         processors: processors.clone(),
+        slots: 1,
         limits: Default::default(),
         note: &|_| (),
 
@@ -64,7 +65,7 @@ pub fn a_step_learns_its_share(env: &Env) -> Outcome {
     };
     assert_eq!(run("4", false), ["-j5", "++++"]);
     // With another step beside it. What that one was lent is not in use yet.
-    let beside = processors.join(0);
+    let beside = processors.join(1, 0);
     assert_eq!(run("1", false), ["-j3", "+"]);
     drop(beside);
     // The second build of a check has more, in both ways.
@@ -171,7 +172,7 @@ pub fn makes_in_two_sandboxes_share_the_processors(env: &Env) -> Outcome {
     let cancel = CancelToken::new().unwrap();
     let never = CancelToken::new().unwrap();
     let run = |who: usize, cancel: &CancelToken| {
-        let share = processors.join(0);
+        let share = processors.join(1, 0);
         let job = make_job(env, &layer, ["make-0", "make-1"][who], &share);
         let mut log = |text: &[u8]| count.lock().unwrap().take_in(who, text);
         let finished = Sandbox::new().run(&job, &mut log, cancel).unwrap();
@@ -199,7 +200,7 @@ pub fn makes_in_two_sandboxes_share_the_processors(env: &Env) -> Outcome {
     let count = count.into_inner().unwrap();
     assert_eq!((count.most[1], count.ended[1]), (4, 16));
     // The next step finds nothing missing.
-    let share = processors.join(0);
+    let share = processors.join(1, 0);
     assert_eq!(share.jobs(), 4);
     let log = succeed(&Job {
         script: b"exec 9<>/mstore/jobs; dd bs=1 count=3 <&9 2>/dev/null\n".to_vec(),

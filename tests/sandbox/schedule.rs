@@ -44,7 +44,9 @@ pub fn step(name: &str, root: TreeHash, script: &str) -> Resolved {
             script: script.into(),
         }],
         policy: Policy {
+            tag: None,
             from: None,
+            width: None,
             impure: Vec::new(),
             network: Network::None,
             timeout: Some(60),
@@ -133,10 +135,11 @@ fn job(node: &'static str, needs: &[&'static str]) -> Listing<&'static str> {
         needs: needs.to_vec(),
         seconds: None,
         open: false,
-        kind: Kind {
+        demand: Kind {
             platform: ANY_PLATFORM.into(),
             here: false,
-        },
+        }
+        .into(),
     }
 }
 
@@ -165,6 +168,7 @@ pub fn steps_are_listed_while_others_build(env: &Env) -> support::Outcome {
         fetcher: &mstore::drv::fetcher::NoFetcher,
         cancel: &unused,
         processors: Processors::new(1),
+        slots: 1,
         limits: Default::default(),
         note: &|_| (),
 
@@ -175,6 +179,7 @@ pub fn steps_are_listed_while_others_build(env: &Env) -> support::Outcome {
     let cancel = Cancel::new();
     let options = Options {
         keep_going: false,
+        a_site: 1,
         cancel: &cancel,
         leave: &Leave::default(),
         idle: Duration::MAX,

@@ -30,6 +30,11 @@ pub const ALL: &[Test] = &[
     ),
     ("a_host_that_is_mended_joins", a_host_that_is_mended_joins),
     (
+        "steps_go_where_their_inputs_are",
+        steps_go_where_their_inputs_are,
+    ),
+    ("hosts_build_in_memory", hosts_build_in_memory),
+    (
         "a_wrong_hosts_file_is_told_with_its_line",
         a_wrong_hosts_file_is_told_with_its_line,
     ),
@@ -192,6 +197,94 @@ fn hosts_build_the_same_trees(place: &Place) -> Option<&'static str> {
     // What is known is not built again, and no host is asked.
     let again = run(&mut command(place, &sshd, &["*"])).ok();
     assert!(!again.contains("building"), "{again}");
+    None
+}
+
+/// Bytes that were sent to all hosts, as a run told.
+fn sent(told: &str) -> f64 {
+    let lines = told.lines().filter_map(|line| line.split_once(": sent "));
+    let amounts = lines.filter_map(|(_, rest)| rest.split_once(", received"));
+    let bytes = amounts.map(|(amount, _)| {
+        let (number, unit) = amount.split_once(' ').expect("a unit");
+        let unit = match unit {
+            "GB" => 1e9,
+            "MB" => 1e6,
+            "kB" => 1e3,
+            _ => 1.0,
+        };
+        number.parse::<f64>().expect("a number") * unit
+    });
+    bytes.sum()
+}
+
+/// Two hosts of one place each, and chains of steps that leave what cannot be compressed.
+fn steps_go_where_their_inputs_are(place: &Place) -> Option<&'static str> {
+    let Some(sshd) = Sshd::start(&place.program()) else {
+        return NO_SSHD;
+    };
+    const LEFT: usize = 4_000_000;
+    // Reproducible noise: a generator that is easy in perl.
+    let leave = |n: usize| {
+        format!(
+            "perl -e 'my $x = {n}; for (1..{}) {{ $x = ($x * 1103515245 + 12345) % 2147483648; \
+             print pack(\"n\", ($x >> 8) & 65535) }}' > /left-{n}",
+            LEFT / 2
+        )
+    };
+    let scripts: Vec<String> = (1..=12).map(leave).collect();
+    let chains: Vec<[(&str, &str); 3]> = scripts
+        .chunks_exact(3)
+        .map(|three| {
+            [
+                ("one", &*three[0]),
+                ("two", &*three[1]),
+                ("three", &*three[2]),
+            ]
+        })
+        .collect();
+    let named: Vec<_> = ["a", "b", "c", "d"]
+        .into_iter()
+        .zip(&chains)
+        .map(|(name, steps)| (name, "base", &steps[..]))
+        .collect();
+    place.targets(&named);
+    let lines = (1..=2).map(|n| {
+        let store = place.path(&format!("far{n}"));
+        format!("ssh://builder-{n}{} jobs=1\n", store.display())
+    });
+    fs::write(place.path("hosts"), lines.collect::<String>()).unwrap();
+    // What all of them start from comes to both hosts first, and how long steps take is known then.
+    let first = run(&mut command(place, &sshd, &["*"]));
+    println!("first: {:.1} MB are sent", sent(&first.stderr) / 1e6);
+    let _ = first.ok();
+    let again = run(&mut command(place, &sshd, &["*", "--rebuild"]));
+    let bytes = sent(&again.stderr);
+    println!("then: {:.1} MB are sent", bytes / 1e6);
+    let _ = again.ok();
+    let database = rusqlite::Connection::open(place.store().join("db/mstore.sqlite")).unwrap();
+    let held: i64 = database
+        .query_row("SELECT count(*) FROM held", [], |row| row.get(0))
+        .unwrap();
+    assert!(held >= 12, "{held}");
+    // Each of eight steps would travel if it went to the other host, and is built there already here.
+    assert!(bytes < 2.0 * LEFT as f64, "{bytes}");
+    None
+}
+
+fn hosts_build_in_memory(place: &Place) -> Option<&'static str> {
+    let Some(sshd) = Sshd::start(&place.program()) else {
+        return NO_SSHD;
+    };
+    let size = "set -- $(stat -f -c '%b %S' /); echo size $(($1 * $2))";
+    place.targets(&[("a", "base", &[("one", size)])]);
+    let store = place.path("far1");
+    let line = format!("ssh://builder-1{} memory=16M timeout=30\n", store.display());
+    fs::write(place.path("hosts"), line).unwrap();
+    let log = || place.run(&["log", "a-s:one"]).ok();
+    let _ = run(&mut command(place, &sshd, &["a-s"])).ok();
+    assert!(!log().contains("size 20971520"), "{}", log());
+    let _ = run(&mut command(place, &sshd, &["a-s", "--rebuild"])).ok();
+    assert!(log().contains("size 20971520"), "{}", log());
     None
 }
 

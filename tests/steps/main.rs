@@ -3,6 +3,7 @@
 //! This is not the usual harness: started by real root, the program runs its tests again as an ordinary
 //! user with subordinate ids. They run side by side, each with a store of its own.
 
+mod asks;
 #[path = "../sandbox/base.rs"]
 mod base;
 mod caller;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
     }
     let all = [
         links::ALL,
+        asks::ALL,
         logs::ALL,
         values::ALL,
         caller::ALL,

@@ -152,12 +152,12 @@ fn soon(what: &str, mut holds: impl FnMut() -> bool) {
 #[test]
 fn a_step_that_ends_leaves_all_to_the_others_whatever_it_held() {
     let processors = Processors::new(5);
-    let first = processors.join(0);
+    let first = processors.join(1, 0);
     assert_eq!(first.jobs(), 5);
     let killed = connect(&first);
     assert_eq!(take(&killed, 9), 4);
 
-    let second = processors.join(0);
+    let second = processors.join(1, 0);
     assert_eq!((first.jobs(), second.jobs()), (3, 3));
     let other = connect(&second);
     assert_eq!(take(&other, 9), 0);
@@ -174,18 +174,18 @@ fn a_step_that_ends_leaves_all_to_the_others_whatever_it_held() {
     assert_eq!(second.jobs(), 5);
     drop(second);
     // The next one finds everything there.
-    let third = processors.join(0);
+    let third = processors.join(1, 0);
     assert_eq!(take(&connect(&third), 9), 4);
 }
 
 #[test]
 fn what_a_step_makes_up_is_its_own_affair() {
     let processors = Processors::new(3);
-    let hostile = processors.join(0);
+    let hostile = processors.join(1, 0);
     let forger = connect(&hostile);
     // As much as the fifo takes.
     assert!(put(&forger, 1 << 20) > 1000);
-    let second = processors.join(0);
+    let second = processors.join(1, 0);
     let other = connect(&second);
     let mut got = 0;
     soon("the second gets one", || {
@@ -203,12 +203,31 @@ fn what_a_step_makes_up_is_its_own_affair() {
 #[test]
 fn more_than_there_is_can_be_given_and_a_share_without_a_fifo_counts() {
     let processors = Processors::new(3);
-    let checked = processors.join(1);
+    let checked = processors.join(1, 1);
     assert_eq!(checked.jobs(), 4);
     assert_eq!(take(&connect(&checked), 9), 3);
     drop(checked);
-    let (plain, closed) = (processors.join(0), processors.join(0));
+    let (plain, closed) = (processors.join(1, 0), processors.join(1, 0));
     // Three, less the step itself, and less the one that has no fifo yet.
     assert_eq!(take(&connect(&plain), 9), 1);
     assert_eq!(closed.jobs(), 2);
+}
+
+#[test]
+fn a_step_with_several_places_has_as_much_as_their_steps_would_have() {
+    let processors = Processors::new(8);
+    let wide = processors.join(3, 0);
+    assert_eq!(wide.jobs(), 8);
+    let narrow = processors.join(1, 0);
+    assert_eq!((wide.jobs(), narrow.jobs()), (6, 2));
+    drop(wide);
+    assert_eq!(narrow.jobs(), 8);
+    // What is lent follows.
+    let hungry = |slots| Account {
+        slots,
+        ..Account::default()
+    };
+    let (mut wide, mut narrow) = (hungry(3), hungry(1));
+    settle(10, &mut [&mut wide, &mut narrow]);
+    assert_eq!((wide.lent, narrow.lent), (6, 2));
 }

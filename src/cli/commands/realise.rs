@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::build::host;
+use crate::build::step::Limits;
 use crate::build::userns::Entered;
+use crate::build::{host, memory};
 use crate::cli::Failure;
 use crate::cli::args::{self, TrustArgs};
 use crate::cli::blame;
@@ -23,7 +24,7 @@ use crate::cli::output::{self, Style, plural};
 use crate::cli::places::Wanted;
 use crate::cli::report::{failed_json, processors, show_failed};
 use crate::cli::watch::Watch;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::drv::StepName;
 use crate::farm::{Farm, HostsFile, Place};
 use crate::plan::{MissingPin, PinOrigin, Recipes, TargetId};
@@ -101,6 +102,9 @@ pub struct Args {
     /// Do not quit while there are errors or locks: what failed is tried again when its lock is removed
     #[arg(long, requires = "log_dir")]
     no_quit: bool,
+    /// Build in memory what is known to need no more than SIZE for its work; what does not fit is built again on disk
+    #[arg(long, short, value_name = "SIZE", value_parser = config::size, conflicts_with = "check")]
+    memory: Option<u64>,
     /// Build up-to-date targets a second time and compare; with =all also those that they start from. What differs
     /// is told file by file
     #[arg(
@@ -190,8 +194,10 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
     let key = args::signing_key(&config, None)?;
     let trust = args::trust(&config, &TrustArgs::default())?;
     let sees_all = rustix::process::geteuid().is_root();
+    let mut limits = args::limits(&config);
+    limits.memory = args.memory;
     let farm = match &args.hosts {
-        Some(file) => Some(farm(context, file, &args)?),
+        Some(file) => Some(farm(context, file, &args, &mut limits)?),
         None => None,
     };
     let mut entered = match &farm {
@@ -200,6 +206,13 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
         // Must come before the first thread. That it failed matters only if something is to be built.
         _ => context.enter(),
     };
+    // Before the store is opened: what is mounted later is to be seen by all who use it.
+    if limits.memory.is_some() && !args.dry_run && entered.is_ok() {
+        memory::own_mounts().map_err(|e| {
+            Failure::machine(format!("cannot give this program mounts of its own: {e}"))
+                .hint("leave --memory out")
+        })?;
+    }
     let mut project = context.project(match args.dry_run {
         true => Access::ReadIfPresent,
         false => Access::ChangeIfAllowed,
@@ -234,7 +247,7 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
         farm: farm.as_ref(),
         jobs: args.jobs.map_or_else(processors, |n| n.get().into()),
         processors: processors(),
-        limits: args::limits(&config),
+        limits,
         keep_going: args.keep_going || args.no_quit,
         until: &until,
         rebuild: args.rebuild,
@@ -420,9 +433,15 @@ fn tell_ignored(ignored: &[Ignored], args: &Args) -> Result<bool, Failure> {
     }
 }
 
-/// The machines of a hosts file.
-fn farm(context: &Context, file: &Path, args: &Args) -> Result<Farm, Failure> {
-    let file = HostsFile::read(file).map_err(Failure::usage)?;
+/// The machines of a hosts file. What it says of the memory of this one goes into `limits`.
+fn farm(context: &Context, file: &Path, args: &Args, limits: &mut Limits) -> Result<Farm, Failure> {
+    let mut file = HostsFile::read(file).map_err(Failure::usage)?;
+    for host in &mut file.hosts {
+        host.memory = host.memory.or(args.memory);
+        if host.place == Place::Here {
+            limits.memory = host.memory;
+        }
+    }
     let is_root = rustix::process::geteuid().is_root();
     if let Some(host) = file
         .hosts

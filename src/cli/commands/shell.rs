@@ -169,7 +169,7 @@ fn enter_failed(
 
 /// What a step gets that is built alone.
 fn all_processors() -> Share {
-    Processors::new(processors()).join(0)
+    Processors::new(processors()).join(1, 0)
 }
 
 /// Enters a tree, with the snapshots and environment of `view`.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
+use crate::build::memory;
 use crate::cli::Failure;
 use crate::cli::context::Context;
 use crate::cli::report::processors;
@@ -23,6 +24,7 @@ pub struct Args {
 pub fn run(context: &Context, _: Args) -> Result<ExitCode, Failure> {
     // Must come before the first thread. The scheduler is told that it failed.
     let entered = context.enter();
+    let own_mounts = entered.is_ok() && memory::own_mounts().is_ok();
     let store = context.store(Access::Change)?;
     let facts = StoreFacts::new(store.clone());
     let cancel = context.cancel()?;
@@ -31,6 +33,7 @@ pub fn run(context: &Context, _: Args) -> Result<ExitCode, Failure> {
         facts: &facts,
         processors: processors(),
         program: env!("CARGO_PKG_VERSION"),
+        own_mounts,
         obstacle: entered.err().map(|error| error.to_string()),
         cancel,
     };

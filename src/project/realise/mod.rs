@@ -99,6 +99,7 @@ impl Run<'_> {
             fetcher,
             cancel: token,
             processors: Processors::new(self.processors),
+            slots: 1,
             limits: self.limits,
             note: &|_| (),
             raw: &|_| (),
@@ -452,6 +453,7 @@ fn build(
     let options = Options {
         keep_going: run.keep_going,
         random: run.random,
+        a_site: run.outside.a_site.get().into(),
     };
     let Work {
         staleness, todo, ..

@@ -27,7 +27,7 @@ use crate::project::{Blocked, Project, ProjectError};
 use crate::schedule::driver::{self, Decision, Planner, Verdict};
 use crate::schedule::growth::{Feed, Growth, Listing, feed};
 use crate::schedule::realise::{self as run_steps, Failed, Tools};
-use crate::schedule::{Kind, Ledger, Place, ScheduleError};
+use crate::schedule::{Demand, Ledger, Place, ScheduleError};
 use crate::share::fetch::{self as outside_fetch, Outside};
 
 /// What came of a run over ports.
@@ -260,6 +260,7 @@ fn drive(
     let options = run_steps::Options {
         keep_going: run.keep_going,
         random: run.random,
+        a_site: run.outside.a_site.get().into(),
     };
     let (feed, intake) = feed();
     let mut lister = Lister::new(project);
@@ -552,7 +553,7 @@ impl Lister<'_> {
             node: node(job, known),
             seconds: told.or(last.map(|last| last.seconds)),
             open: false,
-            kind: Kind::of(&job.derivation),
+            demand: Demand::of(&job.derivation),
         }
     }
 
@@ -729,6 +730,11 @@ impl Planner for PortJobs<'_> {
 
     fn listed(&mut self, _: &PortJob) -> Result<(), ScheduleError> {
         Ok(())
+    }
+
+    fn trees(&self, node: &PortJob) -> Vec<TreeHash> {
+        let resolved = self.resolved(node);
+        resolved.map_or_else(|_| Vec::new(), |step| step.trees().to_vec())
     }
 
     fn decide(&mut self, node: &PortJob) -> Result<Decision, ScheduleError> {

@@ -34,7 +34,9 @@ fn step(name: &str) -> Box<Resolved> {
         output: Output::Captured,
         phases: Vec::new(),
         policy: Policy {
+            tag: None,
             from: None,
+            width: None,
             impure: Vec::new(),
             network: Network::None,
             timeout: None,
@@ -230,10 +232,11 @@ fn job(node: &'static str, needs: &[&'static str]) -> Listing<&'static str> {
         needs: needs.to_vec(),
         seconds: None,
         open: false,
-        kind: Kind {
+        demand: Kind {
             platform: "x86_64".into(),
             here: false,
-        },
+        }
+        .into(),
     }
 }
 
@@ -261,6 +264,7 @@ fn drive(
     let cancel = Cancel::new();
     let options = Options {
         keep_going,
+        a_site: 1,
         cancel: &cancel,
         leave: &Leave::default(),
         idle: Duration::from_secs(60),
@@ -369,6 +373,7 @@ fn nothing_starts_once_cancelled() {
     cancel.cancel();
     let options = Options {
         keep_going: true,
+        a_site: 1,
         cancel: &cancel,
         leave: &Leave::default(),
         idle: Duration::from_secs(60),
@@ -392,6 +397,7 @@ fn what_runs_is_cancelled_and_counts_neither_as_built_nor_as_failed() {
     };
     let options = Options {
         keep_going: true,
+        a_site: 1,
         cancel: &cancel,
         leave: &Leave::default(),
         idle: Duration::from_secs(60),
@@ -573,6 +579,7 @@ fn jobs_are_listed_and_built_while_others_run() {
     let cancel = Cancel::new();
     let options = Options {
         keep_going: false,
+        a_site: 1,
         cancel: &cancel,
         leave: &Leave::default(),
         idle: Duration::from_secs(60),
@@ -594,6 +601,7 @@ fn a_lister_that_panics_leaves_an_error_and_no_hang() {
     let cancel = Cancel::new();
     let options = Options {
         keep_going: true,
+        a_site: 1,
         cancel: &cancel,
         leave: &Leave::default(),
         idle: Duration::from_secs(60),
@@ -654,6 +662,7 @@ impl<'a> Farm<'a> {
         let cancel = Cancel::new();
         let options = Options {
             keep_going: true,
+            a_site: 1,
             cancel: &cancel,
             leave: &Leave::default(),
             idle: Duration::from_secs(60),
@@ -688,10 +697,11 @@ impl Executor for Farm<'_> {
 fn for_platform(platform: &str, job: Listing<&'static str>) -> Listing<&'static str> {
     let platform = platform.into();
     Listing {
-        kind: Kind {
+        demand: Kind {
             platform,
             here: false,
-        },
+        }
+        .into(),
         ..job
     }
 }
@@ -751,10 +761,11 @@ fn jobs_run_where_they_can_and_what_no_host_can_run_is_refused() {
     let on_start = |_: &str, _: HostId, _: &HostDesk, report: Report| Some(report);
     let farm = Farm::new(&hosts, &on_start);
     let fetch = Listing {
-        kind: Kind {
+        demand: Kind {
             platform: ANY_PLATFORM.into(),
             here: true,
-        },
+        }
+        .into(),
         ..job("fetch", &[])
     };
     let (mut log, outcome) = farm.drive(vec![
@@ -947,6 +958,7 @@ fn who_is_asked_to_leave_lets_end_what_runs_and_starts_nothing() {
     let (cancel, leave) = (Cancel::new(), Leave::default());
     let options = Options {
         keep_going: true,
+        a_site: 1,
         cancel: &cancel,
         leave: &leave,
         idle: Duration::from_secs(60),
@@ -990,6 +1002,7 @@ fn jobs_that_wait_for_hosts_say_so_again_and_again() {
     let (cancel, leave) = (Cancel::new(), Leave::default());
     let options = Options {
         keep_going: true,
+        a_site: 1,
         cancel: &cancel,
         leave: &leave,
         idle: POLL,

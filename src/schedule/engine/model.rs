@@ -28,7 +28,7 @@ impl HostId {
 }
 
 dense::id! {
-    /// What a job asks of its host, as one [`Engine`](super::Engine) numbers it.
+    /// What hosts a job can run on, as one [`Engine`](super::Engine) numbers it.
     pub struct KindId
 }
 
@@ -46,6 +46,57 @@ pub struct Patience {
     pub errors: bool,
 }
 
+dense::id! {
+    /// A gate, through which a number of jobs may run at a time, on whatever hosts: those of one tag, or those that
+    /// fetch from one site.
+    pub struct GateId
+}
+
+dense::id! {
+    /// The jobs that ask for the same, and wait in one queue.
+    pub struct ClassId
+}
+
+/// How many slots of its host a job has while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Slots {
+    /// None: a host runs 16 of such jobs beside the others.
+    None,
+    /// So many of one host; all, of a host that has fewer. 0 counts as 1.
+    UpTo(usize),
+    /// All of one host: no other job that has a slot runs there meanwhile.
+    All,
+}
+
+impl Slots {
+    /// Whether one slot may not be enough.
+    pub fn are_several(self) -> bool {
+        !matches!(self, Slots::None | Slots::UpTo(0 | 1))
+    }
+}
+
+/// What a job asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ask {
+    /// What hosts it can run on.
+    pub kind: KindId,
+    /// How many slots of its host it has.
+    pub slots: Slots,
+    /// The gate that it goes through.
+    pub gate: Option<GateId>,
+}
+
+impl From<KindId> for Ask {
+    /// One slot of any host that can run it.
+    fn from(kind: KindId) -> Self {
+        Ask {
+            kind,
+            slots: Slots::UpTo(1),
+            gate: None,
+        }
+    }
+}
+
 /// A job that was started. What is told of it names all three: the answer of a host that was given up
 /// is told apart from that of the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,7 +112,7 @@ pub struct Run {
 /// What a host can do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Offer {
-    /// How many jobs it runs at a time; 0 counts as 1.
+    /// How many slots it has, and runs jobs in at a time; 0 counts as 1.
     pub slots: usize,
     /// What it can run.
     pub kinds: Vec<KindId>,
@@ -230,8 +281,8 @@ pub struct NewJob {
     pub seconds: Option<f64>,
     /// Whether it may turn out to need more.
     pub open: bool,
-    /// What it asks of its host.
-    pub kind: KindId,
+    /// What it asks for.
+    pub ask: Ask,
 }
 
 /// Something that happened.
@@ -303,6 +354,16 @@ pub enum EngineEvent {
         /// The kind.
         kind: KindId,
     },
+    /// On this host a job would be done sooner by so many seconds than elsewhere: it holds what the job needs, which
+    /// would have to travel. To be told before the job can start; the last word counts.
+    Near {
+        /// The job.
+        job: JobId,
+        /// The host.
+        host: HostId,
+        /// Seconds that are saved there. What is not a number above 0 counts as nothing.
+        seconds: f64,
+    },
     /// It is so many seconds since the run began. The engine has no other clock: whatever follows counts as
     /// happening then. Time that goes back stands still.
     Tick(f64),
@@ -361,9 +422,19 @@ pub enum Waiting {
     NoneUp(Vec<HostId>),
     /// These can run it, and have no free slot.
     Full(Vec<HostId>),
+    /// Its gate is closed: these run with the same tag, or fetch from the same site.
+    Gate(GateId, Vec<JobId>),
+    /// It needs several slots of one host, and none of those that can run it has as many free. If a host is named,
+    /// nothing else starts there until it has.
+    Wide(Option<HostId>),
+    /// These can run it and have a free slot, which is kept for a job that needs several.
+    Kept(Vec<HostId>),
     /// A slower host is free, but this one is expected to end it earlier, though it runs something else
     /// yet.
     HeldFor(HostId),
+    /// Another host is free, but this one holds what it needs, and to wait for it takes less time than the inputs would
+    /// need to travel.
+    Near(HostId),
     /// Jobs that are more urgent are passed over as well, for one of those reasons.
     Order,
 }

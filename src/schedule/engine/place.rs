@@ -7,15 +7,20 @@
 //! shortest, which is the likeliest to start, is looked at in the place of all others. A job is held back
 //! only for a slot that runs something, so that an event follows; and what runs longer than expected is expected to
 //! run as long again, so that no job waits for ever.
+//!
+//! A job for which a host is *near*, because that holds what it needs, starts there if it can. It is held back for
+//! that host too, if a slot there is expected to be free before the inputs could have travelled elsewhere; and
+//! never for longer than that saves, whatever was expected.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::hosts::Slot;
-use super::{Command, Engine, HostId, HostState, JobId, JobState, KindId, Ready, Waiting};
-use crate::dense::Id;
+use super::model::ClassId;
+use super::{Command, Engine, GateId, HostId, HostState, JobId, JobState, Ready, Slots, Waiting};
 
-/// Jobs of a kind that one look passes over.
+/// Jobs of a class that one look passes over.
 const PASSED_OVER: usize = 16;
 /// The part of the time until all could be done that a job and the chain above it may take on a slow host: that
 /// time is a bound that no schedule may reach, and the chain may have to wait for a fast host on its way.
@@ -24,73 +29,134 @@ const NEAR: f64 = 0.8;
 /// Slots that jobs wait for, by what runs there, and when the last of these is expected to end.
 type Taken = BTreeMap<JobId, f64>;
 
+/// Where what a job needs lies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Near {
+    host: HostId,
+    /// Seconds that are saved there.
+    saves: f64,
+    /// When it was first held back for that host, since it was queued.
+    since: Option<f64>,
+}
+
+/// What a look at the queues has come to know.
+#[derive(Default)]
+struct Look {
+    /// What was passed over, and how many of each class.
+    held: Vec<Ready>,
+    passed: BTreeMap<ClassId, usize>,
+    /// The jobs whose slots others wait for.
+    taken: Taken,
+    /// Classes that need several slots and found none.
+    full: BTreeSet<ClassId>,
+}
+
+impl Look {
+    fn is_over_for(&self, class: ClassId) -> bool {
+        let passed = self.passed.get(&class).is_some_and(|n| *n >= PASSED_OVER);
+        passed || self.full.contains(&class)
+    }
+}
+
+/// What becomes of the most urgent job.
+enum Choice {
+    Start(HostId),
+    /// It waits for the slot of this job, and is expected to end then.
+    Wait(JobId, f64),
+}
+
 impl Engine {
     /// Starts what can start.
     pub(super) fn fill_slots(&mut self, commands: &mut Vec<Command>) {
         if self.stopped || self.held {
             return;
         }
-        let unequal = self.hosts.are_unequal();
-        if unequal {
+        self.review_kept();
+        if self.hosts.are_unequal() {
             self.keep_short();
             self.horizon = self.look_ahead();
         }
-        let (mut held, mut taken) = (Vec::new(), Taken::new());
-        // Jobs of each kind that were passed over.
-        let mut passed = vec![0; if unequal { self.queues.len() } else { 0 }];
-        let index = Id::index;
-        while let Some((ready, kind, host)) =
-            self.candidate(|kind| passed.get(index(kind)).is_none_or(|n| *n < PASSED_OVER))
-        {
-            match self.held_for(ready.job, host, &taken) {
-                None => self.start(ready.job, host, commands),
-                Some((slot, end)) => {
-                    taken.insert(slot.job, end);
-                    held.extend(self.queues[kind].ready.pop());
-                    passed[index(kind)] += 1;
-                    if passed[index(kind)] == PASSED_OVER {
-                        self.start_short(kind, &taken, commands);
+        let mut look = Look::default();
+        while let Some((ready, class, host)) = self.candidate(&look) {
+            let Some(host) = host else {
+                look.full.insert(class);
+                self.keep_host(class, ready, &look.taken);
+                continue;
+            };
+            match self.choose(ready.job, host, &look.taken) {
+                Choice::Start(host) => {
+                    self.start(ready.job, host, commands);
+                    // A host may not be kept any more.
+                    look.full.clear();
+                }
+                Choice::Wait(busy, end) => {
+                    look.taken.insert(busy, end);
+                    look.held.extend(self.queues[class].ready.pop());
+                    let passed = look.passed.entry(class).or_default();
+                    *passed += 1;
+                    if *passed == PASSED_OVER {
+                        self.start_short(class, &look.taken, commands);
                     }
                 }
             }
         }
-        for ready in held {
-            self.queues[self.slips[ready.job].kind].ready.push(ready);
+        for ready in look.held {
+            self.queues[self.slips[ready.job].class].ready.push(ready);
         }
-        let idle = |kind: &KindId| passed.get(index(*kind)).is_none_or(|n| *n == 0);
-        self.look_for_idle(idle, commands);
+        self.fill_kept(commands);
+        self.look_for_idle(|class| !look.passed.contains_key(&class), commands);
     }
 
-    /// The most urgent job of the kinds that are asked for, and the fastest host that is free for it.
-    fn candidate(&mut self, asked: impl Fn(KindId) -> bool) -> Option<(Ready, KindId, HostId)> {
-        let mut best: Option<(Ready, KindId, HostId)> = None;
-        for kind in self.hosts.kinds() {
-            if asked(kind)
-                && let Some(host) = self.hosts.fastest_free(kind)
-                && let Some(ready) = self.most_urgent(kind)
+    /// The class with queued jobs and an open gate that comes after another.
+    pub(super) fn active_after(&self, class: Option<ClassId>) -> Option<ClassId> {
+        let from = class.map_or(Bound::Unbounded, Bound::Excluded);
+        self.active.range((from, Bound::Unbounded)).next().copied()
+    }
+
+    /// The host that a job of a class would start on.
+    fn room(&self, class: ClassId) -> Option<HostId> {
+        let ask = self.queues[class].ask;
+        let kept = self.kept.get(&class).map(|kept| kept.host);
+        let kept = kept.filter(|host| self.hosts.has_kept_room(*host, ask.kind, ask.slots));
+        kept.or_else(|| self.hosts.room(ask.kind, ask.slots))
+    }
+
+    /// The most urgent job of those that have a host, and that. One that needs several slots of a host comes up
+    /// without one too.
+    fn candidate(&mut self, look: &Look) -> Option<(Ready, ClassId, Option<HostId>)> {
+        let mut best: Option<(Ready, ClassId, Option<HostId>)> = None;
+        let mut at = None;
+        while let Some(class) = self.active_after(at) {
+            at = Some(class);
+            if look.is_over_for(class) {
+                continue;
+            }
+            let host = self.room(class);
+            if (host.is_some() || self.queues[class].ask.slots.are_several())
+                && let Some(ready) = self.most_urgent(class)
                 && best.is_none_or(|(best, ..)| ready > best)
             {
-                best = Some((ready, kind, host));
+                best = Some((ready, class, host));
             }
         }
         best
     }
 
-    /// The queued job of a kind that is to start first.
-    fn most_urgent(&mut self, kind: KindId) -> Option<Ready> {
-        while let Some(&Ready { remaining, job }) = self.queues[kind].ready.peek() {
+    /// The queued job of a class that is to start first.
+    pub(super) fn most_urgent(&mut self, class: ClassId) -> Option<Ready> {
+        while let Some(&Ready { remaining, job }) = self.queues[class].ready.peek() {
             // Others were put in again with a longer path.
             if self.states[job] == JobState::Queued && remaining == self.urgency(job) {
                 return Some(Ready { remaining, job });
             }
-            self.queues[kind].ready.pop();
+            self.queues[class].ready.pop();
         }
         None
     }
 
-    /// The queued job of a kind that takes the fewest seconds.
-    fn shortest(&mut self, kind: KindId) -> Option<JobId> {
-        let short = &mut self.queues[kind].short;
+    /// The queued job of a class that takes the fewest seconds.
+    pub(super) fn shortest(&mut self, class: ClassId) -> Option<JobId> {
+        let short = &mut self.queues[class].short;
         while let Some(&Reverse((own, job))) = short.peek() {
             let counts = own == self.remaining.own(job).to_bits();
             if self.states[job] == JobState::Queued && counts {
@@ -101,34 +167,110 @@ impl Engine {
         None
     }
 
-    /// Begins to keep the queues by seconds too, once hosts differ.
-    fn keep_short(&mut self) {
+    /// Begins to keep the queues by seconds too, once something may be passed over.
+    pub(super) fn keep_short(&mut self) {
         if !std::mem::replace(&mut self.keeps_short, true) {
             for job in self
                 .jobs()
                 .filter(|job| self.states[*job] == JobState::Queued)
             {
                 let own = self.remaining.own(job).to_bits();
-                let kind = self.slips[job].kind;
-                self.queues[kind].short.push(Reverse((own, job)));
+                let class = self.slips[job].class;
+                self.queues[class].short.push(Reverse((own, job)));
             }
         }
     }
 
     /// Seconds until all could be done: by the work that is left, and by the longest chain.
     fn look_ahead(&mut self) -> f64 {
-        let queued = self.hosts.kinds();
-        let queued = queued.filter_map(|kind| self.most_urgent(kind));
-        let path = queued.map(|ready| ready.remaining).fold(0.0, f64::max);
+        let (mut path, mut at) = (0.0_f64, None);
+        while let Some(class) = self.active_after(at) {
+            at = Some(class);
+            path = path.max(self.most_urgent(class).map_or(0.0, |ready| ready.remaining));
+        }
         let work = self.remaining.left() / self.hosts.speed();
         let running = self.hosts.last_path_end() - self.now;
         work.max(running).max(path / self.hosts.top_speed())
     }
 
+    /// Where a job starts that could start on `free`, the fastest free host, or what it waits for. `taken` are
+    /// those that others wait for.
+    fn choose(&mut self, job: JobId, free: HostId, taken: &Taken) -> Choice {
+        let ask = self.queues[self.slips[job].class].ask;
+        if let Some(near) = self.near.get(&job).copied()
+            && self.hosts.can(near.host, ask.kind)
+            && near.host != free
+            && self.random.is_none()
+        {
+            let room = self.hosts.has_room(near.host, ask.kind, ask.slots);
+            if room && self.head_start(job, near, free) >= 0.0 {
+                return Choice::Start(near.host);
+            }
+            if let Some((busy, end)) = self.near_slot(job, free, taken) {
+                let since = Some(near.since.unwrap_or(self.now));
+                self.near.insert(job, Near { since, ..near });
+                return Choice::Wait(busy, end);
+            }
+        }
+        let held = self.held_for(job, free, taken);
+        held.map_or(Choice::Start(free), |(slot, end)| {
+            Choice::Wait(slot.job, end)
+        })
+    }
+
+    /// Seconds that a job is done sooner where it is near than on a free host, if it starts now.
+    fn head_start(&self, job: JobId, near: Near, free: HostId) -> f64 {
+        let own = self.remaining.own(job);
+        near.saves + own / self.hosts.speed_of(free) - own / self.hosts.speed_of(near.host)
+    }
+
+    /// The job whose slot a queued job rather waits for than to start on a free host, because that slot is where
+    /// what it needs lies; and when it is expected to end there.
+    fn near_slot(&self, job: JobId, free: HostId, taken: &Taken) -> Option<(JobId, f64)> {
+        let near = *self.near.get(&job)?;
+        let ask = self.queues[self.slips[job].class].ask;
+        if ask.slots == Slots::None || ask.slots.are_several() || near.host == free {
+            return None;
+        }
+        let waited = near.since.map_or(0.0, |since| self.now - since);
+        let end = self.hosts.first_end(near.host, ask.kind, self.now, taken);
+        let (wait, busy) = end.filter(|_| self.remaining.knows_any())?;
+        let there = self.remaining.own(job) / self.hosts.speed_of(near.host);
+        let pays = waited < near.saves && waited + wait < self.head_start(job, near, free);
+        pays.then_some((busy, self.now + wait + there))
+    }
+
+    /// Takes in where what a job needs lies.
+    pub(super) fn hint(&mut self, job: JobId, host: HostId, seconds: f64) {
+        if seconds.is_finite() && seconds > 0.0 && !self.states[job].is_final() {
+            // It may be passed over.
+            self.keep_short();
+            let since = self.near.get(&job).and_then(|near| near.since);
+            let near = Near {
+                host,
+                saves: seconds,
+                since,
+            };
+            self.near.insert(job, near);
+        } else {
+            self.near.remove(&job);
+        }
+    }
+
+    /// Forgets for how long a job has waited for a host.
+    pub(super) fn forget_wait(&mut self, job: JobId) {
+        if let Some(near) = self.near.get_mut(&job) {
+            near.since = None;
+        }
+    }
+
     /// The busy slot that a queued job rather waits for than to start on `free`, the fastest free host; and when it
     /// is expected to end there. `taken` are those that others wait for.
     fn held_for(&self, job: JobId, free: HostId, taken: &Taken) -> Option<(Slot, f64)> {
-        if !self.hosts.are_unequal() || !self.remaining.knows_any() || self.random.is_some() {
+        let ask = self.queues[self.slips[job].class].ask;
+        let one = !ask.slots.are_several() && ask.slots != Slots::None;
+        let usual = self.hosts.are_unequal() && self.random.is_none();
+        if !one || !usual || !self.remaining.knows_any() {
             return None;
         }
         let (own, path) = (self.remaining.own(job), self.remaining.of(job));
@@ -137,43 +279,43 @@ impl Engine {
         if here + (path - own) / self.hosts.top_speed() <= self.horizon * NEAR {
             return None;
         }
-        let asks = (self.slips[job].kind, own);
+        let asks = (ask.kind, own);
         let soonest = self.hosts.soonest(asks, speed, self.now, taken);
         soonest
             .filter(|(soon, _)| *soon < here)
             .map(|(soon, slot)| (slot, self.now + soon))
     }
 
-    /// Starts what is short enough, after enough jobs of a kind were passed over.
-    fn start_short(&mut self, kind: KindId, taken: &Taken, commands: &mut Vec<Command>) {
-        while let Some(host) = self.hosts.fastest_free(kind)
-            && let Some(job) = self.shortest(kind)
-            && self.held_for(job, host, taken).is_none()
+    /// Starts what is short enough, after enough jobs of a class were passed over.
+    fn start_short(&mut self, class: ClassId, taken: &Taken, commands: &mut Vec<Command>) {
+        while self.active.contains(&class)
+            && let Some(host) = self.room(class)
+            && let Some(job) = self.shortest(class)
+            && let Choice::Start(host) = self.choose(job, host, taken)
         {
             self.start(job, host, commands);
         }
     }
 
-    fn start(&mut self, job: JobId, host: HostId, commands: &mut Vec<Command>) {
+    pub(super) fn start(&mut self, job: JobId, host: HostId, commands: &mut Vec<Command>) {
         let slip = &mut self.slips[job];
         slip.host = host;
         slip.starts += 1;
+        let class = slip.class;
+        self.release_kept(class);
         self.set(job, JobState::Running);
         commands.extend(self.run(job).map(Command::Start));
     }
 
-    /// Confesses that a job could start and does not. `idle` tells whether a kind has none that was held
+    /// Confesses that a job could start and does not. `idle` tells whether a class has none that was held
     /// back.
-    fn look_for_idle(&mut self, idle: impl Fn(&KindId) -> bool, commands: &mut Vec<Command>) {
-        let mut kinds = self.hosts.kinds().filter(idle);
-        let could = kinds.find_map(|kind| {
-            let host = self.hosts.fastest_free(kind)?;
-            (self.queues[kind].queued > 0).then_some((kind, host))
-        });
-        if let Some((kind, host)) = could {
+    fn look_for_idle(&mut self, idle: impl Fn(ClassId) -> bool, commands: &mut Vec<Command>) {
+        let mut classes = self.active.iter().copied().filter(|class| idle(*class));
+        let could = classes.find_map(|class| Some((class, self.room(class)?)));
+        if let Some((class, host)) = could {
             self.stopped = true;
             let waits = |job: &JobId| {
-                self.states[*job] == JobState::Queued && self.slips[*job].kind == kind
+                self.states[*job] == JobState::Queued && self.slips[*job].class == class
             };
             let job = self.jobs().find(waits);
             commands.extend(job.map(|job| Command::Confess { job, host }));
@@ -198,21 +340,50 @@ impl Engine {
     }
 
     fn why_queued(&self, job: JobId) -> Waiting {
-        let kind = self.slips[job].kind;
+        let class = self.slips[job].class;
+        let ask = self.queues[class].ask;
         if self.stopped || self.held {
             return Waiting::RunStopped;
         }
-        if let Some(free) = self.hosts.fastest_free(kind) {
-            let held = self.held_for(job, free, &Taken::new());
+        if let Some(gate) = ask.gate.filter(|_| !self.is_gate_open(class)) {
+            return Waiting::Gate(gate, self.inside(gate));
+        }
+        if let Some(free) = self.room(class) {
+            let taken = Taken::new();
+            // Where others wait for that slot it is held back for another reason, if at all.
+            let near = self.near.get(&job).filter(|near| near.since.is_some());
+            if let (Some(near), Some(_)) = (near, self.near_slot(job, free, &taken)) {
+                return Waiting::Near(near.host);
+            }
+            let held = self.held_for(job, free, &taken);
             return held.map_or(Waiting::Order, |(slot, _)| Waiting::HeldFor(slot.host));
         }
-        let all: Vec<HostId> = self.hosts.offering(kind).collect();
+        let all: Vec<HostId> = self.hosts.offering(ask.kind).collect();
         let up = |host: &HostId| self.hosts.state(*host) == HostState::Up;
         let full: Vec<HostId> = all.iter().copied().filter(up).collect();
-        match (all.is_empty(), full.is_empty()) {
-            (true, _) => Waiting::NoHost,
-            (false, true) => Waiting::NoneUp(all),
-            (false, false) => Waiting::Full(full),
+        if all.is_empty() {
+            return Waiting::NoHost;
         }
+        if full.is_empty() {
+            return Waiting::NoneUp(all);
+        }
+        if ask.slots.are_several() {
+            return Waiting::Wide(self.kept.get(&class).map(|kept| kept.host));
+        }
+        let kept: Vec<HostId> = self.hosts.kept(ask.kind).collect();
+        match ask.slots == Slots::None || kept.is_empty() {
+            true => Waiting::Full(full),
+            false => Waiting::Kept(kept),
+        }
+    }
+
+    /// The running jobs that went through a gate.
+    fn inside(&self, gate: GateId) -> Vec<JobId> {
+        let running = self.hosts.all_running();
+        let mut inside: Vec<JobId> = running
+            .filter(|job| self.queues[self.slips[*job].class].ask.gate == Some(gate))
+            .collect();
+        inside.sort_unstable();
+        inside
     }
 }

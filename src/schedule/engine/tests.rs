@@ -2,6 +2,7 @@
 //!
 //! `MSTORE_SEEDS=N cargo test engine` plays N seeds in place of some thousands.
 
+mod asks;
 mod locks;
 mod play;
 mod scale;
@@ -44,7 +45,7 @@ fn new(job: JobId, needs: &[JobId]) -> NewJob {
         needs: needs.to_vec(),
         seconds: None,
         open: false,
-        kind: KindId::at(0),
+        ask: KindId::at(0).into(),
     }
 }
 
@@ -156,7 +157,7 @@ impl Static {
             needs: self.needs[i].iter().map(|&d| ids[d]).collect(),
             seconds: self.seconds[i],
             open: false,
-            kind: kinds[self.kinds[i]],
+            ask: kinds[self.kinds[i]].into(),
         });
         let mut commands = engine.handle(EngineEvent::Listed(all.collect()));
         commands.extend(engine.handle(EngineEvent::WalkEnded));
@@ -276,6 +277,13 @@ fn whatever_comes_in_whatever_order_the_invariants_hold() {
         seen.late_answers,
         seen.held_back,
         seen.none_up,
+        seen.wide,
+        seen.alone,
+        seen.light,
+        seen.gated,
+        seen.kept,
+        seen.near,
+        seen.waits_near,
     ];
     let now_and_then = [
         seen.long_circles,
@@ -283,6 +291,7 @@ fn whatever_comes_in_whatever_order_the_invariants_hold() {
         seen.never_closed,
         seen.nothing_new,
         seen.no_host,
+        seen.filled,
     ];
     assert!(often.iter().all(|n| *n >= plays / 20), "{seen:?}");
     assert!(now_and_then.iter().all(|n| *n >= plays / 100), "{seen:?}");
@@ -614,7 +623,7 @@ fn an_engine_that_forgets_a_job_says_so() {
     let mut engine = engine(1, true);
     let [first, second] = names(&mut engine);
     list(&mut engine, &[new(first, &[]), new(second, &[])]);
-    engine.queues[KindId::at(0)].ready.clear();
+    engine.queues[ClassId::at(0)].ready.clear();
     let (job, host) = (second, HostId::nth(0));
     let said = engine.handle(succeeded(first));
     assert_eq!(said, [Command::Confess { job, host }]);

@@ -12,6 +12,7 @@ mod partial;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub struct FetchOptions {
     pub timeout: Duration,
     /// Certificates to believe besides those of the system.
     pub ca_file: Option<PathBuf>,
+    /// How many things steps fetch from one site at a time.
+    pub a_site: NonZeroU16,
 }
 
 impl Default for FetchOptions {
@@ -50,6 +53,7 @@ impl Default for FetchOptions {
             folders: Vec::new(),
             timeout: Duration::from_secs(30),
             ca_file: None,
+            a_site: NonZeroU16::MIN,
         }
     }
 }

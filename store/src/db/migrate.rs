@@ -189,6 +189,18 @@ CREATE TEMP VIEW pack AS
   SELECT name, content, bytes, objects, NULL AS index_hash, NULL AS records_hash FROM main.pack;
 ",
     },
+    Step {
+        up: "
+CREATE TABLE size (name TEXT PRIMARY KEY, bytes INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE held (
+  host TEXT NOT NULL, tree TEXT NOT NULL, bytes INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (host, tree)
+) WITHOUT ROWID;
+",
+        stand_in: "
+CREATE TEMP TABLE size (name TEXT PRIMARY KEY, bytes INTEGER);
+CREATE TEMP TABLE held (host TEXT, tree TEXT, bytes INTEGER, at INTEGER);
+",
+    },
 ];
 
 /// The version that this release writes.

@@ -23,6 +23,7 @@ pub(crate) mod rows;
 pub(crate) mod signatures;
 pub(crate) mod state;
 pub(crate) mod used;
+pub(crate) mod work;
 
 /// Seconds.
 pub(crate) const DAY: i64 = 86_400;

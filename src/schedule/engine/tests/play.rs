@@ -1,5 +1,6 @@
 //! One random play of the engine, and a slow and simple opinion about what it may do.
 
+mod asks;
 mod hosts;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,7 +47,7 @@ pub fn seeds(usually: u64) -> std::ops::Range<u64> {
 }
 
 /// What a job is like. Jobs are numbers here.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Job {
     needs: BTreeSet<usize>,
     seconds: Option<f64>,
@@ -62,6 +63,10 @@ struct Job {
     /// The job whose success brings its gains and closes it.
     closed_by: Option<usize>,
     kind: usize,
+    slots: Slots,
+    gate: Option<usize>,
+    /// The host that holds what it needs, and the seconds that it saves.
+    near: Option<(usize, f64)>,
 }
 
 #[derive(Clone, Debug)]
@@ -89,6 +94,14 @@ pub struct Seen {
     pub late_answers: usize,
     pub held_back: usize,
     pub none_up: usize,
+    pub wide: usize,
+    pub alone: usize,
+    pub light: usize,
+    pub gated: usize,
+    pub kept: usize,
+    pub filled: usize,
+    pub near: usize,
+    pub waits_near: usize,
 }
 
 /// One play.
@@ -124,6 +137,12 @@ pub struct Play<'s> {
     broken: BTreeSet<usize>,
     /// The inputs of the last start.
     had: BTreeMap<usize, BTreeSet<usize>>,
+    /// How many jobs may go through each gate at a time.
+    gates: Vec<usize>,
+    /// The slots of what runs.
+    taken: BTreeMap<usize, usize>,
+    /// Since when a job is seen to wait for the host that is near.
+    waits_near: BTreeMap<usize, f64>,
 }
 
 impl<'s> Play<'s> {
@@ -136,7 +155,22 @@ impl<'s> Play<'s> {
         let hosts = Self::some_hosts(&mut rng, kinds, kind == 2);
         let mut rank: Vec<usize> = (0..n).collect();
         rng.shuffle(&mut rank);
-        let mut jobs = vec![Job::default(); n];
+        let plain = Job {
+            needs: BTreeSet::new(),
+            seconds: None,
+            gains: None,
+            refines: Vec::new(),
+            lost: 0,
+            fails: false,
+            by: None,
+            closed_by: None,
+            kind: 0,
+            slots: Slots::UpTo(1),
+            gate: None,
+            near: None,
+        };
+        let mut jobs = vec![plain; n];
+        let gates = Self::some_asks(&mut rng, &mut jobs, hosts.len());
         for i in 0..n {
             let below: Vec<usize> = (0..n).filter(|&j| rank[j] < rank[i]).collect();
             let pick = |rng: &mut Rng, most: usize| -> BTreeSet<usize> {
@@ -217,6 +251,9 @@ impl<'s> Play<'s> {
             ended: BTreeMap::new(),
             broken: BTreeSet::new(),
             had: BTreeMap::new(),
+            gates,
+            taken: BTreeMap::new(),
+            waits_near: BTreeMap::new(),
             rng,
         };
         play.patience = (!play.rng.one_in(4)).then(|| play.rng.below(5));
@@ -229,6 +266,9 @@ impl<'s> Play<'s> {
         let mut engine = Engine::new(self.keep_going);
         for _ in 0..self.kinds {
             engine.name_kind();
+        }
+        for &most in &self.gates {
+            engine.name_gate(most);
         }
         engine.graph.patience = self.patience;
         engine
@@ -348,6 +388,12 @@ impl<'s> Play<'s> {
     fn grow(&mut self, growth: Growth) {
         match growth {
             Growth::List(jobs) => {
+                for &i in &jobs {
+                    if let Some((host, seconds)) = self.jobs[i].near {
+                        let (job, host) = (self.id(i), HostId::nth(host));
+                        self.handle(EngineEvent::Near { job, host, seconds });
+                    }
+                }
                 let list = jobs.iter().map(|&i| {
                     let job = self.jobs[i].clone();
                     self.needs.insert(i, job.needs.clone());
@@ -361,7 +407,11 @@ impl<'s> Play<'s> {
                         needs,
                         seconds: job.seconds,
                         open: job.gains.is_some(),
-                        kind: KindId::at(job.kind),
+                        ask: Ask {
+                            kind: KindId::at(job.kind),
+                            slots: job.slots,
+                            gate: job.gate.map(GateId::at),
+                        },
                     }
                 });
                 let list = list.collect();
@@ -413,6 +463,7 @@ impl<'s> Play<'s> {
     }
 
     fn handle(&mut self, event: EngineEvent) {
+        let kept = self.engine.kept.clone();
         let commands = self.engine.handle(event.clone());
         let failed = matches!(&event, EngineEvent::Failed(run)
             if self.ended.get(&self.of(run.job)) == Some(&false));
@@ -443,7 +494,10 @@ impl<'s> Play<'s> {
             }
         }
         self.log.push((event, commands));
-        self.check_order(&started);
+        if kept == self.engine.kept {
+            self.check_order(&started);
+        }
+        self.check_kept(&kept);
         self.check_now();
     }
 
@@ -467,19 +521,14 @@ impl<'s> Play<'s> {
         let again = before == Some(needs);
         assert!(!again, "{job} starts with the same inputs again\n{self}");
         let host = self.runs[&job].host.number();
-        let Host {
-            state,
-            slots,
-            kinds,
-            ..
-        } = &self.hosts[host];
+        let Host { state, kinds, .. } = &self.hosts[host];
         assert_eq!(*state, HostState::Up, "{job} on {host}\n{self}");
         assert!(
             kinds.contains(&self.jobs[job].kind),
             "{job} on {host}\n{self}"
         );
         assert!(!self.running.contains(&job), "{job} runs twice\n{self}");
-        assert!(self.busy(host) < *slots, "{job} on {host}\n{self}");
+        self.check_asks(job, host);
         self.running.push(job);
     }
 
@@ -537,6 +586,7 @@ impl<'s> Play<'s> {
         let usable = |job: &usize| {
             self.ids.get(job).map(|id| self.engine.state(*id)) == Some(JobState::Usable)
         };
+        let mut all_waits = Vec::new();
         for (job, needs) in &self.needs {
             // What can start is queued; `check_why` tells whether that is well.
             let waits = self.state(*job) == JobState::ToBuild;
@@ -545,7 +595,10 @@ impl<'s> Play<'s> {
             let why = self.check_why(*job);
             self.seen.held_back += usize::from(matches!(why, Some(Waiting::HeldFor(_))));
             self.seen.none_up += usize::from(matches!(why, Some(Waiting::NoneUp(_))));
+            self.seen.gated += usize::from(matches!(why, Some(Waiting::Gate(..))));
+            all_waits.push((*job, why));
         }
+        self.check_near(&all_waits);
         let queued = |job: &&usize| self.state(**job) == JobState::Running;
         assert_eq!(
             self.ids.keys().filter(queued).count(),

@@ -73,7 +73,7 @@ fn steps(needs: &[Vec<usize>], arrival: Arrival) -> f64 {
             needs: needs[at].iter().map(|&d| ids[d]).collect(),
             seconds: Some(1.0 + rng.below(1000) as f64),
             open: false,
-            kind: KindId::at(0),
+            ask: KindId::at(0).into(),
         };
         take(engine.handle(EngineEvent::Listed(vec![new])), &mut running);
     }

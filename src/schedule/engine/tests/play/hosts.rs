@@ -83,6 +83,7 @@ impl Play<'_> {
             for job in lost {
                 self.seen.requeued += 1;
                 self.had.remove(&job);
+                self.waits_near.remove(&job);
                 self.lost.push(self.runs[&job]);
             }
         }
@@ -131,14 +132,9 @@ impl Play<'_> {
     /// The hosts that a job could start on.
     pub fn free_for(&self, job: usize) -> impl Iterator<Item = usize> {
         (0..self.hosts.len()).filter(move |&host| {
-            let Host {
-                state,
-                slots,
-                kinds,
-                ..
-            } = &self.hosts[host];
-            let able = kinds.contains(&self.jobs[job].kind);
-            able && *state == HostState::Up && self.busy(host) < *slots
+            let Host { state, kinds, .. } = &self.hosts[host];
+            let able = kinds.contains(&self.jobs[job].kind) && *state == HostState::Up;
+            able && self.has_room(job, host) && !self.is_kept(host, job)
         })
     }
 
@@ -148,6 +144,12 @@ impl Play<'_> {
         for &job in started {
             let run = self.runs[&job];
             let host = &self.hosts[run.host.number()];
+            // What is short may start out of turn where everything else may not.
+            let kept = self.is_kept(run.host.number(), job);
+            let Job { slots, near, .. } = &self.jobs[job];
+            if kept || near.is_some() || slots.are_several() {
+                continue;
+            }
             for other in self.free_for(job) {
                 let faster = self.hosts[other].speed > host.speed;
                 assert!(
@@ -161,7 +163,11 @@ impl Play<'_> {
                     && host
                         .kinds
                         .contains(&self.jobs.get(*other).map_or(0, |j| j.kind));
-                if equal && could {
+                let other_asks = self.jobs.get(*other);
+                let same = other_asks.is_some_and(|other| {
+                    other.slots == *slots && other.near.is_none() && other.gate.is_none()
+                });
+                if equal && could && same {
                     let first = urgent(run.job) > urgent(*id);
                     assert!(first, "{job} started before {other}\n{self}");
                 }
@@ -188,24 +194,51 @@ impl Play<'_> {
                 Some(Waiting::Needs(lacks.copied().collect()))
             }
             JobState::Queued if self.stopped => Some(Waiting::RunStopped),
+            JobState::Queued if !self.is_gate_open(job) => {
+                let gate = self.jobs[job].gate.expect("a gate");
+                let mut inside: Vec<JobId> = self.inside(gate).map(|job| self.ids[&job]).collect();
+                inside.sort_unstable();
+                Some(Waiting::Gate(GateId::at(gate), inside))
+            }
             JobState::Queued if all.is_empty() => Some(Waiting::NoHost),
             JobState::Queued if up.is_empty() => Some(Waiting::NoneUp(all)),
-            JobState::Queued if self.free_for(job).next().is_none() => Some(Waiting::Full(up)),
+            JobState::Queued if self.free_for(job).next().is_none() => {
+                let class = self.engine.slips[self.ids[&job]].class;
+                let slots = self.jobs[job].slots;
+                let kept: Vec<HostId> = up
+                    .iter()
+                    .copied()
+                    .filter(|host| self.is_kept(host.number(), job))
+                    .filter(|host| self.has_room(job, host.number()))
+                    .collect();
+                Some(if slots.are_several() {
+                    Waiting::Wide(self.engine.kept.get(&class).map(|kept| kept.host))
+                } else if slots == Slots::None || kept.is_empty() {
+                    Waiting::Full(up)
+                } else {
+                    Waiting::Kept(kept)
+                })
+            }
             JobState::Queued => {
                 // Only for a faster host, which is up and runs something.
                 let free = self.free_for(job).map(|host| self.hosts[host].speed);
                 let fastest_free = free.fold(0.0, f64::max);
+                let near = self.jobs[job].near.map(|(host, _)| host);
                 let worth = |host: usize| {
                     let h = &self.hosts[host];
                     able(h)
                         && h.state == HostState::Up
-                        && h.speed > fastest_free
+                        && (h.speed > fastest_free || near == Some(host))
                         && self.busy(host) > 0
+                        && !self.is_kept(host, job)
                 };
+                let narrow = self.jobs[job].slots;
+                let narrow = narrow != Slots::None && !narrow.are_several();
+                assert!(narrow, "{job} could run\n{self}");
                 let any = (0..self.hosts.len()).any(worth);
                 assert!(any, "{job} could run\n{self}");
                 match why {
-                    Some(Waiting::HeldFor(host)) => {
+                    Some(Waiting::HeldFor(host) | Waiting::Near(host)) => {
                         assert!(worth(host.number()), "{job} for {host:?}\n{self}");
                     }
                     Some(Waiting::Order) => {}
