@@ -99,6 +99,10 @@ impl Uses {
                     "The program to run as ssh, with its options [default: ssh].",
                 ),
                 (
+                    "XDG_RUNTIME_DIR",
+                    "Where the sockets of connections lie [default: the folder of temporary files].",
+                ),
+                (
                     "SSL_CERT_FILE, SSL_CERT_DIR",
                     "Certificates to believe in place of those of the system.",
                 ),
@@ -799,7 +803,7 @@ pub const PAGES: &[Page] = &[
     .doc(&["doc/metro.md", "doc/repository.md"]),
     page(
         "dpb",
-        &[Specs, Lock, Store, Config],
+        &[Specs, Lock, Store, Config, Others],
         &[
             (
                 "Build all there is on the machines of a file, from another terminal followed in engine.log",

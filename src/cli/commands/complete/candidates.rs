@@ -348,6 +348,7 @@ mod tests {
         "NAME",
         "NAME:BASE64",
         "PLACE",
+        "PROCESS",
         "PROGRAM",
         "REV",
         "SECONDS",

@@ -17,6 +17,7 @@ use crate::cli::args::{self, TrustArgs};
 use crate::cli::books::{Past, check, most_needed, read_list, read_sizes, reopen, seed};
 use crate::cli::context::{Context, current_dir};
 use crate::cli::failure::FOUND;
+use crate::cli::output::Style;
 use crate::cli::report::{broke_off, processors};
 use crate::cli::watch::Watch;
 use crate::cli::{Failure, blame};
@@ -139,6 +140,12 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let reopen = reopen(context)?;
     if let Some(file) = &args.size_file {
         read_sizes(file)?;
+    }
+    if args.memory.is_some() || args.sizes || args.size_file.is_some() {
+        tell!(
+            "{} -m, -s and -S change nothing yet: all is built on disk, and no sizes are taken",
+            Style::stderr().note("note:")
+        );
     }
     let farm = hosts.map(|file| farm(context, file, &args)).transpose()?;
     // Must come before the first thread.
