@@ -12,6 +12,7 @@ pub mod dense;
 pub mod dpb;
 pub mod drv;
 pub mod farm;
+pub mod image;
 pub mod plan;
 pub mod ports;
 pub mod project;

@@ -12,6 +12,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("dense", &[]),
     ("config", &["lang"]),
     ("drv", &["store"]),
+    ("image", &["store"]),
     ("plan", &["dense", "drv", "lang", "store"]),
     ("build", &["drv", "store"]),
     ("share", &["drv", "store"]),
@@ -44,8 +45,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "config", "dense", "drv", "plan", "ports", "build", "share", "schedule", "dpb", "farm",
-            "project", "serve", "repo", "lang", "store",
+            "config", "dense", "drv", "image", "plan", "ports", "build", "share", "schedule",
+            "dpb", "farm", "project", "serve", "repo", "lang", "store",
         ],
     ),
 ];

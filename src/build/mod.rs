@@ -12,6 +12,7 @@
 //!
 //! doc/sandbox.md tells recipe authors what they may rely on.
 
+pub mod bounds;
 pub mod cancel;
 pub mod clean;
 mod deadline;

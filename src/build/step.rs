@@ -12,6 +12,7 @@ use mstore_store::{
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
+use super::bounds::{Bounds, Groups};
 use super::cancel::CancelToken;
 use super::deadline::Deadline;
 use super::error::{Failure, Infrastructure, StepError, failed_to};
@@ -94,6 +95,11 @@ pub enum Note {
         step: String,
         /// Bytes that it might use.
         bytes: u64,
+    },
+    /// Limits of memory and processes are watched, since the kernel cannot be told them.
+    Watched {
+        /// Why it cannot.
+        why: String,
     },
     /// Somebody else builds the same step: its result is waited for.
     Waiting {
@@ -236,6 +242,7 @@ impl Prepared {
             tmp_on_root: Path::new(&derivation.root).starts_with("/tmp"),
             timeout: derivation.policy.timeout.map(Duration::from_secs),
             most_output: None,
+            bounds: Bounds::default(),
             fewer_processors: false,
             jobserver: Some(share.jobserver()),
         }
@@ -606,6 +613,7 @@ impl Builder<'_> {
             .join(self.slots, usize::from(run == Run::Check));
         let prepared = self.prepare(name, step, run)?;
         self.tell_of_harmed(&prepared)?;
+        let beside = memory.unwrap_or(0);
         let memory = match memory {
             Some(bytes) => Memory::mount(&self.folder(&scratch, "memory")?, bytes),
             None => None,
@@ -628,7 +636,22 @@ impl Builder<'_> {
             raised => raised?,
         };
         let mut job = prepared.job(step, Some(upper.clone()), &work, &share);
-        job.most_output = Some(self.limits.output);
+        let bounds = step.derivation().policy.limits.as_deref().copied();
+        let bounds = bounds.unwrap_or_default();
+        let output_limit = bounds.output.unwrap_or(u64::MAX).min(self.limits.output);
+        job.most_output = Some(output_limit);
+        job.bounds = Bounds {
+            memory: bounds.memory,
+            processes: bounds.processes,
+            disk: bounds.disk,
+            beside,
+        };
+        if job.bounds.want_group()
+            && let Some(why) = Groups::here().tell()
+        {
+            let why = why.to_owned();
+            (self.note)(Note::Watched { why });
+        }
         job.fewer_processors = run == Run::Check;
 
         let clock = Stopwatch::start();

@@ -15,6 +15,7 @@ use crate::build::userns::UsernsError;
 use crate::config::ConfigError;
 use crate::drv::fetch::FetchError;
 use crate::drv::{FactsError, StepName};
+use crate::image::MediaError;
 use crate::plan::embedded::VIRTUAL_SPECS;
 use crate::plan::git::GitError;
 use crate::plan::{LockError, NameError, PinKind, PinOrigin, PlanError, WalkError};
@@ -121,6 +122,22 @@ impl From<StoreError> for Failure {
                 let hint = store_hint(&e);
                 Failure::new(Kind::Machine, e).hints(hint)
             }
+        }
+    }
+}
+
+impl From<MediaError> for Failure {
+    fn from(error: MediaError) -> Self {
+        match error {
+            MediaError::Store(error) => error.into(),
+            MediaError::Missing { package, .. } => Failure::new(Kind::Machine, error).hint(format!(
+                "unpack Debian's package {package} (dpkg -x FILE DIR) and name the folder: --boot-from DIR"
+            ))
+            .hint("--no-boot does without: such a medium starts no machine"),
+            MediaError::Machine(_) => Failure::new(Kind::Usage, error)
+                .hint("--no-boot makes one without; put a boot loader of the machine's beside it"),
+            MediaError::Word(_) | MediaError::Unfit { .. } => Failure::new(Kind::Usage, error),
+            _ => Failure::new(Kind::Machine, error),
         }
     }
 }

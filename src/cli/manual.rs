@@ -674,11 +674,19 @@ pub const PAGES: &[Page] = &[
                 "Write a folder",
                 "mstore export stage3-corei7 --to /srv/root",
             ),
+            (
+                "Write all stages that are built, with what is published beside them",
+                "mstore export 'stage3-*' --to release --digests --contents --sign",
+            ),
+            (
+                "Write a live medium with the kernel of an unpacked package",
+                "mstore export stage4-corei7 stage4.iso --boot-from boot",
+            ),
         ],
     )
     .found("The form cannot hold everything, and --lossy was not given.")
     .also(&["store-path", "copy"])
-    .doc(&["doc/stages.md"]),
+    .doc(&["doc/images.md", "doc/stages.md"]),
     page(
         "store",
         &[Store],

@@ -122,6 +122,13 @@ pub fn note_text(note: &Note) -> String {
                 output::size(*bytes)
             );
         }
+        Note::Watched { why } => {
+            return format!(
+                "{} limits of memory and processes are watched four times a second, and not kept by the kernel: {why}; \
+                 see `mstore doctor`",
+                style.note("note:")
+            );
+        }
         Note::Waiting { step, claimant } => {
             let pid = claimant.pid.unwrap_or_default();
             let called = match claimant.name == *step {

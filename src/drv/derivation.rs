@@ -198,6 +198,9 @@ pub struct Policy {
     /// what others left there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub impure: Vec<Impure>,
+    /// What it may use of the machine, if there are limits. Not part of the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Box<UseLimits>>,
     /// Access to a network.
     pub network: Network,
     /// Seconds after which it is ended, if any. Not part of the key.
@@ -212,6 +215,24 @@ pub enum Width {
     Slots(NonZeroU16),
     /// All of it: no other step runs there meanwhile.
     Host,
+}
+
+/// What a step may use of the machine that builds it; a step that uses more is ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UseLimits {
+    /// Bytes of its changes on the disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<u64>,
+    /// Bytes of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// Bytes of output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<u64>,
+    /// Processes and threads at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u64>,
 }
 
 /// A folder of the machine that a step works with although it is no input.
@@ -252,6 +273,7 @@ impl Derivation {
                 from: Some(Box::new(from)),
                 width: None,
                 impure: Vec::new(),
+                limits: None,
                 network: Network::FixedOutput(Box::new(fixed)),
                 timeout: None,
             },
@@ -280,6 +302,7 @@ impl Derivation {
                 from: None,
                 width: None,
                 impure: Vec::new(),
+                limits: None,
                 network: Network::None,
                 timeout: None,
             },
@@ -360,6 +383,7 @@ pub(crate) mod tests {
                 from: None,
                 width: None,
                 impure: Vec::new(),
+                limits: None,
                 network: Network::None,
                 timeout: Some(3600),
             },
@@ -481,6 +505,13 @@ pub(crate) mod tests {
                             from: None,
                             width,
                             impure,
+                            limits: timeout.map(|disk| {
+                                Box::new(UseLimits {
+                                    disk: Some(disk),
+                                    processes: (disk > 0).then_some(3),
+                                    ..UseLimits::default()
+                                })
+                            }),
                             network: Network::None,
                             timeout,
                         },

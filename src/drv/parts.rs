@@ -180,6 +180,7 @@ impl<'a, T> Parts<'a, T> {
             timeout: _,
             tag: _,
             width: _,
+            limits: _,
             from: _,
         } = policy;
         let inputs = inputs.iter().zip(trees).map(|(input, tree)| PartInput {

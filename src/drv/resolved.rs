@@ -213,6 +213,7 @@ mod tests {
         other.policy.timeout = None;
         other.policy.tag = Some("database".into());
         other.policy.width = Some(Width::Host);
+        other.policy.limits = Some(Box::default());
         assert_eq!(key(&drv), key(&other));
         assert_ne!(drv.hash(), other.hash());
     }

@@ -265,6 +265,7 @@ impl Builder<'_> {
                 from: None,
                 width: step.width,
                 impure: step.impure.clone(),
+                limits: recipe.limits.map(Box::new),
                 network: Network::None,
                 timeout: recipe.timeout,
             },

@@ -16,7 +16,7 @@ use super::error::PlanError;
 use super::fetch::Fetches;
 use super::lock;
 use super::name::{Index, TargetId, suggestions};
-use crate::drv::derivation::{Impure, Width};
+use crate::drv::derivation::{Impure, UseLimits, Width};
 
 /// The name of the step that tests a finished target.
 pub const TEST_STEP: &str = "test";
@@ -57,6 +57,9 @@ pub struct Recipe {
     pub env: Arc<BTreeMap<String, String>>,
     /// Seconds that a step may take.
     pub timeout: Option<u64>,
+    /// What a step may use of the machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<UseLimits>,
 }
 
 /// What a target starts from.
@@ -207,6 +210,7 @@ impl Reader<'_> {
             fetches,
             env: Arc::new(self.env()?),
             timeout: self.timeout()?,
+            limits: self.limits()?,
         })
     }
 
@@ -439,6 +443,43 @@ impl Reader<'_> {
             _ => Err(self.bad(
                 "policy/timeout",
                 format!("`{text}` is not a number of seconds above 0"),
+                "leave it out for no limit",
+            )),
+        }
+    }
+
+    fn limits(&self) -> Result<Option<UseLimits>, PlanError> {
+        let limits = UseLimits {
+            memory: self.limit("memory", true)?,
+            processes: self.limit("processes", false)?,
+            disk: self.limit("disk", true)?,
+            output: self.limit("output", true)?,
+        };
+        Ok((limits != UseLimits::default()).then_some(limits))
+    }
+
+    /// The limit `policy/limit/NAME`: a number above 0, of bytes with units.
+    fn limit(&self, name: &str, bytes: bool) -> Result<Option<u64>, PlanError> {
+        let element = format!("policy/limit/{name}");
+        let Some(text) = self.text(&element)? else {
+            return Ok(None);
+        };
+        let (number, shift) = match text.strip_suffix(['K', 'M', 'G', 'T']) {
+            Some(number) if bytes => (
+                number,
+                10 * (1 + "KMGT".find(&text[number.len()..]).unwrap_or(0)),
+            ),
+            _ => (&*text, 0),
+        };
+        let value = number.parse::<u64>().ok().filter(|n| *n > 0);
+        match value.and_then(|n| n.checked_mul(1 << shift)) {
+            Some(value) if i64::try_from(value).is_ok() => Ok(Some(value)),
+            _ => Err(self.bad(
+                &element,
+                match bytes {
+                    true => format!("`{text}` is not a size above 0, such as 500M or 2G"),
+                    false => format!("`{text}` is not a number above 0"),
+                },
                 "leave it out for no limit",
             )),
         }

@@ -10,7 +10,7 @@ use super::graph::{Graph, Node, NodeId, Target};
 use super::name::Index;
 use super::staleness::{NodeState, Staleness};
 use crate::drv::StepName;
-use crate::drv::derivation::{Derivation, Impure, InputSource, Network, Output, Width};
+use crate::drv::derivation::{Derivation, Impure, InputSource, Network, Output, UseLimits, Width};
 
 /// One derivation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,6 +52,9 @@ pub struct DerivationView {
     pub impure: Vec<Impure>,
     /// Access to a network.
     pub network: &'static str,
+    /// What it may use of the machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<UseLimits>,
     /// Seconds it may take.
     pub timeout: Option<u64>,
     /// How many places of steps it has on a machine: a number, or `host` for all.
@@ -258,6 +261,7 @@ impl DerivationView {
                 Network::None => "none",
                 Network::FixedOutput(_) => "fixed-output",
             },
+            limits: drv.policy.limits.as_deref().copied(),
             timeout: drv.policy.timeout,
             width: drv.policy.width,
             tag: drv.policy.tag.clone(),

@@ -275,6 +275,7 @@ impl Maker<'_> {
                 from: None,
                 width: None,
                 impure: Vec::new(),
+                limits: None,
                 network: Network::None,
                 timeout: self.port.timeout,
             },

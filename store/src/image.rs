@@ -5,13 +5,19 @@
 //! copy must be possible here: foreign owners need their ids mapped, and devices need root. What squashfs
 //! cannot hold by itself, [`Store::losses`] tells.
 
-use std::io;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+mod ext4;
+mod tool;
 
-use crate::{Cancel, Kind, Need, Placing, Store, StoreError, TreeHash, Unmakeable};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+pub use ext4::{Ext4Options, uuid};
+pub use tool::Tool;
+
+use crate::{Cancel, ErrorKind, Kind, Need, Placing, Store, StoreError, TreeHash, Unmakeable};
 
 /// A kind of image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +60,8 @@ pub struct ImageOptions {
     pub devices: Unmakeable,
     /// Ends the export with [`StoreError::Interrupted`].
     pub cancel: Cancel,
+    /// Gets the length of the image while it grows.
+    pub progress: Option<Arc<AtomicU64>>,
 }
 
 impl ImageOptions {
@@ -69,6 +77,7 @@ impl ImageOptions {
             compressor: compressor.iter().map(|s| s.to_string()).collect(),
             devices: Unmakeable::LeaveOut,
             cancel: Cancel::new(),
+            progress: None,
         }
     }
 }
@@ -113,14 +122,16 @@ impl Store {
         self.place_until(tree, &copy, Placing::Copy, options.devices, &options.cancel)?;
         let target = std::path::absolute(&partial.path)
             .map_err(|e| StoreError::io("find", &partial.path, e))?;
-        let mut command = command(options);
+        let program = options.program.clone();
+        let program = program.unwrap_or_else(|| options.kind.program().into());
+        let mut tool = Tool::new(program, options.kind.package());
         // From here the tools find what has the longest paths.
-        command.current_dir(scratch.path());
+        tool.folder(scratch.path());
         let copy = Path::new("tree");
         match options.kind {
             // It could read an archive too, but then its releases up to 4.5 write now these, now
             // those bytes.
-            ImageKind::Squashfs => command
+            ImageKind::Squashfs => tool
                 .arg(copy)
                 .arg(&target)
                 .args([
@@ -132,7 +143,7 @@ impl Store {
                     "0",
                 ])
                 .args(&options.compressor),
-            ImageKind::Erofs => command
+            ImageKind::Erofs => tool
                 // The tool puts this time on the image itself, and lowers what is later to it:
                 // nothing is.
                 .env("SOURCE_DATE_EPOCH", self.after_all(tree)?.to_string())
@@ -141,23 +152,12 @@ impl Store {
                 .arg(&target)
                 .arg(copy),
         };
-        let made = finish(spawn(&mut command, options)?, options);
-        // A signal to the whole group of processes ends the tool too.
-        if options.cancel.is_cancelled() {
-            return Err(StoreError::Interrupted);
-        }
-        match made {
-            // These tools say it in the words of the system.
-            Err(ImageError::Failed { detail, .. })
-                if detail.contains("No space left on device") =>
-            {
-                let full = std::io::Error::from(rustix::io::Errno::NOSPC);
-                let need = || self.content_of(tree).map(Need::Archive);
-                return Err(StoreError::io("write", &partial.path, full).needing(need));
-            }
-            other => other?,
-        }
-        std::fs::rename(&partial.path, image).map_err(|e| StoreError::io("write", image, e))
+        tool.run(&target, &options.cancel, options.progress.as_deref())
+            .map_err(|error| match error.kind() {
+                ErrorKind::NoSpace => error.needing(|| self.content_of(tree).map(Need::Archive)),
+                _ => error,
+            })?;
+        partial.place(image)
     }
 
     /// A second after the newest time in a tree, and not before 1970.
@@ -181,96 +181,15 @@ impl Store {
     }
 }
 
-fn command(options: &ImageOptions) -> Command {
-    let mut command = Command::new(program(options));
-    command
-        .env_clear()
-        .env(
-            "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        )
-        .env("LC_ALL", "C")
-        .env("TZ", "UTC")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-fn program(options: &ImageOptions) -> PathBuf {
-    match &options.program {
-        Some(program) => program.clone(),
-        None => options.kind.program().into(),
-    }
-}
-
-fn spawn(command: &mut Command, options: &ImageOptions) -> Result<Child, ImageError> {
-    command.spawn().map_err(|source| ImageError::NoProgram {
-        program: program(options),
-        package: options.kind.package(),
-        source,
-    })
-}
-
-/// Waits for the tool, reading whatever it says meanwhile. It is ended when the export is cancelled.
-fn finish(mut child: Child, options: &ImageOptions) -> Result<(), ImageError> {
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (status, said) = std::thread::scope(|scope| {
-        let stdout = scope.spawn(|| all_of(stdout));
-        let stderr = scope.spawn(|| all_of(stderr));
-        let status = loop {
-            if options.cancel.is_cancelled() {
-                // It may have ended by itself.
-                let _ = child.kill();
-                break child.wait();
-            }
-            match child.try_wait() {
-                Ok(None) => std::thread::sleep(Duration::from_millis(10)),
-                Ok(Some(status)) => break Ok(status),
-                Err(error) => break Err(error),
-            }
-        };
-        let said = [stderr, stdout].map(|reader| reader.join().unwrap_or_default());
-        (status, said.concat())
-    });
-    let status = status.map_err(|source| ImageError::NoProgram {
-        program: program(options),
-        package: options.kind.package(),
-        source,
-    })?;
-    if status.success() {
-        return Ok(());
-    }
-    let lines: Vec<String> = String::from_utf8_lossy(&said)
-        .lines()
-        .map(|line| line.trim().escape_debug().to_string())
-        .filter(|line| !line.is_empty())
-        .take(5)
-        .collect();
-    Err(ImageError::Failed {
-        program: program(options),
-        status,
-        detail: lines.join("; "),
-    })
-}
-
-/// What a tool says, as far as it can be read.
-fn all_of(pipe: Option<impl Read>) -> Vec<u8> {
-    let mut said = Vec::new();
-    if let Some(mut pipe) = pipe {
-        // How the tool ends counts more.
-        let _ = pipe.read_to_end(&mut said);
-    }
-    said
-}
-
 /// A file beside the wanted one, gone again unless it takes its place.
-struct Beside {
+#[derive(Debug)]
+pub struct Beside {
     path: PathBuf,
 }
 
 impl Beside {
-    fn of(image: &Path) -> Result<Beside, StoreError> {
+    /// A hidden name that nobody has, in the folder that the file is to be in. Nothing is there yet.
+    pub fn of(image: &Path) -> Result<Beside, StoreError> {
         let name = image.file_name().ok_or_else(|| StoreError::BadEntry {
             path: image.display().to_string(),
             reason: "it has no name".into(),
@@ -281,6 +200,16 @@ impl Beside {
         Ok(Beside {
             path: image.with_file_name(partial),
         })
+    }
+
+    /// Where to write.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the file its name.
+    pub fn place(self, image: &Path) -> Result<(), StoreError> {
+        std::fs::rename(&self.path, image).map_err(|e| StoreError::io("write", image, e))
     }
 }
 

@@ -96,7 +96,7 @@ pub use gc::{
 };
 pub use git::{GitError, GitImported, GitOptions};
 pub use hash::{BlobHash, DirHash, Hash, ParseHashError, TreeHash};
-pub use image::{ImageError, ImageKind, ImageOptions};
+pub use image::{Beside, Ext4Options, ImageError, ImageKind, ImageOptions, Tool, uuid};
 pub use inside::{Inside, Write};
 pub use inspect::{Found, Place, StepHash, StoreInfo, Usage, Wanted};
 pub use losses::{ExportForm, Loss, LossKind};

@@ -27,6 +27,8 @@ pub enum ExportForm {
     Squashfs,
     /// An erofs image.
     Erofs,
+    /// An ext4 file system.
+    Ext4,
 }
 
 impl ExportForm {
@@ -36,8 +38,23 @@ impl ExportForm {
             // What the system takes as one path; importing it again takes no longer ones either.
             ExportForm::Tar | ExportForm::Oci => 4096,
             // The tools read the tree from a folder by such paths.
-            ExportForm::Squashfs | ExportForm::Erofs => 4080,
+            ExportForm::Squashfs | ExportForm::Erofs | ExportForm::Ext4 => 4080,
         }
+    }
+
+    /// The first and the last second that it can tell, if it tells whole seconds within bounds.
+    fn times(self) -> Option<(i64, i64)> {
+        match self {
+            ExportForm::Squashfs => Some((0, i64::from(u32::MAX))),
+            // The tool writes the old field of 32 bits alone.
+            ExportForm::Ext4 => Some((i64::from(i32::MIN), i64::from(i32::MAX))),
+            ExportForm::Tar | ExportForm::Oci | ExportForm::Erofs => None,
+        }
+    }
+
+    /// Whether it makes several symbolic links of one with several names.
+    fn parts_symlinks(self) -> bool {
+        matches!(self, ExportForm::Squashfs | ExportForm::Ext4)
     }
 
     /// What it cannot hold of an entry, its place apart.
@@ -54,12 +71,16 @@ impl ExportForm {
 
     fn losses_of_meta(self, meta: &Meta) -> Vec<LossKind> {
         let mut all = Vec::new();
-        if self == ExportForm::Squashfs {
-            if meta.xattrs.iter().any(|(name, _)| is_access_list(name)) {
-                all.push(LossKind::AccessList);
-            }
-            if clamped(meta.mtime) != meta.mtime {
-                all.push(LossKind::Time);
+        if self == ExportForm::Squashfs && meta.xattrs.iter().any(|(name, _)| is_access_list(name))
+        {
+            all.push(LossKind::AccessList);
+        }
+        if let Some((least, most)) = self.times() {
+            if clamped(meta.mtime, least, most) != meta.mtime {
+                all.push(match self {
+                    ExportForm::Ext4 => LossKind::FarTime,
+                    _ => LossKind::Time,
+                });
             } else if meta.mtime.nanos != 0 {
                 all.push(LossKind::Fraction);
             }
@@ -73,7 +94,7 @@ impl ExportForm {
             ExportForm::Tar => entry.kind == Kind::Socket,
             // In a layer such names delete others.
             ExportForm::Oci => entry.kind == Kind::Socket || entry.name.starts_with(b".wh."),
-            ExportForm::Squashfs | ExportForm::Erofs => false,
+            ExportForm::Squashfs | ExportForm::Erofs | ExportForm::Ext4 => false,
         }
     }
 
@@ -87,7 +108,9 @@ impl ExportForm {
                 meta.mode = meta.mode & !0o070 | group << 3;
             }
             meta.xattrs.retain(|(name, _)| !is_access_list(name));
-            meta.mtime = clamped(meta.mtime);
+        }
+        if let Some((least, most)) = self.times() {
+            meta.mtime = clamped(meta.mtime, least, most);
         }
         meta
     }
@@ -97,11 +120,13 @@ fn is_access_list(name: &[u8]) -> bool {
     name == acl::ACCESS || name == acl::DEFAULT
 }
 
-/// The nearest time that 32 bits without a sign can tell.
-fn clamped(time: Mtime) -> Mtime {
-    let most = i64::from(u32::MAX);
+/// The nearest time within bounds, in seconds since 1970.
+fn clamped(time: Mtime, least: i64, most: i64) -> Mtime {
     match time.secs {
-        secs if secs < 0 => Mtime::default(),
+        secs if secs < least => Mtime {
+            secs: least,
+            nanos: 0,
+        },
         secs if secs > most => Mtime {
             secs: most,
             nanos: 0,
@@ -126,18 +151,21 @@ pub enum LossKind {
     LinkedSymlink,
     /// A time before 1970 or after 2106.
     Time,
+    /// A time before 1901 or after 2038.
+    FarTime,
     /// The fraction of a second of a time.
     Fraction,
 }
 
 impl LossKind {
-    const ALL: [LossKind; 7] = [
+    const ALL: [LossKind; 8] = [
         LossKind::Socket,
         LossKind::LongPath,
         LossKind::DeletionMark,
         LossKind::AccessList,
         LossKind::LinkedSymlink,
         LossKind::Time,
+        LossKind::FarTime,
         LossKind::Fraction,
     ];
 
@@ -156,6 +184,8 @@ impl LossKind {
             (LossKind::LinkedSymlink, true) => "symbolic links with several names",
             (LossKind::Time, false) => "time before 1970 or after 2106",
             (LossKind::Time, true) => "times before 1970 or after 2106",
+            (LossKind::FarTime, false) => "time before 1901 or after 2038",
+            (LossKind::FarTime, true) => "times before 1901 or after 2038",
             (LossKind::Fraction, false) => "fraction of a second",
             (LossKind::Fraction, true) => "fractions of seconds",
         }
@@ -337,7 +367,7 @@ impl Store {
             }
         }
         looking.long_paths(b"", tree.dir, &mut found)?;
-        if form == ExportForm::Squashfs {
+        if form.parts_symlinks() {
             let read = |dir: &DirHash| self.manifest(*dir);
             let mut entries = Entries::new(tree.dir, &read);
             for group in &tree.links {
@@ -381,7 +411,7 @@ impl Store {
                 let stays = path.len() <= form.longest_path()
                     && entries.get(&path)?.is_some_and(|entry| {
                         let linked = matches!(entry.kind, Kind::Symlink { .. });
-                        !(form.drops(&entry) || linked && form == ExportForm::Squashfs)
+                        !(form.drops(&entry) || linked && form.parts_symlinks())
                     })
                     && !(form == ExportForm::Oci
                         && path.split(|b| *b == b'/').any(|n| n.starts_with(b".wh.")));

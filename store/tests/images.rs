@@ -251,3 +251,123 @@ fn an_image_layout_is_not_written_over_anything() {
     assert!(error.to_string().contains(".wh."), "{error}");
     assert!(!folder.path().join("new").exists());
 }
+
+/// A tree with everything that files can be: made by hand, so that no user has to be able to make it.
+fn full_tree(store: &Store) -> TreeHash {
+    use mstore_store::{Meta, Mtime, Node};
+    let meta = |mode, uid, gid| Meta {
+        mode,
+        uid,
+        gid,
+        mtime: Mtime {
+            secs: 1_234_567_890,
+            nanos: 0,
+        },
+        xattrs: Vec::new(),
+    };
+    let mut build = store.tree_builder().unwrap();
+    build.dir(b"", meta(0o1751, 7, 70_000)).unwrap();
+    build.dir(b"usr", meta(0o755, 0, 0)).unwrap();
+    build.dir(b"usr/empty", meta(0o2700, 1000, 100)).unwrap();
+    for n in 0..40 {
+        let text = format!("{n} ").repeat(n * 300);
+        let name = format!("usr/{n}-{}", "x".repeat(200));
+        build
+            .file(name.as_bytes(), meta(0o644, 0, 0), &mut text.as_bytes())
+            .unwrap();
+    }
+    let mut able = meta(0o4755, 0, 5);
+    able.xattrs = vec![
+        (
+            b"security.capability".to_vec(),
+            vec![
+                1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            ],
+        ),
+        (b"user.note".to_vec(), b"kept".to_vec()),
+    ];
+    build
+        .file(b"usr/able", able, &mut &b"#!/bin/sh\n"[..])
+        .unwrap();
+    build.hard_link(b"also", b"usr/able").unwrap();
+    build
+        .symlink(b"short", meta(0o777, 3, 4), b"usr/able")
+        .unwrap();
+    build
+        .symlink(b"long", meta(0o777, 0, 0), "y/".repeat(60).as_bytes())
+        .unwrap();
+    let device = Node::Char { major: 1, minor: 3 };
+    build.node(b"null", meta(0o666, 0, 0), device).unwrap();
+    let device = Node::Block {
+        major: 259,
+        minor: 300,
+    };
+    build.node(b"disk", meta(0o660, 0, 6), device).unwrap();
+    build.node(b"pipe", meta(0o600, 0, 0), Node::Fifo).unwrap();
+    build
+        .node(b"socket", meta(0o700, 0, 0), Node::Socket)
+        .unwrap();
+    build
+        .file(
+            b"name \"with\n everything'",
+            meta(0o400, 0, 0),
+            &mut &b"x"[..],
+        )
+        .unwrap();
+    build.finish().unwrap().tree
+}
+
+#[test]
+fn ext4_is_sound_never_differs_and_has_what_the_tree_has() {
+    use mstore_store::Ext4Options;
+    if !has("mke2fs") || !rustix::process::geteuid().is_root() {
+        println!("skipped: devices need root");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("store"), &OpenOptions::create()).unwrap();
+    let tree = full_tree(&store);
+    let options = Ext4Options {
+        offset: 1 << 20,
+        bytes: store.ext4_size(tree, 8 << 20).unwrap(),
+        id: [0x5a; 16],
+        label: "root".into(),
+        devices: mstore_store::Unmakeable::Fail,
+        cancel: Default::default(),
+        progress: None,
+    };
+    let image = folder.path().join("image");
+    store.export_ext4(tree, &image, &options).unwrap();
+    let first = fs::read(&image).unwrap();
+    fs::remove_file(&image).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    store.export_ext4(tree, &image, &options).unwrap();
+    assert!(
+        first == fs::read(&image).unwrap(),
+        "two file systems of one tree differ"
+    );
+    let alone = folder.path().join("alone");
+    fs::write(&alone, &first[1 << 20..]).unwrap();
+    let check = Command::new("e2fsck")
+        .args(["-f", "-n"])
+        .arg(&alone)
+        .output();
+    let check = check.unwrap();
+    let said = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(check.status.success(), "{said}");
+    let mounted = folder.path().join("mounted");
+    fs::create_dir(&mounted).unwrap();
+    let mount = Command::new("mount")
+        .args(["-o", "loop,ro"])
+        .args([&alone, &mounted])
+        .output()
+        .unwrap();
+    if !mount.status.success() {
+        println!("not mounted: {}", String::from_utf8_lossy(&mount.stderr));
+        return;
+    }
+    let back = store.import_dir(&mounted, &ImportOptions::default());
+    let unmounted = Command::new("umount").arg(&mounted).status().unwrap();
+    assert!(unmounted.success());
+    assert_eq!(back.unwrap().tree, tree);
+}

@@ -54,7 +54,7 @@ fn an_archive_of_no_known_form() {
     let env = Environment::new();
     assert_snapshot!(env.run(&["export", "stage3-corei7", "a.zip"]).fails(2), @"
     error: a.zip: cannot tell the form of archive from this name
-    hint: use .tar, .tar.gz, .tar.xz, .tar.zst, .oci, .squashfs or .erofs, or --format
+    hint: use .tar, .tar.gz, .tar.xz, .tar.zst, .oci, .squashfs, .erofs, .iso or .disk, or --format
     ");
 }
 

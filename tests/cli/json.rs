@@ -217,6 +217,7 @@ const SAMPLES: &[(&str, &[&str], i32)] = &[
     ("doctor", &[], 0),
     ("export", &["seed/s", "s.tar"], 0),
     ("export", &["seed/s", "--to", "out"], 0),
+    ("export", &["seed/s", "--to", "files", "--format", "tar"], 0),
     ("store ls", &["stage1-one"], 0),
     ("store stat", &["stage1-one:motd"], 0),
     ("store du", &["stage1-one"], 0),

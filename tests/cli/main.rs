@@ -29,6 +29,7 @@ mod realise;
 mod remembered;
 mod samples;
 mod seed;
+mod several;
 mod snapshot;
 mod specs;
 mod store;

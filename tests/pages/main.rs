@@ -1,4 +1,5 @@
-//! What pages say is carried out: the README's session, the tutorial, the complete example of doc/specs.md.
+//! What pages say is carried out: the README's session, the tutorial, doc/images.md, the complete example of
+//! doc/specs.md.
 
 mod session;
 
@@ -25,6 +26,11 @@ fn every_step_of_the_tutorial_works() {
 #[test]
 fn a_tree_of_ports_is_made_from_nothing() {
     Reader::new().follow("doc/ports.md", &page("doc/ports.md"));
+}
+
+#[test]
+fn images_are_made_as_shown() {
+    Reader::new().follow("doc/images.md", &page("doc/images.md"));
 }
 
 #[test]

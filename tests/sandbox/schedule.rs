@@ -48,6 +48,7 @@ pub fn step(name: &str, root: TreeHash, script: &str) -> Resolved {
             from: None,
             width: None,
             impure: Vec::new(),
+            limits: None,
             network: Network::None,
             timeout: Some(60),
         },

@@ -78,6 +78,7 @@ pub fn job_in(base: &Path, dir: &Path, script: &str) -> Job {
         tmp_on_root: false,
         timeout: Some(Duration::from_secs(60)),
         most_output: None,
+        bounds: Default::default(),
         fewer_processors: false,
         jobserver: None,
     }

@@ -6,6 +6,7 @@
 mod asks;
 #[path = "../sandbox/base.rs"]
 mod base;
+mod bounds;
 mod caller;
 mod chains;
 mod faults;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let all = [
+        bounds::ALL,
         links::ALL,
         asks::ALL,
         logs::ALL,

@@ -24,6 +24,7 @@ use std::time::Duration;
 pub(crate) use inside::helper_main;
 pub use stages::SetupStage;
 
+use super::bounds::{Bounds, Exceeded};
 use super::cancel::CancelToken;
 use super::host;
 use super::processors::Jobserver;
@@ -67,6 +68,8 @@ pub struct Job {
     pub timeout: Option<Duration>,
     /// The number of bytes of output after which the job is stopped.
     pub most_output: Option<u64>,
+    /// What it may use of the machine.
+    pub bounds: Bounds,
     /// The job sees one processor less than it might, if there are several.
     pub fewer_processors: bool,
     /// Fills the jobserver that it finds; without one there is none.
@@ -87,6 +90,8 @@ pub enum Status {
         /// How many bytes it may write.
         most: u64,
     },
+    /// By us or by the kernel: it used more than it may.
+    TooMuch(Exceeded),
     /// By us: somebody cancelled.
     Cancelled,
 }
@@ -102,7 +107,10 @@ impl Status {
         match self {
             Status::Exited(code) => (code & 0xff) << 8,
             Status::Signalled(signal) => signal & 0x7f,
-            Status::TimedOut | Status::TooMuchOutput { .. } | Status::Cancelled => 9,
+            Status::TimedOut
+            | Status::TooMuchOutput { .. }
+            | Status::TooMuch(_)
+            | Status::Cancelled => 9,
         }
     }
 }
@@ -114,6 +122,7 @@ impl std::fmt::Display for Status {
             Status::Signalled(signal) => write!(f, "killed by signal {signal}"),
             Status::TimedOut => f.write_str("timed out"),
             Status::TooMuchOutput { most } => write!(f, "wrote more than {most} bytes of output"),
+            Status::TooMuch(exceeded) => exceeded.fmt(f),
             Status::Cancelled => f.write_str("cancelled"),
         }
     }
@@ -136,7 +145,9 @@ pub struct Finished {
 impl Finished {
     /// Whether the script failed while the file system that takes its changes was full.
     pub fn disk_was_full(&self) -> bool {
-        !self.status.is_success() && self.lowest_free.is_some_and(|f| f.is_exhausted())
+        // Who filled it up to a limit of its own is to blame itself.
+        let limited = matches!(self.status, Status::TooMuch(_));
+        !self.status.is_success() && !limited && self.lowest_free.is_some_and(|f| f.is_exhausted())
     }
 }
 
@@ -311,6 +322,7 @@ impl Sandbox {
             tmp_on_root: false,
             timeout: Some(Duration::from_secs(60)),
             most_output: None,
+            bounds: Bounds::default(),
             fewer_processors: false,
             jobserver: None,
         };

@@ -17,6 +17,7 @@ use super::relay::{self, Relays};
 use super::tty::Proxy;
 use super::wire::{Channel, Mode, Order, Reply};
 use super::{Finished, Job, Log, SandboxError, SetupStage, Status};
+use crate::build::bounds::{Exceeded, Meter};
 use crate::build::cancel::CancelToken;
 use crate::build::pause::{self, Registered, Stopwatch};
 use crate::build::processors::Jobserver;
@@ -98,7 +99,7 @@ pub(crate) fn drive(
         source,
         hint: None,
     })?;
-    let result = start(program, &order).and_then(|started| {
+    let result = start(program, job, &order).and_then(|started| {
         begun(started.0.child.id());
         run(started, job, log, cancel, &mut space, clock)
     });
@@ -117,7 +118,7 @@ pub(crate) fn drive(
 }
 
 fn run(
-    (helper, output, relays): Started,
+    (helper, output, relays, meter): Started,
     job: &Job,
     log: Option<&mut Log<'_>>,
     cancel: &CancelToken,
@@ -137,6 +138,7 @@ fn run(
         jobserver: job.jobserver.as_ref(),
         most_output: job.most_output,
         overflow: None,
+        meter,
         output_left: job.most_output,
         next_look: Instant::now(),
         stopped: None,
@@ -148,7 +150,7 @@ fn run(
 }
 
 /// A helper that was started, the pipe of the job's output, and what passes its own on.
-type Started = (Helper, Option<OwnedFd>, Relays);
+type Started = (Helper, Option<OwnedFd>, Relays, Meter);
 
 /// A running job, as seen from outside.
 struct Watch<'a, 'l> {
@@ -168,6 +170,7 @@ struct Watch<'a, 'l> {
     /// How the job ends that wrote more.
     overflow: Option<Status>,
     output_left: Option<u64>,
+    meter: Meter,
     next_look: Instant,
     /// Why and when (by the clock) the helper was told to stop.
     stopped: Option<(Status, Duration)>,
@@ -213,7 +216,13 @@ impl Watch<'_, '_> {
         let now = Instant::now();
         if now >= self.next_look {
             self.space.look();
-            self.next_look = now + LOOK;
+            if self.stopped.is_none()
+                && self.meter.is_needed()
+                && let Some(exceeded) = self.meter.look()
+            {
+                self.exceeded(exceeded);
+            }
+            self.next_look = Instant::now() + LOOK;
         }
         let elapsed = self.clock.elapsed();
         if self.cancel.is_cancelled() {
@@ -228,6 +237,13 @@ impl Watch<'_, '_> {
             // Its children die with it.
             let _ = self.helper.child.kill();
         }
+    }
+
+    /// Ends a job that used too much.
+    fn exceeded(&mut self, exceeded: Exceeded) {
+        let status = Status::TooMuch(exceeded);
+        self.overflow.get_or_insert(status);
+        self.stop(status);
     }
 
     /// Tells the helper to stop, unless it was told so or all is over.
@@ -350,13 +366,17 @@ impl Watch<'_, '_> {
             .wait()
             .map_err(io_error("cannot wait for the sandbox helper"))?;
         self.space.look();
+        if self.overflow.is_none() {
+            self.overflow = self.meter.end().map(Status::TooMuch);
+        }
         let finished = |status, usage| Finished {
             status,
             seconds: self.clock.elapsed().as_secs_f64(),
             usage,
             lowest_free: self.space.lowest(),
         };
-        if let (Some(status), None | Some((Status::TooMuchOutput { .. }, _))) =
+        // Whoever is told why a job ended is told the reason and not what the kernel did about it.
+        if let (Some(status), None | Some((Status::TooMuchOutput { .. } | Status::TooMuch(_), _))) =
             (self.overflow, self.stopped)
         {
             return Ok(finished(status, sys::Usage::default()));
@@ -409,7 +429,7 @@ fn setup_error(stage: SetupStage, path: Option<PathBuf>, errno: i32) -> SandboxE
 
 /// Starts the helper and gives it its order; the other parts are the pipe of its output, and what stands between it
 /// and our terminal.
-fn start(program: &Path, order: &Order) -> Result<Started, SandboxError> {
+fn start(program: &Path, job: &Job, order: &Order) -> Result<Started, SandboxError> {
     let (ours, theirs) = rustix::net::socketpair(
         AddressFamily::UNIX,
         SocketType::STREAM,
@@ -443,6 +463,8 @@ fn start(program: &Path, order: &Order) -> Result<Started, SandboxError> {
     })?;
     // Our copies of the helper's ends, or their closing would never be seen.
     drop(command);
+    // Before it has anything to do, so that all that it starts is counted.
+    let meter = Meter::start(job.bounds, child.id(), &order.upper);
     let helper = Helper {
         child,
         channel: Channel(ours),
@@ -462,7 +484,7 @@ fn start(program: &Path, order: &Order) -> Result<Started, SandboxError> {
     match sent {
         // A helper that does not live long enough to listen is found out about by its end.
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(io_error("cannot send the job")(e)),
-        _ => Ok((helper, output, relays)),
+        _ => Ok((helper, output, relays, meter)),
     }
 }
 

@@ -199,6 +199,7 @@ fn enter_tree(
         tmp_on_root: false,
         timeout: None,
         most_output: None,
+        bounds: Default::default(),
         fewer_processors: false,
         jobserver: Some(share.jobserver()),
     };
@@ -235,8 +236,9 @@ fn enter(job: &Job, command: &[String]) -> Result<ExitCode, Failure> {
     Ok(match finished.status {
         Status::Exited(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         Status::Signalled(signal) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(1)),
-        Status::TimedOut | Status::TooMuchOutput { .. } | Status::Cancelled => {
-            ExitCode::from(INTERRUPTED)
-        }
+        Status::TimedOut
+        | Status::TooMuchOutput { .. }
+        | Status::TooMuch(_)
+        | Status::Cancelled => ExitCode::from(INTERRUPTED),
     })
 }

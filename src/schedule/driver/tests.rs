@@ -38,6 +38,7 @@ fn step(name: &str) -> Box<Resolved> {
             from: None,
             width: None,
             impure: Vec::new(),
+            limits: None,
             network: Network::None,
             timeout: None,
         },

@@ -1,6 +1,5 @@
 //! Looks what this machine can do for builds, by doing it: a sandbox, a store, files of other owners, programs.
 
-use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -9,6 +8,7 @@ use mstore_store::ImageKind;
 use super::check::{Check, State};
 use super::disk;
 
+use crate::build::bounds::Groups;
 use crate::build::host::{self, Runs};
 use crate::build::sandbox::{Sandbox, SandboxError, SetupStage};
 use crate::build::userns::{Entered, UsernsError};
@@ -209,24 +209,26 @@ fn platforms() -> Check {
     }
 }
 
-/// Whether a control group can be made. No build needs one.
+/// Whether the kernel keeps limits of memory and processes. No build needs that.
 fn control_groups() -> Check {
-    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own = own.lines().find_map(|line| line.strip_prefix("0::"));
-    let made = own.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
-    let made = made.and_then(|own| {
-        let parent = Path::new("/sys/fs/cgroup").join(own.trim_start_matches('/'));
-        let name = format!("mstore-doctor-{}", std::process::id());
-        std::fs::create_dir(parent.join(&name))?;
-        std::fs::remove_dir(parent.join(&name))
-    });
-    Check::good(
-        "cgroups",
-        match made {
-            Ok(()) => "a control group was made; builds use none".to_owned(),
-            Err(error) => format!("none can be made ({error}); builds use none"),
-        },
-    )
+    match Groups::here().place() {
+        Ok(place) => Check::good(
+            "cgroups",
+            format!(
+                "limits of memory and processes are kept by the kernel, in {}",
+                place.display()
+            ),
+        ),
+        Err(why) => Check::bad(
+            "cgroups",
+            State::Lacking,
+            format!("limits of memory and processes are watched, four times a second: {why}"),
+        )
+        .remedy(
+            "for limits that the kernel keeps: systemd-run --scope -p Delegate=yes mstore ... (with --user for ordinary \
+             users), on a machine with control groups of the second version",
+        ),
+    }
 }
 
 /// Programs that some commands run.

@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""Starts a machine in qemu, logs in at its serial console, runs commands, and prints what they print.
+
+    drive.py SECONDS COMMAND... -- QEMU-ARGUMENT...
+
+Exit status 1: no prompt in time; what the machine said goes to stderr.
+"""
+import os
+import select
+import subprocess
+import sys
+import time
+
+limit = time.monotonic() + float(sys.argv[1])
+cut = sys.argv.index("--")
+commands, qemu = sys.argv[2:cut], sys.argv[cut + 1:]
+machine = subprocess.Popen(
+    ["qemu-system-x86_64", "-machine", "pc,accel=tcg", "-cpu", "max", "-m", "512", "-display", "none",
+     "-serial", "stdio", "-monitor", "none", "-no-reboot", "-nic", "none", *qemu],
+    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0)
+said = b""
+
+
+def wait_for(words, begin):
+    """Waits until one of them was said after `begin`; returns where what follows it begins."""
+    global said
+    while True:
+        found = [said.find(word, begin) + len(word) for word in words if said.find(word, begin) >= 0]
+        if found:
+            return min(found)
+        left = limit - time.monotonic()
+        ready = left > 0 and select.select([machine.stdout], [], [], left)[0]
+        more = os.read(machine.stdout.fileno(), 65536) if ready else b""
+        if not more:
+            sys.stderr.write(said.decode(errors="replace"))
+            sys.stderr.write("\ndrive.py: waited in vain for %s\n" % b" or ".join(words).decode())
+            machine.kill()
+            sys.exit(1)
+        said += more
+
+
+def say(text):
+    machine.stdin.write(text.encode() + b"\n")
+
+
+try:
+    at = wait_for([b"login: "], 0)
+    say("root")
+    at = wait_for([b"# "], at)
+    # No echo, so that an answer is an answer.
+    say("stty -echo; PS1=; echo rea''dy")
+    at = wait_for([b"ready\r\n"], at)
+    for number, command in enumerate(commands):
+        mark = "end-of-%d" % number
+        say("%s; echo end-of''-%d" % (command, number))
+        end = wait_for([mark.encode()], at)
+        sys.stdout.write(said[at:end - len(mark)].replace(b"\r\n", b"\n").decode(errors="replace"))
+        at = end
+finally:
+    machine.kill()
+    machine.wait()
