@@ -1,6 +1,8 @@
 //! Files over http, and from folders of this machine.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::server::{Answer, Request, Server};
@@ -319,4 +321,44 @@ fn gc_keeps_what_is_needed() {
     drop(database);
     let _ = env.run(&["gc"]).ok();
     assert_eq!(fetched(&env)[0].1, None);
+}
+
+/// Files of two sites, which are one server under two names; one of them never answers.
+#[test]
+fn a_site_that_hangs_keeps_no_other_waiting_and_from_each_one_thing_comes_at_a_time() {
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (running, seen) = (now.clone(), most.clone());
+    let server = Server::new(move |_, request| {
+        let number: u64 = request.path.trim_start_matches("/f").parse().unwrap_or(0);
+        if number == 0 {
+            return Answer {
+                hang: Some(3),
+                ..Answer::ok(b"never")
+            };
+        }
+        let beside = running.fetch_add(1, Ordering::SeqCst) + 1;
+        seen.fetch_max(beside, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(100));
+        running.fetch_sub(1, Ordering::SeqCst);
+        Answer::ok(&noise(100 + number, 1000))
+    });
+    let other = server.url.replace("127.0.0.1", "localhost");
+    let mut text = "[section fetch]\n: stuck f1 f2 f3 f4\n".to_owned();
+    let stuck = sha256(b"never");
+    text += &format!("[section fetch/stuck]\nhash: {stuck}\nfile: f0\nurl: {other}/f0\n");
+    for n in 1..=4 {
+        let hash = sha256(&noise(100 + n, 1000));
+        text += &format!(
+            "[section fetch/f{n}]\nhash: {hash}\nfile: f{n}\nurl: {}/f{n}\n",
+            server.url
+        );
+    }
+    let env = with(&text);
+    env.write("mstore.conf", "fetch/timeout: 2\n");
+    let ran = env.run(&["realise", "t-s", "-j1", "-k", "--config", "mstore.conf"]);
+    assert_ne!(ran.status, Some(0), "{}", ran.all());
+    assert_eq!(most.load(Ordering::SeqCst), 1, "{}", ran.all());
+    // All of the other site came, though the first one hung until it was given up.
+    let came = ran.stderr.matches("built fetch:f").count();
+    assert_eq!(came, 4, "{}", ran.all());
 }
