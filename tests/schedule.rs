@@ -59,7 +59,7 @@ fn a_distribution_is_built_about_as_fast_as_can_be_and_not_slower_than_by_other_
     ];
     let mut broken = Vec::new();
     println!("{}", Row::HEAD);
-    for seed in 1..=6 {
+    for seed in 1..=3 {
         let graph = distribution(seed, 3000);
         for park in &parks {
             let row = Row::play(&graph, park);
@@ -86,7 +86,6 @@ fn packages_and_sources_of_debian_are_built_about_as_fast_as_can_be() {
     let parks = [
         Park::equal(4),
         Park::equal(32),
-        Park::equal(64),
         Park::unequal(&[(31, 1.0), (1, 8.0)]),
         Park::unequal(&[(13, 0.5), (13, 0.8), (13, 1.0), (13, 2.0), (12, 4.0)]),
     ];

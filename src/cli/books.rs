@@ -40,7 +40,7 @@ impl Past {
         let factors: HashMap<String, f64> = hosts
             .iter()
             .flat_map(|file| &file.hosts)
-            .map(|host| (host.name.clone(), host.speed))
+            .map(|host| (host.name.clone(), host.speed.unwrap_or(1.0)))
             .collect();
         let durations = match history {
             Some(file) => Some(read_history(file, &factors)?),

@@ -19,6 +19,19 @@ struct Running {
     expected: Option<f64>,
 }
 
+impl Running {
+    /// How far it is, and how long it goes on, as far as earlier builds tell.
+    fn share(&self) -> Option<String> {
+        let expected = self.expected.filter(|&e| e > 0.5)?;
+        let past = self.started.elapsed().as_secs_f64();
+        let share = (past / expected * 100.0).min(99.0);
+        Some(match expected - past {
+            left if left >= 1.0 => format!("{share:.0}%, {} to go: ", output::duration(left)),
+            _ => format!("{share:.0}%: "),
+        })
+    }
+}
+
 /// Prints events to stderr.
 pub struct Display {
     style: Style,
@@ -33,7 +46,8 @@ pub struct Display {
     reused: usize,
     failed: usize,
     started: Instant,
-    expected: Option<f64>,
+    /// How many seconds the run goes on, and when that was told.
+    expected: Option<(Instant, f64)>,
 }
 
 impl Display {
@@ -96,8 +110,8 @@ impl Display {
             self.reused,
             output::duration(self.started.elapsed().as_secs_f64())
         );
-        if let Some(expected) = self.expected {
-            let rest = expected - self.started.elapsed().as_secs_f64();
+        if let Some((when, left)) = self.expected {
+            let rest = left - when.elapsed().as_secs_f64();
             if rest > 1.0 {
                 text.push_str(&format!(", about {} to go", output::duration(rest)));
             }
@@ -172,9 +186,10 @@ impl Observer for Display {
         match event {
             RunEvent::Planned { jobs, expected } => {
                 self.total = jobs;
-                self.expected = expected;
+                self.expected = expected.map(|left| (Instant::now(), left));
                 self.summary.enable_steady_tick(Duration::from_millis(100));
             }
+            RunEvent::Expected { left } => self.expected = Some((Instant::now(), left)),
             RunEvent::Started {
                 job,
                 name,
@@ -212,14 +227,10 @@ impl Observer for Display {
                         .take(LINE)
                         .collect();
                     let text = output::escaped(&text);
-                    let share = running.expected.filter(|&e| e > 0.5).map(|e| {
-                        let done = running.started.elapsed().as_secs_f64() / e * 100.0;
-                        format!("{:.0}% ", done.min(99.0))
-                    });
+                    let share = running.share().unwrap_or_default();
                     running.bar.set_message(format!(
-                        "{} {}{text}",
-                        output::escaped(&running.name),
-                        share.unwrap_or_default()
+                        "{} {share}{text}",
+                        output::escaped(&running.name)
                     ));
                 }
             }

@@ -126,6 +126,15 @@ impl Events for Watch {
             }),
             Event::Checked { step, verdict } => checked(step, &verdict),
             Event::Noted(note) => self.bar.say(&note_text(note)),
+            Event::HistoryUnread(error) => self.bar.say(&format!(
+                "{} how long steps take is not known: {error}",
+                Style::stderr().note("warning:")
+            )),
+            Event::HistoryLeftOut { runs } => self.bar.say(&format!(
+                "{} {runs} {} of the history left out: their times or hosts make no sense",
+                Style::stderr().note("warning:"),
+                plural(runs, "run")
+            )),
             _ if self.quiet => {}
             Event::Fetching {
                 line,

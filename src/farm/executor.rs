@@ -1,6 +1,6 @@
 //! The hosts of a hosts file as the executor of a run.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
 
@@ -16,6 +16,7 @@ use crate::build::step::Builder;
 use crate::dense::Id as _;
 use crate::schedule::error::ScheduleError;
 use crate::schedule::executor::{Fault, HostDesk, Job, JobResult, Product, Report, Work};
+use crate::schedule::history::History;
 use crate::schedule::local::{Fetch, Local};
 use crate::schedule::realise::Site;
 use crate::schedule::{Executor, Host, HostId, HostNews, JobId};
@@ -29,6 +30,10 @@ pub struct Farm {
     /// How many steps are built on this machine at a time; without any, things are only fetched here, which takes no
     /// place.
     here: Option<usize>,
+    /// How fast this machine is, where the file says it.
+    here_speed: Option<f64>,
+    /// What earlier runs tell of the hosts.
+    history: Mutex<History>,
     /// What the jobs may be for, as `uname -m` says.
     platforms: Vec<String>,
     /// Ends the connections.
@@ -50,10 +55,13 @@ impl Farm {
         sockets: Option<Sockets>,
     ) -> Farm {
         let startup = file.startup.map(|path| path.to_string_lossy().into_owned());
-        let (mut remotes, mut here) = (Vec::new(), None);
+        let (mut remotes, mut here, mut here_speed) = (Vec::new(), None, None);
         for host in file.hosts {
             match host.place.clone() {
-                Place::Here => here = Some(host.jobs.map_or(jobs, |n| n.get().into())),
+                Place::Here => {
+                    here = Some(host.jobs.map_or(jobs, |n| n.get().into()));
+                    here_speed = host.speed;
+                }
                 Place::Ssh(address) => {
                     let startup = startup.clone();
                     remotes.push(RemoteHost::new(
@@ -70,6 +78,8 @@ impl Farm {
         Farm {
             remotes,
             here,
+            here_speed,
+            history: Mutex::default(),
             platforms,
             closing: Cancel::new(),
             _sockets: sockets,
@@ -85,6 +95,52 @@ impl Farm {
     pub fn traffic(&self) -> impl Iterator<Item = (&str, Traffic)> {
         let remotes = self.remotes.iter();
         remotes.map(|remote| (remote.host().name.as_str(), remote.traffic()))
+    }
+
+    /// The speeds that the file gives, by host; `home` is what this machine is called.
+    pub fn given_speeds(&self, home: &str) -> BTreeMap<String, f64> {
+        let remotes = self.remotes.iter().map(|remote| remote.host());
+        let given = remotes.filter_map(|host| Some((host.name.clone(), host.speed?)));
+        let here = self.here_speed.map(|speed| (home.to_owned(), speed));
+        given.chain(here).collect()
+    }
+
+    /// Takes in what earlier runs tell of the hosts, before a run.
+    pub fn learn(&self, history: History) {
+        *self.history() = history;
+    }
+
+    /// Slots and speed of each host that builds; one that has not said how many slots it has counts with one.
+    pub fn crew(&self, home: &str) -> Vec<(usize, f64)> {
+        let remotes = self.remotes.iter().map(|remote| {
+            let host = self.described(remote, None);
+            (host.slots, host.speed)
+        });
+        let here = self.here.map(|slots| (slots, self.history().speed(home)));
+        remotes.chain(here).collect()
+    }
+
+    /// What the hosts file says of a host, and what it said itself if it did.
+    fn described(&self, remote: &RemoteHost, said: Option<(usize, Vec<String>)>) -> Host {
+        let spec = remote.host();
+        let (slots, platforms) = match said {
+            Some((slots, platforms)) => (slots, Some(platforms.into_iter().collect())),
+            // It may turn out to run anything.
+            None => (spec.jobs.map_or(1, |n| n.get().into()), None),
+        };
+        Host {
+            name: spec.name.clone(),
+            slots,
+            // What the file gives is in there.
+            speed: self.history().speed(&spec.name),
+            platforms,
+            here: false,
+        }
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        // Only whole ones are put in.
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The host of a number, unless that is this machine.
@@ -148,29 +204,13 @@ impl Running {
     }
 }
 
-/// What the hosts file says of a host, and what it said itself if it did.
-fn described(remote: &RemoteHost, said: Option<(usize, Vec<String>)>) -> Host {
-    let spec = remote.host();
-    let (slots, platforms) = match said {
-        Some((slots, platforms)) => (slots, Some(platforms.into_iter().collect())),
-        // It may turn out to run anything.
-        None => (spec.jobs.map_or(1, |n| n.get().into()), None),
-    };
-    Host {
-        name: spec.name.clone(),
-        slots,
-        speed: spec.speed,
-        platforms,
-        here: false,
-    }
-}
-
 impl Executor for Machines<'_, '_> {
     fn hosts(&self, desk: HostDesk) -> Vec<(HostId, HostNews)> {
         let mut hosts = self.local.hosts(desk.clone());
-        if self.farm.here.is_none() {
-            for (_, news) in &mut hosts {
-                if let HostNews::Up(host) | HostNews::Named(host) = news {
+        for (_, news) in &mut hosts {
+            if let HostNews::Up(host) | HostNews::Named(host) = news {
+                host.speed = self.farm.history().speed(&host.name);
+                if self.farm.here.is_none() {
                     host.platforms = Some([].into());
                 }
             }
@@ -184,14 +224,14 @@ impl Executor for Machines<'_, '_> {
                         host,
                         match news {
                             RemoteNews::Up { jobs, platforms } => {
-                                HostNews::Up(described(remote, Some((jobs, platforms))))
+                                HostNews::Up(farm.described(remote, Some((jobs, platforms))))
                             }
                             RemoteNews::Down(reason) => HostNews::Down(reason),
                         },
                     );
                 });
             });
-            let news = HostNews::Named(described(remote, None));
+            let news = HostNews::Named(self.farm.described(remote, None));
             hosts.push((host, news));
             if let Err(error) = kept {
                 hosts.push((
@@ -282,5 +322,47 @@ fn work(
         Err(StepError::Infrastructure(error)) => Err(Fault::Infrastructure(error.into())),
         Err(StepError::Cancelled) => Err(Fault::Cancelled),
         Err(StepError::Lost(reason)) => Err(Fault::Lost(reason)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use mstore_store::{PastRun, PastRuns};
+
+    use super::*;
+
+    #[test]
+    fn a_host_is_as_fast_as_its_line_says_or_else_as_was_learnt() {
+        let text = "localhost jobs=2\nbig jobs=4 sf=2\nold jobs=3\nnew\n";
+        let file = HostsFile::parse(Path::new("hosts"), text).unwrap();
+        let ssh = SshOptions {
+            command: vec!["ssh".into()],
+            remote_program: "mstore".into(),
+            blind: false,
+            unattended: None,
+            through: None,
+            beside: None,
+        };
+        let farm = Farm::new(file, &ssh, 8, "1", Vec::new(), None);
+        let given = farm.given_speeds("desk");
+        assert_eq!(given, [("big".to_owned(), 2.0)].into());
+        assert_eq!(farm.crew("desk"), [(4, 1.0), (3, 1.0), (1, 1.0), (2, 1.0)]);
+        let run = |seconds: f64, host: usize| PastRun {
+            started: 0,
+            seconds,
+            host,
+        };
+        // The older one takes twice as long as the big one does, and this machine is not known.
+        let runs = PastRuns {
+            hosts: vec!["big".into(), "old".into()],
+            of: vec![vec![run(10.0, 0), run(20.0, 1)]],
+            ..PastRuns::default()
+        };
+        farm.learn(History::learn(&["a:run"], &runs, &given, "desk"));
+        let crew = farm.crew("desk");
+        assert_eq!((crew[0], crew[2], crew[3]), ((4, 2.0), (1, 1.0), (2, 1.0)));
+        assert!((1.0..1.1).contains(&crew[1].1), "{crew:?}");
     }
 }

@@ -42,8 +42,9 @@ pub struct Host {
     pub place: Place,
     /// Jobs that it runs at a time; as many as it has processors where that is left out.
     pub jobs: Option<NonZeroU16>,
-    /// How fast it is beside the others: a job takes half the time where it is twice as great.
-    pub speed: f64,
+    /// How fast it is beside the others: a job takes half the time where it is twice as great. Learnt from what was
+    /// built before where it is left out.
+    pub speed: Option<f64>,
     /// Bytes up to which a step that is known to need no more is built in memory there.
     pub memory: Option<u64>,
     /// How long connecting to it may take, and then each answer.
@@ -185,7 +186,7 @@ fn host<'t>(
         name: name.to_owned(),
         place,
         jobs: None,
-        speed: 1.0,
+        speed: None,
         memory: None,
         timeout: None,
         arch: None,
@@ -213,7 +214,7 @@ fn set(host: &mut Host, property: &str, value: &str) -> Result<(), String> {
         "sf" => {
             let speed = value.parse().ok();
             let speed = speed.filter(|n: &f64| n.is_finite() && (1e-3..=1e6).contains(n));
-            host.speed = speed.ok_or("a number from 0.001 to 1000000 is expected")?;
+            host.speed = Some(speed.ok_or("a number from 0.001 to 1000000 is expected")?);
         }
         "memory" => {
             host.memory = Some(crate::config::size(value)?);
@@ -277,7 +278,11 @@ mod tests {
         };
         assert_eq!(address.user.as_deref(), Some("me"));
         assert_eq!((address.host.as_str(), address.port), ("big", Some(2222)));
-        assert_eq!((big.line, big.speed, big.memory), (5, 2.5, Some(4 << 30)));
+        assert_eq!(
+            (big.line, big.speed, big.memory),
+            (5, Some(2.5), Some(4 << 30))
+        );
+        assert_eq!(file.hosts[0].speed, None);
         assert_eq!(big.timeout, Some(Duration::from_secs(60)));
         assert_eq!(big.arch.as_deref(), Some("x86_64"));
     }

@@ -48,7 +48,7 @@ pub use distribution::Distribution;
 pub use elements::{Asked, Elements, Location, SpecError};
 pub use entry::{Entry, above};
 pub use error::PlanError;
-pub use estimate::Estimate;
+pub use estimate::{Crew, Estimate};
 pub use explain::{Explainer, Nearest};
 pub use families::Family;
 pub use files::SpecFiles;

@@ -1,7 +1,7 @@
 //! Events: the things that happen on the way, for whoever shows them to people.
 
-use mstore_store::TreeHash;
 use mstore_store::transfer::Progress;
+use mstore_store::{StoreError, TreeHash};
 
 use crate::build::step::Note;
 use crate::drv::{StepName, TreeChanges};
@@ -62,6 +62,13 @@ pub enum Event<'a> {
     Progress(Transfer, &'a Progress),
     /// The transfer has ended, well or not.
     TransferEnded,
+    /// What was built before cannot be read: nothing is known of how long steps take.
+    HistoryUnread(&'a StoreError),
+    /// Some of what is recorded of earlier builds makes no sense and does not count.
+    HistoryLeftOut {
+        /// How many runs.
+        runs: usize,
+    },
     /// Steps are going to be built.
     BuildStarted(Amount),
     /// Ports are going to be walked over, and built as they are found.

@@ -33,6 +33,8 @@ use paths::{Book, Ending, PathEventOf};
 
 /// How often a waiting driver looks whether it was told to stop.
 const POLL: Duration = Duration::from_millis(50);
+/// How often it is told how long the run may take.
+const TELL: Duration = Duration::from_secs(1);
 /// How often a job may get lost with its machine before the machines are to blame.
 const MOST_LOSSES: u32 = 3;
 
@@ -190,12 +192,14 @@ pub struct Driver<'a, P: Planner> {
     gates: HashMap<Gate, GateId>,
     /// What the engine has not been told yet.
     events: VecDeque<EngineEvent>,
-    /// The sum of the known durations, and how many there are.
-    known: (f64, usize),
+    /// How many durations are known.
+    known: usize,
     /// Why hosts are away.
     away: BTreeMap<HostId, String>,
     /// When the run began.
     began: Instant,
+    /// When it was told last how long the run may take.
+    told: Instant,
     /// The paths, where a ledger is kept.
     book: Option<Book<'a>>,
     walk_ended: bool,
@@ -232,9 +236,10 @@ impl<'a, P: Planner> Driver<'a, P> {
             kinds: HashMap::new(),
             gates: HashMap::new(),
             events: VecDeque::new(),
-            known: (0.0, 0),
+            known: 0,
             away: BTreeMap::new(),
             began: Instant::now(),
+            told: Instant::now(),
             book: None,
             walk_ended: false,
             ended_one: false,
@@ -281,6 +286,7 @@ impl<'a, P: Planner> Driver<'a, P> {
             if (self.engine.is_over() || self.begins_again()) && self.events.is_empty() {
                 return self.finish();
             }
+            self.tell_of_time();
             // Wait for something to happen.
             let wait = match self.events.is_empty() {
                 true => POLL,
@@ -784,9 +790,7 @@ impl<P: Planner> Driver<'_, P> {
             }
             card.open = listing.open;
             card.seconds = listing.seconds;
-            if let Some(seconds) = listing.seconds {
-                self.known = (self.known.0 + seconds, self.known.1 + 1);
-            }
+            self.known += usize::from(listing.seconds.is_some());
             if let Err(error) = self.planner.listed(&listing.node) {
                 self.refuse_growth(listing.node, error);
                 continue;
@@ -820,16 +824,36 @@ impl<P: Planner> Driver<'_, P> {
     }
 }
 
+/// The speed of a host as the engine takes it.
+fn worth(speed: f64) -> f64 {
+    match speed.is_finite() && speed > 0.0 {
+        true => speed,
+        false => 1.0,
+    }
+}
+
 /// What watchers are told.
 impl<P: Planner> Driver<'_, P> {
     fn tell_of_growth(&mut self) {
-        let jobs = self.engine.listed();
-        let (seconds, known) = self.known;
-        // An estimate only when most of the work is known.
-        let speed = self.engine.speed();
-        let expected =
-            (known * 2 > jobs && speed > 0.0).then(|| self.engine.longest().max(seconds / speed));
+        let (jobs, expected) = (self.engine.listed(), self.time_left());
+        self.told = Instant::now();
         self.observer.event(RunEvent::Planned { jobs, expected });
+    }
+
+    /// Seconds that the run is expected to take from now on, once most of the work is known.
+    fn time_left(&mut self) -> Option<f64> {
+        let known = self.known * 2 > self.engine.listed();
+        known.then(|| self.engine.time_left()).flatten()
+    }
+
+    /// Tells how long the run may take, now and then.
+    fn tell_of_time(&mut self) {
+        if self.told.elapsed() >= TELL {
+            self.told = Instant::now();
+            if let Some(left) = self.time_left() {
+                self.observer.event(RunEvent::Expected { left });
+            }
+        }
     }
 
     /// Tells that jobs wait for hosts, when that has been so for some time.
@@ -865,7 +889,9 @@ impl<P: Planner> Driver<'_, P> {
             job,
             name: &self.cards[job].name,
             host: host.map_or("", |host| &host.name),
-            expected: self.cards[job].seconds,
+            expected: self.cards[job]
+                .seconds
+                .map(|seconds| seconds / host.map_or(1.0, |host| worth(host.speed))),
         });
     }
 

@@ -212,6 +212,15 @@ impl Engine {
         self.hosts.speed()
     }
 
+    /// Seconds until all that is listed could be done by the hosts that are up, if there are any: by the work that is left,
+    /// and by the longest chains. Costs O(n) with n running jobs.
+    pub fn time_left(&mut self) -> Option<f64> {
+        let speed = self.hosts.speed();
+        let (now, remaining) = (self.now, &self.remaining);
+        let done = self.hosts.done(now, |job| remaining.own(job));
+        (speed > 0.0).then(|| self.look_ahead(done))
+    }
+
     /// All jobs that have a name.
     pub fn jobs(&self) -> impl Iterator<Item = JobId> + use<> {
         self.states.ids()

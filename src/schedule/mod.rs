@@ -7,6 +7,7 @@
 //!   [`local`]: this machine as one; [`leave`]: the wish that a run ends soon;
 //! - [`steps`]: the steps of a plan as jobs; [`realise`]: what a front end calls;
 //! - [`ledger`]: who holds the locks of paths and is told what becomes of them;
+//! - [`history`]: what earlier runs tell of durations and speeds;
 //! - [`progress`]: what a front end may show meanwhile.
 //!
 //! doc/scheduler.md draws the states and says what holds.
@@ -16,6 +17,7 @@ pub mod engine;
 pub mod error;
 pub mod executor;
 pub mod growth;
+pub mod history;
 pub mod leave;
 pub mod ledger;
 pub mod local;

@@ -14,6 +14,11 @@ pub enum RunEvent<'a> {
         /// Seconds that all of them together are likely to take, where earlier builds tell.
         expected: Option<f64>,
     },
+    /// How long the run is expected to take from now on. Told about once a second where earlier builds tell.
+    Expected {
+        /// Seconds.
+        left: f64,
+    },
     /// A job's build starts.
     Started {
         /// Which job.
@@ -22,7 +27,7 @@ pub enum RunEvent<'a> {
         name: &'a str,
         /// The name of the host that it runs on.
         host: &'a str,
-        /// Seconds its last build took.
+        /// Seconds that it is likely to take on that host, by its earlier builds.
         expected: Option<f64>,
     },
     /// A running build printed a line. Lines are left out while the watcher cannot keep up; the log

@@ -20,6 +20,7 @@ use mstore_store::transfer::ReceiveOptions;
 use mstore_store::{Cancel, Realisation, RealisationKind, TreeHash};
 
 use super::caches::{self, Caches};
+use super::estimate::home;
 use super::events::{Amount, Event, Events, Steps};
 use super::remote::Bring;
 use super::{Blocked, Project, ProjectError, clock};
@@ -104,10 +105,7 @@ impl Run<'_> {
             note: &|_| (),
             raw: &|_| (),
             anew: self.rebuild,
-            host: rustix::system::uname()
-                .nodename()
-                .to_string_lossy()
-                .into_owned(),
+            host: home(),
         }
     }
 
@@ -408,6 +406,8 @@ fn build(
         project.store.read_inputs();
     }
     let before = Before::of(project, work);
+    let names: Vec<&str> = before.0.keys().map(StepName::as_str).collect();
+    let history = project.history(&names, run.farm, run.events);
     run.events.event(Event::BuildStarted(before.amount(work)));
     // What people call steps, by their full names.
     let nodes = work.staleness.graph().nodes();
@@ -419,7 +419,10 @@ fn build(
     let seconds = |name: &StepName| {
         let told = run.books.zip(short.get(name));
         let told = told.and_then(|(books, name)| books.seconds(name));
-        told.or_else(|| before.0.get(name).map(|last| last.1))
+        // What was copied from another store has no history here.
+        let copied = || before.0.get(name).map(|last| last.1);
+        told.or_else(|| history.seconds(name.as_str()))
+            .or_else(copied)
     };
     let fetch = |tree: TreeHash| {
         let options = ReceiveOptions {

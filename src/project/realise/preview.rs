@@ -89,7 +89,12 @@ pub fn preview(
     });
     let built = todo.build.iter().filter(|n| fetched(n).is_none());
     let steps = StepsPreview {
-        estimate: project.estimate(&graph, &todo.build, &todo.maybe, run.jobs)?,
+        estimate: project.estimate(
+            &graph,
+            (&todo.build, &todo.maybe),
+            (run.farm, run.jobs),
+            run.events,
+        )?,
         outside: outside.collect(),
         build: built.map(why).collect(),
         maybe: todo.maybe.iter().map(name).collect(),

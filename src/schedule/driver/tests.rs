@@ -634,6 +634,73 @@ fn lines_that_nobody_takes_are_left_out() {
     assert_eq!(intake.receiver.try_iter().count(), 4096 + 1);
 }
 
+/// Notes how long things are expected to take.
+#[derive(Default)]
+struct Times {
+    jobs: Vec<String>,
+    left: Vec<f64>,
+}
+
+impl Observer for Times {
+    fn event(&mut self, event: RunEvent<'_>) {
+        if let RunEvent::Expected { left } = event {
+            self.left.push(left);
+        }
+        self.jobs.extend(match event {
+            RunEvent::Planned { jobs, expected } => Some(format!("{jobs} in {expected:?}")),
+            RunEvent::Started { name, expected, .. } => Some(format!("{name} in {expected:?}")),
+            _ => None,
+        });
+    }
+}
+
+#[test]
+fn what_is_expected_of_jobs_and_of_the_run_goes_by_the_speed_of_hosts() {
+    let hosts = [HostNews::Up(Host {
+        speed: 4.0,
+        ..host("fast", 1)
+    })];
+    let on_start = |name: &str, _: HostId, _: &HostDesk, report: Report| {
+        if name == "c" {
+            // Longer than it takes to be told of the time.
+            std::thread::sleep(Duration::from_millis(1100));
+        }
+        Some(report)
+    };
+    let farm = Farm::new(&hosts, &on_start);
+    let timed = |job, seconds| Listing {
+        seconds: Some(seconds),
+        ..job
+    };
+    let list = vec![
+        timed(job("a", &[]), 100.0),
+        timed(job("b", &["a"]), 60.0),
+        job("c", &["b"]),
+        timed(job("d", &["c"]), 40.0),
+    ];
+    let (feed, intake) = feed();
+    feed.send(Growth::Listed(list)).unwrap();
+    drop(feed);
+    let cancel = Cancel::new();
+    let options = Options {
+        keep_going: true,
+        cancel: &cancel,
+        leave: &Leave::default(),
+        idle: Duration::from_secs(60),
+        a_site: 1,
+    };
+    let mut times = Times::default();
+    Driver::new(&mut Toy::default(), &farm, &mut times, intake, options).run();
+    // C counts as the median of the others: 60 seconds.
+    insta::assert_snapshot!(times.jobs.join("; "), @"4 in Some(65.0); a in Some(25.0); b in Some(15.0); c in None; d in Some(10.0)");
+    assert!(!times.left.is_empty());
+    assert!(
+        times.left.iter().all(|left| (0.0..=65.0).contains(left)),
+        "{:?}",
+        times.left
+    );
+}
+
 /// What a host of [`Farm`] does about a job that starts: gives the report back if the job is to end well.
 type OnStart = dyn Fn(&str, HostId, &HostDesk, Report) -> Option<Report> + Sync;
 

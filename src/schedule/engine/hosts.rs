@@ -255,6 +255,19 @@ impl Hosts {
             .map_or(0.0, |(end, _)| f64::from_bits(*end))
     }
 
+    /// Seconds of work that are done of what runs. `own` tells how many a job takes.
+    pub fn done(&self, now: f64, own: impl Fn(JobId) -> f64) -> f64 {
+        let running = self.hosts.values().flat_map(|host| {
+            let running = host.running.iter();
+            running.map(|(job, going)| (*job, host.speed * (going.end - now)))
+        });
+        let done = running.map(|(job, left)| {
+            let own = own(job);
+            (own - left).clamp(0.0, own)
+        });
+        done.sum()
+    }
+
     /// The hosts that can run jobs of a kind, up or not.
     pub fn offering(&self, kind: KindId) -> impl Iterator<Item = HostId> + '_ {
         let hosts = self.hosts.iter();

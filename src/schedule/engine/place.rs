@@ -74,7 +74,7 @@ impl Engine {
         self.review_kept();
         if self.hosts.are_unequal() {
             self.keep_short();
-            self.horizon = self.look_ahead();
+            self.horizon = self.look_ahead(0.0);
         }
         let mut look = Look::default();
         while let Some((ready, class, host)) = self.candidate(&look) {
@@ -181,14 +181,15 @@ impl Engine {
         }
     }
 
-    /// Seconds until all could be done: by the work that is left, and by the longest chain.
-    fn look_ahead(&mut self) -> f64 {
+    /// Seconds until all could be done: by the work that is left, less `done`, and by the longest chain.
+    pub(super) fn look_ahead(&mut self, done: f64) -> f64 {
         let (mut path, mut at) = (0.0_f64, None);
         while let Some(class) = self.active_after(at) {
             at = Some(class);
-            path = path.max(self.most_urgent(class).map_or(0.0, |ready| ready.remaining));
+            let urgent = self.most_urgent(class);
+            path = path.max(urgent.map_or(0.0, |ready| self.remaining.of(ready.job)));
         }
-        let work = self.remaining.left() / self.hosts.speed();
+        let work = (self.remaining.left() - done) / self.hosts.speed();
         let running = self.hosts.last_path_end() - self.now;
         work.max(running).max(path / self.hosts.top_speed())
     }

@@ -225,9 +225,9 @@ impl Remaining {
     }
 }
 
-/// A duration that can be reckoned with.
+/// A duration that can be reckoned with: sums of millions of them are numbers too.
 fn usable(seconds: Option<f64>) -> Option<f64> {
-    seconds.filter(|s| s.is_finite() && *s >= 0.0)
+    seconds.filter(|seconds| (0.0..1e12).contains(seconds))
 }
 
 /// The median of a growing list of durations: the upper one of two.

@@ -601,6 +601,25 @@ fn a_long_job_waits_for_a_fast_host_and_a_slow_one_takes_a_short_job() {
 }
 
 #[test]
+fn the_time_that_is_left_is_that_of_the_work_or_of_the_longest_chain() {
+    let (mut engine, hosts) = with_hosts(&[2.0, 2.0]);
+    let [base, top, aside] = names(&mut engine);
+    let all = [
+        timed(base, &[], 100.0),
+        timed(top, &[base], 20.0),
+        timed(aside, &[], 10.0),
+    ];
+    list(&mut engine, &all);
+    assert_eq!(engine.time_left(), Some(60.0));
+    engine.handle(EngineEvent::Tick(40.0));
+    assert_eq!(engine.time_left(), Some(20.0));
+    for host in hosts {
+        engine.handle(EngineEvent::HostDown(host));
+    }
+    assert_eq!(engine.time_left(), None);
+}
+
+#[test]
 fn what_holds_nothing_up_starts_on_a_slow_host() {
     let (mut engine, hosts) = with_hosts(&[1.0, 4.0]);
     let [base, top, aside] = names(&mut engine);

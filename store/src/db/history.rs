@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Row, params};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row, params};
 
 use crate::db::Durable;
 use crate::db::rows::{hash_at, kind_at};
@@ -84,8 +85,38 @@ pub struct HistoryFilter<'a> {
     pub limit: Option<u32>,
 }
 
+/// A run of a step that ended well.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PastRun {
+    /// When it began, in seconds since 1970.
+    pub started: i64,
+    /// How many seconds it took: 0 or more, and fewer than ten years have.
+    pub seconds: f64,
+    /// Its machine, by its place in [`PastRuns::hosts`].
+    pub host: usize,
+}
+
+/// Runs of steps that ended well.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PastRuns {
+    /// The names of machines.
+    pub hosts: Vec<String>,
+    /// Of each name that was asked for its newest runs, the newest last.
+    pub of: Vec<Vec<PastRun>>,
+    /// The newest runs of steps of any name, the newest first.
+    pub newest: Vec<(String, PastRun)>,
+    /// Runs that were left out because what is recorded of them makes no sense.
+    pub senseless: usize,
+}
+
 /// Newest runs of a step that tell how long it usually takes.
 const RUNS: usize = 9;
+/// Newest runs of steps of any name that tell how fast machines are.
+const NEWEST: usize = 4096;
+/// Seconds of the longest run that is believed: ten years.
+const LONGEST: f64 = 10.0 * 365.0 * 86_400.0;
+/// Bytes of the longest name of a machine that is believed.
+const HOST_NAME: usize = 255;
 
 /// Rows of the history that are read in the time in which one name is looked up.
 const ROWS_FOR_ONE: usize = 8;
@@ -180,12 +211,17 @@ impl Store {
         })
     }
 
-    /// The seconds that steps of these names usually take: of each the median of its newest runs that ended well,
-    /// and nothing for one that never did.
-    pub fn usual_seconds(&self, names: &[&str]) -> Result<Vec<Option<f64>>, StoreError> {
-        let mut runs: Vec<Vec<(i64, f64)>> = vec![Vec::new(); names.len()];
+    /// The newest runs of steps of these names that ended well, and of others by which machines can be compared.
+    pub fn past_runs(&self, names: &[&str]) -> Result<PastRuns, StoreError> {
+        let mut taken = Taken {
+            runs: PastRuns {
+                of: vec![Vec::new(); names.len()],
+                ..PastRuns::default()
+            },
+            hosts: HashMap::new(),
+        };
         if names.is_empty() {
-            return Ok(Vec::new());
+            return Ok(taken.runs);
         }
         self.database().read("read the history", |c| {
             // As good as the number of rows, and known at once.
@@ -195,53 +231,119 @@ impl Store {
             if rows == 0 {
                 return Ok(());
             }
-            if rows / ROWS_FOR_ONE < names.len() {
-                let mut at: HashMap<&str, Vec<usize>> = HashMap::with_capacity(names.len());
-                for (number, name) in names.iter().enumerate() {
-                    at.entry(name).or_default().push(number);
-                }
-                let mut all = c.prepare_cached(
-                    "SELECT name, started, seconds FROM history \
-                     WHERE outcome = 'ok' AND kind = 'step' ORDER BY id",
-                )?;
-                let mut all = all.query([])?;
-                while let Some(row) = all.next()? {
-                    let name = row.get_ref(0)?.as_str()?;
-                    for number in at.get(name).into_iter().flatten() {
-                        runs[*number].push((row.get(1)?, row.get(2)?));
-                    }
-                }
-                return Ok(());
+            taken.newest(c)?;
+            match rows / ROWS_FOR_ONE < names.len() {
+                true => taken.of_all(c, names),
+                false => taken.of_each(c, names),
             }
-            let mut newest = c.prepare_cached(&format!(
-                "SELECT started, seconds FROM history \
-                 WHERE name = ?1 AND outcome = 'ok' AND kind = 'step' \
-                 ORDER BY started DESC, id DESC LIMIT {RUNS}"
-            ))?;
-            for (name, runs) in names.iter().zip(&mut runs) {
-                let found = newest.query_map([name], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                *runs = found.collect::<rusqlite::Result<_>>()?;
-                // As the rows of the whole table come.
-                runs.reverse();
-            }
-            Ok(())
         })?;
-        Ok(runs.into_iter().map(usual).collect())
+        Ok(taken.runs)
     }
 }
 
-/// The median of the newest of some runs, given as time and seconds in the order of their rows.
-fn usual(mut runs: Vec<(i64, f64)>) -> Option<f64> {
-    // Stable: of runs of one second the later row is the newer run.
-    runs.sort_by_key(|run| run.0);
-    let newest = runs.len().saturating_sub(RUNS);
-    let mut seconds: Vec<f64> = runs.drain(newest..).map(|run| run.1).collect();
-    seconds.sort_by(f64::total_cmp);
-    let middle = seconds.len() / 2;
-    match seconds.len() % 2 {
-        _ if seconds.is_empty() => None,
-        0 => Some((seconds[middle - 1] + seconds[middle]) / 2.0),
-        _ => Some(seconds[middle]),
+/// Runs as they are taken from rows.
+struct Taken {
+    runs: PastRuns,
+    hosts: HashMap<String, usize>,
+}
+
+impl Taken {
+    /// The run of a row `started, seconds, host`; nothing if it makes no sense.
+    fn run(&mut self, row: &Row<'_>) -> rusqlite::Result<Option<PastRun>> {
+        let started = row.get_ref(0)?.as_i64().ok();
+        let seconds = match row.get_ref(1)? {
+            ValueRef::Real(seconds) => Some(seconds),
+            ValueRef::Integer(seconds) => Some(seconds as f64),
+            _ => None,
+        };
+        let seconds = seconds.filter(|seconds| (0.0..LONGEST).contains(seconds));
+        let host = row.get_ref(2)?.as_str().ok();
+        let host = host.filter(|host| host.len() <= HOST_NAME);
+        let (Some(started), Some(seconds), Some(host)) = (started, seconds, host) else {
+            self.runs.senseless += 1;
+            return Ok(None);
+        };
+        let host = match self.hosts.get(host) {
+            Some(known) => *known,
+            None => {
+                let new = self.runs.hosts.len();
+                self.runs.hosts.push(host.to_owned());
+                self.hosts.insert(host.to_owned(), new);
+                new
+            }
+        };
+        Ok(Some(PastRun {
+            started,
+            seconds,
+            host,
+        }))
+    }
+
+    fn newest(&mut self, c: &Connection) -> rusqlite::Result<()> {
+        let mut newest = c.prepare_cached(&format!(
+            "SELECT started, seconds, host, name FROM \
+             (SELECT * FROM history ORDER BY id DESC LIMIT {NEWEST}) \
+             WHERE outcome = 'ok' AND kind = 'step'"
+        ))?;
+        let mut rows = newest.query([])?;
+        while let Some(row) = rows.next()? {
+            if let (Some(run), Ok(name)) = (self.run(row)?, row.get_ref(3)?.as_str()) {
+                self.runs.newest.push((name.to_owned(), run));
+            }
+        }
+        // Rows are counted once: below.
+        self.runs.senseless = 0;
+        Ok(())
+    }
+
+    /// Reads the whole table: the quicker way to many names.
+    fn of_all(&mut self, c: &Connection, names: &[&str]) -> rusqlite::Result<()> {
+        let mut at: HashMap<&str, Vec<usize>> = HashMap::with_capacity(names.len());
+        for (number, name) in names.iter().enumerate() {
+            at.entry(name).or_default().push(number);
+        }
+        let mut all = c.prepare_cached(
+            "SELECT started, seconds, host, name FROM history \
+             WHERE outcome = 'ok' AND kind = 'step' ORDER BY id",
+        )?;
+        let mut all = all.query([])?;
+        while let Some(row) = all.next()? {
+            let Some(wanted) = row.get_ref(3)?.as_str().ok().and_then(|name| at.get(name)) else {
+                continue;
+            };
+            if let Some(run) = self.run(row)? {
+                for number in wanted {
+                    self.runs.of[*number].push(run);
+                }
+            }
+        }
+        for runs in &mut self.runs.of {
+            // Stable: of runs of one second the later row is the newer run.
+            runs.sort_by_key(|run| run.started);
+            runs.drain(..runs.len().saturating_sub(RUNS));
+        }
+        Ok(())
+    }
+
+    /// Looks each name up.
+    fn of_each(&mut self, c: &Connection, names: &[&str]) -> rusqlite::Result<()> {
+        let mut newest = c.prepare_cached(
+            "SELECT started, seconds, host FROM history \
+             WHERE name = ?1 AND outcome = 'ok' AND kind = 'step' \
+             ORDER BY started DESC, id DESC",
+        )?;
+        for (number, name) in names.iter().enumerate() {
+            let mut found = Vec::new();
+            let mut rows = newest.query([name])?;
+            while found.len() < RUNS
+                && let Some(row) = rows.next()?
+            {
+                found.extend(self.run(row)?);
+            }
+            found.reverse();
+            self.runs.of[number] = found;
+        }
+        Ok(())
     }
 }
 
@@ -252,10 +354,10 @@ mod tests {
 
     /// Whether names are looked up one by one or the whole table is read makes no difference.
     #[test]
-    fn the_usual_time_is_the_median_of_the_newest_runs_that_ended_well() {
+    fn the_newest_runs_that_ended_well_are_told() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), &OpenOptions::create()).unwrap();
-        assert_eq!(store.usual_seconds(&["a:run"]).unwrap(), [None]);
+        assert_eq!(store.past_runs(&["a:run"]).unwrap().of, [[]]);
         let note = |name: &str, started: i64, seconds: f64, outcome: Outcome| {
             let attempt = Attempt {
                 kind: RealisationKind::Step,
@@ -286,17 +388,56 @@ mod tests {
         note("b:run", 11, 4.0, Outcome::Ok);
         note("c:run", 11, 4.0, Outcome::Infrastructure);
         let names = ["a:run", "b:run", "c:run", "d:run"];
-        let wanted = [Some(5.5), Some(3.0), None, None];
-        assert_eq!(store.usual_seconds(&names).unwrap(), wanted);
-        let few: Vec<_> = names
-            .iter()
-            .map(|name| store.usual_seconds(&[name]).unwrap()[0])
-            .collect();
+        let wanted: [&[f64]; 4] = [
+            &[9.0, 1.0, 8.0, 2.0, 7.0, 3.0, 6.0, 4.0, 5.5],
+            &[2.0, 4.0],
+            &[],
+            &[],
+        ];
+        let seconds = |runs: &[PastRun]| runs.iter().map(|run| run.seconds).collect();
+        let told = |names: &[&str]| -> Vec<Vec<f64>> {
+            let runs = store.past_runs(names).unwrap();
+            assert_eq!((runs.senseless, runs.newest.len()), (0, 16));
+            assert_eq!(runs.hosts, ["h"]);
+            runs.of.iter().map(|runs| seconds(runs)).collect()
+        };
+        assert_eq!(told(&names), wanted);
+        let few: Vec<Vec<f64>> = names.iter().flat_map(|name| told(&[name])).collect();
         assert_eq!(few, wanted);
         // All of them come from the table as it stands.
         let many: Vec<&str> = names.iter().cycle().take(400).copied().collect();
-        let many = store.usual_seconds(&many).unwrap();
-        assert!(many.iter().eq(wanted.iter().cycle().take(400)));
+        assert!(told(&many).iter().eq(wanted.iter().cycle().take(400)));
+    }
+
+    /// Others may have written to the database.
+    #[test]
+    fn runs_that_make_no_sense_are_left_out_and_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), &OpenOptions::create()).unwrap();
+        let insert = "INSERT INTO history (key, kind, drv, name, started, seconds, host, outcome) \
+                      VALUES ('k', 'step', 'd', 'a:run', ?1, ?2, ?3, 'ok')";
+        let add = |values: &[&dyn rusqlite::ToSql]| {
+            let added = store
+                .database()
+                .write(Durable::No, "test", |t| t.execute(insert, values));
+            added.unwrap();
+        };
+        let long = "h".repeat(300);
+        add(&[&1, &4.0, &"h"]);
+        for seconds in [-1.0, 1e300, f64::INFINITY, f64::NEG_INFINITY] {
+            add(&[&2, &seconds, &"h"]);
+        }
+        add(&[&3, &"soon", &"h"]);
+        add(&[&4, &1.0, &long]);
+        add(&[&"today", &1.0, &"h"]);
+        add(&[&5, &7, &"h"]);
+        for names in [&["a:run"][..], &["a:run", "a:run", "b:run"]] {
+            let runs = store.past_runs(names).unwrap();
+            let seconds: Vec<f64> = runs.of[0].iter().map(|run| run.seconds).collect();
+            assert_eq!(seconds, [4.0, 7.0]);
+            assert_eq!((runs.hosts.len(), runs.newest.len()), (1, 2));
+            assert!(runs.senseless >= 7, "{runs:?}");
+        }
     }
 
     #[test]

@@ -163,7 +163,7 @@ fn how_long(project: &Project, new: &Graph, diff: &PlanDiff) -> Result<Estimates
     };
     let build = of(&[Fate::Added, Fate::Changed]);
     let maybe = of(&[Fate::Downstream]);
-    Ok(project.estimate(new, &build, &maybe, processors())?)
+    Ok(project.estimate(new, (&build, &maybe), (None, processors()), &())?)
 }
 
 /// The two steps of a comparison in which at least one is named by a hash. A target stands for its step
