@@ -1,6 +1,6 @@
 //! Reasons: the differences between two derivations, part by part.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use mstore_store::TreeHash;
@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use super::line_diff::{LineChange, line_diff};
 use crate::drv::FactsError;
 use crate::drv::derivation::{Derivation, Env, Input, Phase, Role};
-use crate::drv::parts::{Field, Part, Parts};
+use crate::drv::parts::{Field, Part, PartInput, Parts};
 use crate::drv::tree_diff::TreeChanges;
 
 /// Why a step is not what it was, or has to be built.
@@ -54,6 +54,9 @@ pub enum Reason {
     Tree {
         /// What the input is for.
         role: Role,
+        /// Whose it is, of layers.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        owner: Option<String>,
         /// The tree before.
         #[serde(serialize_with = "hash_text")]
         old: TreeHash,
@@ -62,6 +65,13 @@ pub enum Reason {
         new: TreeHash,
         /// The paths that differ, if both trees are at hand.
         changes: Option<TreeChanges>,
+    },
+    /// A layer is laid into the root that was not, or one is not that was.
+    Layer {
+        /// Whose it is.
+        owner: String,
+        /// Whether it is there now.
+        is_there: bool,
     },
     /// The input comes from another step, or from a step that changed.
     Upstream {
@@ -109,9 +119,21 @@ impl Reason {
                 (Some(_), None) => format!("env/{name} is gone"),
                 (None, None) => format!("env/{name}"),
             },
-            Reason::Tree { role, old, new, .. } => {
-                format!("the {role} changed: {old:.12} -> {new:.12}")
+            Reason::Tree {
+                role,
+                owner,
+                old,
+                new,
+                ..
+            } => {
+                let owner = owner.as_ref().map(|owner| format!(" {owner}"));
+                let owner = owner.unwrap_or_default();
+                format!("the {role}{owner} changed: {old:.12} -> {new:.12}")
             }
+            Reason::Layer { owner, is_there } => match is_there {
+                true => format!("the layer {owner} is new"),
+                false => format!("the layer {owner} is gone"),
+            },
             Reason::Upstream { role, from } => {
                 format!("the {role} it starts from changed: {from}")
             }
@@ -129,6 +151,7 @@ impl Reason {
             | Reason::Collected
             | Reason::Waits { .. }
             | Reason::Unpinned { .. }
+            | Reason::Layer { .. }
             | Reason::Upstream { .. } => Vec::new(),
             Reason::Script { diff, .. } => diff.iter().map(ToString::to_string).collect(),
             Reason::Env { old, new, .. } => {
@@ -178,6 +201,8 @@ impl Compared {
 
 /// Two inputs for the same thing at the same place.
 pub(super) struct InputPair<'a> {
+    /// Which of the inputs it was.
+    pub(super) was: usize,
     /// Which of the inputs it is.
     pub(super) at: usize,
     /// As it was.
@@ -247,27 +272,81 @@ fn each_part<'a, E>(
         let mut pairs = Vec::new();
         if let (Part::Inputs(a), Part::Inputs(b)) = (a, b) {
             for (at, (a, b)) in a.iter().zip(b).enumerate() {
-                if (a.role, a.at) == (b.role, b.at) {
+                if (a.role, a.at) == (b.role, b.at) && a.role != Role::Layer {
                     pairs.push(InputPair {
+                        was: at,
                         at,
                         old: a.tree,
                         new: b.tree,
                     });
                 }
             }
+            pairs.extend(layer_pairs(a, b));
         }
         visit(field, a, b, pairs)
     })
 }
 
+/// The layers of one owner, in their order: each with its place among the inputs.
+fn layers<'a>(inputs: &[PartInput<'a, &'a Input>]) -> BTreeMap<&'a str, Vec<(usize, &'a Input)>> {
+    let mut layers: BTreeMap<&str, Vec<(usize, &Input)>> = BTreeMap::new();
+    for (at, input) in inputs.iter().enumerate() {
+        if input.role == Role::Layer {
+            let owner = input.tree.owner.as_deref().unwrap_or_default();
+            layers.entry(owner).or_default().push((at, input.tree));
+        }
+    }
+    layers
+}
+
+/// The layers that both have, wherever they stand.
+fn layer_pairs<'a>(
+    old: &[PartInput<'a, &'a Input>],
+    new: &[PartInput<'a, &'a Input>],
+) -> Vec<InputPair<'a>> {
+    let (old, new) = (layers(old), layers(new));
+    let both = old
+        .iter()
+        .filter_map(|(owner, was)| Some((was, new.get(owner)?)));
+    let pairs = both.flat_map(|(was, is)| was.iter().zip(is));
+    pairs
+        .map(|(&(was, old), &(at, new))| InputPair { was, at, old, new })
+        .collect()
+}
+
+/// Tells of layers that only one of two has; returns whether there are any.
+fn other_layers(
+    old: &[PartInput<'_, &Input>],
+    new: &[PartInput<'_, &Input>],
+    found: &mut Vec<Reason>,
+) -> bool {
+    let (old, new) = (layers(old), layers(new));
+    let before = found.len();
+    for owner in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
+        let is_there = new.contains_key(owner);
+        if old.contains_key(owner) != is_there {
+            found.push(Reason::Layer {
+                owner: (*owner).to_owned(),
+                is_there,
+            });
+        }
+    }
+    found.len() > before
+}
+
 /// Compares one part.
-fn part<T>(field: Field, old: &Part<'_, T>, new: &Part<'_, T>, found: &mut Vec<Reason>) {
+fn part(field: Field, old: &InputPart<'_>, new: &InputPart<'_>, found: &mut Vec<Reason>) {
     match (old, new) {
         (Part::Env(old), Part::Env(new)) => env(old, new, found),
         (Part::Phases(old), Part::Phases(new)) if names(old).eq(names(new)) => {
             scripts(old, new, found);
         }
         _ => {
+            if let (Part::Inputs(old), Part::Inputs(new)) = (old, new)
+                && other_layers(old, new, found)
+            {
+                return;
+            }
             let (old, new) = (old.to_string(), new.to_string());
             if old != new {
                 let field = field.label();
@@ -314,6 +393,39 @@ mod tests {
     /// What differs but for trees of inputs.
     fn differences(old: &Derivation, new: &Derivation) -> Vec<Reason> {
         compare(old, new, |_, _| Ok(())).unwrap().into_reasons()
+    }
+
+    #[test]
+    fn layers_are_told_apart_by_their_owners() {
+        let layer = |owner: &str| Input {
+            at: "/".to_owned(),
+            role: Role::Layer,
+            owner: Some(owner.to_owned()),
+            source: sample().inputs[0].source.clone(),
+        };
+        let with = |owners: &[&str]| {
+            let mut drv = sample();
+            drv.inputs.extend(owners.iter().map(|owner| layer(owner)));
+            drv
+        };
+        let headlines = |old: &[&str], new: &[&str]| -> Vec<String> {
+            let found = differences(&with(old), &with(new));
+            found.iter().map(Reason::headline).collect()
+        };
+        assert_eq!(headlines(&["a", "b"], &["a", "b"]), Vec::<String>::new());
+        let told = headlines(&["a", "b", "c"], &["b", "c", "d"]);
+        assert_eq!(told, ["the layer a is gone", "the layer d is new"]);
+        // One more of an owner that was there is told of as well.
+        assert_eq!(headlines(&["a"], &["a", "a"]).len(), 1);
+        // Pairs are of one owner, wherever they stand.
+        let (old, new) = (with(&["a", "b", "b"]), with(&["b", "b", "c"]));
+        let mut pairs = Vec::new();
+        compare(&old, &new, |pair, _| {
+            pairs.push((pair.was, pair.at));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(pairs, [(0, 0), (1, 1), (3, 2), (4, 3)]);
     }
 
     #[test]

@@ -196,8 +196,8 @@ pub struct OneStep {
 pub fn diff_steps(old: &OneStep, new: &OneStep, trees: &dyn Trees) -> Result<PlanDiff, FactsError> {
     let (a, b) = (&old.derivation, &new.derivation);
     let compared = compare(a, b, |pair, reasons| {
-        let known = |step: &OneStep| step.trees.get(pair.at).copied().flatten();
-        match (known(old), known(new)) {
+        let known = |step: &OneStep, at: usize| step.trees.get(at).copied().flatten();
+        match (known(old, pair.was), known(new, pair.at)) {
             (Some(x), Some(y)) => reasons.extend(other_tree(&pair, x, y, trees)?),
             _ if pair.old.source != pair.new.source => reasons.push(Reason::Field {
                 field: "input",
@@ -245,6 +245,7 @@ fn other_tree(
     }
     Ok(Some(Reason::Tree {
         role: pair.new.role,
+        owner: pair.new.owner.clone(),
         old,
         new,
         changes: trees.changes(old, new, PATHS)?,
@@ -454,8 +455,8 @@ impl Comparison<'_> {
                         new: y.clone(),
                     });
                 }
-                let producer = |node: &Node| node.producers.get(pair.at).copied().flatten();
-                let (before, from) = (producer(was), producer(node));
+                let producer = |node: &Node, at: usize| node.producers.get(at).copied().flatten();
+                let (before, from) = (producer(was, pair.was), producer(node, pair.at));
                 let other =
                     before.map(|id| &self.old.keys[id]) != from.map(|id| &self.new.keys[id]);
                 if let Some(from) = from.filter(|id| other || self.carried.contains(id)) {

@@ -83,7 +83,7 @@ impl Explainer {
         let far = |earlier: &Earlier| {
             let old = &earlier.step;
             distance(old.derivation(), &node.derivation, |pair| {
-                match (old.trees().get(pair.at), tree(pair.at)) {
+                match (old.trees().get(pair.was), tree(pair.at)) {
                     (Some(old), Some(new)) => *old == new,
                     _ => true,
                 }
@@ -175,11 +175,12 @@ fn against(
     tree: &dyn Fn(usize) -> Option<TreeHash>,
 ) -> Result<Vec<Reason>, FactsError> {
     let compared = compare(old.derivation(), &node.derivation, |pair, reasons| {
-        if let (Some(old), Some(new)) = (old.trees().get(pair.at).copied(), tree(pair.at))
+        if let (Some(old), Some(new)) = (old.trees().get(pair.was).copied(), tree(pair.at))
             && old != new
         {
             reasons.push(Reason::Tree {
                 role: pair.new.role,
+                owner: pair.new.owner.clone(),
                 old,
                 new,
                 changes: facts.changes(old, new, PATHS)?,

@@ -18,8 +18,10 @@ use super::tree::PortsTree;
 use crate::drv::DrvHash;
 use crate::plan::{Location, PlanError};
 
-/// Ports that may need each other in a row.
-const MOST_DEEP: usize = 256;
+/// Ports that may need each other in a row. The walk goes down as deep.
+const MOST_DEEP: usize = 100;
+/// A stack that is large enough for a walk, in bytes.
+pub const STACK: usize = 32 << 20;
 
 /// Something that the walk found.
 #[derive(Debug, Clone)]
@@ -531,6 +533,15 @@ mod tests {
 
     #[test]
     fn a_long_row_of_ports_ends_in_an_error() {
+        std::thread::Builder::new()
+            .stack_size(STACK)
+            .spawn(a_long_row)
+            .unwrap()
+            .join()
+            .unwrap();
+    }
+
+    fn a_long_row() {
         let ports: Vec<(String, String)> = (0..400)
             .map(|n| {
                 (
@@ -555,7 +566,7 @@ mod tests {
         assert!(
             first
                 .unwrap()
-                .contains("more than 256 ports need each other in a row")
+                .contains("more than 100 ports need each other in a row")
         );
     }
 }

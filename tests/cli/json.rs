@@ -167,6 +167,8 @@ fn distribution() -> Environment {
     env.write("bad.conf", "a:   b\nc: $[nothing]\n");
     env.write("broken.conf", "a: [\n");
     env.write("ports/cat/a", "x");
+    env.write("tree/a/fine/port.spec", "version: 1\nflavors: x\n");
+    env.write("tree/a/bad/port.spec", "comment: x\n");
     env
 }
 
@@ -187,6 +189,7 @@ const SAMPLES: &[(&str, &[&str], i32)] = &[
     ("check", &[], 1),
     ("list", &[], 0),
     ("list", &["stage1-*"], 0),
+    ("list", &["--ports", "--ports-tree", "tree"], 0),
     ("show", &["stage1-one"], 0),
     ("show", &["seed/host/x86_64"], 0),
     ("graph", &["stage1-one"], 0),

@@ -43,8 +43,20 @@ fn a_small_tree_is_built_and_built_again_no_further_than_a_change_reaches() {
     // What the library says does.
     place.replace("devel/greet/files/greet.c", "hello, ", "hello there, ");
     place.run(&["realise", "misc/hello"]).ok();
+    // A layer that changed is named.
+    place.replace(
+        "devel/greet/files/greet.c",
+        "hello there, ",
+        "hello again, ",
+    );
+    let _ = place.run(&["realise", "devel/greet"]).ok();
     let why = place.run(&["why", "rebuild", "misc/hello"]).ok();
-    assert!(why.contains("misc/hello"), "{why}");
+    assert!(
+        why.contains("misc/hello:layers\n  the layer devel/greet,-main changed: "),
+        "{why}"
+    );
+    assert!(why.contains("~ usr/local/lib/libgreet.so.1"), "{why}");
+    let _ = place.run(&["realise", "misc/hello"]).ok();
     let failed = place.run(&["realise", "misc/hello:test"]).fails(1);
     assert!(failed.contains("misc/hello:test"), "{failed}");
     // The root of a failed test is entered as any other.
@@ -148,4 +160,53 @@ fn results_of_ports_survive_gc_and_layers_that_are_in_each_others_way_are_named(
     let told = place.run(&["realise", "misc/both"]).fails(1);
     let said = "misc/one,-main and misc/two,-main both have usr/local/bin/same: the files differ";
     assert!(told.contains(said), "{told}");
+}
+
+#[test]
+fn dpb_builds_ports_and_tells_their_tasks() {
+    let Some(place) = Place::new() else { return };
+    let _ = place.run(&["dpb", "-x", "-L", "logs", "misc/meet"]).ok();
+    let log = std::fs::read_to_string(place.path("logs/build.log")).unwrap();
+    let of = |path: &str| -> Vec<String> {
+        let line = log
+            .lines()
+            .find(|line| line.split(' ').next() == Some(path));
+        let line = line.unwrap_or_else(|| panic!("{path} is not in\n{log}"));
+        let tasks = line.split(' ').nth(4).unwrap_or_default().split('/');
+        tasks
+            .map(|task| task.split('=').next().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(
+        of("devel/greet"),
+        ["prepare", "configure", "build", "fake", "package"]
+    );
+    let loud = of("misc/hello,loud");
+    assert_eq!(
+        loud,
+        [
+            "depends",
+            "depends",
+            "prepare",
+            "configure",
+            "build",
+            "fake",
+            "package"
+        ]
+    );
+    assert_eq!(of("misc/meet"), ["prepare", "fake", "package"]);
+    assert!(
+        std::fs::read_dir(place.path("logs/locks"))
+            .unwrap()
+            .next()
+            .is_none()
+    );
+    // Nothing is left to do.
+    let before = log.lines().count();
+    let _ = place.run(&["dpb", "-x", "-L", "logs", "misc/meet"]).ok();
+    let after = std::fs::read_to_string(place.path("logs/build.log"))
+        .unwrap()
+        .lines()
+        .count();
+    assert_eq!(before, after);
 }

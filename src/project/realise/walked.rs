@@ -21,6 +21,7 @@ use crate::plan::More as _;
 use crate::plan::{NodeId, Pins, TargetId};
 use crate::ports::pkgpath::MAIN;
 use crate::ports::scripts::Part;
+use crate::ports::walk::STACK;
 use crate::ports::{Base, Chain, Counts, Ignored, Job, PkgPath, PortsTree, Reason, Walk, Walked};
 use crate::project::events::{Event, Steps};
 use crate::project::{Blocked, Project, ProjectError};
@@ -289,7 +290,11 @@ fn drive(
     let counts_of = &counts;
     let (mut outcome, walked) = thread::scope(|scope| {
         let found = run.books.map(|_| &found);
-        let walker = scope.spawn(move || lister.walk(tree, base, wanted, counts_of, feed, found));
+        let walker = thread::Builder::new()
+            .stack_size(STACK)
+            .spawn_scoped(scope, move || {
+                lister.walk(tree, base, wanted, counts_of, feed, found)
+            });
         let outcome = run_steps::drive(
             &tools,
             &mut planner,
@@ -298,7 +303,7 @@ fn drive(
             &mut Steps(run.events),
             kept,
         );
-        (outcome, walker.join())
+        (outcome, walker.map(thread::ScopedJoinHandle::join))
     });
     if let Some(telling) = &mut telling
         && let Err(error) = telling.tell()
@@ -312,7 +317,7 @@ fn drive(
         ignored,
         before,
         chains,
-    } = match walked {
+    } = match walked.map_err(|e| ProjectError::io("start a walk over", tree.folder(), e))? {
         Ok(walked) => walked?,
         Err(panic) => std::panic::resume_unwind(panic),
     };
