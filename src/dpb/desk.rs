@@ -76,6 +76,8 @@ struct Attempt {
     waits_for: Option<String>,
     /// Whether its lock tells what it needs.
     knows_needs: bool,
+    /// Bytes of the largest work folder of a task.
+    work: Option<u64>,
     spoke: Stopwatch,
 }
 
@@ -91,6 +93,9 @@ enum State {
     Error,
     Ignored,
 }
+
+/// Tells the bytes of the work folder that the last build of a task of a path had.
+pub type Sizes = dyn Fn(&str, &str) -> Option<u64>;
 
 /// The desk of one run.
 pub struct Desk {
@@ -112,6 +117,7 @@ pub struct Desk {
     history: Arc<BuildHistory>,
     packages: BTreeMap<String, Vec<String>>,
     writes_dependencies: bool,
+    sizes: Option<Box<Sizes>>,
     every: Duration,
     looked: Option<Instant>,
     stats: Option<Counts>,
@@ -158,6 +164,7 @@ impl Desk {
             history: setup.history,
             packages: setup.packages,
             writes_dependencies: setup.writes_dependencies,
+            sizes: None,
             every: setup.every.min(LOOK),
             looked: None,
             stats: None,
@@ -177,6 +184,11 @@ impl Desk {
     /// The folder of logs.
     pub fn folder(&mut self) -> &mut LogFolder {
         &mut self.folder
+    }
+
+    /// Writes the sizes of work folders down from now on, as `sizes` tells them.
+    pub fn write_sizes(&mut self, sizes: Box<Sizes>) {
+        self.sizes = Some(sizes);
     }
 
     /// Notes that a path is there already, of which the run knows nothing else.
@@ -319,6 +331,10 @@ impl Desk {
             self.folder
                 .set_affinity(&attempt.path, None)
                 .map_err(told)?;
+            if let Some(size) = attempt.work {
+                let line = lines::size(path, size.div_ceil(1024), None);
+                self.folder.line(Log::Size, &line).map_err(told)?;
+            }
         }
         // The lock of an earlier failure is of no use any more.
         if let Ok(name) = path.parse::<PkgPath>()
@@ -360,6 +376,7 @@ impl Desk {
                 pid: None,
                 waits_for: None,
                 knows_needs: false,
+                work: None,
                 spoke: Stopwatch::start(),
             };
             self.attempts.insert(path.to_owned(), attempt);
@@ -425,7 +442,12 @@ impl Desk {
         end: TaskEnd<'_>,
     ) -> Result<(), LedgerError> {
         self.changed = true;
+        let size = match (&self.sizes, end) {
+            (Some(sizes), TaskEnd::Built) => sizes(path, task),
+            _ => None,
+        };
         if let Some(attempt) = self.attempts.get_mut(path) {
+            attempt.work = attempt.work.max(size);
             attempt.task = None;
             if matches!(end, TaskEnd::Built | TaskEnd::Failed { .. }) {
                 attempt.tasks.push((task.to_owned(), seconds));

@@ -16,6 +16,10 @@ pub const ALL: &[Test] = &[
         "an_earlier_log_tells_what_takes_long",
         an_earlier_log_tells_what_takes_long,
     ),
+    (
+        "sizes_are_written_read_and_used",
+        sizes_are_written_read_and_used,
+    ),
     ("lists_and_bad_words", lists_and_bad_words),
     ("the_program_called_dpb", the_program_called_dpb),
     (
@@ -226,6 +230,44 @@ fn an_earlier_log_tells_what_takes_long(place: &Place) {
             let errors = dpb(place, &[option, name, "a-s"]).fails(2);
             assert!(errors.contains(name), "{option} {errors}");
         }
+    }
+}
+
+fn sizes_are_written_read_and_used(place: &Place) {
+    place.targets(&[
+        (
+            "big",
+            "base",
+            &[
+                (
+                    "one",
+                    "dd if=/dev/zero of=/x bs=1024 count=300 2> /dev/null",
+                ),
+                ("two", "true > /y"),
+            ],
+        ),
+        ("new", "base", &[("one", "echo new > /n")]),
+    ]);
+    dpb(place, &["-s", "big-s"]).ok();
+    let sizes = log(place, "size.log");
+    let kib: u64 = sizes
+        .trim_end()
+        .strip_prefix("big-s ")
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!((300..2000).contains(&kib), "{sizes}");
+    fs::write(place.path("sizes"), "new-s 40\nnonsense\nbig-s x\n").unwrap();
+    let ran = dpb(place, &["-m", "16M", "-S", "sizes", "-s", "new-s"]);
+    assert_eq!(ran.status, Some(0), "{}", ran.stderr);
+    assert!(
+        log(place, "size.log").contains("\nnew-s "),
+        "{}",
+        log(place, "size.log")
+    );
+    assert_eq!(place.cat("new", "n"), "new\n");
+    for bad in ["x", "-1", ""] {
+        assert_eq!(dpb(place, &["-m", bad, "new-s"]).status, Some(2), "{bad:?}");
     }
 }
 

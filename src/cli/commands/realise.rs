@@ -1,7 +1,7 @@
 //! `mstore realise`
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -370,6 +370,8 @@ fn books(context: &Context, args: &Args) -> Result<Option<Books>, Failure> {
             errors: args.no_quit,
         },
         clean: false,
+        writes_sizes: false,
+        sizes: HashMap::new(),
         first: Vec::new(),
         seconds: Box::new(move |path, task| past.seconds(path, task)),
         reopen: reopen(context)?,

@@ -91,6 +91,9 @@ fn ended(desk: &mut Desk, task: &str, end: TaskEnd<'_>) {
 fn a_build_leaves_its_lines_and_no_lock() {
     let world = World::new();
     let mut desk = world.desk();
+    desk.write_sizes(Box::new(|path, task| {
+        (path == PATH && task == "build").then_some(5000)
+    }));
     state(&mut desk, PathState::ToBuild);
     state(&mut desk, PathState::Queued);
     assert_eq!(desk.take(PATH).unwrap(), Lock::Ours);
@@ -151,6 +154,7 @@ fn a_build_leaves_its_lines_and_no_lock() {
     let size = log.len();
     let line = format!("devel/make yak 3.00 {size} fetch=1.50/build=1.50/package=1.50\n");
     assert_eq!(world.text("build.log"), line);
+    assert_eq!(world.text("size.log"), "devel/make 5\n");
     assert_eq!(desk.board().counts.installable, 1);
 }
 

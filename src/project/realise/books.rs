@@ -1,12 +1,15 @@
 //! Locks and logs of a run, in dpb's forms.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
+
+use mstore_store::Store;
 
 use super::Work;
 use crate::build::failed;
 use crate::dpb::Desk;
+use crate::dpb::desk::Sizes;
 use crate::dpb::folder::Log;
 use crate::drv::StepName;
 use crate::plan::{Distribution, Graph, NodeId, Pins, TargetId};
@@ -28,6 +31,10 @@ pub struct Books {
     pub patience: Patience,
     /// Whether to remove what is left of failed builds before what is built.
     pub clean: bool,
+    /// Whether to write down how large work folders are.
+    pub writes_sizes: bool,
+    /// KiB of the work folders of paths, where the store does not know.
+    pub sizes: HashMap<String, u64>,
     /// Paths that are listed first.
     pub first: Vec<String>,
     /// What earlier logs tell of durations.
@@ -44,6 +51,16 @@ impl Books {
         (self.seconds)(name.target(), name.step())
     }
 
+    /// Tells the store how large a step's work folder is, where only a file of the user says.
+    pub(super) fn learn_size(&self, store: &Store, name: &StepName, full: &str) {
+        if let Some(kib) = self.sizes.get(name.target())
+            && let Ok(None) = store.work_size(full)
+        {
+            // Only where it is built depends on it.
+            let _ = store.note_work_size(full, kib.saturating_mul(1024));
+        }
+    }
+
     /// Tells of the targets that are there already, and cleans up for the others.
     pub(super) fn begin(&self, project: &Project, work: &Work<'_>) -> Result<(), LedgerError> {
         let mut desk = self.desk.borrow_mut();
@@ -51,6 +68,24 @@ impl Books {
         let todo = work.todo.build.iter().chain(&work.todo.maybe);
         let todo: HashSet<NodeId> = todo.copied().collect();
         let to_do = |node: &NodeId| todo.contains(node);
+        let nodes = graph.nodes();
+        if self.writes_sizes {
+            let full = todo.iter().map(|node| {
+                let node = &nodes[*node];
+                (
+                    node.name.as_str().to_owned(),
+                    node.full_name.as_str().to_owned(),
+                )
+            });
+            desk.write_sizes(sizer(&project.store, full.collect()));
+        }
+        for node in &todo {
+            self.learn_size(
+                &project.store,
+                &nodes[*node].name,
+                nodes[*node].full_name.as_str(),
+            );
+        }
         for target in graph.targets() {
             let path = graph.nodes()[target.last].name.target();
             if !target.nodes.iter().any(to_do) && target.is_whole() {
@@ -93,6 +128,17 @@ impl Books {
             true
         })
     }
+}
+
+/// Tells sizes of work folders from a store; `full` are the names under which it knows tasks, by those that people
+/// know.
+pub(super) fn sizer(store: &Store, full: HashMap<String, String>) -> Box<Sizes> {
+    let store = store.clone();
+    Box::new(move |path, task| {
+        let name = format!("{path}:{task}");
+        let name = full.get(&name).unwrap_or(&name);
+        store.work_size(name).ok().flatten()
+    })
 }
 
 /// Something that a walk over ports found.

@@ -8,7 +8,7 @@ use std::thread;
 
 use mstore_store::{Store, TreeHash};
 
-use super::books::{Found as Told, Telling};
+use super::books::{Found as Told, Telling, sizer};
 use super::{Outcome, Report, Run, Seconds, Work, provide, remember};
 use crate::build::failed;
 use crate::build::host;
@@ -279,6 +279,10 @@ fn drive(
             .filter(|books| books.clean)
             .map(|_| &project.store),
     };
+    if let Some(books) = run.books.filter(|books| books.writes_sizes) {
+        let sizes = sizer(&project.store, HashMap::new());
+        books.desk.borrow_mut().write_sizes(sizes);
+    }
     let found = Mutex::default();
     let mut desk = run.books.map(|books| books.desk.borrow_mut());
     let mut telling = desk.as_mut().map(|desk| Telling {

@@ -5,22 +5,24 @@ mod decide;
 mod screen;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::build::host;
+use crate::build::step::Limits;
 use crate::build::userns::Entered;
+use crate::build::{host, memory};
 use crate::cli::args::{self, TrustArgs};
 use crate::cli::books::{Past, check, most_needed, read_list, read_sizes, reopen, seed};
 use crate::cli::context::{Context, current_dir};
 use crate::cli::failure::FOUND;
-use crate::cli::output::Style;
 use crate::cli::report::{broke_off, processors};
 use crate::cli::watch::Watch;
 use crate::cli::{Failure, blame};
+use crate::config;
 use crate::dpb::folder::Log;
 use crate::farm::{Farm, HostsFile, Place};
 use crate::plan::TargetId;
@@ -93,8 +95,8 @@ pub struct Args {
     #[arg(short = 'L', value_name = "LOGDIR")]
     logs: Option<PathBuf>,
     /// Build in memory what needs less than this for its work folder
-    #[arg(short = 'm', value_name = "SIZE")]
-    memory: Option<String>,
+    #[arg(short = 'm', value_name = "SIZE", value_parser = config::size)]
+    memory: Option<u64>,
     /// Read paths from a file, one a line
     #[arg(short = 'P', value_name = "SUBDIRLIST")]
     list: Option<PathBuf>,
@@ -138,21 +140,27 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     };
     let past = Past::read(&root, args.history.as_deref(), hosts.as_ref())?;
     let reopen = reopen(context)?;
-    if let Some(file) = &args.size_file {
-        read_sizes(file)?;
-    }
-    if args.memory.is_some() || args.sizes || args.size_file.is_some() {
-        tell!(
-            "{} -m, -s and -S change nothing yet: all is built on disk, and no sizes are taken",
-            Style::stderr().note("note:")
-        );
-    }
-    let farm = hosts.map(|file| farm(context, file, &args)).transpose()?;
+    let sizes = match &args.size_file {
+        Some(file) => read_sizes(file)?,
+        None => HashMap::new(),
+    };
+    let mut memory = args.memory;
+    let farm = match hosts {
+        Some(file) => Some(farm(context, file, &args, &mut memory)?),
+        None => None,
+    };
     // Must come before the first thread.
     let entered = match &farm {
         Some(farm) if !farm.builds_here() => Entered::Root,
         _ => context.enter()?,
     };
+    // Before the store is opened: what is mounted later is to be seen by all who use it.
+    if memory.is_some() {
+        memory::own_mounts().map_err(|e| {
+            Failure::machine(format!("cannot give this program mounts of its own: {e}"))
+                .hint("leave -m out")
+        })?;
+    }
     let screen = Box::new(Display::new(args.terse, args.display));
     let mut desk = past.desk(args.all || names.is_empty(), args.display, screen)?;
     let first = most_needed(desk.folder())?;
@@ -163,6 +171,8 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             errors: args.no_quit,
         },
         clean: args.clean,
+        writes_sizes: args.sizes,
+        sizes,
         first,
         seconds: Box::new(move |path, task| past.seconds(path, task)),
         reopen,
@@ -176,6 +186,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         farm: farm.as_ref(),
         books: &books,
         entered,
+        memory,
         lacks: Cell::new(false),
     };
     let done = session.rounds(distribution);
@@ -220,7 +231,19 @@ fn hosts(args: &Args) -> Result<Option<HostsFile>, Failure> {
     Ok(Some(file))
 }
 
-fn farm(context: &Context, file: HostsFile, args: &Args) -> Result<Farm, Failure> {
+/// The machines of a hosts file. What it says of the memory of this one goes into `memory`.
+fn farm(
+    context: &Context,
+    mut file: HostsFile,
+    args: &Args,
+    memory: &mut Option<u64>,
+) -> Result<Farm, Failure> {
+    for host in &mut file.hosts {
+        host.memory = host.memory.or(args.memory);
+        if host.place == Place::Here {
+            *memory = host.memory;
+        }
+    }
     let is_root = rustix::process::geteuid().is_root();
     if let Some(host) = file
         .hosts
@@ -288,6 +311,8 @@ struct Session<'a> {
     farm: Option<&'a Farm>,
     books: &'a Books,
     entered: Entered,
+    /// Bytes up to which steps are built in memory on this machine.
+    memory: Option<u64>,
     /// Whether something that was asked for cannot be built.
     lacks: Cell<bool>,
 }
@@ -343,7 +368,10 @@ impl Session<'_> {
             farm: self.farm,
             jobs: self.args.jobs.map_or_else(processors, |n| n.get().into()),
             processors: processors(),
-            limits: args::limits(&config),
+            limits: Limits {
+                memory: self.memory,
+                ..args::limits(&config)
+            },
             keep_going: true,
             until: &until,
             rebuild: false,
