@@ -255,12 +255,21 @@ fn hosts_build_in_memory(place: &Place) -> Option<&'static str> {
     place.targets(&[("a", "base", &[("one", size)])]);
     let store = place.path("far1");
     let line = format!("ssh://builder-1{} memory=16M timeout=30\n", store.display());
-    fs::write(place.path("hosts"), line).unwrap();
+    fs::write(place.path("hosts"), &line).unwrap();
     let log = || place.run(&["log", "a-s:one"]).ok();
     let _ = run(&mut command(place, &sshd, &["a-s"])).ok();
     assert!(!log().contains("size 20971520"), "{}", log());
     let _ = run(&mut command(place, &sshd, &["a-s", "--rebuild"])).ok();
     assert!(log().contains("size 20971520"), "{}", log());
+    // What the file does not say, the option does; nothing is built here.
+    fs::write(place.path("hosts"), line.replace(" memory=16M", "")).unwrap();
+    let _ = run(&mut command(
+        place,
+        &sshd,
+        &["a-s", "--rebuild", "-m", "8M"],
+    ))
+    .ok();
+    assert!(log().contains("size 12582912"), "{}", log());
     None
 }
 

@@ -438,6 +438,8 @@ fn tell_ignored(ignored: &[Ignored], args: &Args) -> Result<bool, Failure> {
 /// The machines of a hosts file. What it says of the memory of this one goes into `limits`.
 fn farm(context: &Context, file: &Path, args: &Args, limits: &mut Limits) -> Result<Farm, Failure> {
     let mut file = HostsFile::read(file).map_err(Failure::usage)?;
+    // Unless the file names this machine nothing is built here.
+    limits.memory = None;
     for host in &mut file.hosts {
         host.memory = host.memory.or(args.memory);
         if host.place == Place::Here {
