@@ -27,7 +27,7 @@ use super::step_log::StepLog;
 use crate::drv::Results;
 use crate::drv::derivation::Output;
 use crate::drv::fetcher::Fetcher;
-use crate::drv::{Key, Resolved, Role, StoreFacts};
+use crate::drv::{Derivation, Key, Resolved, Role, StoreFacts};
 
 /// Builds steps in a store.
 pub struct Builder<'a> {
@@ -67,6 +67,16 @@ pub struct Limits {
     /// Bytes up to which a step's work folder lies in memory, if it is known not to need more: nothing is, where there
     /// is none. One that needs more all the same is built again on disk.
     pub memory: Option<u64>,
+    /// How long a step may print nothing whose derivation does not say it.
+    pub silence: Option<Duration>,
+}
+
+impl Limits {
+    /// How long a step may print nothing, if there is a limit.
+    pub fn silence_of(&self, step: &Derivation) -> Option<Duration> {
+        let own = step.policy.silence.map(Duration::from_secs);
+        own.or(self.silence)
+    }
 }
 
 impl Default for Limits {
@@ -75,6 +85,7 @@ impl Default for Limits {
             file: 64 << 30,
             output: 4 << 30,
             memory: None,
+            silence: None,
         }
     }
 }
@@ -241,6 +252,7 @@ impl Prepared {
             platform: derivation.platform.clone(),
             tmp_on_root: Path::new(&derivation.root).starts_with("/tmp"),
             timeout: derivation.policy.timeout.map(Duration::from_secs),
+            silence: None,
             most_output: None,
             bounds: Bounds::default(),
             fewer_processors: false,
@@ -300,6 +312,8 @@ const ENTRY: u64 = 4096;
 /// How a step's script ended, and where its output is.
 struct Ran {
     finished: Finished,
+    /// Why it was ended, where the log tells it.
+    killed: Option<String>,
     log: PathBuf,
     tail: Vec<String>,
 }
@@ -361,7 +375,10 @@ impl Builder<'_> {
         work: &mut Deputy<'_>,
     ) -> Result<BuiltStep, StepError> {
         self.attempt(name, step, host, &mut |mut log| {
-            let done = work(&mut |bytes| log.write(bytes, output));
+            let done = work(&mut |bytes| {
+                (self.raw)(bytes);
+                log.write(bytes, output);
+            });
             let (_, log, tail) = log.finish(output)?;
             match done? {
                 Elsewhere::Built {
@@ -652,12 +669,15 @@ impl Builder<'_> {
             let why = why.to_owned();
             (self.note)(Note::Watched { why });
         }
+        job.silence = self.limits.silence_of(step.derivation());
         job.fewer_processors = run == Run::Check;
 
         let clock = Stopwatch::start();
+        let mut written = 0_u64;
         let finished = self.sandbox.run_told(
             &job,
             &mut |bytes| {
+                written += bytes.len() as u64;
                 (self.raw)(bytes);
                 log.write(bytes, output);
             },
@@ -676,9 +696,21 @@ impl Builder<'_> {
             return Ok(Tried::Full(log));
         }
         let used = memory.as_ref().map(|memory| memory.used(lowest));
+        let killed = match finished.status {
+            Status::Silent { seconds } => {
+                let step = step.derivation().name.step();
+                let text = format!(
+                    "KILLED: {step} stuck at {written} bytes of output, silent for {seconds} s"
+                );
+                (self.raw)(&log.say(&text, output));
+                Some(text)
+            }
+            _ => None,
+        };
         let (_, log, tail) = log.finish(output)?;
         let ran = Ran {
             finished,
+            killed,
             log,
             tail,
         };
@@ -736,7 +768,11 @@ impl Builder<'_> {
     ) -> Result<Made, StepError> {
         let mut say = |line: &str, passing: bool| match passing {
             true => output(line),
-            false => log.write(format!("{line}\n").as_bytes(), output),
+            false => {
+                let line = format!("{line}\n");
+                (self.raw)(line.as_bytes());
+                log.write(line.as_bytes(), output);
+            }
         };
         let fetched = self
             .fetcher
@@ -860,7 +896,10 @@ impl Builder<'_> {
     }
 
     fn failure(&self, name: &str, step: &Resolved, ran: Ran, kept: Option<Kept<'_>>) -> StepError {
-        let how = ran.finished.status.to_string();
+        let how = match &ran.killed {
+            Some(killed) => killed.clone(),
+            None => ran.finished.status.to_string(),
+        };
         if ran.finished.status == Status::Cancelled {
             return StepError::Cancelled;
         }

@@ -149,6 +149,17 @@ impl StepLog {
         }
     }
 
+    /// Adds a line of our own, behind what the step wrote. Gives the bytes that were added.
+    pub fn say(&mut self, text: &str, output: &mut dyn FnMut(&str)) -> Vec<u8> {
+        let begun = match self.line.is_empty() {
+            true => "",
+            false => "\n",
+        };
+        let added = format!("{begun}{text}\n").into_bytes();
+        self.write(&added, output);
+        added
+    }
+
     fn end_line(&mut self, output: &mut dyn FnMut(&str)) {
         let line = String::from_utf8_lossy(&self.line).into_owned();
         self.line.clear();

@@ -87,6 +87,7 @@ pub fn limits(config: &Config) -> Limits {
         file: config.build.file_limit.unwrap_or(usual.file),
         output: config.build.output_limit.unwrap_or(usual.output),
         memory: None,
+        silence: None,
     }
 }
 

@@ -377,6 +377,43 @@ pub const PAGES: &[Page] = &[
     )
     .also(&["diff", "realise"]),
     page(
+        "why waiting",
+        BUILD,
+        &[
+            ("Ask about one step", "mstore why waiting stage3-corei7:libc"),
+            ("Ask about all steps of a target", "mstore why waiting stage3-corei7"),
+        ],
+    )
+    .found("Nothing is being built, or nothing of that name is part of it.")
+    .also(&["top", "realise"])
+    .doc(&["doc/operating.md"]),
+    page(
+        "top",
+        BUILD,
+        &[
+            ("Look at what is being built", "mstore top"),
+            ("Print it once, for a script", "mstore top --json"),
+            ("Let a host run empty", "mstore top --drain builder@big.example.org"),
+            (
+                "Add one to a run over several hosts",
+                "mstore top --add 'builder@big.example.org jobs=16'",
+            ),
+        ],
+    )
+    .found("The run refuses what it is told, or there is none to tell it.")
+    .also(&["why-waiting", "realise", "log"])
+    .doc(&["doc/operating.md", "doc/cluster.md"]),
+    page(
+        "stats",
+        BUILD,
+        &[
+            ("Show how long steps take", "mstore stats"),
+            ("Look at the last week on one host", "mstore stats --since 7 --host big"),
+        ],
+    )
+    .also(&["log", "top"])
+    .doc(&["doc/operating.md"]),
+    page(
         "why alive",
         BUILD,
         &[

@@ -28,6 +28,7 @@ mod places;
 mod progress;
 mod repack;
 mod report;
+mod runs;
 mod signals;
 mod site;
 mod spec;
@@ -47,7 +48,7 @@ use commands::lsp;
 use commands::{
     check, complete, completions, config, copy, diff, doctor, dpb, eval, export, fetch, fmt,
     forget, gc, graph, init, key, list, lock, log, man, metro, realise, repo, seed, serve, shell,
-    show, snapshot, specs, store, why, worker,
+    show, snapshot, specs, stats, store, top, why, worker,
 };
 use context::Context;
 pub use failure::Failure;
@@ -140,6 +141,10 @@ enum Command {
     Why(why::Args),
     /// Print the build logs of a target
     Log(log::Args),
+    /// Look at what is being built, and steer it
+    Top(top::Args),
+    /// Show how long steps take, how often they fail, and what became slower
+    Stats(stats::Args),
     /// Open a shell in the root file system of a target, or in the one that its last build left
     Shell(shell::Args),
     /// Remove what nothing needs any more from the store
@@ -327,6 +332,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Diff(args) => diff::run(&context, args),
         Command::Why(args) => why::run(&context, args),
         Command::Log(args) => log::run(&context, args),
+        Command::Top(args) => top::run(&context, args),
+        Command::Stats(args) => stats::run(&context, args),
         Command::Shell(args) => shell::run(&context, args),
         Command::Gc(args) => gc::run(&context, args),
         Command::Forget(args) => forget::run(&context, args),

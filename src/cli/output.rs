@@ -43,6 +43,11 @@ pub fn stderr_is_live() -> bool {
     io::stderr().is_terminal() && !is_dumb()
 }
 
+/// Whether a terminal on stdout can be drawn on.
+pub fn stdout_can_draw() -> bool {
+    !is_dumb()
+}
+
 /// Whether diagnostics on stderr get colours.
 pub fn stderr_colour() -> bool {
     wanted(io::stderr().is_terminal())

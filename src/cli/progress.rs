@@ -9,7 +9,7 @@ use mstore_store::transfer::Progress;
 
 use super::output::{self, Style};
 use crate::build::step::Note;
-use crate::schedule::{HostNews, JobEnd, JobId, Observer, RunEvent};
+use crate::schedule::{HostNews, JobEnd, JobId, Observer, RunEvent, silence};
 
 /// What the display knows about a node that is being built.
 struct Running {
@@ -17,6 +17,12 @@ struct Running {
     name: String,
     started: Instant,
     expected: Option<f64>,
+    /// What it printed last.
+    line: String,
+    /// How long it prints nothing, in words, if it is worth telling.
+    silent: Option<String>,
+    /// Seconds of silence that were told in a line of their own.
+    told: f64,
 }
 
 impl Running {
@@ -30,7 +36,22 @@ impl Running {
             _ => format!("{share:.0}%: "),
         })
     }
+
+    fn show(&self) {
+        let silent = self.silent.as_ref();
+        let silent = silent.map(|silent| format!("silent for {silent} "));
+        self.bar.set_message(format!(
+            "{} {}{}{}",
+            output::escaped(&self.name),
+            self.share().unwrap_or_default(),
+            silent.unwrap_or_default(),
+            self.line
+        ));
+    }
 }
+
+/// Seconds of silence that are told in a line of its own where nothing is drawn; then twice as many, and so on.
+const SILENCE_TOLD: f64 = 60.0;
 
 /// Prints events to stderr.
 pub struct Display {
@@ -98,6 +119,29 @@ impl Display {
             running.bar.finish_and_clear();
         }
         self.summary.finish_and_clear();
+    }
+
+    /// A job printed nothing for so long.
+    fn silent(&mut self, job: JobId, name: &str, seconds: f64, most: Option<f64>) {
+        let Some(running) = self.running.get_mut(&job) else {
+            return;
+        };
+        let most = most.map(|most| format!(", ended at {most:.0} s"));
+        running.silent = silence(seconds).map(|told| match &most {
+            Some(most) => format!("{told}{most}"),
+            None => told,
+        });
+        running.show();
+        if seconds == 0.0 {
+            running.told = SILENCE_TOLD / 2.0;
+        } else if !self.live && seconds >= running.told * 2.0 {
+            running.told = seconds;
+            let told = silence(seconds).unwrap_or_default();
+            self.say(&format!(
+                "{name} is silent for {told}{}",
+                most.unwrap_or_default()
+            ));
+        }
     }
 
     fn refresh(&self) {
@@ -213,27 +257,35 @@ impl Observer for Display {
                         name: name.to_owned(),
                         started: Instant::now(),
                         expected,
+                        line: String::new(),
+                        silent: None,
+                        told: SILENCE_TOLD / 2.0,
                     },
                 );
             }
             RunEvent::Output { job, line } => {
-                if let Some(running) = self.running.get(&job) {
-                    if self.show_output {
-                        self.say(&format!("{}> {line}", running.name));
-                    }
+                if self.show_output
+                    && let Some(running) = self.running.get(&job)
+                {
+                    self.say(&format!("{}> {line}", running.name));
+                }
+                if let Some(running) = self.running.get_mut(&job) {
                     let text: String = line
                         .chars()
                         .filter(|c| !c.is_control())
                         .take(LINE)
                         .collect();
-                    let text = output::escaped(&text);
-                    let share = running.share().unwrap_or_default();
-                    running.bar.set_message(format!(
-                        "{} {share}{text}",
-                        output::escaped(&running.name)
-                    ));
+                    running.line = output::escaped(&text);
+                    running.silent = None;
+                    running.show();
                 }
             }
+            RunEvent::Silent {
+                job,
+                name,
+                seconds,
+                most,
+            } => self.silent(job, name, seconds, most),
             // Said though the rest is quiet: it is about what may be wrong.
             RunEvent::Noted {
                 note: note @ Note::Harmed { .. },

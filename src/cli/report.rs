@@ -2,6 +2,7 @@
 
 use super::output::Style;
 use super::{Failure, blame};
+use crate::drv::StepName;
 use crate::project::realise::Report;
 use crate::schedule::realise::{Failed, Outcome};
 
@@ -21,6 +22,17 @@ pub fn failed_json(failed: &Failed) -> serde_json::Value {
         "reason": failure.how,
         "step": failed.name.to_string(),
         "log": failure.log.display().to_string(),
+        "hints": [],
+    })
+}
+
+/// A step that was stopped from outside, in the same form.
+pub fn put_by_json(step: &StepName) -> serde_json::Value {
+    serde_json::json!({
+        "class": "interrupted",
+        "reason": "it was stopped from outside",
+        "step": step.to_string(),
+        "log": null,
         "hints": [],
     })
 }

@@ -152,6 +152,13 @@ impl Events for Watch {
                 output::size(bytes),
                 output::duration(seconds)
             ),
+            Event::Unattended(error) => self.with_display(|display| {
+                let note = Style::stderr().note("note:");
+                let text = format!("{note} `mstore top` cannot look at this run: {error}");
+                if let Some(display) = display {
+                    display.say(&text);
+                }
+            }),
             Event::Provided { kind, name, tree } => tell!("{kind} {name} is {tree}"),
             Event::FetchStarted { trees, bytes } => {
                 let most = bytes.map(|bytes| format!(", at most {}", output::size(bytes)));

@@ -203,6 +203,9 @@ pub struct Policy {
     pub limits: Option<Box<UseLimits>>,
     /// Access to a network.
     pub network: Network,
+    /// Seconds without output after which it is ended, if any. Not part of the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silence: Option<u64>,
     /// Seconds after which it is ended, if any. Not part of the key.
     pub timeout: Option<u64>,
 }
@@ -275,6 +278,7 @@ impl Derivation {
                 impure: Vec::new(),
                 limits: None,
                 network: Network::FixedOutput(Box::new(fixed)),
+                silence: None,
                 timeout: None,
             },
             target: FETCH.to_owned(),
@@ -304,6 +308,7 @@ impl Derivation {
                 impure: Vec::new(),
                 limits: None,
                 network: Network::None,
+                silence: None,
                 timeout: None,
             },
             target: target.to_owned(),
@@ -385,6 +390,7 @@ pub(crate) mod tests {
                 impure: Vec::new(),
                 limits: None,
                 network: Network::None,
+                silence: None,
                 timeout: Some(3600),
             },
             target: "stage3".into(),
@@ -513,6 +519,7 @@ pub(crate) mod tests {
                                 })
                             }),
                             network: Network::None,
+                            silence: None,
                             timeout,
                         },
                         target: w.3,

@@ -181,6 +181,7 @@ impl<'a, T> Parts<'a, T> {
             tag: _,
             width: _,
             limits: _,
+            silence: _,
             from: _,
         } = policy;
         let inputs = inputs.iter().zip(trees).map(|(input, tree)| PartInput {

@@ -214,6 +214,7 @@ mod tests {
         other.policy.tag = Some("database".into());
         other.policy.width = Some(Width::Host);
         other.policy.limits = Some(Box::default());
+        other.policy.silence = Some(60);
         assert_eq!(key(&drv), key(&other));
         assert_ne!(drv.hash(), other.hash());
     }

@@ -1,8 +1,10 @@
 //! The hosts of a hosts file as the executor of a run.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
+use std::time::Duration;
 
 use mstore_store::{Cancel, TreeHash};
 
@@ -12,7 +14,7 @@ use super::remote::{RemoteHost, RemoteNews, Traffic};
 use crate::build::cancel::CancelToken;
 use crate::build::error::StepError;
 use crate::build::pause::Stopwatch;
-use crate::build::step::Builder;
+use crate::build::step::{Builder, Limits};
 use crate::dense::Id as _;
 use crate::schedule::error::ScheduleError;
 use crate::schedule::executor::{Fault, HostDesk, Job, JobResult, Product, Report, Work};
@@ -25,8 +27,14 @@ use crate::share::ssh_master::Sockets;
 
 /// The machines of a hosts file.
 pub struct Farm {
-    /// Those that are reached by ssh, with their numbers.
-    remotes: Vec<RemoteHost>,
+    /// Those that are reached by ssh, in the order of their numbers; more may come.
+    remotes: Mutex<Vec<Arc<RemoteHost>>>,
+    /// How they are reached.
+    ssh: SshOptions,
+    /// The version of this program.
+    program: String,
+    /// A program that is run on each of them before anything is built.
+    startup: Option<String>,
     /// How many steps are built on this machine at a time; without any, things are only fetched here, which takes no
     /// place.
     here: Option<usize>,
@@ -34,12 +42,14 @@ pub struct Farm {
     here_speed: Option<f64>,
     /// What earlier runs tell of the hosts.
     history: Mutex<History>,
+    /// How long a step may print nothing on this machine, if the file says it.
+    silence: Option<Duration>,
     /// What the jobs may be for, as `uname -m` says.
     platforms: Vec<String>,
     /// Ends the connections.
     closing: Cancel,
     /// Where shared connections have their sockets.
-    _sockets: Option<Sockets>,
+    sockets: Option<Sockets>,
 }
 
 impl Farm {
@@ -56,33 +66,35 @@ impl Farm {
     ) -> Farm {
         let startup = file.startup.map(|path| path.to_string_lossy().into_owned());
         let (mut remotes, mut here, mut here_speed) = (Vec::new(), None, None);
+        let mut silence = None;
         for host in file.hosts {
             match host.place.clone() {
                 Place::Here => {
                     here = Some(host.jobs.map_or(jobs, |n| n.get().into()));
                     here_speed = host.speed;
+                    silence = host.silence;
                 }
                 Place::Ssh(address) => {
                     let startup = startup.clone();
-                    remotes.push(RemoteHost::new(
-                        host,
-                        address,
-                        ssh.clone(),
-                        program,
-                        startup,
-                        sockets.as_ref().map(|all| all.socket(remotes.len())),
-                    ));
+                    let socket = sockets.as_ref().map(|all| all.socket(remotes.len()));
+                    let ssh = ssh.clone();
+                    let remote = RemoteHost::new(host, address, ssh, program, startup, socket);
+                    remotes.push(Arc::new(remote));
                 }
             }
         }
         Farm {
-            remotes,
+            remotes: Mutex::new(remotes),
+            ssh: ssh.clone(),
+            program: program.to_owned(),
+            startup,
             here,
             here_speed,
             history: Mutex::default(),
+            silence,
             platforms,
             closing: Cancel::new(),
-            _sockets: sockets,
+            sockets,
         }
     }
 
@@ -92,14 +104,23 @@ impl Farm {
     }
 
     /// What travelled to and from each host, by its name.
-    pub fn traffic(&self) -> impl Iterator<Item = (&str, Traffic)> {
-        let remotes = self.remotes.iter();
-        remotes.map(|remote| (remote.host().name.as_str(), remote.traffic()))
+    pub fn traffic(&self) -> Vec<(String, Traffic)> {
+        let remotes = self.remotes();
+        let traffic = remotes
+            .iter()
+            .map(|remote| (remote.host().name.clone(), remote.traffic()));
+        traffic.collect()
+    }
+
+    fn remotes(&self) -> MutexGuard<'_, Vec<Arc<RemoteHost>>> {
+        // Whole hosts are put in.
+        self.remotes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The speeds that the file gives, by host; `home` is what this machine is called.
     pub fn given_speeds(&self, home: &str) -> BTreeMap<String, f64> {
-        let remotes = self.remotes.iter().map(|remote| remote.host());
+        let remotes = self.remotes();
+        let remotes = remotes.iter().map(|remote| remote.host());
         let given = remotes.filter_map(|host| Some((host.name.clone(), host.speed?)));
         let here = self.here_speed.map(|speed| (home.to_owned(), speed));
         given.chain(here).collect()
@@ -112,7 +133,8 @@ impl Farm {
 
     /// Slots and speed of each host that builds; one that has not said how many slots it has counts with one.
     pub fn crew(&self, home: &str) -> Vec<(usize, f64)> {
-        let remotes = self.remotes.iter().map(|remote| {
+        let remotes = self.remotes();
+        let remotes = remotes.iter().map(|remote| {
             let host = self.described(remote, None);
             (host.slots, host.speed)
         });
@@ -131,8 +153,10 @@ impl Farm {
         Host {
             name: spec.name.clone(),
             slots,
-            // What the file gives is in there.
-            speed: self.history().speed(&spec.name),
+            // What the file gives is in the history too, but not that of a host which was added.
+            speed: spec
+                .speed
+                .unwrap_or_else(|| self.history().speed(&spec.name)),
             platforms,
             here: false,
         }
@@ -144,8 +168,31 @@ impl Farm {
     }
 
     /// The host of a number, unless that is this machine.
-    fn remote(&self, host: HostId) -> Option<&RemoteHost> {
-        self.remotes.get(host.index().checked_sub(1)?)
+    fn remote(&self, host: HostId) -> Option<Arc<RemoteHost>> {
+        let at = host.index().checked_sub(1)?;
+        self.remotes().get(at).cloned()
+    }
+
+    /// Adds the host that a line describes. Gives its number too.
+    fn add(&self, line: &str) -> Result<(HostId, Arc<RemoteHost>), String> {
+        if line.contains('\n') {
+            return Err("one line is expected".to_owned());
+        }
+        let file = HostsFile::parse(Path::new("the line"), line).map_err(|e| e.to_string())?;
+        let [host] = <[_; 1]>::try_from(file.hosts).map_err(|_| "one host is expected")?;
+        let Place::Ssh(address) = host.place.clone() else {
+            return Err("this machine cannot be added to a run".to_owned());
+        };
+        let mut remotes = self.remotes();
+        if remotes.iter().any(|other| other.host().name == host.name) {
+            return Err(format!("{} is one of the hosts already", host.name));
+        }
+        let (ssh, startup) = (self.ssh.clone(), self.startup.clone());
+        let socket = self.sockets.as_ref().map(|all| all.socket(remotes.len()));
+        let remote = RemoteHost::new(host, address, ssh, &self.program, startup, socket);
+        let remote = Arc::new(remote);
+        remotes.push(Arc::clone(&remote));
+        Ok((HostId::nth(remotes.len()), remote))
     }
 }
 
@@ -156,8 +203,8 @@ impl Site for Farm {
         builder: &'env Builder<'env>,
         fetch: &'env Fetch<'env>,
     ) -> Box<dyn Executor + 'scope> {
-        let holdings = Arc::new(Mutex::new(Holdings::new(self.remotes.len())));
-        for (number, remote) in self.remotes.iter().enumerate() {
+        let holdings = Arc::new(Mutex::new(Holdings::new(self.remotes().len())));
+        for (number, remote) in self.remotes().iter().enumerate() {
             // What cannot be read is not known.
             let held = builder.store.held(&remote.host().name).unwrap_or_default();
             lock(&holdings).recall(number, &held);
@@ -166,7 +213,8 @@ impl Site for Farm {
         Box::new(Machines {
             scope,
             builder,
-            local: Local::new(scope, builder, fetch, self.here.unwrap_or(1)),
+            local: Local::new(scope, builder, fetch, self.here.unwrap_or(1))
+                .with_silence(self.silence),
             farm: self,
             holdings,
             running: Arc::default(),
@@ -204,6 +252,37 @@ impl Running {
     }
 }
 
+impl Machines<'_, '_> {
+    /// Keeps a host connected, and gives what is known of it now.
+    fn keep(
+        &self,
+        host: HostId,
+        remote: &Arc<RemoteHost>,
+        desk: &HostDesk,
+    ) -> Vec<(HostId, HostNews)> {
+        let mut news = vec![(host, HostNews::Named(self.farm.described(remote, None)))];
+        let (farm, desk, remote) = (self.farm, desk.clone(), Arc::clone(remote));
+        let kept = thread::Builder::new().spawn_scoped(self.scope, move || {
+            remote.keep(&farm.platforms, &farm.closing, &|news| {
+                desk.tell(
+                    host,
+                    match news {
+                        RemoteNews::Up { jobs, platforms } => {
+                            HostNews::Up(farm.described(&remote, Some((jobs, platforms))))
+                        }
+                        RemoteNews::Down(reason) => HostNews::Down(reason),
+                    },
+                );
+            });
+        });
+        if let Err(error) = kept {
+            let why = format!("cannot start a thread: {error}");
+            news.push((host, HostNews::Down(why)));
+        }
+        news
+    }
+}
+
 impl Executor for Machines<'_, '_> {
     fn hosts(&self, desk: HostDesk) -> Vec<(HostId, HostNews)> {
         let mut hosts = self.local.hosts(desk.clone());
@@ -215,30 +294,8 @@ impl Executor for Machines<'_, '_> {
                 }
             }
         }
-        for (remote, number) in self.farm.remotes.iter().zip(1..) {
-            let host = HostId::nth(number);
-            let (farm, desk) = (self.farm, desk.clone());
-            let kept = thread::Builder::new().spawn_scoped(self.scope, move || {
-                remote.keep(&farm.platforms, &farm.closing, &|news| {
-                    desk.tell(
-                        host,
-                        match news {
-                            RemoteNews::Up { jobs, platforms } => {
-                                HostNews::Up(farm.described(remote, Some((jobs, platforms))))
-                            }
-                            RemoteNews::Down(reason) => HostNews::Down(reason),
-                        },
-                    );
-                });
-            });
-            let news = HostNews::Named(self.farm.described(remote, None));
-            hosts.push((host, news));
-            if let Err(error) = kept {
-                hosts.push((
-                    host,
-                    HostNews::Down(format!("cannot start a thread: {error}")),
-                ));
-            }
+        for (remote, number) in self.farm.remotes().iter().zip(1..) {
+            hosts.extend(self.keep(HostId::nth(number), remote, &desk));
         }
         hosts
     }
@@ -262,7 +319,7 @@ impl Executor for Machines<'_, '_> {
                 return;
             };
             let clock = Stopwatch::start();
-            let end = work(remote, builder, &job, &token, &report);
+            let end = work(&remote, builder, &job, &token, &report);
             running.lock().remove(&(id, host));
             let seconds = clock.elapsed().as_secs_f64();
             report.end(JobResult { seconds, end });
@@ -278,9 +335,16 @@ impl Executor for Machines<'_, '_> {
     }
 
     fn near(&self, trees: &[TreeHash]) -> Option<(HostId, f64)> {
-        let is_up = |number: usize| self.farm.remotes[number].is_up();
+        let remotes = self.farm.remotes();
+        // Of hosts that were added nothing is known.
+        let is_up = |number: usize| remotes.get(number).is_some_and(|remote| remote.is_up());
         let (number, seconds) = lock(&self.holdings).nearest(trees, is_up)?;
         Some((HostId::nth(number + 1), seconds))
+    }
+
+    fn add(&self, line: &str, desk: HostDesk) -> Result<Vec<(HostId, HostNews)>, String> {
+        let (host, remote) = self.farm.add(line)?;
+        Ok(self.keep(host, &remote, &desk))
     }
 
     fn cancel(&self, job: JobId) {
@@ -311,7 +375,16 @@ fn work(
         Work::Fetch(_) => return Ok(Product::NotFetched),
     };
     let note = |note| report.note(note);
-    let builder = builder.with(token, &note, job.slots);
+    let raw = |bytes: &[u8]| report.heard(bytes.len());
+    let builder = Builder {
+        limits: Limits {
+            silence: remote.silence(builder),
+            ..builder.limits
+        },
+        raw: &raw,
+        ..builder.with(token, &note, job.slots)
+    };
+    report.silence(builder.limits.silence_of(step.derivation()));
     match remote.build(&builder, &job.name, step, &mut |line| report.line(line)) {
         Ok(built) if built.found => Ok(Product::Found { tree: built.tree }),
         Ok(built) => Ok(Product::Built {

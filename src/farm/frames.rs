@@ -78,6 +78,8 @@ pub struct WireLimits {
     pub output: u64,
     /// Bytes of memory that its work folder may take.
     pub memory: Option<u64>,
+    /// Milliseconds that it may print nothing.
+    pub silence: Option<u64>,
 }
 
 /// What a worker says.
@@ -278,6 +280,7 @@ mod tests {
                     file: 1,
                     output: 2,
                     memory: None,
+                    silence: Some(3),
                 },
                 anew: false,
             },

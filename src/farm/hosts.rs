@@ -49,6 +49,8 @@ pub struct Host {
     pub memory: Option<u64>,
     /// How long connecting to it may take, and then each answer.
     pub timeout: Option<Duration>,
+    /// How long a step may print nothing, unless it says so itself; then it is ended.
+    pub silence: Option<Duration>,
     /// The machine that it must be, as `uname -m` says.
     pub arch: Option<String>,
 }
@@ -189,6 +191,7 @@ fn host<'t>(
         speed: None,
         memory: None,
         timeout: None,
+        silence: None,
         arch: None,
     };
     let mut seen: Vec<&str> = Vec::new();
@@ -219,14 +222,8 @@ fn set(host: &mut Host, property: &str, value: &str) -> Result<(), String> {
         "memory" => {
             host.memory = Some(crate::config::size(value)?);
         }
-        "timeout" => {
-            let seconds = value
-                .parse()
-                .ok()
-                .filter(|n: &u64| (1..=86_400).contains(n));
-            let seconds = seconds.ok_or("seconds, from 1 to a day, are expected")?;
-            host.timeout = Some(Duration::from_secs(seconds));
-        }
+        "timeout" => host.timeout = Some(seconds(value)?),
+        "silence" => host.silence = Some(seconds(value)?),
         "arch" => {
             let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
             if value.is_empty() || value.len() > 64 || !value.bytes().all(word) {
@@ -235,10 +232,17 @@ fn set(host: &mut Host, property: &str, value: &str) -> Result<(), String> {
             host.arch = Some(value.to_owned());
         }
         _ => {
-            return Err("known are arch, jobs, memory, sf and timeout".to_owned());
+            return Err("known are arch, jobs, memory, sf, silence and timeout".to_owned());
         }
     }
     Ok(())
+}
+
+fn seconds(value: &str) -> Result<Duration, String> {
+    let seconds = value.parse().ok();
+    let seconds = seconds.filter(|n: &u64| (1..=86_400).contains(n));
+    let seconds = seconds.ok_or("seconds, from 1 to a day, are expected")?;
+    Ok(Duration::from_secs(seconds))
 }
 
 fn ssh(name: &str) -> Result<Place, String> {
@@ -266,7 +270,7 @@ mod tests {
     fn hosts_have_what_their_lines_say() {
         let file = parse(
             "# ours\nSTARTUP=/bin/prepare\n\nlocalhost jobs=2 # here\n\
-             me@big:2222 jobs=16 sf=2.5 memory=4G timeout=60 arch=x86_64\n",
+             me@big:2222 jobs=16 sf=2.5 memory=4G timeout=60 silence=70 arch=x86_64\n",
         );
         let file = file.unwrap();
         assert_eq!(file.startup.as_deref(), Some(Path::new("/bin/prepare")));
@@ -284,6 +288,7 @@ mod tests {
         );
         assert_eq!(file.hosts[0].speed, None);
         assert_eq!(big.timeout, Some(Duration::from_secs(60)));
+        assert_eq!(big.silence, Some(Duration::from_secs(70)));
         assert_eq!(big.arch.as_deref(), Some("x86_64"));
     }
 
@@ -322,7 +327,7 @@ mod tests {
         hosts:1: `memory=lots`: `lots` is not a size; sizes are like 500M, 20G or 1.5T
         hosts:1: `timeout=0`: seconds, from 1 to a day, are expected
         hosts:1: `arch=`: what `uname -m` prints there is expected
-        hosts:1: `speed=3`: known are arch, jobs, memory, sf and timeout
+        hosts:1: `speed=3`: known are arch, jobs, memory, sf, silence and timeout
         hosts:1: `jobs=2`: jobs stands there twice
         hosts:3: `a`: it stands in line 1 already
         hosts:1: `-oProxyCommand=x`: it does not name a host that can be

@@ -87,6 +87,10 @@ pub struct RemoteHost {
     holdings: Mutex<Option<(Arc<Mutex<Holdings>>, usize)>>,
 }
 
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Whole values are put in.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -281,6 +285,11 @@ impl RemoteHost {
         Some(master)
     }
 
+    /// How long a step may print nothing whose derivation does not say it.
+    pub fn silence(&self, builder: &Builder<'_>) -> Option<Duration> {
+        self.host.silence.or(builder.limits.silence)
+    }
+
     /// Builds a step there, and brings what came out.
     pub fn build(
         &self,
@@ -335,6 +344,7 @@ impl RemoteHost {
                 file: builder.limits.file,
                 output: builder.limits.output,
                 memory: self.host.memory,
+                silence: builder.limits.silence.map(millis),
             },
             anew: builder.anew,
         };

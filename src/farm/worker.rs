@@ -259,6 +259,7 @@ impl Worker<'_> {
                 file: order.limits.file,
                 output: order.limits.output,
                 memory: order.limits.memory.filter(|_| self.own_mounts),
+                silence: order.limits.silence.map(Duration::from_millis),
             },
             note: &|_| (),
             raw: &|bytes| {

@@ -267,6 +267,7 @@ impl Builder<'_> {
                 impure: step.impure.clone(),
                 limits: recipe.limits.map(Box::new),
                 network: Network::None,
+                silence: recipe.silence,
                 timeout: recipe.timeout,
             },
             target: id.target.clone(),

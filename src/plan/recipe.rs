@@ -60,6 +60,9 @@ pub struct Recipe {
     /// What a step may use of the machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<UseLimits>,
+    /// Seconds that a step may print nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silence: Option<u64>,
 }
 
 /// What a target starts from.
@@ -211,6 +214,7 @@ impl Reader<'_> {
             env: Arc::new(self.env()?),
             timeout: self.timeout()?,
             limits: self.limits()?,
+            silence: self.seconds("policy/silence")?,
         })
     }
 
@@ -435,13 +439,18 @@ impl Reader<'_> {
                 ));
             }
         }
-        let Some(text) = self.text("policy/timeout")? else {
+        self.seconds("policy/timeout")
+    }
+
+    /// A limit in seconds.
+    fn seconds(&self, element: &str) -> Result<Option<u64>, PlanError> {
+        let Some(text) = self.text(element)? else {
             return Ok(None);
         };
         match text.parse::<u64>() {
             Ok(seconds) if seconds > 0 => Ok(Some(seconds)),
             _ => Err(self.bad(
-                "policy/timeout",
+                element,
                 format!("`{text}` is not a number of seconds above 0"),
                 "leave it out for no limit",
             )),

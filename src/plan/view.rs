@@ -63,6 +63,9 @@ pub struct DerivationView {
     /// Of steps with this word one runs at a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
+    /// Seconds it may print nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silence: Option<u64>,
     /// The isolation it is built under.
     pub sandbox: String,
     /// The scripts.
@@ -265,6 +268,7 @@ impl DerivationView {
             timeout: drv.policy.timeout,
             width: drv.policy.width,
             tag: drv.policy.tag.clone(),
+            silence: drv.policy.silence,
             sandbox: drv.sandbox.clone(),
             phases: drv
                 .phases

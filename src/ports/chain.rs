@@ -277,6 +277,7 @@ impl Maker<'_> {
                 impure: Vec::new(),
                 limits: None,
                 network: Network::None,
+                silence: None,
                 timeout: self.port.timeout,
             },
             target: id,

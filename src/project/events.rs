@@ -69,6 +69,8 @@ pub enum Event<'a> {
         /// How many runs.
         runs: usize,
     },
+    /// Other processes cannot look at the run that begins, for this reason.
+    Unattended(&'a std::io::Error),
     /// Steps are going to be built.
     BuildStarted(Amount),
     /// Ports are going to be walked over, and built as they are found.

@@ -36,6 +36,7 @@ pub mod remote;
 pub mod repair;
 pub mod retention;
 mod sign;
+pub mod stats;
 pub mod step;
 
 use std::path::{Path, PathBuf};

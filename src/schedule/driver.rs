@@ -10,13 +10,12 @@ use std::time::{Duration, Instant};
 use mstore_store::{Cancel, TreeHash};
 
 use super::engine::{
-    Ask, Command, Engine, EngineEvent, Flaw, GateId, HostId, JobId, JobState, KindId, NewJob,
-    Offer, Run,
+    Command, Engine, EngineEvent, Flaw, GateId, HostId, JobId, JobState, KindId, NewJob, Run,
 };
 use super::error::ScheduleError;
 use super::executor::{
-    Demand, Desk, Executor, Fault, Gate, Host, HostDesk, HostNews, Job, JobResult, Kind, Product,
-    Report, Work,
+    Desk, Executor, Fault, Gate, Host, HostDesk, HostNews, Job, JobResult, Kind, Product, Report,
+    Work,
 };
 use super::growth::{Growth, Intake, Listing, Message};
 use super::leave::Leave;
@@ -27,9 +26,14 @@ use crate::build::step::Note;
 use crate::dense::DenseMap;
 use crate::drv::Resolved;
 
+mod hosts;
+mod operator;
 mod paths;
+mod pulses;
 
+use operator::Operator;
 use paths::{Book, Ending, PathEventOf};
+use pulses::Pulses;
 
 /// How often a waiting driver looks whether it was told to stop.
 const POLL: Duration = Duration::from_millis(50);
@@ -160,6 +164,8 @@ pub struct Outcome<N> {
     pub locked: Vec<N>,
     /// Jobs whose description changed after they had failed. They are not tried again in this run.
     pub changed: Vec<N>,
+    /// Jobs that somebody stopped, who did not let them go on.
+    pub put_by: Vec<N>,
 }
 
 /// What the driver knows of a job.
@@ -186,6 +192,10 @@ pub struct Driver<'a, P: Planner> {
     ids: HashMap<P::Node, JobId>,
     /// Handed to the executor, which has not reported back.
     running: BTreeMap<JobId, Run>,
+    /// Since when, and what they printed.
+    pulses: Pulses,
+    /// What others were told of the run, and told it.
+    operator: Operator,
     /// What hosts were last said to be able to do.
     hosts: BTreeMap<HostId, Host>,
     kinds: HashMap<Kind, KindId>,
@@ -232,6 +242,8 @@ impl<'a, P: Planner> Driver<'a, P> {
             cards: DenseMap::new(),
             ids: HashMap::new(),
             running: BTreeMap::new(),
+            pulses: Pulses::default(),
+            operator: Operator::default(),
             hosts: BTreeMap::new(),
             kinds: HashMap::new(),
             gates: HashMap::new(),
@@ -256,6 +268,7 @@ impl<'a, P: Planner> Driver<'a, P> {
                 stopped: false,
                 locked: Vec::new(),
                 changed: Vec::new(),
+                put_by: Vec::new(),
             },
         }
     }
@@ -302,6 +315,7 @@ impl<'a, P: Planner> Driver<'a, P> {
             if let Some(message) = message {
                 self.take_in(message);
             }
+            self.tell_of_silence();
             if self.options.cancel.is_cancelled() {
                 self.cancel();
             }
@@ -352,6 +366,9 @@ impl<'a, P: Planner> Driver<'a, P> {
 
     fn start(&mut self, run: Run) {
         let job = run.job;
+        if self.operator.stops(job) {
+            return self.put_by(run);
+        }
         match self.planner.decide(&self.cards[job].node) {
             Ok(Decision::Reuse(tree)) => self.take_tree(run, tree, JobEnd::Reused),
             Ok(_) if !self.lock(run) => {}
@@ -374,6 +391,7 @@ impl<'a, P: Planner> Driver<'a, P> {
         let name = self.planner.recorded_as(&self.cards[id].node);
         let desk: Arc<dyn Desk> = self.intake.office.clone();
         let report = Report::new(run, desk);
+        self.pulses.begin(run, report.pulse());
         let job = Job {
             id,
             name,
@@ -415,10 +433,16 @@ impl<'a, P: Planner> Driver<'a, P> {
             Message::Ended(run, result) if self.runs(run) => {
                 self.running.remove(&run.job);
                 self.ended_one = true;
+                self.pulses.end(run.job);
                 self.ended(run, result);
             }
             // What is told late of a run that was given up counts for nothing.
             Message::Noted(..) | Message::Ended(..) => {}
+            Message::Asked(question, reply) => {
+                let answer = self.answer(question);
+                // Fails only when nobody waits for it any more.
+                let _ = reply.try_send(answer);
+            }
             Message::Host(host, news) => {
                 let known = |host: &Host| host.name.clone();
                 let name = match &news {
@@ -443,7 +467,17 @@ impl<'a, P: Planner> Driver<'a, P> {
     fn ended(&mut self, run: Run, JobResult { seconds, end }: JobResult) {
         let job = run.job;
         let fetching = self.cards[job].fetching.take();
+        let all_end = self.outcome.cancelled || self.options.cancel.is_cancelled();
         match (end, fetching) {
+            (Err(Fault::Cancelled) | Ok(Product::NotFetched), _)
+                if self.operator.stops(job) && !all_end =>
+            {
+                self.put_by(run);
+                let ending = Ending::NotFinished("stopped".to_owned());
+                self.tell_path(job, PathEventOf::Ended(seconds, ending));
+                let end = JobEnd::Interrupted { seconds };
+                self.observer.event(RunEvent::Ended { job, end });
+            }
             (Ok(Product::Built { tree, changed }), _) => {
                 self.take_tree(run, tree, JobEnd::Built { seconds, changed });
             }
@@ -475,7 +509,11 @@ impl<'a, P: Planner> Driver<'a, P> {
             (Err(Fault::Build(failure)), _) => {
                 let ending = Ending::Failed(failure.status, failure.how.clone());
                 self.tell_path(job, PathEventOf::Ended(seconds, ending));
-                let node = self.cards[job].node.clone();
+                let Card { node, name, .. } = &self.cards[job];
+                let node = node.clone();
+                let host = self.hosts.get(&run.host);
+                let host = host.map_or("", |host| &host.name);
+                self.operator.failed(name, host, &failure.how, seconds);
                 self.outcome.failed.push((node, failure));
                 self.events.push_back(EngineEvent::Failed(run));
                 self.tell_of_failure(job, seconds);
@@ -494,6 +532,13 @@ impl<'a, P: Planner> Driver<'a, P> {
                 }
             }
         }
+    }
+
+    /// Takes in that a job does not start, or has ended, because somebody stopped it.
+    fn put_by(&mut self, run: Run) {
+        self.operator.put_by(run.job);
+        self.events
+            .push_back(EngineEvent::LockFound { run, ended: false });
     }
 
     /// Takes in that a job got lost; tells whether it is to run again.
@@ -606,6 +651,9 @@ impl<'a, P: Planner> Driver<'a, P> {
         let skipped = skipped.filter(|job| self.engine.state(*job) == JobState::Skipped);
         let skipped = skipped.map(|job| self.cards[job].node.clone());
         self.outcome.skipped = skipped.collect();
+        let put_by = self.operator.stopped();
+        let put_by = put_by.map(|job| self.cards[job].node.clone());
+        self.outcome.put_by = put_by.collect();
         let left = self.engine.unfinished();
         self.outcome.cancelled |= self.leaving && left > 0;
         if left > 0 && !self.engine.is_stopped() {
@@ -613,103 +661,6 @@ impl<'a, P: Planner> Driver<'a, P> {
             self.outcome.infrastructure.get_or_insert((None, error));
         }
         self.outcome
-    }
-}
-
-/// Hosts.
-impl<P: Planner> Driver<'_, P> {
-    fn host(&mut self, host: HostId, news: HostNews) {
-        let up = matches!(news, HostNews::Up(_));
-        if let Some(book) = &mut self.book {
-            let name = match &news {
-                HostNews::Named(host) | HostNews::Up(host) => host.name.clone(),
-                _ => self
-                    .hosts
-                    .get(&host)
-                    .map_or_else(String::new, |h| h.name.clone()),
-            };
-            let kept = book.host(&name, &news);
-            self.ledger_failed(kept);
-        }
-        let event = match news {
-            HostNews::Named(offer) => EngineEvent::HostNamed {
-                host,
-                offer: self.offer(host, offer),
-            },
-            HostNews::Up(offer) => {
-                self.away.remove(&host);
-                EngineEvent::HostUp {
-                    host,
-                    offer: self.offer(host, offer),
-                }
-            }
-            HostNews::Stopped => EngineEvent::HostStopped(host),
-            HostNews::Down(reason) => {
-                self.away.insert(host, reason.clone());
-                let running = self.running.values();
-                let there = running.filter(|run| run.host == host).copied();
-                for run in there.collect::<Vec<Run>>() {
-                    self.running.remove(&run.job);
-                    self.cards[run.job].fetching = None;
-                    self.lost(run, 0.0, &reason);
-                }
-                EngineEvent::HostDown(host)
-            }
-        };
-        self.events.push_back(event);
-        if up {
-            self.stop_host_by_file(host);
-        }
-    }
-
-    /// Remembers what a host can do, and says it in the words of the engine.
-    fn offer(&mut self, host: HostId, offer: Host) -> Offer {
-        let kinds = self.kinds.iter();
-        let mut kinds: Vec<KindId> = kinds
-            .filter(|(kind, _)| offer.can_run(kind))
-            .map(|(_, id)| *id)
-            .collect();
-        kinds.sort_unstable();
-        let (slots, speed) = (offer.slots, offer.speed);
-        self.hosts.insert(host, offer);
-        Offer {
-            slots,
-            kinds,
-            speed,
-        }
-    }
-
-    /// What a job asks for, in the words of the engine.
-    fn ask(&mut self, demand: &Demand) -> Ask {
-        let gate = demand.gate.as_ref().map(|gate| {
-            let most = match gate {
-                Gate::Tag(_) => 1,
-                Gate::Site(_) => self.options.a_site,
-            };
-            let engine = &mut self.engine;
-            let name = || engine.name_gate(most);
-            *self.gates.entry(gate.clone()).or_insert_with(name)
-        });
-        Ask {
-            kind: self.kind(&demand.kind),
-            slots: demand.slots,
-            gate,
-        }
-    }
-
-    fn kind(&mut self, kind: &Kind) -> KindId {
-        if let Some(id) = self.kinds.get(kind) {
-            return *id;
-        }
-        let id = self.engine.name_kind();
-        self.kinds.insert(kind.clone(), id);
-        for (&host, offer) in &self.hosts {
-            if offer.can_run(kind) {
-                let kind = id;
-                self.events.push_back(EngineEvent::Offered { host, kind });
-            }
-        }
-        id
     }
 }
 
@@ -893,6 +844,17 @@ impl<P: Planner> Driver<'_, P> {
                 .seconds
                 .map(|seconds| seconds / host.map_or(1.0, |host| worth(host.speed))),
         });
+    }
+
+    fn tell_of_silence(&mut self) {
+        for silence in self.pulses.silences() {
+            self.observer.event(RunEvent::Silent {
+                job: silence.job,
+                name: &self.cards[silence.job].name,
+                seconds: silence.seconds,
+                most: silence.most,
+            });
+        }
     }
 
     fn tell_of_failure(&mut self, job: JobId, seconds: f64) {

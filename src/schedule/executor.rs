@@ -13,9 +13,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use mstore_store::TreeHash;
 
+use super::control::words::{Answer, Question};
 use super::engine::{HostId, JobId, Run, Slots};
 use super::error::ScheduleError;
 use crate::build::error::Failure;
@@ -47,6 +51,16 @@ pub trait Executor {
     /// Ends a job that was started: its report is to say [`Fault::Cancelled`] soon, if it has not said
     /// something else yet. For any other job nothing happens.
     fn cancel(&self, job: JobId);
+
+    /// Adds the host that a line in the form of a hosts file describes, and gives its number and what is known of it.
+    /// What happens to it later is told to `desk`. An error says why there is none.
+    fn add(&self, line: &str, desk: HostDesk) -> Result<Vec<(HostId, HostNews)>, String> {
+        let _ = (line, desk);
+        Err(
+            "this run builds on one machine: `mstore realise --hosts FILE` builds on several"
+                .to_owned(),
+        )
+    }
 }
 
 /// What a host can do.
@@ -244,6 +258,30 @@ pub(super) trait Desk: Send + Sync {
     fn note(&self, run: Run, note: Note);
     fn ended(&self, run: Run, result: JobResult);
     fn host(&self, host: HostId, news: HostNews);
+    /// Brings a question from outside. Tells whether anybody is there to answer.
+    fn asked(&self, question: Question, reply: SyncSender<Answer>) -> bool;
+}
+
+/// How a running job lives, as the driver looks at it now and then: what it printed, and for how long it may print
+/// nothing.
+#[derive(Debug, Default)]
+pub(super) struct Pulse {
+    bytes: AtomicU64,
+    /// Milliseconds; 0 is no limit.
+    silence: AtomicU64,
+}
+
+impl Pulse {
+    /// Bytes that it printed so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How long it may print nothing.
+    pub fn silence(&self) -> Option<Duration> {
+        let millis = self.silence.load(Ordering::Relaxed);
+        (millis > 0).then(|| Duration::from_millis(millis))
+    }
 }
 
 /// The way from a job back to the driver. Dropped without a word, it reports that the executor gave no
@@ -251,6 +289,7 @@ pub(super) trait Desk: Send + Sync {
 pub struct Report {
     run: Run,
     desk: Arc<dyn Desk>,
+    pulse: Arc<Pulse>,
     ended: bool,
 }
 
@@ -259,8 +298,26 @@ impl Report {
         Report {
             run,
             desk,
+            pulse: Arc::default(),
             ended: false,
         }
+    }
+
+    pub(super) fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
+    }
+
+    /// Reports that the job printed so many bytes, in lines or not.
+    pub fn heard(&self, bytes: usize) {
+        self.pulse.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Reports how long the job may print nothing before it is ended.
+    pub fn silence(&self, most: Option<Duration>) {
+        let millis = most.map_or(0, |most| {
+            u64::try_from(most.as_millis()).unwrap_or(u64::MAX)
+        });
+        self.pulse.silence.store(millis, Ordering::Relaxed);
     }
 
     /// Reports a line of output, without its line break. It may get lost when there are too many.

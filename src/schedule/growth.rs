@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread;
 use std::time::Duration;
 
+use super::control::words::{Answer, Question};
 use super::engine::{HostId, Run};
 use super::executor::{Demand, Desk, HostNews, JobResult};
 use crate::build::step::Note;
@@ -88,12 +89,20 @@ pub(super) enum Message<N> {
     Noted(Run, Note),
     Ended(Run, JobResult),
     Host(HostId, HostNews),
+    Asked(Question, SyncSender<Answer>),
 }
 
 /// The driver's end of the feeds and of all reports.
 pub struct Intake<N> {
     pub(super) receiver: Receiver<Message<N>>,
     pub(super) office: Arc<Office<N>>,
+}
+
+impl<N: Send + 'static> Intake<N> {
+    /// Where questions from outside are brought.
+    pub(super) fn desk(&self) -> Arc<dyn Desk> {
+        self.office.clone()
+    }
 }
 
 /// Where reports are taken.
@@ -147,6 +156,10 @@ impl<N: Send> Desk for Office<N> {
     fn host(&self, host: HostId, news: HostNews) {
         // As above.
         let _ = self.sender.send(Message::Host(host, news));
+    }
+
+    fn asked(&self, question: Question, reply: SyncSender<Answer>) -> bool {
+        self.sender.send(Message::Asked(question, reply)).is_ok()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, Scope};
+use std::time::Duration;
 
 use mstore_store::TreeHash;
 
@@ -14,7 +15,7 @@ use super::executor::{
 use crate::build::cancel::CancelToken;
 use crate::build::error::StepError;
 use crate::build::pause::Stopwatch;
-use crate::build::step::Builder;
+use crate::build::step::{Builder, Limits};
 
 /// Tells whether a tree could be fetched from elsewhere and is here now.
 pub type Fetch<'a> = dyn Fn(TreeHash) -> bool + Sync + 'a;
@@ -25,6 +26,7 @@ pub struct Local<'scope, 'env> {
     builder: &'env Builder<'env>,
     fetch: &'env Fetch<'env>,
     slots: usize,
+    silence: Option<Duration>,
     running: Arc<Running>,
 }
 
@@ -42,8 +44,14 @@ impl<'scope, 'env> Local<'scope, 'env> {
             builder,
             fetch,
             slots,
+            silence: None,
             running: Arc::default(),
         }
+    }
+
+    /// The same, with another time that steps may print nothing whose derivations do not say it.
+    pub fn with_silence(self, silence: Option<Duration>) -> Self {
+        Local { silence, ..self }
     }
 }
 
@@ -62,7 +70,7 @@ impl Executor for Local<'_, '_> {
     }
 
     fn start(&self, job: Job, _: HostId, report: Report) {
-        let (builder, fetch) = (self.builder, self.fetch);
+        let (builder, fetch, silence) = (self.builder, self.fetch, self.silence);
         let running = Arc::clone(&self.running);
         // The thread gets its job only once it exists, so that the report is still here if not.
         let (sender, receiver) = mpsc::sync_channel::<(Job, CancelToken, Report)>(1);
@@ -71,7 +79,11 @@ impl Executor for Local<'_, '_> {
                 return;
             };
             let clock = Stopwatch::start();
-            let end = work(builder, fetch, &job, &cancel, &report);
+            let limits = Limits {
+                silence: silence.or(builder.limits.silence),
+                ..builder.limits
+            };
+            let end = work(builder, limits, fetch, &job, &cancel, &report);
             running.lock().remove(&job.id);
             let seconds = clock.elapsed().as_secs_f64();
             report.end(JobResult { seconds, end });
@@ -113,6 +125,7 @@ impl Running {
 
 fn work(
     builder: &Builder<'_>,
+    limits: Limits,
     fetch: &Fetch<'_>,
     job: &Job,
     cancel: &CancelToken,
@@ -124,7 +137,13 @@ fn work(
         Work::Build(step) => step,
     };
     let note = |note| report.note(note);
-    let builder = builder.with(cancel, &note, job.slots);
+    let raw = |bytes: &[u8]| report.heard(bytes.len());
+    let builder = Builder {
+        limits,
+        raw: &raw,
+        ..builder.with(cancel, &note, job.slots)
+    };
+    report.silence(limits.silence_of(step.derivation()));
     match builder.build(&job.name, step, &mut |line| report.line(line)) {
         Ok(built) if built.found => Ok(Product::Found { tree: built.tree }),
         Ok(built) => Ok(Product::Built {

@@ -8,10 +8,11 @@
 //! - [`steps`]: the steps of a plan as jobs; [`realise`]: what a front end calls;
 //! - [`ledger`]: who holds the locks of paths and is told what becomes of them;
 //! - [`history`]: what earlier runs tell of durations and speeds;
-//! - [`progress`]: what a front end may show meanwhile.
+//! - [`progress`]: what a front end may show meanwhile; [`control`]: what other processes may ask and change.
 //!
 //! doc/scheduler.md draws the states and says what holds.
 
+pub mod control;
 pub mod driver;
 pub mod engine;
 pub mod error;
@@ -30,4 +31,4 @@ pub use error::ScheduleError;
 pub use executor::{Demand, Executor, Gate, Host, HostNews, Kind};
 pub use leave::Leave;
 pub use ledger::{Ledger, Place};
-pub use progress::{JobEnd, Observer, RunEvent};
+pub use progress::{JobEnd, Observer, RunEvent, silence};

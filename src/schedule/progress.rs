@@ -38,6 +38,18 @@ pub enum RunEvent<'a> {
         /// What it printed, without the line break; not cleaned of control characters.
         line: &'a str,
     },
+    /// A running job printed nothing for a while: told every second from [`SILENT`] seconds on, and once with 0 seconds
+    /// when it goes on.
+    Silent {
+        /// Which job.
+        job: JobId,
+        /// Its name.
+        name: &'a str,
+        /// How long it printed nothing.
+        seconds: f64,
+        /// How long it may; then it is ended.
+        most: Option<f64>,
+    },
     /// Something turned up that people should know; the job goes on.
     Noted {
         /// Which job.
@@ -135,4 +147,31 @@ pub trait Observer {
 /// An observer that looks away.
 impl Observer for () {
     fn event(&mut self, _: RunEvent<'_>) {}
+}
+
+/// Seconds without output from which on a job is told to be silent.
+pub const SILENT: f64 = 10.0;
+
+/// How long a job printed nothing, in a short word: seconds, minutes from 5 of them on, hours from 2; nothing below
+/// [`SILENT`].
+pub fn silence(seconds: f64) -> Option<String> {
+    let whole = seconds as u64;
+    match seconds {
+        _ if seconds < SILENT => None,
+        ..300.0 => Some(format!("{whole}s")),
+        ..7200.0 => Some(format!("{}mn", whole / 60)),
+        _ => Some(format!("{} HOURS!", whole / 3600)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_told_in_seconds_minutes_and_hours() {
+        let told = [0.0, 9.9, 10.0, 299.9, 300.0, 7199.0, 7200.0, 90_000.0].map(silence);
+        let told = told.map(Option::unwrap_or_default).join(" ");
+        assert_eq!(told, "  10s 299s 5mn 119mn 2 HOURS! 25 HOURS!");
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mstore_store::{Cancel, TreeHash};
 
+use super::control::Server;
 use super::driver::{self, Driver, Planner};
 use super::engine::{Flaw, Patience};
 use super::error::ScheduleError;
@@ -103,6 +104,8 @@ pub struct Outcome {
     pub locked: Vec<String>,
     /// Names of the steps whose description changed after they had failed.
     pub changed: Vec<String>,
+    /// Steps that somebody stopped, who did not let them go on.
+    pub put_by: Vec<StepName>,
 }
 
 /// What a run works with.
@@ -123,6 +126,8 @@ pub struct Tools<'a> {
     pub site: &'a dyn Site,
     /// Tells whether the description of a step is still what it was when the run began.
     pub unchanged: &'a dyn Fn(NodeId) -> bool,
+    /// Is told why others cannot look at the run, if they cannot.
+    pub unattended: &'a dyn Fn(&std::io::Error),
 }
 
 /// Who holds the locks of paths and is told what becomes of them, and what to wait for.
@@ -186,6 +191,7 @@ pub fn realise(
         infrastructure: done.infrastructure.map(|(at, error)| (at.map(name), error)),
         cancelled: done.cancelled,
         stopped: done.stopped,
+        put_by: done.put_by.into_iter().map(name).collect(),
         locked: done.locked.iter().map(|at| name(*at).to_string()).collect(),
         changed: done
             .changed
@@ -211,6 +217,14 @@ pub fn drive<P: Planner>(
         cancel: tools.cancel,
         leave: tools.leave,
         idle: IDLE,
+    };
+    // While it is held others look at the run; that they cannot keeps none from starting.
+    let _control = match Server::start(tools.builder.store, intake.desk()) {
+        Ok(server) => Some(server),
+        Err(error) => {
+            (tools.unattended)(&error);
+            None
+        }
     };
     thread::scope(|scope| {
         let executor = tools.site.open(scope, tools.builder, tools.fetch);

@@ -26,7 +26,9 @@ pub(crate) const TOP: u32 = 0o755;
 /// The mode of a folder in the store.
 pub(crate) fn mode_of(folder: &str) -> u32 {
     match folder {
-        "checkouts" | "layers" | "links" | "views" | "failed" | "impure" | "tmp" => 0o700,
+        "checkouts" | "layers" | "links" | "views" | "failed" | "impure" | "running" | "tmp" => {
+            0o700
+        }
         _ => 0o750,
     }
 }

@@ -83,7 +83,9 @@ pub use checkout::{Checkout, Dropped, Placed, Placing, Raised, Unmakeable, View,
 pub use claim::{Claim, Claimant, Claimed};
 pub use codec::CodecError;
 pub use compose::{ComposeError, Member};
-pub use db::history::{Attempt, HistoryFilter, Outcome, PastRun, PastRuns};
+pub use db::history::{
+    Attempt, HistoryFilter, Looked, Outcome, Past, PastQuery, PastRun, PastRuns,
+};
 pub use db::pins::{LockFile, RegisteredPin};
 pub use db::rescue::Rescued;
 pub use db::signatures::Signature;

@@ -421,7 +421,7 @@ fn make_passing(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
 
 /// Those too that are made when they are first needed.
 fn all_folders() -> impl Iterator<Item = &'static str> {
-    folders().chain(["failed", IMPURE, VIEWS, OUT_LINKS])
+    folders().chain(["failed", IMPURE, "running", VIEWS, OUT_LINKS])
 }
 
 fn folders() -> impl Iterator<Item = &'static str> {

@@ -90,7 +90,7 @@ fn everything_that_has_a_name_is_completed() {
     );
     assert_eq!(
         words(&env, &["why", ""]),
-        ["rebuild", "alive", "value", "help"]
+        ["rebuild", "waiting", "alive", "value", "help"]
     );
     assert!(words(&env, &["realise", "--out"]).contains(&"--out-link".to_owned()));
     assert!(!words(&env, &[""]).contains(&"complete".to_owned()));

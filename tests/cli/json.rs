@@ -121,6 +121,9 @@ impl Page {
             "[text]" => value
                 .as_array()
                 .is_some_and(|all| all.iter().all(Value::is_string)),
+            "[number]" => value
+                .as_array()
+                .is_some_and(|all| all.iter().all(Value::is_number)),
             "hash" => value.as_str().is_some_and(hash),
             "number" => value.is_number(),
             "boolean" => value.is_boolean(),
@@ -201,6 +204,7 @@ const SAMPLES: &[(&str, &[&str], i32)] = &[
     ("why value", &["nothing"], 2),
     ("log", &["stage1-one"], 0),
     ("log", &["--attempts", "stage1-bad"], 0),
+    ("stats", &[], 0),
     ("seed list", &[], 0),
     ("seed import", &["ports", "--name", "s"], 0),
     ("snapshot import", &["ports"], 0),
@@ -244,11 +248,13 @@ const SAMPLES: &[(&str, &[&str], i32)] = &[
     ("repo import-buildbot", &[], 0),
 ];
 
-/// Commands whose documents come only from a mirror with builds, or from a process that goes on: tests/repo and
-/// tests/copy look at what they print.
+/// Commands whose documents come only from a mirror with builds, or from a process that goes on: tests/repo,
+/// tests/copy and tests/steps look at what they print.
 const ELSEWHERE: &[&str] = &[
     "metro",
     "serve",
+    "top",
+    "why waiting",
     "repo nextbuild",
     "repo next",
     "repo build",
@@ -324,6 +330,51 @@ fn every_command_prints_what_the_page_says() {
             "{command}"
         );
     }
+}
+
+/// A run that is killed at the end.
+struct Going(std::process::Child);
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_run_that_goes_on_prints_what_the_page_says() {
+    let env = distribution();
+    let text = fs::read_to_string(env.work().join("metro.conf")).unwrap();
+    let slow = text.replace("echo $[target/subarch]", "echo begun; sleep 100; echo");
+    fs::write(env.work().join("metro.conf"), slow).unwrap();
+    let page = Page::read();
+    page.check("top", &env.run(&["top", "--json=1"]).ok());
+    let mut command = env.command(&["realise", "-k", "-j1", "stage1-one", "stage1-two"]);
+    let quiet = command.stdout(std::process::Stdio::null());
+    let run = Going(quiet.stderr(std::process::Stdio::null()).spawn().unwrap());
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(100);
+    let seen = loop {
+        let seen = env.run(&["top", "--json=1"]).ok();
+        if seen.contains("stage1-one:run") {
+            break seen;
+        }
+        assert!(std::time::Instant::now() < end, "{seen}");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    };
+    page.check("top", &seen);
+    let view: Value = serde_json::from_str(&seen).unwrap();
+    let host = view[0]["hosts"][0]["name"].as_str().unwrap();
+    page.check(
+        "why waiting",
+        &env.run(&["why", "waiting", "--json=1", "stage1-two"]).ok(),
+    );
+    page.check("top", &env.run(&["top", "--json=1", "--drain", host]).ok());
+    page.check(
+        "why waiting",
+        &env.run(&["why", "waiting", "--json=1", "stage1-two"]).ok(),
+    );
+    drop(run);
 }
 
 #[test]

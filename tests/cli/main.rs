@@ -32,6 +32,7 @@ mod seed;
 mod several;
 mod snapshot;
 mod specs;
+mod stats;
 mod store;
 mod values;
 mod why;

@@ -50,6 +50,7 @@ pub fn step(name: &str, root: TreeHash, script: &str) -> Resolved {
             impure: Vec::new(),
             limits: None,
             network: Network::None,
+            silence: None,
             timeout: Some(60),
         },
         target: "stage1".into(),

@@ -77,6 +77,7 @@ pub fn job_in(base: &Path, dir: &Path, script: &str) -> Job {
         platform: mstore::build::host::machine(),
         tmp_on_root: false,
         timeout: Some(Duration::from_secs(60)),
+        silence: None,
         most_output: None,
         bounds: Default::default(),
         fewer_processors: false,

@@ -17,10 +17,12 @@ mod inputs;
 mod jobs;
 mod links;
 mod logs;
+mod operating;
 mod pause;
 mod people;
 mod place;
 mod shown;
+mod silence;
 #[path = "../copy/sshd.rs"]
 mod sshd;
 #[path = "../sandbox/user.rs"]
@@ -73,9 +75,11 @@ fn main() -> ExitCode {
         inputs::ALL,
         jobs::ALL,
         pause::ALL,
+        operating::ALL,
         people::ALL,
         chains::ALL,
         shown::ALL,
+        silence::ALL,
     ];
     let wanted = |name: &str| filter.is_empty() || filter.iter().any(|f| name.contains(f.as_str()));
     let mut left: Vec<Test> = all.concat();

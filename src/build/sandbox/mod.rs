@@ -66,6 +66,8 @@ pub struct Job {
     /// The time after which the job is stopped; time in which this process is stopped by Ctrl-Z
     /// does not count.
     pub timeout: Option<Duration>,
+    /// The time without output after which the job is stopped; counted as `timeout` is.
+    pub silence: Option<Duration>,
     /// The number of bytes of output after which the job is stopped.
     pub most_output: Option<u64>,
     /// What it may use of the machine.
@@ -85,6 +87,11 @@ pub enum Status {
     Signalled(i32),
     /// By us: its time was over.
     TimedOut,
+    /// By us: it wrote nothing for too long.
+    Silent {
+        /// How many seconds it was silent.
+        seconds: u64,
+    },
     /// By us: it wrote more than it may.
     TooMuchOutput {
         /// How many bytes it may write.
@@ -108,6 +115,7 @@ impl Status {
             Status::Exited(code) => (code & 0xff) << 8,
             Status::Signalled(signal) => signal & 0x7f,
             Status::TimedOut
+            | Status::Silent { .. }
             | Status::TooMuchOutput { .. }
             | Status::TooMuch(_)
             | Status::Cancelled => 9,
@@ -121,6 +129,7 @@ impl std::fmt::Display for Status {
             Status::Exited(code) => write!(f, "exit status {code}"),
             Status::Signalled(signal) => write!(f, "killed by signal {signal}"),
             Status::TimedOut => f.write_str("timed out"),
+            Status::Silent { seconds } => write!(f, "wrote nothing for {seconds} s"),
             Status::TooMuchOutput { most } => write!(f, "wrote more than {most} bytes of output"),
             Status::TooMuch(exceeded) => exceeded.fmt(f),
             Status::Cancelled => f.write_str("cancelled"),
@@ -321,6 +330,7 @@ impl Sandbox {
             platform: host::machine(),
             tmp_on_root: false,
             timeout: Some(Duration::from_secs(60)),
+            silence: None,
             most_output: None,
             bounds: Bounds::default(),
             fewer_processors: false,

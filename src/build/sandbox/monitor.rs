@@ -135,6 +135,8 @@ fn run(
         space,
         clock,
         timeout: job.timeout,
+        silence: job.silence,
+        heard: clock.elapsed(),
         jobserver: job.jobserver.as_ref(),
         most_output: job.most_output,
         overflow: None,
@@ -165,6 +167,9 @@ struct Watch<'a, 'l> {
     space: &'a mut Watcher,
     clock: Stopwatch,
     timeout: Option<Duration>,
+    silence: Option<Duration>,
+    /// When (by the clock) it wrote something last; at first, when it began.
+    heard: Duration,
     /// Bytes that the job may write, and may still write.
     most_output: Option<u64>,
     /// How the job ends that wrote more.
@@ -229,6 +234,11 @@ impl Watch<'_, '_> {
             self.stop(Status::Cancelled);
         } else if self.timeout.is_some_and(|t| elapsed >= t) {
             self.stop(Status::TimedOut);
+        } else if let Some(most) = self.silence
+            && elapsed >= self.heard.saturating_add(most)
+        {
+            let seconds = (elapsed - self.heard).as_secs();
+            self.stop(Status::Silent { seconds });
         }
         if self
             .stopped
@@ -268,6 +278,7 @@ impl Watch<'_, '_> {
             Err(Errno::INTR) => return Ok(()),
             Err(e) => return Err(io_error("cannot read the log")(e.into())),
         };
+        self.heard = self.clock.elapsed();
         let mut taken = n;
         if let Some(left) = &mut self.output_left {
             taken = n.min(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -288,8 +299,12 @@ impl Watch<'_, '_> {
 
     fn wait(&self) -> io::Result<Ready> {
         let mut wake = self.next_look;
-        if let (None, Some(timeout)) = (&self.stopped, self.timeout) {
-            wake = wake.min(Instant::now() + timeout.saturating_sub(self.clock.elapsed()));
+        let silent_until = self.silence.map(|most| self.heard.saturating_add(most));
+        for until in [self.timeout, silent_until].into_iter().flatten() {
+            if self.stopped.is_none() {
+                let left = until.saturating_sub(self.clock.elapsed());
+                wake = wake.min(Instant::now() + left.min(LOOK));
+            }
         }
         let mut fds = vec![PollFd::new(&self.helper.channel, PollFlags::IN)];
         let output_at = self.output.as_ref().map(|output| {
@@ -321,7 +336,8 @@ impl Watch<'_, '_> {
                     let _ = self.helper.channel.send(b"go");
                 }
             }
-            Reply::Started => {}
+            // What was set up before is none of its silence.
+            Reply::Started => self.heard = self.clock.elapsed(),
             Reply::Terminal => self.proxy = Some(self.connect_terminal()?),
             Reply::Jobserver => {
                 let fifo = self.receive_fd("cannot receive the jobserver")?;

@@ -33,6 +33,8 @@ pub mod shell;
 pub mod show;
 pub mod snapshot;
 pub mod specs;
+pub mod stats;
 pub mod store;
+pub mod top;
 pub mod why;
 pub mod worker;

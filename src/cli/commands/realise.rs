@@ -22,7 +22,7 @@ use crate::cli::estimate;
 use crate::cli::failure::FOUND;
 use crate::cli::output::{self, Style, plural};
 use crate::cli::places::Wanted;
-use crate::cli::report::{failed_json, processors, show_failed};
+use crate::cli::report::{failed_json, processors, put_by_json, show_failed};
 use crate::cli::watch::Watch;
 use crate::config::{self, Config};
 use crate::drv::StepName;
@@ -105,6 +105,10 @@ pub struct Args {
     /// Build in memory what is known to need no more than SIZE for its work; what does not fit is built again on disk
     #[arg(long, short, value_name = "SIZE", value_parser = config::size, conflicts_with = "check")]
     memory: Option<u64>,
+    /// End a step that prints nothing for so many seconds, unless its specification (policy/silence) or the
+    /// hosts file (silence=) says it otherwise
+    #[arg(long, value_name = "SECONDS")]
+    silence: Option<std::num::NonZeroU32>,
     /// Build up-to-date targets a second time and compare; with =all also those that they start from. What differs
     /// is told file by file
     #[arg(
@@ -196,6 +200,7 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
     let sees_all = rustix::process::geteuid().is_root();
     let mut limits = args::limits(&config);
     limits.memory = args.memory;
+    limits.silence = args.silence.map(|n| Duration::from_secs(n.get().into()));
     let farm = match &args.hosts {
         Some(file) => Some(farm(context, file, &args, &mut limits)?),
         None => None,
@@ -611,6 +616,12 @@ fn show<'a>(
 ) -> Result<bool, Failure> {
     let outcome = &report.outcome;
     show_failed(outcome);
+    for step in &outcome.put_by {
+        tell!(
+            "{} {step} was stopped, and is not built; `mstore realise` builds it another time",
+            Style::stderr().note("note:")
+        );
+    }
     for target in &report.targets {
         show_target(report, target, place(target)?, args.json)?;
     }
@@ -688,7 +699,11 @@ fn show_target(
             path,
             failures: match target.tree {
                 Some(_) => Vec::new(),
-                None => report.outcome.failed.iter().map(failed_json).collect(),
+                None => {
+                    let failed = report.outcome.failed.iter().map(failed_json);
+                    let put_by = report.outcome.put_by.iter().map(put_by_json);
+                    failed.chain(put_by).collect()
+                }
             },
         });
     }

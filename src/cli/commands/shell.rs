@@ -198,6 +198,7 @@ fn enter_tree(
         platform: platform.to_owned(),
         tmp_on_root: false,
         timeout: None,
+        silence: None,
         most_output: None,
         bounds: Default::default(),
         fewer_processors: false,
@@ -237,6 +238,7 @@ fn enter(job: &Job, command: &[String]) -> Result<ExitCode, Failure> {
         Status::Exited(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         Status::Signalled(signal) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(1)),
         Status::TimedOut
+        | Status::Silent { .. }
         | Status::TooMuchOutput { .. }
         | Status::TooMuch(_)
         | Status::Cancelled => ExitCode::from(INTERRUPTED),

@@ -452,6 +452,7 @@ fn build(
             None => &Here(run.jobs),
         },
         unchanged: &unchanged,
+        unattended: &|error| run.events.event(Event::Unattended(error)),
     };
     let options = Options {
         keep_going: run.keep_going,

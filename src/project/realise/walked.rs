@@ -211,6 +211,7 @@ fn told(done: driver::Outcome<PortJob>, nodes: &HashMap<DrvHash, NodeId>) -> Out
             .into_iter()
             .map(|port| name(port).to_string())
             .collect(),
+        put_by: done.put_by.into_iter().map(name).collect(),
         changed: done
             .changed
             .into_iter()
@@ -253,6 +254,7 @@ fn drive(
         cancel: run.cancel,
         leave: run.leave,
         unchanged: &|_| true,
+        unattended: &|error| run.events.event(Event::Unattended(error)),
         site: match run.farm {
             Some(farm) => farm,
             None => &run_steps::Here(run.jobs),

@@ -40,6 +40,7 @@ fn step(name: &str) -> Box<Resolved> {
             impure: Vec::new(),
             limits: None,
             network: Network::None,
+            silence: None,
             timeout: None,
         },
         target: "stage".into(),

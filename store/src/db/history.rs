@@ -239,6 +239,112 @@ impl Store {
         })?;
         Ok(taken.runs)
     }
+
+    /// Visits the newest attempts at steps, the newest row first. Rows that make no sense are passed over.
+    pub fn past(
+        &self,
+        query: &PastQuery<'_>,
+        visit: &mut dyn FnMut(Past<'_>),
+    ) -> Result<Looked, StoreError> {
+        self.database().read("read the history", |c| {
+            // As good as the number of rows, and known at once.
+            let last: Option<i64> =
+                c.query_row("SELECT max(id) FROM history", [], |row| row.get(0))?;
+            let last = last.unwrap_or(0).max(0);
+            let newest = i64::try_from(query.newest).unwrap_or(i64::MAX);
+            let mut looked = Looked {
+                of: last.unsigned_abs(),
+                ..Looked::default()
+            };
+            let mut rows = c.prepare_cached(
+                "SELECT name, host, started, seconds, outcome FROM history \
+                 WHERE id > ?1 AND kind = 'step' ORDER BY id DESC",
+            )?;
+            let mut rows = rows.query([last.saturating_sub(newest)])?;
+            while let Some(row) = rows.next()? {
+                let Some(past) = past_at(row) else {
+                    looked.skipped += 1;
+                    continue;
+                };
+                if query.since.is_none_or(|since| past.started >= since)
+                    && query.host.is_none_or(|host| past.host == host)
+                {
+                    looked.read += 1;
+                    visit(past);
+                }
+            }
+            Ok(looked)
+        })
+    }
+}
+
+/// Which attempts at steps are wanted for a look at the past.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PastQuery<'a> {
+    /// The newest N rows are looked at: what that costs does not grow with the history.
+    pub newest: u64,
+    /// Those alone that began at this second or later.
+    pub since: Option<i64>,
+    /// Those alone of this host.
+    pub host: Option<&'a str>,
+}
+
+/// What is told of an attempt at a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Past<'a> {
+    /// What was built.
+    pub name: &'a str,
+    /// The machine.
+    pub host: &'a str,
+    /// When it began, in seconds since 1970.
+    pub started: i64,
+    /// How long it took: a number, not below 0.
+    pub seconds: f64,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// What a look at the past came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// Attempts that were told.
+    pub read: u64,
+    /// Rows that the history has, about.
+    pub of: u64,
+    /// Rows that were left out since they make no sense: somebody else wrote them, or the database is damaged.
+    pub skipped: u64,
+}
+
+/// Longest name of a step or a host that is believed, in bytes.
+const MOST_NAME: usize = 4096;
+
+/// An attempt, if the row makes sense.
+fn past_at<'r>(row: &'r Row<'_>) -> Option<Past<'r>> {
+    let name = row.get_ref(0).ok()?.as_str().ok()?;
+    let host = row.get_ref(1).ok()?.as_str().ok()?;
+    let started = row.get_ref(2).ok()?.as_i64().ok()?;
+    let seconds = match row.get_ref(3).ok()? {
+        ValueRef::Real(seconds) => seconds,
+        // As a database may keep a number that is whole.
+        ValueRef::Integer(seconds) => seconds as f64,
+        _ => return None,
+    };
+    let word = row.get_ref(4).ok()?.as_str().ok()?;
+    let outcome = Outcome::of_word(word);
+    let sound = outcome.word() == word
+        && started >= 0
+        && seconds.is_finite()
+        && seconds >= 0.0
+        && !name.is_empty()
+        && name.len() <= MOST_NAME
+        && host.len() <= MOST_NAME;
+    sound.then_some(Past {
+        name,
+        host,
+        started,
+        seconds,
+        outcome,
+    })
 }
 
 /// Runs as they are taken from rows.
@@ -438,6 +544,63 @@ mod tests {
             assert_eq!((runs.hosts.len(), runs.newest.len()), (1, 2));
             assert!(runs.senseless >= 7, "{runs:?}");
         }
+    }
+
+    #[test]
+    fn a_look_at_the_past_passes_over_what_makes_no_sense() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), &OpenOptions::create()).unwrap();
+        let mut seen = Vec::new();
+        let mut look = |query: PastQuery<'_>| {
+            seen.clear();
+            let looked = store.past(&query, &mut |past| {
+                seen.push((past.name.to_owned(), past.seconds, past.outcome));
+            });
+            (looked.unwrap(), seen.clone())
+        };
+        let all = PastQuery {
+            newest: u64::MAX,
+            ..PastQuery::default()
+        };
+        assert_eq!(look(all), (Looked::default(), Vec::new()));
+        let add = |values: &str| {
+            let text = format!(
+                "INSERT INTO history (key, drv, kind, name, started, seconds, host, outcome) \
+                 VALUES ('k', 'd', {values})"
+            );
+            let add = store
+                .database()
+                .write(Durable::No, "add", |t| t.execute(&text, []));
+            add.unwrap();
+        };
+        add("'step', 'a:run', 10, 1.5, 'h', 'ok'");
+        add("'target', 'a', 10, 1.5, 'h', 'ok'");
+        for nonsense in [
+            "'step', 'a:run', 10, 'soon', 'h', 'ok'",
+            "'step', 'a:run', 10, -1.0, 'h', 'ok'",
+            "'step', 'a:run', 10, 9e999, 'h', 'ok'",
+            "'step', 'a:run', -10, 1.0, 'h', 'ok'",
+            "'step', 'a:run', 'then', 1.0, 'h', 'ok'",
+            "'step', 'a:run', 10, 1.0, 'h', 'well'",
+            "'step', x'ff', 10, 1.0, 'h', 'ok'",
+            "'step', '', 10, 1.0, 'h', 'ok'",
+            "'step', 'a:run', 10, 1.0, x'00', 'ok'",
+        ] {
+            add(nonsense);
+        }
+        add("'step', 'b:run', 20, 2, 'i', 'failed'");
+        let (looked, told) = look(all);
+        let b = ("b:run".to_owned(), 2.0, Outcome::Failed);
+        let a = ("a:run".to_owned(), 1.5, Outcome::Ok);
+        assert_eq!(told, [b.clone(), a.clone()]);
+        let (read, of, skipped) = (2, 12, 9);
+        assert_eq!(looked, Looked { read, of, skipped });
+        let last = look(PastQuery { newest: 1, ..all }).1;
+        assert_eq!(last, std::slice::from_ref(&b));
+        let since = Some(11);
+        assert_eq!(look(PastQuery { since, ..all }).1, [b]);
+        let host = Some("h");
+        assert_eq!(look(PastQuery { host, ..all }).1, [a]);
     }
 
     #[test]

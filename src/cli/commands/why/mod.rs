@@ -1,6 +1,7 @@
 //! `mstore why`
 
 mod value;
+mod waiting;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,18 @@ enum Question {
         /// Targets, or hashes of derivations or their beginnings
         #[arg(required = true, value_name = "TARGET")]
         targets: Vec<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Explain why a step of a run that goes on has not started
+    Waiting {
+        /// Steps, or targets for all of their steps
+        #[arg(required = true, value_name = "TARGET[:STEP]")]
+        targets: Vec<String>,
+        /// The run of this process [default: all runs of the store]
+        #[arg(long, value_name = "PID")]
+        pid: Option<u32>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -68,6 +81,7 @@ enum Question {
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     match args.question {
         Question::Rebuild { targets, json } => rebuild(context, &targets, json),
+        Question::Waiting { targets, pid, json } => waiting::waiting(context, &targets, pid, json),
         Question::Alive {
             what,
             retention,
