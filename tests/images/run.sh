@@ -145,6 +145,63 @@ case_iso_uefi() { boots iso_uefi -bios /usr/share/ovmf/OVMF.fd -cdrom "$work/sma
 case_disk_bios() { boots disk_bios -drive "file=$work/small.disk,format=raw,if=virtio,snapshot=on"; }
 case_disk_uefi() { boots disk_uefi -bios /usr/share/ovmf/OVMF.fd -drive "file=$work/small.disk,format=raw,if=virtio,snapshot=on"; }
 
+# Limits that the kernel keeps: a machine of our own has control groups of the second version, whatever this one has. In it a step
+# that wants more memory than it may, one that is a bomb of processes and one that fills the disk fail for these reasons; another one
+# is built meanwhile.
+case_limits() {
+    local root=$work/limits library begun=$SECONDS reason
+    cp -a "$work/root" "$root"
+    mkdir -p "$root/work" "$root/var/lib"
+    strip -o "$root/bin/mstore" "$MSTORE"
+    for library in $(ldd "$MSTORE" | grep -o '/[^ ]*'); do
+        cp --parents -L "$library" "$root"
+    done
+    for applet in dd grep mkdir mount seq sleep tail; do
+        ln -sf busybox "$root/bin/$applet"
+    done
+    tar -C "$work/root" --exclude=./dev -cf "$root/work/seed.tar" .
+    cat > "$root/work/metro.conf" <<'END'
+[section list]
+builds: demo
+arches: x
+subarches/x: s
+targets: memory bomb disk good
+
+[section target]
+platform: x86_64
+version: 1
+
+[section source]
+seed: small
+
+[section policy/limit]
+memory: 64M
+processes: 50
+disk: 8M
+
+[collect ./$[target:zap].conf]
+END
+    limited() { printf '[section steps/chroot]\nrun: [\n%s\n]\n' "$2" > "$root/work/$1.conf"; }
+    limited memory 'dd if=/dev/zero of=/dev/null bs=96M count=1; sleep 100'
+    limited bomb 'b() { b | b & }; b; sleep 100'
+    limited disk 'dd if=/dev/zero of=/large bs=1M count=20; sleep 100'
+    limited good 'sleep 3; echo x > /x'
+    m seed import "$root" --name limits > /dev/null 2>&1
+    m export seed/limits "$work/limits.disk" --boot-from "$work/boot" --free 200M 2> /dev/null
+    nice -n 15 python3 "$here/drive.py" "$seconds" \
+        "mount -t cgroup2 cgroup /sys/fs/cgroup; cd /work; mstore doctor | grep cgroups" \
+        "mstore seed import seed.tar --name small" \
+        "mstore realise -k memory-s bomb-s disk-s good-s -j 4 > /tmp/out 2>&1; echo status \$?; cat /tmp/out" \
+        -- -drive "file=$work/limits.disk,format=raw,if=virtio,snapshot=on" > "$work/told" 2> "$work/said" ||
+        { tail -40 "$work/said" >&2; fail "limits: the machine does not answer"; }
+    for reason in "limits of memory and processes are kept by the kernel" "used more than 67108864 bytes of memory" \
+        "had more than 50 processes" "wrote more than 8388608 bytes to the disk" "built good-s:run" "status 1"; do
+        grep -q "$reason" "$work/told" || { cat "$work/told" >&2; fail "limits: not said: $reason"; }
+    done
+    rm -rf "$root" "$work/limits.disk"
+    ok "limits: kept by the kernel of a machine with control groups, after $((SECONDS - begun)) s"
+}
+
 make_boot
 make_root
 m seed import "$work/root" --name small > /dev/null

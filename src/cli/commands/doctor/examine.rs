@@ -256,6 +256,17 @@ fn programs(ssh: &[String]) -> Vec<Check> {
             ImageKind::Erofs.package(),
             "export to .erofs",
         ),
+        ("xorriso", "-version", "xorriso", "export to .iso"),
+        ("mke2fs", "-V", "e2fsprogs", "export to .disk"),
+        ("sfdisk", "--version", "fdisk", "export to .disk"),
+        (
+            "grub-mkimage",
+            "--version",
+            "grub-common",
+            "media that start",
+        ),
+        ("mkfs.vfat", "--help", "dosfstools", "media that start"),
+        ("mcopy", "-V", "mtools", "media that start"),
     ] {
         checks.push(try_program(name, name, &[option.to_owned()], package, what));
     }
@@ -270,8 +281,12 @@ fn try_program(
     package: &str,
     what: &str,
 ) -> Check {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    // Tools that make file systems are not in the path of ordinary users, and are found all the same.
+    path.push(":/usr/sbin:/sbin");
     let output = Command::new(program)
         .args(options)
+        .env("PATH", path)
         .stdin(Stdio::null())
         .output();
     let remedy = || format!("for {what}: install the package {package}");
