@@ -39,7 +39,11 @@ pub use sys::Usage;
 /// The word that makes this program a sandbox helper.
 pub const HELPER_WORD: &str = "__sandbox";
 
-/// Becomes the sandbox helper when this process was started as one, and then never returns. Else
+/// The word that makes this program run another one as the user who started it: a user's id, a group's, the program
+/// and its arguments follow.
+pub const USER_WORD: &str = "__user";
+
+/// Becomes the sandbox helper, or what [`USER_WORD`] says, when this process was started as that, and then never returns. Else
 /// undoes what this process may have inherited and cannot work with: an ignored SIGCHLD, a strange
 /// personality, a low soft limit of open files.
 ///
@@ -47,6 +51,9 @@ pub const HELPER_WORD: &str = "__sandbox";
 pub fn hidden_main() {
     if std::env::args_os().nth(1).is_some_and(|a| a == HELPER_WORD) {
         sandbox::helper_main()
+    }
+    if std::env::args_os().nth(1).is_some_and(|a| a == USER_WORD) {
+        userns::user_main()
     }
     sys::wait_for_children();
     // A 32-bit program may have been told on purpose that its machine is one.

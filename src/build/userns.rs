@@ -6,6 +6,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -298,6 +299,30 @@ fn settle() -> Result<(), UsernsError> {
         UsernsError::NotPermitted => io_error("no rights in the new namespace")(e.into()),
         other => other,
     })
+}
+
+/// Runs a program as the user who entered the namespace of this process: in a further one, in which root of ours has that
+/// user's number again. What cares who it is run by, as ssh does, does not see a difference.
+pub(crate) fn user_main() -> ! {
+    let mut words = std::env::args_os().skip(2);
+    let mut number = || words.next()?.to_str()?.parse::<u32>().ok();
+    let error = match (number(), number(), words.next()) {
+        (Some(uid), Some(gid), Some(program)) => match become_user(uid, gid) {
+            Ok(()) => Command::new(program).args(words).exec(),
+            Err(error) => error,
+        },
+        _ => io::ErrorKind::InvalidInput.into(),
+    };
+    // Nobody else is there to tell it, as when ssh itself fails.
+    let _ = writeln!(io::stderr(), "cannot run as the user: {error}");
+    std::process::exit(255)
+}
+
+fn become_user(uid: u32, gid: u32) -> io::Result<()> {
+    sys::unshare(UnshareFlags::NEWUSER)?;
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/uid_map", format!("{uid} 0 1\n"))?;
+    fs::write("/proc/self/gid_map", format!("{gid} 0 1\n"))
 }
 
 /// Maps the ranges with the setuid helpers, which must run outside of the namespace: a child

@@ -339,6 +339,7 @@ impl Observer for Display {
                 HostNews::Stopped => self.say(&format!("host {name} takes no more jobs")),
                 HostNews::Down(reason) => self.say(&format!("host {name} is lost: {reason}")),
             },
+            RunEvent::Leaving { running: 0 } => self.say("nothing more starts"),
             RunEvent::Leaving { running } => self.say(&format!(
                 "nothing more starts; {running} {} still built; press Ctrl-C again to end what runs",
                 if running == 1 { "step is" } else { "steps are" },

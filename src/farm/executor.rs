@@ -412,6 +412,7 @@ mod tests {
         let file = HostsFile::parse(Path::new("hosts"), text).unwrap();
         let ssh = SshOptions {
             command: vec!["ssh".into()],
+            is_openssh: false,
             remote_program: "mstore".into(),
             blind: false,
             unattended: None,

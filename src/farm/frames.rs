@@ -246,7 +246,7 @@ pub fn receive<T: Serialize + DeserializeOwned>(
     if body.len() != length {
         return Err(FrameError::Ended);
     }
-    codec::decode(&body, most).map_err(|e| FrameError::Nonsense(e.to_string()))
+    codec::decode(&body, most).map_err(|e| FrameError::Nonsense(shown(&e.to_string())))
 }
 
 fn ended(error: io::Error) -> FrameError {

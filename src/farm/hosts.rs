@@ -15,6 +15,7 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::frames::shown;
 use crate::share::address::{Remote, SshAddress};
 
 /// Largest file that is read, in bytes.
@@ -131,8 +132,9 @@ impl HostsFile {
             let refuse = |(word, detail): (&str, String)| HostsError::Line {
                 path: path.to_owned(),
                 line: number,
-                word: word.to_owned(),
-                detail,
+                word: quoted(word),
+                // It may have a part of the word in it.
+                detail: shown(&detail),
             };
             if let Some(program) = first.strip_prefix("STARTUP=") {
                 let startup = startup(program, file.startup.as_deref(), words.next());
@@ -157,6 +159,18 @@ impl HostsFile {
         }
         Ok(file)
     }
+}
+
+/// Characters of a wrong word that are shown.
+const MOST_WORD: usize = 200;
+
+/// A word as it may be shown: without what moves a cursor, and not endless.
+fn quoted(word: &str) -> String {
+    let escaped = word.chars().flat_map(|c| match c.is_control() {
+        true => c.escape_default().collect::<Vec<char>>(),
+        false => vec![c],
+    });
+    escaped.take(MOST_WORD).collect()
 }
 
 fn startup(program: &str, before: Option<&Path>, rest: Option<&str>) -> Result<PathBuf, String> {

@@ -63,6 +63,8 @@ pub struct Link {
     over: Cancel,
     /// Whether it is ended from here.
     leaving: AtomicBool,
+    /// Why it is, where that is known better here.
+    why: Mutex<Option<Away>>,
     /// When the worker was heard last.
     heard: Mutex<Instant>,
     /// Connections for trees that nobody uses at the moment. They end with the worker.
@@ -123,14 +125,14 @@ impl Heard {
         self.pipe.until = Some(Instant::now() + GRACE);
         let mut rest = [0; KEPT];
         while self.first.len() < KEPT && self.read(&mut rest).is_ok_and(|read| read > 0) {}
-        let is_text = |b: &u8| !b.is_ascii_control() || b.is_ascii_whitespace() || *b == 0x1b;
-        let text = self
-            .first
-            .iter()
-            .copied()
-            .take_while(is_text)
-            .collect::<Vec<u8>>();
-        let text = shown(&String::from_utf8_lossy(&text));
+        let is_text = |c: char| !c.is_control() || c.is_whitespace() || c == '\u{1b}';
+        // Frames follow it, perhaps.
+        let valid = match std::str::from_utf8(&self.first) {
+            Ok(text) => text,
+            Err(error) => std::str::from_utf8(&self.first[..error.valid_up_to()]).ok()?,
+        };
+        let end = valid.find(|c| !is_text(c)).unwrap_or(valid.len());
+        let text = shown(&valid[..end]);
         // A few letters are in any number.
         (text.len() >= 3).then_some(text)
     }
@@ -247,6 +249,7 @@ impl Connected {
             jobs: Mutex::new(Some(HashMap::new())),
             over: over.clone(),
             leaving: AtomicBool::new(false),
+            why: Mutex::default(),
             heard: Mutex::new(Instant::now()),
             idle: Mutex::default(),
         };
@@ -360,12 +363,15 @@ impl Link {
         while !self.is_over() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(10));
         }
-        self.abandon();
+        self.abandon(FrameError::Ended.into());
     }
 
-    /// Ends the connection at once. Returns when that was told, before which no job of it may be reported lost: it
-    /// might start there again.
-    pub fn abandon(&self) {
+    /// Ends the connection at once, for this reason. Returns when that was told, before which no job of it may be
+    /// reported lost: it might start there again.
+    pub fn abandon(&self, why: Away) {
+        let mut first = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert(why);
+        drop(first);
         self.leaving.store(true, Ordering::Relaxed);
         self.over.cancel();
         let until = Instant::now() + SILENCE;
@@ -435,6 +441,9 @@ impl Link {
                 Err(error) => break error.into(),
             }
         };
+        let why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        let away = why.clone().unwrap_or(away);
+        drop(why);
         tell(away);
         // Each job hears that nobody speaks any more, and trees that are under way are not waited for.
         *self.jobs() = None;

@@ -414,7 +414,7 @@ impl RemoteHost {
 
     /// Gives the connection up, so that the host is looked at again before it gets more.
     fn give_up(&self, link: &Link, away: Away) -> StepError {
-        link.abandon();
+        link.abandon(away.clone());
         self.lost(&away.0)
     }
 
@@ -458,7 +458,7 @@ fn wait(
             }
             // Whoever ends it there is not this program: the connection goes, and the worker with it.
             Some(since) if since.elapsed() > MOST_CANCEL || link.silence() > GONE => {
-                link.abandon();
+                link.abandon(Away("it did not end what was cancelled".to_owned()));
                 return Ok(WireEnd::Cancelled);
             }
             _ => {}

@@ -47,6 +47,11 @@ impl Reach {
     /// a password.
     pub fn ssh_options(&self, unattended: Option<u32>) -> SshOptions {
         SshOptions {
+            is_openssh: self.ssh.first().is_some_and(|word| {
+                Path::new(word)
+                    .file_name()
+                    .is_some_and(|name| name == "ssh")
+            }),
             command: self.ssh.clone(),
             remote_program: self.remote_program.clone(),
             blind: false,

@@ -374,6 +374,7 @@ impl Engine {
             }
             EngineEvent::HostNamed { .. }
             | EngineEvent::HostUp { .. }
+            | EngineEvent::HostBarred { .. }
             | EngineEvent::HostStopped(_)
             | EngineEvent::HostDown(_)
             | EngineEvent::Offered { .. } => {
@@ -408,6 +409,10 @@ impl Engine {
             EngineEvent::HostUp { host, offer } => {
                 self.hosts.offer(host, offer);
                 self.hosts.set(host, HostState::Up);
+            }
+            EngineEvent::HostBarred { host, offer } => {
+                self.hosts.offer(host, offer);
+                self.hosts.set(host, HostState::Stopped);
             }
             EngineEvent::HostStopped(host) if self.hosts.state(host) == HostState::Up => {
                 self.hosts.set(host, HostState::Stopped);

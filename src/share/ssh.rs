@@ -21,6 +21,8 @@ use super::wire::{Foreword, Wire};
 pub struct SshOptions {
     /// The program and its first options.
     pub command: Vec<String>,
+    /// Whether that is OpenSSH, which shares connections when it is told to.
+    pub is_openssh: bool,
     /// The name of mstore at the other end.
     pub remote_program: String,
     /// Ask the other end to believe what nobody signed.

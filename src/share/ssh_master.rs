@@ -94,11 +94,7 @@ fn sweep(folder: &Path) {
 /// Whether ssh may be told to share a connection to `place`: not where it is another program, nor where the user has
 /// set that up already, for then connections are shared, or not, as the user says.
 pub fn may_share(place: &SshAddress, options: &SshOptions, stop: &Cancel) -> bool {
-    let program = options.command.first().map(Path::new);
-    if program
-        .and_then(Path::file_name)
-        .is_none_or(|name| name != "ssh")
-    {
+    if !options.is_openssh {
         return false;
     }
     let mut asking = options.clone();

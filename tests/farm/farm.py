@@ -116,9 +116,12 @@ class Machine:
         self.proc = Path(f"/proc/{self.init}/root/proc")
         config = self.dir / "sshd_config"
         config.write_text(
-            f"SetEnv PATH={self.dir}/bin:/usr/sbin:/usr/bin:/sbin:/bin MSTORE_CONFIG={farm.dir}/mstore.conf\n"
+            f"SetEnv PATH={self.dir}/bin:/usr/sbin:/usr/bin:/sbin:/bin MSTORE_CONFIG={farm.dir}/mstore.conf "
+            f"MSTORE_STORE={self.store}\n"
             f"ListenAddress {NET}.{number}\nHostKey {farm.dir}/host\nAuthorizedKeysFile {farm.dir}/user.pub\nStrictModes no\n"
-            "UsePAM no\nPasswordAuthentication no\nPidFile none\nMaxSessions 100\nMaxStartups 100\n"
+            "UsePAM no\nPasswordAuthentication no\nPidFile none\nMaxStartups 100\n"
+            # One host takes few sessions over one connection.
+            f"MaxSessions {2 if number == 2 else 100}\n"
         )
         self.start_sshd()
 
@@ -270,7 +273,8 @@ class Farm:
         (self.dir / "known").write_text("".join(f"{NET}.{m.number} {key}" for m in self.machines))
         hosts = "".join(f"Host {m.name}\n  HostName {NET}.{m.number}\n" for m in self.machines)
         (self.dir / "ssh_config").write_text(
-            f"{hosts}Host *\n  IdentityFile {self.dir}/user\n  IdentitiesOnly yes\n  UserKnownHostsFile {self.dir}/known\n  BatchMode yes\n"
+            # The names of doc/cluster.md.
+            f"{hosts}Host big.example.org\n  HostName {NET}.1\nHost arm1\n  HostName {NET}.2\nHost *\n  IdentityFile {self.dir}/user\n  IdentitiesOnly yes\n  UserKnownHostsFile {self.dir}/known\n  BatchMode yes\n"
         )
         make_seed(self.dir / "seed")
 
@@ -353,12 +357,12 @@ class World:
         text = []
         for line in lines:
             name, _, rest = line.partition(" ")
-            machine = [m for m in self.farm.machines if m.name == name]
-            text.append(f"ssh://{name}{machine[0].store} {rest}" if machine else line)
+            small = [m for m in self.farm.machines if m.name == name and m.store != m.dir / "store"]
+            text.append(f"ssh://{name}{small[0].store} {rest}" if small else line)
         (self.dir / "hosts").write_text("\n".join(text) + "\n")
 
-    def start(self, *more):
-        return Run(self, "realise", "*", "--json", "--hosts", "hosts", *more)
+    def start(self, *more, store=None):
+        return Run(self, ["realise", "*", "--json", "--hosts", "hosts", *more], store or self.store)
 
     def history(self, where="1"):
         """The attempts: step, host, outcome."""
@@ -372,15 +376,15 @@ class World:
 class Run:
     """A run of the scheduler."""
 
-    def __init__(self, world, *words):
+    def __init__(self, world, words, store):
         self.world = world
         self.err = world.dir / f"err{time.monotonic_ns()}"
         self.watch = Watch(world.farm.machines)
         net = f"--net=/run/netns/{world.farm.hub}"
         # In a group of its own, as at a terminal: what Ctrl-C reaches there is all of it.
         self.child = subprocess.Popen(
-            ["nsenter", net, MSTORE, *words], cwd=world.dir, env=world.environment(), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=open(self.err, "w"), text=True, process_group=0,
+            ["nsenter", net, MSTORE, *words], cwd=world.dir, stdin=subprocess.DEVNULL,
+            env={**world.environment(), "MSTORE_STORE": str(store)}, stdout=subprocess.PIPE, stderr=open(self.err, "w"), text=True, process_group=0,
         )
 
     def said(self):

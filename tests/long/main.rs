@@ -5,5 +5,6 @@
 mod damage;
 #[path = "../cli/environment.rs"]
 mod environment;
+mod farm;
 mod large;
 mod month;

@@ -35,6 +35,10 @@ pub const ALL: &[Test] = &[
     ),
     ("hosts_build_in_memory", hosts_build_in_memory),
     (
+        "this_machine_builds_beside_others",
+        this_machine_builds_beside_others,
+    ),
+    (
         "a_wrong_hosts_file_is_told_with_its_line",
         a_wrong_hosts_file_is_told_with_its_line,
     ),
@@ -164,24 +168,17 @@ fn hosts_build_the_same_trees(place: &Place) -> Option<&'static str> {
         ("b", "a", &[("three", "echo $0 > /three")]),
         ("c", "base", &[("four", "echo four > /four; exit 0")]),
     ]);
-    let here = if place.is_root() {
-        "localhost jobs=1\n"
-    } else {
-        ""
-    };
-    hosts(place, 2, here);
+    hosts(place, 2, "");
     let ran = run(&mut command(place, &sshd, &["*", "--json"]));
     let told = ran.stderr.clone();
     let there = ran.ok();
     assert!(told.contains("received"), "{told}");
     let log = place.run(&["log", "a-s:one"]).ok();
     assert!(log.contains("said by one"), "{log}");
-    if !place.is_root() {
-        let host = place.attempt("a")["host"].to_string();
-        assert!(host.contains("builder-"), "{host}");
-        // Nothing was built here.
-        assert!(!place.store().join("layers").exists() || place.folders("layers").is_empty());
-    }
+    let host = place.attempt("a")["host"].to_string();
+    assert!(host.contains("builder-"), "{host}");
+    // Nothing was built here.
+    assert!(!place.store().join("layers").exists() || place.folders("layers").is_empty());
     let trees = |text: &str| -> Vec<String> {
         let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
         lines
@@ -270,6 +267,50 @@ fn hosts_build_in_memory(place: &Place) -> Option<&'static str> {
     ))
     .ok();
     assert!(log().contains("size 12582912"), "{}", log());
+    None
+}
+
+/// Also for an ordinary user, whose mstore is root of a user namespace then; ssh must not be.
+fn this_machine_builds_beside_others(place: &Place) -> Option<&'static str> {
+    let Some(sshd) = Sshd::start(&place.program()) else {
+        return NO_SSHD;
+    };
+    let names = ["a", "b", "c", "d"];
+    // Four steps, and one result.
+    let scripts: Vec<String> = (0..names.len())
+        .map(|n| format!("sleep 5.{n}; mkdir /d; echo two > /d/two; chown 3:4 /d/two"))
+        .collect();
+    let steps: Vec<[(&str, &str); 2]> = scripts
+        .iter()
+        .map(|script| [("one", script.as_str()), ("two", "cat /d/two > /e")])
+        .collect();
+    let targets = names.iter().zip(&steps);
+    let targets: Vec<_> = targets.map(|(n, steps)| (*n, "base", &steps[..])).collect();
+    place.targets(&targets);
+    hosts(place, 1, "localhost jobs=1\n");
+    let ran = run(&mut command(place, &sshd, &["*", "--json", "-j", "2"]));
+    let said = ran.stderr.clone();
+    let there = ran.ok();
+    let hosts: std::collections::BTreeSet<String> = names
+        .iter()
+        .map(|name| place.attempt(name)["host"].to_string())
+        .collect();
+    assert!(
+        hosts.iter().any(|host| host.contains("builder-")),
+        "{hosts:?}\n{said}"
+    );
+    assert!(
+        hosts.iter().any(|host| !host.contains("builder-")),
+        "{hosts:?}\n{said}"
+    );
+    // Each step was built once, and all came out the same.
+    for line in there.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        // The second steps are the same one.
+        assert!(line["built"] == 5 || line["built"] == 6, "{line}");
+    }
+    assert_eq!(place.tree("a"), place.tree("d"));
+    assert_eq!(place.cat("a", "e"), "two\n");
     None
 }
 

@@ -21,6 +21,7 @@ mod operating;
 mod pause;
 mod people;
 mod place;
+mod rogues;
 mod shown;
 mod silence;
 #[path = "../copy/sshd.rs"]
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         pause::ALL,
         operating::ALL,
         people::ALL,
+        rogues::ALL,
         chains::ALL,
         shown::ALL,
         silence::ALL,

@@ -161,6 +161,10 @@ fn internal(roff: &mut Roff) {
             "Accepted since some editors give it: there is no other way to talk.",
         ),
         ("mstore __sandbox", "The process in which a step is set up."),
+        (
+            "mstore __user",
+            "Runs ssh as the user who started mstore, where mstore itself is root of a user namespace.",
+        ),
     ] {
         roff.control("TP", []).text([bold(word)]);
         roff.text([roman(what)]);

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::build::step::Limits;
 use crate::build::userns::Entered;
-use crate::build::{host, memory};
+use crate::build::{USER_WORD, host, memory};
 use crate::cli::Failure;
 use crate::cli::args::{self, TrustArgs};
 use crate::cli::blame;
@@ -451,22 +451,21 @@ fn farm(context: &Context, file: &Path, args: &Args, limits: &mut Limits) -> Res
             limits.memory = host.memory;
         }
     }
-    let is_root = rustix::process::geteuid().is_root();
-    if let Some(host) = file
-        .hosts
-        .iter()
-        .find(|host| host.place == Place::Here && !is_root)
-    {
-        let message = format!(
-            "line {} of the hosts file: only root builds on this machine and on others in one run",
-            host.line
-        );
-        return Err(Failure::usage(message)
-            .hint("name this machine as another one, USER@HOST, and let yourself in by ssh"));
-    }
     let jobs = args.jobs.map_or_else(processors, |n| n.get().into());
     // Nobody sits there to be asked for a password.
-    let ssh = context.reach().ssh_options(Some(CONNECT));
+    let mut ssh = context.reach().ssh_options(Some(CONNECT));
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    if !user.is_root() && file.hosts.iter().any(|host| host.place == Place::Here) {
+        // To build here this process becomes root of a user namespace, which ssh must not be.
+        let (user, group) = (user.as_raw().to_string(), group.as_raw().to_string());
+        let before = [
+            "/proc/self/exe".to_owned(),
+            USER_WORD.to_owned(),
+            user,
+            group,
+        ];
+        ssh.command.splice(0..0, before);
+    }
     Ok(Farm::new(
         file,
         &ssh,

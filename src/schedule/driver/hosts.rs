@@ -3,11 +3,11 @@
 use super::{Driver, Planner};
 use crate::schedule::engine::{Ask, EngineEvent, HostId, KindId, Offer, Run};
 use crate::schedule::executor::{Demand, Gate, Host, HostNews, Kind};
+use crate::schedule::progress::RunEvent;
 
 /// Hosts.
 impl<P: Planner> Driver<'_, P> {
     pub(super) fn host(&mut self, host: HostId, news: HostNews) {
-        let up = matches!(news, HostNews::Up(_));
         if let Some(book) = &mut self.book {
             let name = match &news {
                 HostNews::Named(host) | HostNews::Up(host) => host.name.clone(),
@@ -26,9 +26,16 @@ impl<P: Planner> Driver<'_, P> {
             },
             HostNews::Up(offer) => {
                 self.away.remove(&host);
-                EngineEvent::HostUp {
-                    host,
-                    offer: self.offer(host, offer),
+                let name = offer.name.clone();
+                let offer = self.offer(host, offer);
+                match self.is_stopped_by_file(&name) {
+                    // In one event: between two of them something would start.
+                    true => {
+                        let (name, news) = (&*name, &HostNews::Stopped);
+                        self.observer.event(RunEvent::Host { name, news });
+                        EngineEvent::HostBarred { host, offer }
+                    }
+                    false => EngineEvent::HostUp { host, offer },
                 }
             }
             HostNews::Stopped => EngineEvent::HostStopped(host),
@@ -46,9 +53,6 @@ impl<P: Planner> Driver<'_, P> {
             }
         };
         self.events.push_back(event);
-        if up {
-            self.stop_host_by_file(host);
-        }
     }
 
     /// Remembers what a host can do, and says it in the words of the engine.

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use super::{Driver, Planner};
 use crate::dense::DenseMap;
-use crate::schedule::engine::{
-    Engine, EngineEvent, HostId, JobId, JobState, PathId, Patience, Run,
-};
+use crate::schedule::engine::{Engine, EngineEvent, JobId, JobState, PathId, Patience, Run};
 use crate::schedule::error::ScheduleError;
 use crate::schedule::executor::HostNews;
 use crate::schedule::ledger::{
@@ -448,15 +446,10 @@ impl<'a, P: Planner> Driver<'a, P> {
         }
     }
 
-    /// Stops a host that came up, if a stop file says so.
-    pub(super) fn stop_host_by_file(&mut self, host: HostId) {
-        let stopped = |book: &Book<'_>| {
-            let name = self.hosts.get(&host).map(|host| &host.name);
-            name.is_some_and(|name| book.stopped_hosts.contains(name))
-        };
-        if self.book.as_ref().is_some_and(stopped) {
-            self.events.push_back(EngineEvent::HostStopped(host));
-        }
+    /// Whether a stop file says that nothing is to start on a host.
+    pub(super) fn is_stopped_by_file(&self, host: &str) -> bool {
+        let book = self.book.as_ref();
+        book.is_some_and(|book| book.stopped_hosts.contains(host))
     }
 
     /// Takes the lock of a job that is going to be built. Tells whether it may start; else the engine is told why

@@ -343,6 +343,13 @@ pub enum EngineEvent {
         /// What it can do.
         offer: Offer,
     },
+    /// A host is there, and nothing is to start on it.
+    HostBarred {
+        /// The host.
+        host: HostId,
+        /// What it can do.
+        offer: Offer,
+    },
     /// A host is to start nothing more; what runs there may end. One that is not up stays as it is.
     HostStopped(HostId),
     /// A host is lost, and what ran there is to run again.

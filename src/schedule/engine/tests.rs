@@ -63,6 +63,27 @@ fn open(job: JobId, needs: &[JobId]) -> NewJob {
     }
 }
 
+#[test]
+fn a_host_that_is_barred_when_it_comes_gets_nothing_until_it_is_up() {
+    let mut engine = Engine::new(false);
+    let (kinds, host) = (vec![engine.name_kind()], HostId::nth(0));
+    let offer = Offer {
+        slots: 1,
+        kinds,
+        speed: 1.0,
+    };
+    let [job] = names(&mut engine);
+    let barred = EngineEvent::HostBarred {
+        host,
+        offer: offer.clone(),
+    };
+    assert_eq!(list(&mut engine, &[new(job, &[])]), []);
+    assert_eq!(engine.handle(barred), []);
+    assert_eq!(engine.host_state(host), HostState::Stopped);
+    let up = EngineEvent::HostUp { host, offer };
+    assert_eq!(engine.handle(up), [start(job)]);
+}
+
 fn names<const N: usize>(engine: &mut Engine) -> [JobId; N] {
     std::array::from_fn(|_| engine.name())
 }
