@@ -124,6 +124,10 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
         "If it is set and not empty, there are no colours; --color wins.",
     ),
     (
+        "PATH",
+        "Where other programs are looked for: git, ssh, gpg, those that make images.",
+    ),
+    (
         "TERM",
         "With the value dumb: neither colours nor lines that are drawn again and again.",
     ),
@@ -396,7 +400,7 @@ pub const PAGES: &[Page] = &[
             ("Let a host run empty", "mstore top --drain builder@big.example.org"),
             (
                 "Add one to a run over several hosts",
-                "mstore top --add 'builder@big.example.org jobs=16'",
+                "mstore top --add builder@big.example.org",
             ),
         ],
     )

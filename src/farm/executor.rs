@@ -422,7 +422,7 @@ mod tests {
         let farm = Farm::new(file, &ssh, 8, "1", Vec::new(), None);
         let given = farm.given_speeds("desk");
         assert_eq!(given, [("big".to_owned(), 2.0)].into());
-        assert_eq!(farm.crew("desk"), [(4, 1.0), (3, 1.0), (1, 1.0), (2, 1.0)]);
+        assert_eq!(farm.crew("desk"), [(4, 2.0), (3, 1.0), (1, 1.0), (2, 1.0)]);
         let run = |seconds: f64, host: usize| PastRun {
             started: 0,
             seconds,

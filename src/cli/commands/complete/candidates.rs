@@ -46,6 +46,7 @@ pub fn source(command: &str, id: &str, value: &str) -> Option<Source> {
         ("lock", "update" | "remove", _) => Source::Pin,
         ("store root remove", "name", _) | ("copy", "root", _) => Source::Root,
         ("specs cat" | "specs export", "paths", _) => Source::Standard,
+        ("top", "stop" | "requeue", _) => Source::Target,
         (_, _, "TARGET" | "TARGET[:STEP]" | "PATTERN" | "PKGPATH") => Source::Target,
         ("store find", _, "HASH|PATTERN") => return None,
         (_, _, "TREE" | "TARGET|TREE" | "TARGET|HASH" | "HASH|NAME") => Source::Tree,
@@ -342,11 +343,15 @@ mod tests {
         "DAYS",
         "FOLDER|ADDRESS",
         "HASH|PATTERN",
+        "HOST",
+        "KEY",
+        "LINE",
         "MACHINE",
         "MODE[+EXTRA...]",
         "N",
         "NAME",
         "NAME:BASE64",
+        "PID",
         "PLACE",
         "PROCESS",
         "PROGRAM",
@@ -358,6 +363,7 @@ mod tests {
         "ARCH",
         "BUILD",
         "SUBARCH",
+        "WORDS",
     ];
 
     #[test]
