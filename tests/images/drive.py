@@ -51,7 +51,8 @@ try:
     say("stty -echo; PS1=; echo rea''dy")
     at = wait_for([b"ready\r\n"], at)
     for number, command in enumerate(commands):
-        mark = "end-of-%d" % number
+        # With the end of its line, which is not the next command's.
+        mark = "end-of-%d\r\n" % number
         say("%s; echo end-of''-%d" % (command, number))
         end = wait_for([mark.encode()], at)
         sys.stdout.write(said[at:end - len(mark)].replace(b"\r\n", b"\n").decode(errors="replace"))

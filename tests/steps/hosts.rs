@@ -371,6 +371,10 @@ fn an_interrupted_run_leaves_nothing_elsewhere(place: &Place) -> Option<&'static
     until("the step runs", || !processes(&mark).is_empty());
     let pid = Pid::from_child(&child.child);
     kill_process(pid, Signal::INT).unwrap();
+    // The first one lets end what runs; the second one ends it.
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(!processes(&mark).is_empty());
+    kill_process(pid, Signal::INT).unwrap();
     let ran = child.ended();
     assert_eq!(ran.status, Some(130), "{}", ran.stderr);
     until("nothing is left", || processes(&mark).is_empty());

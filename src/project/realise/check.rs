@@ -28,7 +28,11 @@ pub fn check(
     let staleness = Staleness::walk(&graph, &&facts, &mut ())?;
     project.store.read_inputs();
     let token = run.token()?;
-    let note = |note: Note| run.events.event(Event::Noted(&note));
+    let note = |note: Note| match note {
+        // Whoever shows running jobs wants to know; here nothing is shown of them.
+        Note::Process { .. } => {}
+        note => run.events.event(Event::Noted(&note)),
+    };
     let outside = Outside::new(&project.store, run.outside);
     let builder = Builder {
         note: &note,
