@@ -358,8 +358,7 @@ class Cases:
                 blocks.append([])
         file = next(block for block in blocks if block and block[0].startswith("#"))
         session = next(block for block in blocks if block and block[0].startswith("$ mstore realise"))
-        # More than the fastest host takes at once.
-        world = World(self.farm, targets=14, seconds=3, last=1)
+        world = World(self.farm, targets=8, seconds=3, last=1)
         # Its hosts are two of ours (ssh_config), which have another user and another processor.
         text = "\n".join(file).replace("builder@", "root@").replace("/srv/store", str(self.h2.store))
         text = text.replace("aarch64", os.uname().machine)
@@ -376,7 +375,7 @@ class Cases:
                 begin = line.replace("builder@", "root@").split(":")[0]
                 assert begin in said, f"{begin}\n{said}"
         used = {host for _, host, _ in world.history()}
-        # The third one may have come when all was begun.
+        # One of them may have come when all was begun, or be too slow to be needed.
         assert len(used) >= 2, used
 
 
