@@ -206,7 +206,7 @@ make_boot
 make_root
 m seed import "$work/root" --name small > /dev/null
 make_list
-for case in ${CASES:-iso disk iso_bios disk_bios disk_uefi}; do
+for case in ${CASES:-iso disk iso_bios iso_uefi iso_stick disk_bios disk_uefi}; do
     "case_$case"
 done
 echo "$passed passed, 0 failed"
