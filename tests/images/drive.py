@@ -48,7 +48,8 @@ try:
     say("root")
     at = wait_for([b"# "], at)
     # No echo, so that an answer is an answer.
-    say("stty -echo; PS1=; echo rea''dy")
+    # What the kernel has to say stays out of it too.
+    say("echo 1 > /proc/sys/kernel/printk; stty -echo; PS1=; echo rea''dy")
     at = wait_for([b"ready\r\n"], at)
     for number, command in enumerate(commands):
         # With the end of its line, which is not the next command's.
