@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::build_log::{BuildHistory, BuildLine};
-use super::display::{Shown, frozen};
+use super::display::Shown;
 use super::files::{Appended, FileError};
 use super::folder::{Log, LogFolder, now};
 use super::lines::{self, Change, Counts};
@@ -16,6 +16,12 @@ use super::process;
 use crate::build::pause::Stopwatch;
 use crate::schedule::HostNews;
 use crate::schedule::ledger::{Ledger, LedgerError, Lock, Look, PathEvent, PathState, TaskEnd};
+
+mod board;
+mod hosts;
+mod silence;
+
+pub use silence::Silences;
 
 /// Bytes of the log of one attempt; what comes beyond is counted and not kept.
 const LONGEST_LOG: u64 = 4 << 30;
@@ -253,55 +259,6 @@ impl Desk {
         }
     }
 
-    fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
-        for state in self.states.values() {
-            match state {
-                State::ToBuild => counts.to_build += 1,
-                State::Queued | State::Aside => counts.queued += 1,
-                State::Installable => counts.installable += 1,
-                State::Ignored => counts.ignored += 1,
-                State::Running | State::Locked | State::Error => {}
-            }
-        }
-        counts
-    }
-
-    fn board(&self) -> Board {
-        let mut running: Vec<&Attempt> = self
-            .attempts
-            .values()
-            .filter(|a| a.task.is_some())
-            .collect();
-        running.sort_by_key(|attempt| attempt.order);
-        let jobs = running.into_iter().map(|attempt| Shown {
-            path: attempt.path.to_string(),
-            task: attempt.task.clone().unwrap_or_default(),
-            pid: attempt.pid,
-            host: (!attempt.here).then(|| attempt.host.clone()),
-            cores: 1,
-            memory: false,
-            filler: false,
-            size: attempt.size,
-            last: self
-                .history
-                .get(attempt.path.as_str())
-                .map(|known| known.log_size),
-            silent: attempt.spoke.elapsed(),
-            stuck_on: attempt.waits_for.clone(),
-        });
-        let locked = self
-            .states
-            .iter()
-            .filter(|(_, state)| **state == State::Locked);
-        Board {
-            jobs: jobs.collect(),
-            counts: self.counts(),
-            locked: locked.map(|(path, _)| path.to_string()).collect(),
-            errors: self.errors.clone(),
-        }
-    }
-
     fn state(&mut self, path: &str, state: PathState<'_>) -> Result<(), LedgerError> {
         let (now, change) = match state {
             PathState::ToBuild => (State::ToBuild, Change::ToBuild),
@@ -499,44 +456,6 @@ impl Desk {
         Ok(())
     }
 
-    fn happened_to_host(&mut self, name: &str, news: &HostNews) -> Result<(), LedgerError> {
-        if let Some(screen) = &mut self.screen {
-            screen.host(name, news);
-        }
-        self.changed = true;
-        match news {
-            HostNews::Named(host) if !host.here => {
-                if !self.hosts.contains_key(name)
-                    && let Some(lock) = self.locks.take_host(name).map_err(told)?
-                {
-                    self.hosts.insert(name.to_owned(), lock);
-                }
-                return Ok(());
-            }
-            HostNews::Up(host) => {
-                self.were_up.insert(name.to_owned());
-                let platforms = host.platforms.iter().flatten();
-                let platforms: Vec<&str> = platforms.map(String::as_str).collect();
-                let text = format!(
-                    "jobs={}\nsf={}\nplatforms={}\n",
-                    host.slots,
-                    host.speed,
-                    platforms.join(" ")
-                );
-                self.folder.signature(name, &text).map_err(told)?;
-            }
-            HostNews::Down(reason) if !self.were_up.contains(name) => {
-                let line = format!("{name}: {reason}");
-                self.folder.line(Log::Signature, &line).map_err(told)?;
-            }
-            _ => {}
-        }
-        match self.hosts.remove(name) {
-            Some(lock) => lock.remove().map_err(told),
-            None => Ok(()),
-        }
-    }
-
     /// Whether the lock is gone that a path waits for.
     fn is_gone(&mut self, path: &str, lock: &str) -> Result<bool, LedgerError> {
         match self.locks.look(lock) {
@@ -552,23 +471,6 @@ impl Desk {
             // What cannot be read stands all the same.
             Ok(Some(_)) | Err(_) => Ok(false),
         }
-    }
-
-    /// Writes the counters down, where they changed.
-    fn write_counters(&mut self) -> Result<(), FileError> {
-        let counts = self.counts();
-        if self.stats != Some(counts) {
-            self.stats = Some(counts);
-            self.folder
-                .line(Log::Stats, &counts.line(self.pid, now()))?;
-        }
-        let jobs = self.attempts.values().filter(|a| a.task.is_some()).count();
-        if jobs != self.concurrent {
-            self.concurrent = jobs;
-            let line = lines::concurrent(self.pid, now(), jobs);
-            self.folder.line(Log::Concurrent, &line)?;
-        }
-        Ok(())
     }
 }
 
@@ -720,32 +622,6 @@ impl Drop for Desk {
         if let Some(mut screen) = self.screen.take() {
             screen.close(board);
         }
-    }
-}
-
-/// What is told of jobs whose silence has doubled since it was told last, from a minute on.
-#[derive(Debug, Default)]
-pub struct Silences(BTreeMap<String, Duration>);
-
-impl Silences {
-    /// Takes in how long running jobs have been silent; gives a line for each that is to be told of.
-    pub fn told(&mut self, jobs: &[Shown]) -> Vec<String> {
-        self.0
-            .retain(|path, _| jobs.iter().any(|job| job.path == *path));
-        let mut lines = Vec::new();
-        for job in jobs {
-            let last = self.0.get(&job.path).copied().unwrap_or_default();
-            if job.silent < last {
-                // It spoke meanwhile.
-                self.0.remove(&job.path);
-            } else if job.silent >= (last * 2).max(Duration::from_secs(60)) {
-                self.0.insert(job.path.clone(), job.silent);
-                lines.extend(
-                    frozen(job.silent).map(|text| format!("{}({}) {text}", job.path, job.task)),
-                );
-            }
-        }
-        lines
     }
 }
 

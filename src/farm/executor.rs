@@ -159,6 +159,7 @@ impl Farm {
                 .unwrap_or_else(|| self.history().speed(&spec.name)),
             platforms,
             here: false,
+            about: String::new(),
         }
     }
 
@@ -267,9 +268,14 @@ impl Machines<'_, '_> {
                 desk.tell(
                     host,
                     match news {
-                        RemoteNews::Up { jobs, platforms } => {
-                            HostNews::Up(farm.described(&remote, Some((jobs, platforms))))
-                        }
+                        RemoteNews::Up {
+                            jobs,
+                            about,
+                            platforms,
+                        } => HostNews::Up(Host {
+                            about,
+                            ..farm.described(&remote, Some((jobs, platforms)))
+                        }),
                         RemoteNews::Down(reason) => HostNews::Down(reason),
                     },
                 );

@@ -46,6 +46,8 @@ pub enum RemoteNews {
     Up {
         /// How many at a time.
         jobs: usize,
+        /// What the machine is like, a line `key=value` each.
+        about: String,
         /// The platforms whose programs run there.
         platforms: Vec<String>,
     },
@@ -208,6 +210,7 @@ impl RemoteHost {
         *lock(&self.link) = Some(Arc::clone(&seat));
         tell(RemoteNews::Up {
             jobs: jobs.clamp(1, MOST_JOBS) as usize,
+            about: about(&self.program, &signature),
             platforms: signature.platforms,
         });
         let link = &seat.link;
@@ -464,6 +467,28 @@ fn wait(
             _ => {}
         }
     }
+}
+
+/// What a machine said of itself, a line each.
+fn about(program: &str, signature: &Signature) -> String {
+    // A worker of another version is not taken.
+    let Signature {
+        host,
+        machine,
+        kernel,
+        processors,
+        free,
+        clock,
+        process,
+        ..
+    } = signature;
+    let free = free / 1024;
+    let text = [host, kernel].map(|text| text.replace(char::is_control, " "));
+    let [host, kernel] = text;
+    format!(
+        "version={program}\nname={host}\nmachine={machine}\nkernel={kernel}\nprocessors={processors}\nfree={free}\n\
+         clock={clock}\nworker={process}\n"
+    )
 }
 
 /// Whether a machine is fit to build.

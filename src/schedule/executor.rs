@@ -77,6 +77,8 @@ pub struct Host {
     pub platforms: Option<BTreeSet<String>>,
     /// Whether it is the machine of the scheduler, with its store and its network.
     pub here: bool,
+    /// What else is known of the machine, a line `key=value` each.
+    pub about: String,
 }
 
 impl Host {

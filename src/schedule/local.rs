@@ -14,6 +14,7 @@ use super::executor::{
 };
 use crate::build::cancel::CancelToken;
 use crate::build::error::StepError;
+use crate::build::host;
 use crate::build::pause::Stopwatch;
 use crate::build::step::{Builder, Limits};
 
@@ -55,6 +56,20 @@ impl<'scope, 'env> Local<'scope, 'env> {
     }
 }
 
+/// What this machine is like, a line each.
+fn about(builder: &Builder<'_>) -> String {
+    let name = rustix::system::uname();
+    let free = mstore_store::Room::of(builder.store.path()).map_or(0, |room| room.free / 1024);
+    format!(
+        "version={}\nname={}\nmachine={}\nkernel={}\nprocessors={}\nfree={free}\n",
+        env!("CARGO_PKG_VERSION"),
+        builder.host,
+        host::machine(),
+        name.release().to_string_lossy(),
+        std::thread::available_parallelism().map_or(1, |n| n.get()),
+    )
+}
+
 impl Executor for Local<'_, '_> {
     /// One host, which stays. What its kernel and processor can run is not asked here: `Builder` refuses
     /// what it cannot.
@@ -65,6 +80,7 @@ impl Executor for Local<'_, '_> {
             speed: 1.0,
             platforms: None,
             here: true,
+            about: about(self.builder),
         };
         vec![(HostId::nth(0), HostNews::Up(host))]
     }

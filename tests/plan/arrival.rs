@@ -33,6 +33,7 @@ impl Executor for Pretend<'_> {
             speed: 1.0,
             platforms: None,
             here: true,
+            about: String::new(),
         };
         vec![(HostId::nth(0), HostNews::Up(host))]
     }

@@ -285,6 +285,7 @@ fn counters_stop_files_hosts_and_dependencies() {
         speed: 2.0,
         platforms: None,
         here: false,
+        about: "kernel=6.1\nfree=12\n".to_owned(),
     };
     let mut tell = |news: HostNews| {
         let (name, news) = ("ox", &news);
@@ -297,7 +298,8 @@ fn counters_stop_files_hosts_and_dependencies() {
     tell(HostNews::Up(offer));
     tell(HostNews::Down("gone".to_owned()));
     assert_eq!(world.text("signature.log"), "ox: its clock is off\n");
-    assert!(world.text("ox.sig.log").starts_with("jobs=4\nsf=2\n"));
+    let signature = "jobs=4\nsf=2\nplatforms=\nkernel=6.1\nfree=12\n";
+    assert_eq!(world.text("ox.sig.log"), signature);
     let counts = [("a/b".into(), 1), ("c/d".into(), 3)];
     desk.event(PathEvent::AllListed(&counts)).unwrap();
     assert_eq!(world.text("dependencies.log"), "c/d 3\na/b 1\n");

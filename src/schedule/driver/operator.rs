@@ -661,6 +661,7 @@ mod tests {
             speed: 1.0,
             platforms: None,
             here: true,
+            about: String::new(),
         }
     }
 

@@ -158,6 +158,7 @@ fn host(name: &str, slots: usize) -> Host {
         speed: 1.0,
         platforms: None,
         here: true,
+        about: String::new(),
     }
 }
 
