@@ -100,6 +100,11 @@ pub enum Note {
         /// Names of what was built on it here before, and may be wrong.
         built_on: Vec<String>,
     },
+    /// The work folder of a step is in memory.
+    InMemory {
+        /// Bytes that it may take.
+        bytes: u64,
+    },
     /// What a step wrote did not fit into memory: it is built again on disk.
     MemoryFull {
         /// What the step is called here.
@@ -635,6 +640,9 @@ impl Builder<'_> {
             Some(bytes) => Memory::mount(&self.folder(&scratch, "memory")?, bytes),
             None => None,
         };
+        if memory.is_some() {
+            (self.note)(Note::InMemory { bytes: beside });
+        }
         let within = match memory {
             Some(_) => scratch.path().join("memory"),
             None => scratch.path().to_owned(),

@@ -82,9 +82,27 @@ struct Attempt {
     waits_for: Option<String>,
     /// Whether its lock tells what it needs.
     knows_needs: bool,
-    /// Bytes of the largest work folder of a task.
+    /// Bytes of the largest work folder of a task, and of that of `fake`.
     work: Option<u64>,
+    fake: Option<u64>,
+    /// Places for jobs that its task has, and the most that one had.
+    slots: usize,
+    most_slots: usize,
+    /// Whether its task fills a gap, and whether its work folder is in memory.
+    filler: bool,
+    memory: bool,
+    /// The tag that its lock tells.
+    tag: Option<String>,
     spoke: Stopwatch,
+}
+
+/// How a task starts.
+struct Start<'a> {
+    host: &'a str,
+    here: bool,
+    slots: usize,
+    filler: bool,
+    tag: Option<&'a str>,
 }
 
 /// The state of a path, as it is counted.
@@ -122,7 +140,13 @@ pub struct Desk {
     errors: Vec<(String, Option<String>)>,
     history: Arc<BuildHistory>,
     packages: BTreeMap<String, Vec<String>>,
+    /// Of paths that nobody asked for: those through which they were found.
+    parents: BTreeMap<String, String>,
+    /// What is to be fetched.
+    fetches: BTreeSet<String>,
     writes_dependencies: bool,
+    /// How often each path is needed, where that was counted over all that there is.
+    needed: Option<Vec<(String, usize)>>,
     sizes: Option<Box<Sizes>>,
     every: Duration,
     looked: Option<Instant>,
@@ -169,7 +193,10 @@ impl Desk {
             errors: Vec::new(),
             history: setup.history,
             packages: setup.packages,
+            parents: BTreeMap::new(),
+            fetches: BTreeSet::new(),
             writes_dependencies: setup.writes_dependencies,
+            needed: None,
             sizes: None,
             every: setup.every.min(LOOK),
             looked: None,
@@ -195,6 +222,28 @@ impl Desk {
     /// Writes the sizes of work folders down from now on, as `sizes` tells them.
     pub fn write_sizes(&mut self, sizes: Box<Sizes>) {
         self.sizes = Some(sizes);
+    }
+
+    /// Takes in through which other path one was found that nobody asked for.
+    pub fn found_through(&mut self, path: &str, parent: &str) {
+        self.parents.insert(path.to_owned(), parent.to_owned());
+    }
+
+    /// Takes in how often each path is needed, also of those that are there already.
+    pub fn counted(&mut self, counts: Vec<(String, usize)>) {
+        self.needed = Some(counts);
+    }
+
+    /// Writes how often each path is needed, where that is wanted. `listed` counts if nothing else was counted.
+    pub fn write_needed(&mut self, listed: &[(Arc<str>, usize)]) -> Result<(), LedgerError> {
+        if !self.writes_dependencies {
+            return Ok(());
+        }
+        let counts: Vec<(&str, usize)> = match &self.needed {
+            Some(counts) => counts.iter().map(|(path, n)| (&**path, *n)).collect(),
+            None => listed.iter().map(|(path, n)| (&**path, *n)).collect(),
+        };
+        self.folder.write_dependencies(counts).map_err(told)
     }
 
     /// Notes that a path is there already, of which the run knows nothing else.
@@ -283,13 +332,20 @@ impl Desk {
             if attempt.strayed {
                 self.log(&Change::Strayed, path).map_err(told)?;
             }
-            let line = BuildLine::new(path, &attempt.host, attempt.size, attempt.tasks);
+            let line = BuildLine {
+                cores: u32::try_from(attempt.most_slots).unwrap_or(u32::MAX),
+                ..BuildLine::new(path, &attempt.host, attempt.size, attempt.tasks)
+            };
             self.folder.line(Log::Build, &line.line()).map_err(told)?;
             self.folder
                 .set_affinity(&attempt.path, None)
                 .map_err(told)?;
             if let Some(size) = attempt.work {
-                let line = lines::size(path, size.div_ceil(1024), None);
+                let line = lines::size(
+                    path,
+                    size.div_ceil(1024),
+                    attempt.fake.map(|n| n.div_ceil(1024)),
+                );
                 self.folder.line(Log::Size, &line).map_err(told)?;
             }
         }
@@ -307,7 +363,14 @@ impl Desk {
     }
 
     /// A task starts.
-    fn begin(&mut self, path: &str, task: &str, host: &str, here: bool) -> Result<(), LedgerError> {
+    fn begin(&mut self, path: &str, task: &str, start: &Start<'_>) -> Result<(), LedgerError> {
+        let Start {
+            host,
+            here,
+            slots,
+            filler,
+            tag,
+        } = *start;
         if !self.attempts.contains_key(path) {
             let name = parse(path)?;
             let mut log = self.folder.attempt(&name).map_err(told)?;
@@ -334,6 +397,12 @@ impl Desk {
                 waits_for: None,
                 knows_needs: false,
                 work: None,
+                fake: None,
+                slots,
+                most_slots: slots,
+                filler,
+                memory: false,
+                tag: None,
                 spoke: Stopwatch::start(),
             };
             self.attempts.insert(path.to_owned(), attempt);
@@ -342,6 +411,13 @@ impl Desk {
         }
         let moment = now();
         if let Some(holding) = self.held.get_mut(path) {
+            let known = self.attempts.get_mut(path).map(|attempt| &mut attempt.tag);
+            if let (Some(tag), Some(known)) = (tag, known)
+                && known.as_deref() != Some(tag)
+            {
+                holding.note("tag", tag).map_err(told)?;
+                *known = Some(tag.to_owned());
+            }
             holding.note("host", host).map_err(told)?;
             holding.note("pid", &self.pid.to_string()).map_err(told)?;
             holding.moment("start", moment).map_err(told)?;
@@ -354,6 +430,8 @@ impl Desk {
             attempt.task = Some(task.to_owned());
             attempt.spoke = Stopwatch::start();
             (attempt.pid, attempt.waits_for) = (None, None);
+            (attempt.slots, attempt.filler, attempt.memory) = (slots, filler, false);
+            attempt.most_slots = attempt.most_slots.max(slots);
             write(
                 attempt,
                 &format!(">>> Running {task} in {path} at {seconds}"),
@@ -405,6 +483,9 @@ impl Desk {
         };
         if let Some(attempt) = self.attempts.get_mut(path) {
             attempt.work = attempt.work.max(size);
+            if task == "fake" {
+                attempt.fake = size;
+            }
             attempt.task = None;
             if matches!(end, TaskEnd::Built | TaskEnd::Failed { .. }) {
                 attempt.tasks.push((task.to_owned(), seconds));
@@ -443,6 +524,7 @@ impl Desk {
             place = (!attempt.here).then(|| host.clone());
             let line = BuildLine {
                 failed: true,
+                cores: u32::try_from(attempt.most_slots).unwrap_or(u32::MAX),
                 ..BuildLine::new(path, &host, attempt.size, attempt.tasks)
             };
             self.folder.line(Log::Build, &line.line()).map_err(told)?;
@@ -453,6 +535,48 @@ impl Desk {
         self.waiting.insert(path.to_owned(), parse(path)?.lock());
         self.errors.push((path.to_owned(), place));
         self.set(path, State::Error);
+        Ok(())
+    }
+
+    /// The task of a path has its work folder in memory; or it did not fit, and is built on disk.
+    fn in_memory(&mut self, path: &str, bytes: Option<u64>) -> Result<(), LedgerError> {
+        self.changed = true;
+        if let Some(attempt) = self.attempts.get_mut(path) {
+            attempt.memory = bytes.is_some();
+            if bytes.is_some() {
+                let line = format!(">>> Building on {} in memory under {path}", attempt.host);
+                write(attempt, &line)?;
+            }
+        }
+        match (self.held.get_mut(path), bytes) {
+            (Some(holding), Some(bytes)) => holding.note("mem", &bytes.to_string()).map_err(told),
+            _ => Ok(()),
+        }
+    }
+
+    /// A path cannot be started at all: its lock says why, and stands until a person removes it.
+    fn blocked(&mut self, path: &str, why: &str) -> Result<(), LedgerError> {
+        if self.take(path)? == Lock::Ours
+            && let Some(holding) = self.held.remove(path)
+        {
+            holding.refuse(why).map_err(told)?;
+            self.waiting.insert(path.to_owned(), parse(path)?.lock());
+        }
+        if !self.errors.iter().any(|(failed, _)| failed == path) {
+            self.errors.push((path.to_owned(), None));
+        }
+        self.set(path, State::Error);
+        Ok(())
+    }
+
+    /// Something is to be fetched, or is there.
+    fn fetch(&mut self, name: &str, there: bool) -> Result<(), LedgerError> {
+        self.changed = true;
+        if there {
+            self.fetches.remove(name);
+        } else if self.fetches.insert(name.to_owned()) {
+            self.log(&Change::Fetch, name).map_err(told)?;
+        }
         Ok(())
     }
 
@@ -494,7 +618,8 @@ fn write(attempt: &mut Attempt, line: &str) -> Result<(), LedgerError> {
 
 impl Ledger for Desk {
     fn take(&mut self, path: &str) -> Result<Lock, LedgerError> {
-        match self.locks.take(&parse(path)?, None).map_err(told)? {
+        let parent = self.parents.get(path).map(String::as_str);
+        match self.locks.take(&parse(path)?, parent).map_err(told)? {
             Taken::Ours(holding, stale) => {
                 for name in stale {
                     self.log(&Change::TakenOver(name), path).map_err(told)?;
@@ -513,7 +638,7 @@ impl Ledger for Desk {
 
     fn event(&mut self, event: PathEvent<'_>) -> Result<(), LedgerError> {
         match event {
-            PathEvent::Listed { path, packages, .. } => {
+            PathEvent::Listed { path, packages } => {
                 if !packages.is_empty() {
                     self.packages.insert(path.to_owned(), packages.to_vec());
                 }
@@ -526,8 +651,18 @@ impl Ledger for Desk {
                 host,
                 here,
                 needs,
+                slots,
+                filler,
+                tag,
             } => {
-                self.begin(path, task, host, here)?;
+                let start = Start {
+                    host,
+                    here,
+                    slots,
+                    filler,
+                    tag,
+                };
+                self.begin(path, task, &start)?;
                 self.tell_needed(path, task, needs)
             }
             PathEvent::Process { path, pid } => {
@@ -568,11 +703,10 @@ impl Ledger for Desk {
                 None => Ok(()),
             },
             PathEvent::Host { name, news } => self.happened_to_host(name, news),
-            PathEvent::AllListed(counts) if self.writes_dependencies => {
-                let counts = counts.iter().map(|(path, n)| (&**path, *n));
-                self.folder.write_dependencies(counts).map_err(told)
-            }
-            PathEvent::AllListed(_) => Ok(()),
+            PathEvent::Memory { path, bytes } => self.in_memory(path, bytes),
+            PathEvent::Fetch { name, there } => self.fetch(name, there),
+            PathEvent::Blocked { path, why } => self.blocked(path, why),
+            PathEvent::AllListed(counts) => self.write_needed(counts),
         }
     }
 

@@ -21,6 +21,8 @@ use super::process;
 const LARGEST: u64 = 1 << 20;
 /// Most locks of a folder.
 const MOST: usize = 1_000_000;
+/// Characters of what is told of an error.
+const MOST_WHY: usize = 1000;
 /// How often taking is tried while others take and leave.
 const TRIES: usize = 20;
 
@@ -409,6 +411,16 @@ impl Holding {
             base.remove()?;
         }
         self.full.remove()
+    }
+
+    /// Leaves the lock of the whole path standing, with why nothing of it could be started.
+    pub fn refuse(mut self, why: &str) -> Result<(), FileError> {
+        let why: String = why.chars().take(MOST_WHY).collect();
+        self.note("error", &why)?;
+        match self.base {
+            Some(base) => base.remove(),
+            None => Ok(()),
+        }
     }
 
     /// Leaves the lock of the whole path standing, with how its job ended.

@@ -16,7 +16,7 @@ use super::hosts::Host;
 use super::link::{self, Away, Connected, Link, News};
 use crate::build::cancel::CancelToken;
 use crate::build::error::StepError;
-use crate::build::step::{Builder, BuiltStep, Elsewhere};
+use crate::build::step::{Builder, BuiltStep, Elsewhere, Note};
 use crate::drv::Resolved;
 use crate::share::LocalPeer;
 use crate::share::address::SshAddress;
@@ -337,12 +337,19 @@ impl RemoteHost {
             holdings.sent(number, &trees, sent.bytes, seconds)
         });
         let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let size = builder.store.work_size(name)?;
+        if let (Some(size), Some(bytes)) = (size, self.host.memory)
+            && size <= bytes
+        {
+            // It goes by the same rule there, unless it has no memory left.
+            (builder.note)(Note::InMemory { bytes });
+        }
         let order = ToWorker::Start {
             job: number,
             name: name.to_owned(),
             step: mstore_store::codec::Bytes(step.encode()),
             slots: u32::try_from(builder.slots).unwrap_or(u32::MAX),
-            size: builder.store.work_size(name)?,
+            size,
             limits: WireLimits {
                 file: builder.limits.file,
                 output: builder.limits.output,

@@ -95,6 +95,8 @@ pub struct Chain {
     pub jobs: Vec<Job>,
     /// The test, and the root for it; nothing if it has none.
     pub test: Vec<Job>,
+    /// The pkgpath of the port through which the walk came to it, if it did through one.
+    pub parent: Option<String>,
     /// The pkgpaths of the ports that it needs by itself, sorted.
     pub needs: Vec<String>,
     /// Of each subpackage what is installed with it: itself last.

@@ -349,6 +349,7 @@ impl<'t> Walk<'t> {
             .map(|(chain, _)| chain.port.id.to_string())
             .collect();
         Ok(Chain {
+            parent: self.open.last().map(PortId::to_string),
             port: port.clone(),
             jobs,
             test,

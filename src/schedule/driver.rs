@@ -32,7 +32,7 @@ mod paths;
 mod pulses;
 
 use operator::Operator;
-use paths::{Book, Ending, PathEventOf};
+use paths::{Book, Ending, PathEventOf, Start};
 use pulses::Pulses;
 
 /// How often a waiting driver looks whether it was told to stop.
@@ -173,6 +173,8 @@ struct Card<N> {
     node: N,
     name: String,
     seconds: Option<f64>,
+    /// What it must not run beside.
+    gate: Option<Gate>,
     listed: bool,
     open: bool,
     lost: u32,
@@ -422,6 +424,10 @@ impl<'a, P: Planner> Driver<'a, P> {
                 let (job, note) = (run.job, &note);
                 match note {
                     Note::Process { pid } => self.tell_path(job, PathEventOf::Process(*pid)),
+                    Note::InMemory { bytes } => {
+                        self.tell_path(job, PathEventOf::Memory(Some(*bytes)));
+                    }
+                    Note::MemoryFull { .. } => self.tell_path(job, PathEventOf::Memory(None)),
                     Note::Waiting { claimant, .. } => {
                         let pid = claimant.pid.unwrap_or_default();
                         self.tell_path(job, PathEventOf::Waiting(format!("process {pid}")));
@@ -696,6 +702,7 @@ impl<P: Planner> Driver<'_, P> {
             node: node.clone(),
             name: self.planner.name(node),
             seconds: None,
+            gate: None,
             listed: false,
             open: false,
             lost: 0,
@@ -741,6 +748,7 @@ impl<P: Planner> Driver<'_, P> {
             }
             card.open = listing.open;
             card.seconds = listing.seconds;
+            card.gate.clone_from(&listing.demand.gate);
             self.known += usize::from(listing.seconds.is_some());
             if let Err(error) = self.planner.listed(&listing.node) {
                 self.refuse_growth(listing.node, error);
@@ -750,6 +758,8 @@ impl<P: Planner> Driver<'_, P> {
             if let Some(book) = &mut self.book {
                 let packages = self.planner.packages(&listing.node);
                 let kept = book.listed(job, &needs, &packages);
+                let name = &self.cards[job].name;
+                let kept = kept.and_then(|()| book.fetches(job, name));
                 self.ledger_failed(kept);
             }
             jobs.push(NewJob {
@@ -833,7 +843,17 @@ impl<P: Planner> Driver<'_, P> {
         let host = self.hosts.get(&run.host);
         if self.book.is_some() {
             let (name, here) = host.map_or((String::new(), true), |h| (h.name.clone(), h.here));
-            self.tell_path(job, PathEventOf::Started { host: name, here });
+            let start = Start {
+                host: name,
+                here,
+                slots: self.engine.slots_of(job).max(1),
+                filler: self.engine.is_filler(job),
+                tag: match &self.cards[job].gate {
+                    Some(Gate::Tag(tag)) => Some(tag.clone()),
+                    _ => None,
+                },
+            };
+            self.tell_path(job, PathEventOf::Started(start));
         }
         let host = self.hosts.get(&run.host);
         self.observer.event(RunEvent::Started {

@@ -61,12 +61,14 @@ impl PartialOrd for Ready {
     }
 }
 
-/// What a job asks of its host, once it is listed; where it runs, or ran last; how often it was started.
+/// What a job asks of its host, once it is listed; where it runs, or ran last; how often it was started, and whether
+/// the last time on a host that is kept for another one.
 #[derive(Clone, Copy)]
 struct Slip {
     class: ClassId,
     host: HostId,
     starts: u32,
+    fills: bool,
 }
 
 /// The queued jobs that ask for the same.
@@ -178,6 +180,7 @@ impl Engine {
             class: ClassId::at(0),
             host: HostId::at(0),
             starts: 0,
+            fills: false,
         });
         self.counts[JobState::Named as usize] += 1;
         self.states.push(JobState::Named)
@@ -200,6 +203,11 @@ impl Engine {
     /// The slots that a running job has on its host; 0 of any other.
     pub fn slots_of(&self, job: JobId) -> usize {
         self.hosts.slots_of(self.slips[job].host, job)
+    }
+
+    /// Whether a job was started last to fill a gap, on a host that is kept for another one.
+    pub fn is_filler(&self, job: JobId) -> bool {
+        self.slips[job].fills
     }
 
     /// The state of a host. One that nobody spoke of is to come.

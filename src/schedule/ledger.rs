@@ -95,12 +95,10 @@ pub enum TaskEnd<'a> {
 /// Something that happened.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PathEvent<'a> {
-    /// A path is known, found through the other one where that is so.
+    /// A path is known.
     Listed {
         /// The path.
         path: &'a str,
-        /// Where it was found.
-        parent: Option<&'a str>,
         /// The packages that come of it.
         packages: &'a [String],
     },
@@ -123,6 +121,33 @@ pub enum PathEvent<'a> {
         here: bool,
         /// The paths that it needs.
         needs: &'a [Arc<str>],
+        /// Places for jobs that it has on its host, one at the least.
+        slots: usize,
+        /// Whether it fills a gap on a host that is kept for another job.
+        filler: bool,
+        /// The tag that it has: of those with the same one runs at a time.
+        tag: Option<&'a str>,
+    },
+    /// A running task has its work folder in memory.
+    Memory {
+        /// The path.
+        path: &'a str,
+        /// Bytes that it may take; nothing if it did not fit, and goes on on disk.
+        bytes: Option<u64>,
+    },
+    /// Something that belongs to no path is to be fetched, or is there.
+    Fetch {
+        /// What it is called.
+        name: &'a str,
+        /// Whether it is there.
+        there: bool,
+    },
+    /// A path cannot be started at all: what it needs could not be fetched.
+    Blocked {
+        /// The path.
+        path: &'a str,
+        /// Why.
+        why: &'a str,
     },
     /// The process of a running task on this machine.
     Process {

@@ -3,8 +3,8 @@
 use std::fs;
 
 use crate::Test;
-use crate::place::Place;
-use crate::run::{command, dpb, engine, host, log};
+use crate::place::{Place, Target};
+use crate::run::{Going, command, dpb, engine, eventually, host, log};
 
 pub const ALL: &[Test] = &[
     ("each_log_has_its_form", each_log_has_its_form),
@@ -19,6 +19,18 @@ pub const ALL: &[Test] = &[
     (
         "sizes_are_written_read_and_used",
         sizes_are_written_read_and_used,
+    ),
+    (
+        "a_lock_tells_what_its_job_asked_for",
+        a_lock_tells_what_its_job_asked_for,
+    ),
+    (
+        "what_a_failed_build_left_goes_with_c",
+        what_a_failed_build_left_goes_with_c,
+    ),
+    (
+        "what_cannot_be_fetched_is_told_in_the_lock",
+        what_cannot_be_fetched_is_told_in_the_lock,
     ),
     ("lists_and_bad_words", lists_and_bad_words),
     ("the_program_called_dpb", the_program_called_dpb),
@@ -269,6 +281,104 @@ fn sizes_are_written_read_and_used(place: &Place) {
     for bad in ["x", "-1", ""] {
         assert_eq!(dpb(place, &["-m", bad, "new-s"]).status, Some(2), "{bad:?}");
     }
+}
+
+/// Built in memory, on two places, with a tag, and found through another target.
+fn a_lock_tells_what_its_job_asked_for(place: &Place) {
+    // How large the file system is that takes its changes: that of memory has 4 MiB more than it may use.
+    let mounted = "set -- $(stat -f -c '%b %S' /); echo size $(($1 * $2)); exit 3";
+    let targets: &[Target<'_>] = &[
+        ("low", "base", &[("one", mounted)]),
+        ("top", "low", &[("one", "true")]),
+    ];
+    place.targets_with(targets, "[section policy]\nparallel: 2\ntag: big\n");
+    fs::write(place.path("sizes"), "low-s 40\n").unwrap();
+    dpb(place, &["-j2", "-m", "16M", "-S", "sizes", "top-s"]).fails(1);
+    let lock = log(place, "locks/low-s");
+    let lines: Vec<&str> = lock.lines().collect();
+    assert_eq!(lines[2..4], ["parent=top-s", "tag=big"], "{lock}");
+    assert!(lines.contains(&"mem=16777216"), "{lock}");
+    let text = log(place, "paths/low-s.log");
+    let said = format!("\n>>> Building on {} in memory under low-s\n", host());
+    assert!(text.contains(&said), "{text}");
+    assert!(text.contains("\nsize 20971520\n"), "{text}");
+    let builds = log(place, "build.log");
+    assert!(
+        builds.starts_with(&format!("low-s {}*2 ", host())),
+        "{builds}"
+    );
+    let signature = log(place, &format!("{}.sig.log", host()));
+    for key in [
+        "jobs=2",
+        "version=",
+        "machine=",
+        "kernel=",
+        "processors=",
+        "free=",
+    ] {
+        let told = signature.lines().any(|line| line.starts_with(key));
+        assert!(told, "{key}: {signature}");
+    }
+    // By itself it is asked for, and without -m on disk.
+    fs::remove_file(place.path("L/locks/low-s")).unwrap();
+    dpb(place, &["-j2", "low-s"]).fails(1);
+    let lock = log(place, "locks/low-s");
+    assert!(
+        !lock.contains("parent=") && !lock.contains("mem="),
+        "{lock}"
+    );
+}
+
+fn what_a_failed_build_left_goes_with_c(place: &Place) {
+    three(place);
+    let left = || fs::read_dir(place.store().join("failed")).unwrap().count();
+    dpb(place, &["bad-s"]).fails(1);
+    assert_eq!(left(), 1);
+    // Its lock keeps it from being built.
+    dpb(place, &["bad-s"]).fails(1);
+    assert_eq!(left(), 1);
+    dpb(place, &["-c", "bad-s"]).fails(1);
+    assert_eq!(left(), 0);
+    assert_eq!(log(place, "clean.log"), "");
+}
+
+fn what_cannot_be_fetched_is_told_in_the_lock(place: &Place) {
+    let (file, text) = (place.path("source.txt"), "text\n");
+    fs::write(&file, text).unwrap();
+    let sum = std::process::Command::new("sha256sum")
+        .arg(&file)
+        .output()
+        .unwrap();
+    let sum = String::from_utf8(sum.stdout).unwrap();
+    let sum = sum.split(' ').next().unwrap();
+    fs::remove_file(&file).unwrap();
+    let fetch = format!(
+        "[section fetch]\n: it\n[section fetch/it]\nurl: file://{}\nhash: sha256:{sum}\n",
+        file.display()
+    );
+    let step: &[(&str, &str)] = &[("one", "cp /mstore/fetch/source.txt /s")];
+    place.targets_with(&[("low", "base", step)], &fetch);
+    let run = Going::new(&mut command(place, &["-q", "-T", "0.2", "low-s"]));
+    eventually("its lock says why", || {
+        log(place, "locks/low-s").contains("\nerror=")
+    });
+    let lock = log(place, "locks/low-s");
+    assert!(
+        lock.contains("source.txt") && !lock.contains("status="),
+        "{lock}"
+    );
+    eventually("it is counted", || {
+        log(place, "stats.log").ends_with(" T=0 F=1\n")
+    });
+    assert!(engine(place).iter().any(|l| l == "F: fetch:source.txt"));
+    assert_eq!(engine(place).last().unwrap(), "E: low-s");
+    fs::write(&file, text).unwrap();
+    fs::remove_file(place.path("L/locks/low-s")).unwrap();
+    let ran = run.ended();
+    assert_eq!(ran.status, Some(0), "{}", ran.stderr);
+    assert_eq!(place.cat("low", "s"), text);
+    assert!(log(place, "stats.log").ends_with(" T=0\n"));
+    assert_eq!(fs::read_dir(place.path("L/locks")).unwrap().count(), 0);
 }
 
 fn lists_and_bad_words(place: &Place) {

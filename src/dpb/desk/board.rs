@@ -9,7 +9,10 @@ use crate::dpb::lines::{self, Counts};
 impl Desk {
     /// How many paths are in each state.
     pub(super) fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
+        let mut counts = Counts {
+            fetch: self.fetches.len(),
+            ..Counts::default()
+        };
         for state in self.states.values() {
             match state {
                 State::ToBuild => counts.to_build += 1,
@@ -35,9 +38,9 @@ impl Desk {
             task: attempt.task.clone().unwrap_or_default(),
             pid: attempt.pid,
             host: (!attempt.here).then(|| attempt.host.clone()),
-            cores: 1,
-            memory: false,
-            filler: false,
+            cores: u32::try_from(attempt.slots).unwrap_or(u32::MAX),
+            memory: attempt.memory,
+            filler: attempt.filler,
             size: attempt.size,
             last: self
                 .history

@@ -73,6 +73,9 @@ fn started(desk: &mut Desk, task: &str) {
         host: "yak",
         here: false,
         needs: &["lang/b".into(), "lang/a".into()],
+        slots: if task == "build" { 3 } else { 1 },
+        filler: task == "package",
+        tag: Some("java"),
     })
     .unwrap();
 }
@@ -94,6 +97,7 @@ fn a_build_leaves_its_lines_and_no_lock() {
     desk.write_sizes(Box::new(|path, task| {
         (path == PATH && task == "build").then_some(5000)
     }));
+    desk.found_through(PATH, "lang/top");
     state(&mut desk, PathState::ToBuild);
     state(&mut desk, PathState::Queued);
     assert_eq!(desk.take(PATH).unwrap(), Lock::Ours);
@@ -120,10 +124,20 @@ fn a_build_leaves_its_lines_and_no_lock() {
             "{lock}"
         );
         assert!(lock.contains("\nneeded=lang/a lang/b\n"), "{lock}");
+        assert!(
+            lock.contains("\nparent=lang/top\ntag=java\nhost="),
+            "{lock}"
+        );
+        assert_eq!(lock.matches("tag=").count(), 1);
         let board = desk.board();
         let size = world.text("paths/devel/make.log").len() as u64;
         assert_eq!((board.jobs[0].size, board.jobs[0].last), (size, Some(1000)));
-        let line = format!("devel/make({task}) [77] on yak {}%", size / 10);
+        let name = match task {
+            "build" => "3*devel/make",
+            "package" => "~devel/make",
+            _ => "devel/make",
+        };
+        let line = format!("{name}({task}) [77] on yak {}%", size / 10);
         assert_eq!(board.jobs[0].line(), line);
         ended(&mut desk, task, TaskEnd::Built);
         assert!(desk.board().jobs.is_empty());
@@ -152,7 +166,7 @@ fn a_build_leaves_its_lines_and_no_lock() {
     );
     assert_eq!(world.text("packages/make-4.4.log"), log);
     let size = log.len();
-    let line = format!("devel/make yak 3.00 {size} fetch=1.50/build=1.50/package=1.50\n");
+    let line = format!("devel/make yak*3 3.00 {size} fetch=1.50/build=1.50/package=1.50\n");
     assert_eq!(world.text("build.log"), line);
     assert_eq!(world.text("size.log"), "devel/make 5\n");
     assert_eq!(desk.board().counts.installable, 1);
@@ -304,10 +318,13 @@ fn counters_stop_files_hosts_and_dependencies() {
     desk.event(PathEvent::AllListed(&counts)).unwrap();
     assert_eq!(world.text("dependencies.log"), "c/d 3\na/b 1\n");
     assert_eq!(desk.folder().dependencies().unwrap(), ["c/d", "a/b"]);
+    // What was counted over all there is, counts.
+    desk.counted(vec![("a/b".to_owned(), 2)]);
+    desk.event(PathEvent::AllListed(&[])).unwrap();
+    assert_eq!(world.text("dependencies.log"), "a/b 2\n");
     assert!(
         desk.event(PathEvent::Listed {
             path: "../../x",
-            parent: None,
             packages: &[]
         })
         .is_err()
@@ -361,4 +378,80 @@ fn silence_is_told_when_it_has_doubled() {
     assert_eq!(told(130), ["devel/make(build) frozen for 130s"]);
     assert!(told(5).is_empty(), "it spoke");
     assert_eq!(told(600), ["devel/make(build) frozen for 10mn"]);
+}
+
+#[test]
+fn a_build_in_memory_is_told_of_until_it_does_not_fit() {
+    let world = World::new();
+    let mut desk = world.desk();
+    desk.write_sizes(Box::new(|_, task| match task {
+        "build" => Some(5000),
+        "fake" => Some(2048),
+        _ => None,
+    }));
+    desk.take(PATH).unwrap();
+    started(&mut desk, "fake");
+    let memory = |desk: &mut Desk, bytes| {
+        let path = PATH;
+        desk.event(PathEvent::Memory { path, bytes }).unwrap();
+        desk.board().jobs[0].line()
+    };
+    let line = memory(&mut desk, Some(4096));
+    assert!(line.starts_with("devel/make+(fake) on yak "), "{line}");
+    let lock = world.text("locks/devel.make");
+    assert!(lock.contains("\nmem=4096\n"), "{lock}");
+    let log = world.text("paths/devel/make.log");
+    let said = log.lines().last().unwrap();
+    assert_eq!(said, ">>> Building on yak in memory under devel/make");
+    let line = memory(&mut desk, None);
+    assert!(line.starts_with("devel/make(fake) "), "{line}");
+    ended(&mut desk, "fake", TaskEnd::Built);
+    memory_of_the_next(&mut desk);
+    ended(&mut desk, "build", TaskEnd::Built);
+    state(&mut desk, PathState::Built);
+    assert_eq!(world.text("size.log"), "devel/make 5 2\n");
+}
+
+/// It is asked anew of each task.
+fn memory_of_the_next(desk: &mut Desk) {
+    let (path, bytes) = (PATH, Some(1));
+    started(desk, "build");
+    desk.event(PathEvent::Memory { path, bytes }).unwrap();
+    assert!(desk.board().jobs[0].memory);
+    started(desk, "build");
+    assert!(!desk.board().jobs[0].memory);
+}
+
+#[test]
+fn what_cannot_be_started_leaves_a_lock_that_says_why() {
+    let world = World::new();
+    let mut desk = world.desk();
+    let fetch = |desk: &mut Desk, there| {
+        let name = "fetch:a.tar";
+        desk.event(PathEvent::Fetch { name, there }).unwrap();
+        desk.look(true, &[]).unwrap();
+    };
+    fetch(&mut desk, false);
+    assert!(world.text("stats.log").ends_with(" T=0 F=1\n"));
+    state(&mut desk, PathState::Error);
+    let (path, why) = (PATH, "a.tar is at none\nof its places");
+    desk.event(PathEvent::Blocked { path, why }).unwrap();
+    let lock = world.text("locks/devel.make");
+    assert!(
+        lock.ends_with("\nerror=a.tar is at none of its places\n"),
+        "{lock}"
+    );
+    assert_eq!(desk.board().errors, [(PATH.to_owned(), None)]);
+    let mut other = world.desk();
+    assert_eq!(other.take(PATH).unwrap(), Lock::Theirs { ended: true });
+    fs::remove_file(world.at("locks/devel.make")).unwrap();
+    assert_eq!(desk.look(true, &[]).unwrap().unwrap().gone, [PATH]);
+    state(&mut desk, PathState::Queued);
+    assert!(desk.board().errors.is_empty());
+    fetch(&mut desk, true);
+    assert!(world.text("stats.log").ends_with(" T=0\n"));
+    assert_eq!(
+        world.engine(),
+        ["F: fetch:a.tar", "E: devel/make", "Q: devel/make"]
+    );
 }

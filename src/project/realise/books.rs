@@ -1,7 +1,7 @@
 //! Locks and logs of a run, in dpb's forms.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use mstore_store::Store;
@@ -86,6 +86,11 @@ impl Books {
                 nodes[*node].full_name.as_str(),
             );
         }
+        tell_needs(&mut desk, graph);
+        if work.todo.is_empty() {
+            // No run tells that all is listed.
+            desk.write_needed(&[])?;
+        }
         for target in graph.targets() {
             let path = graph.nodes()[target.last].name.target();
             if !target.nodes.iter().any(to_do) && target.is_whole() {
@@ -141,6 +146,37 @@ pub(super) fn sizer(store: &Store, full: HashMap<String, String>) -> Box<Sizes> 
     })
 }
 
+/// Tells what needs what over a whole graph, also of what is there already.
+fn tell_needs(desk: &mut Desk, graph: &Graph) {
+    let nodes = graph.nodes();
+    // Of each path those that need it, and the first of them.
+    let mut needed: BTreeMap<&str, (Option<&str>, HashSet<&str>)> = BTreeMap::new();
+    let steps = nodes.iter().map(|(_, node)| node);
+    for node in steps.filter(|node| !node.name.is_fetch()) {
+        let path = node.name.target();
+        for need in node.run_after() {
+            let need = &nodes[need].name;
+            if !need.is_fetch() && need.target() != path {
+                let (first, above) = needed.entry(need.target()).or_default();
+                first.get_or_insert(path);
+                above.insert(path);
+            }
+        }
+    }
+    let asked = graph.targets().iter().filter(|target| target.requested);
+    let asked: HashSet<&str> = asked
+        .map(|target| nodes[target.last].name.target())
+        .collect();
+    for (path, (first, _)) in &needed {
+        if let Some(parent) = first.filter(|_| !asked.contains(path)) {
+            desk.found_through(path, parent);
+        }
+    }
+    let counts = needed.iter();
+    let counts = counts.map(|(path, (_, above))| ((*path).to_owned(), above.len()));
+    desk.counted(counts.collect());
+}
+
 /// Something that a walk over ports found.
 pub(super) enum Found {
     /// The folder that it looked into.
@@ -149,6 +185,10 @@ pub(super) enum Found {
     Known(String),
     /// A port that is not built, why, and the other one because of which that is so.
     Ignored(String, String, Option<String>),
+    /// A port that was not asked for, and that through which it was found.
+    Parent(String, String),
+    /// All is walked over: how often each port is needed.
+    Counts(Vec<(String, usize)>),
 }
 
 /// A desk that is also told what a walk finds, which goes on beside the run.
@@ -167,6 +207,8 @@ impl Telling<'_> {
             match found {
                 Found::Folder(folder) => self.desk.line(Log::Vars, &folder)?,
                 Found::Known(path) => self.desk.known(&path)?,
+                Found::Parent(path, parent) => self.desk.found_through(&path, &parent),
+                Found::Counts(counts) => self.desk.counted(counts),
                 Found::Ignored(path, _, Some(other)) => self.desk.ignored_because(&path, &other)?,
                 Found::Ignored(path, why, None) => {
                     self.desk.ignored(&path, &why)?;
@@ -180,10 +222,15 @@ impl Telling<'_> {
 
 impl Ledger for Telling<'_> {
     fn take(&mut self, path: &str) -> Result<Lock, LedgerError> {
+        self.tell()?;
         self.desk.take(path)
     }
 
     fn event(&mut self, event: PathEvent<'_>) -> Result<(), LedgerError> {
+        if let PathEvent::AllListed(_) = event {
+            // With what the walk counted.
+            self.tell()?;
+        }
         self.desk.event(event)
     }
 

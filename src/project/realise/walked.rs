@@ -1,6 +1,6 @@
 //! A run over ports that begins while their tree is walked: each port is listed as soon as all that it needs is.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +19,7 @@ use crate::drv::facts::TreePart;
 use crate::drv::{DrvHash, Facts, FactsError, Key, Resolved, StepName, StoreFacts, Trees as _};
 use crate::plan::More as _;
 use crate::plan::{NodeId, Pins, TargetId};
-use crate::ports::pkgpath::MAIN;
+use crate::ports::pkgpath::{Flavors, MAIN, PortPath};
 use crate::ports::scripts::Part;
 use crate::ports::walk::STACK;
 use crate::ports::{Base, Chain, Counts, Ignored, Job, PkgPath, PortsTree, Reason, Walk, Walked};
@@ -431,6 +431,11 @@ impl Lister<'_> {
             }
         };
         let (mut ignored, mut chains, mut failed) = (Vec::new(), Vec::new(), None);
+        let mut needed: BTreeMap<String, usize> = BTreeMap::new();
+        let asked = wanted
+            .iter()
+            .map(|port| (&port.pkgpath.path, &port.pkgpath.flavors));
+        let asked: HashSet<(&PortPath, &Flavors)> = asked.collect();
         let mut walk = Walk::new(tree, base);
         let mut see = |walked: Walked| {
             let chain = match walked {
@@ -446,6 +451,12 @@ impl Lister<'_> {
                     return ControlFlow::Continue(());
                 }
             };
+            if let Some(parent) = found_through(&chain, &asked) {
+                tell(Told::Parent(chain.port.id.to_string(), parent));
+            }
+            for need in &chain.needs {
+                *needed.entry(need.clone()).or_default() += 1;
+            }
             let listed = self.list(&chain, false);
             let folder = chain.port.spec.parent();
             let folder = folder.map(|folder| folder.display().to_string());
@@ -463,6 +474,7 @@ impl Lister<'_> {
             }
         };
         let _ = walk.walk(&pkgpaths, &mut see);
+        tell(Told::Counts(needed.into_iter().collect()));
         // Tests are told of last: nobody waits for them.
         for port in wanted.iter().filter(|port| port.tested) {
             let Some(Ok(chain)) = walk.of(&port.pkgpath) else {
@@ -658,6 +670,15 @@ fn trees_of(
 fn key_of(job: &Job, trees: &[TreeHash]) -> Option<Key> {
     // There is one tree for each input.
     job.derivation.key(trees).ok()
+}
+
+/// The pkgpath of the port through which the walk came to one that was not asked for.
+fn found_through(chain: &Chain, asked: &HashSet<(&PortPath, &Flavors)>) -> Option<String> {
+    let parent = chain.parent.as_ref()?;
+    let id = &chain.port.id;
+    let flavors = Flavors::These(id.flavors.clone());
+    let is_asked = |flavors| asked.contains(&(&id.path, flavors));
+    (!is_asked(&flavors) && !is_asked(&Flavors::Default)).then(|| parent.clone())
 }
 
 /// The names of the packages of a port: `NAME[-SUBPACKAGE]-VERSION[-FLAVOR...]`.

@@ -28,6 +28,10 @@ pub(super) struct Book<'a> {
     /// Whether nothing is to start for now.
     held: bool,
     all_listed: bool,
+    /// Jobs that fetch, which are on no path, until what they fetch is there.
+    fetches: HashMap<JobId, Arc<str>>,
+    /// Why those failed that did.
+    failures: HashMap<JobId, String>,
     /// Whether the machine failed: jobs then count as failed for the engine, and are not.
     breaks_off: bool,
 }
@@ -62,6 +66,10 @@ struct Path {
     found: bool,
     /// Why it cannot be built.
     flaw: Option<String>,
+    /// What it needs that could not be fetched, and why.
+    lacks: BTreeMap<JobId, String>,
+    /// Whether that was told.
+    is_blocked: bool,
     needs: BTreeSet<usize>,
     needed_by: BTreeSet<usize>,
 }
@@ -86,7 +94,7 @@ impl Path {
         match () {
             () if self.held => Told::Running,
             () if self.found && (any(JobState::Locked) || any(JobState::Failed)) => Told::Locked,
-            () if any(JobState::Failed) => Told::Error,
+            () if any(JobState::Failed) || !self.lacks.is_empty() => Told::Error,
             () if any(JobState::Broken) => Told::Ignored,
             () if self.is_done() => Told::Built,
             () if any(JobState::Queued) || any(JobState::Running) => Told::Queued,
@@ -109,6 +117,8 @@ impl<'a> Book<'a> {
             stopped_hosts: BTreeSet::new(),
             held: false,
             all_listed: false,
+            fetches: HashMap::new(),
+            failures: HashMap::new(),
             breaks_off: false,
         }
     }
@@ -139,6 +149,8 @@ impl<'a> Book<'a> {
                     held: false,
                     found: false,
                     flaw: None,
+                    lacks: BTreeMap::new(),
+                    is_blocked: false,
                     needs: BTreeSet::new(),
                     needed_by: BTreeSet::new(),
                 });
@@ -176,16 +188,75 @@ impl<'a> Book<'a> {
         }
         if self.paths[at].told == Told::Nothing {
             self.paths[at].told = Told::ToBuild;
-            let (path, parent) = (self.name(at), None);
+            let path = self.name(at);
             self.ledger.event(PathEvent::Listed {
                 path: &path,
-                parent,
                 packages,
             })?;
             self.tell(at, PathState::ToBuild)?;
         }
         self.touched.insert(at);
         Ok(())
+    }
+
+    /// Takes in a listed job that is on no path: it fetches something.
+    pub fn fetches(&mut self, job: JobId, name: &str) -> Result<(), LedgerError> {
+        if self.at(job).is_some() {
+            return Ok(());
+        }
+        self.fetches.insert(job, name.into());
+        let there = false;
+        self.ledger.event(PathEvent::Fetch { name, there })
+    }
+
+    /// Takes in how a job came on that is on no path.
+    fn fetched(
+        &mut self,
+        job: JobId,
+        (before, now): (JobState, JobState),
+        engine: &Engine,
+    ) -> Result<(), LedgerError> {
+        let above = engine.graph().needed_by(job).iter();
+        let above: BTreeSet<usize> = above.filter_map(|above| self.at(*above)).collect();
+        match (before, now) {
+            (_, JobState::Usable) => {
+                if let Some(name) = self.fetches.remove(&job) {
+                    let (name, there) = (&*name, true);
+                    self.ledger.event(PathEvent::Fetch { name, there })?;
+                }
+            }
+            (_, JobState::Failed) => {
+                let Some(why) = self.failures.remove(&job) else {
+                    return Ok(());
+                };
+                for at in above {
+                    self.paths[at].lacks.insert(job, why.clone());
+                    self.touched.insert(at);
+                }
+            }
+            (JobState::Failed, _) => {
+                for at in above {
+                    self.paths[at].lacks.remove(&job);
+                    self.paths[at].is_blocked = false;
+                    self.touched.insert(at);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Tells once that a path cannot be started, for what it needs could not be fetched.
+    fn tell_blocked(&mut self, at: usize) -> Result<(), LedgerError> {
+        let path = &mut self.paths[at];
+        let Some(why) = path.lacks.values().next().cloned() else {
+            return Ok(());
+        };
+        if path.held || self.breaks_off || std::mem::replace(&mut path.is_blocked, true) {
+            return Ok(());
+        }
+        let (path, why) = (&*self.name(at), &*why);
+        self.ledger.event(PathEvent::Blocked { path, why })
     }
 
     /// Takes in why a job cannot be built.
@@ -210,6 +281,8 @@ impl<'a> Book<'a> {
                 *counts.entry(before).or_default() -= 1;
                 *counts.entry(now).or_default() += 1;
                 self.touched.insert(at);
+            } else if before != now {
+                self.fetched(job, (before, now), engine)?;
             }
         }
         if walk_ended && !std::mem::replace(&mut self.all_listed, true) {
@@ -250,6 +323,7 @@ impl<'a> Book<'a> {
         if leaves {
             self.leave(at)?;
         }
+        self.tell_blocked(at)?;
         if now == Told::Built && before != Told::Past {
             let below = self.paths[at].needs.iter().copied();
             for below in below.chain([at]).collect::<Vec<_>>() {
@@ -323,14 +397,17 @@ impl<'a> Book<'a> {
         Ok(lock)
     }
 
-    /// The jobs of a path that its lock kept from starting, or that failed.
+    /// The jobs of a path that its lock kept from starting, or that failed, and those that failed to fetch for it.
     fn stuck(&self, name: &str) -> Vec<JobId> {
         let Some(at) = self.by_name.get(name) else {
             return Vec::new();
         };
         let stuck =
             |job: &&JobId| matches!(self.jobs[**job].1, JobState::Locked | JobState::Failed);
-        self.paths[*at].jobs.iter().filter(stuck).copied().collect()
+        let path = &self.paths[*at];
+        let stuck = path.jobs.iter().filter(stuck);
+        // What could not be fetched is fetched again.
+        stuck.chain(path.lacks.keys()).copied().collect()
     }
 
     /// The task that would come after a job: one of the same path that needs it.
@@ -416,6 +493,10 @@ impl<'a, P: Planner> Driver<'a, P> {
                 let node = &self.cards[*job].node;
                 self.outcome.failed.retain(|(failed, _)| failed != node);
                 self.outcome.locked.retain(|locked| locked != node);
+                // What could not be fetched is fetched again.
+                self.outcome
+                    .infrastructure
+                    .take_if(|(met_by, _)| met_by.as_ref() == Some(node));
             }
             self.events.push_back(EngineEvent::LockGone(again));
         }
@@ -482,24 +563,34 @@ impl<'a, P: Planner> Driver<'a, P> {
             return;
         };
         let Some((at, task)) = book.jobs[job].0.clone() else {
+            if let PathEventOf::Ended(_, Ending::Failed(_, how) | Ending::NotFinished(how)) = event
+            {
+                book.failures.insert(job, how);
+            }
             return;
         };
         let path = book.name(at);
         let needs: Vec<Arc<str>> = match event {
-            PathEventOf::Started { .. } => {
+            PathEventOf::Started(_) => {
                 let needs = book.paths[at].needs.iter();
                 needs.map(|need| book.name(*need)).collect()
             }
             _ => Vec::new(),
         };
         let kept = match event {
-            PathEventOf::Started { host, here } => book.ledger.event(PathEvent::Started {
+            PathEventOf::Started(start) => book.ledger.event(PathEvent::Started {
                 path: &path,
                 task: &task,
-                host: &host,
-                here,
+                host: &start.host,
+                here: start.here,
                 needs: &needs,
+                slots: start.slots,
+                filler: start.filler,
+                tag: start.tag.as_deref(),
             }),
+            PathEventOf::Memory(bytes) => {
+                book.ledger.event(PathEvent::Memory { path: &path, bytes })
+            }
             PathEventOf::Process(pid) => book.ledger.event(PathEvent::Process { path: &path, pid }),
             PathEventOf::Waiting(what) => book.ledger.event(PathEvent::Waiting {
                 path: &path,
@@ -553,11 +644,21 @@ impl<'a, P: Planner> Driver<'a, P> {
 
 /// An event of a job, without its path.
 pub(super) enum PathEventOf {
-    Started { host: String, here: bool },
+    Started(Start),
     Process(u32),
+    Memory(Option<u64>),
     Waiting(String),
     Output(String),
     Ended(f64, Ending),
+}
+
+/// How a job started.
+pub(super) struct Start {
+    pub host: String,
+    pub here: bool,
+    pub slots: usize,
+    pub filler: bool,
+    pub tag: Option<String>,
 }
 
 /// How a job ended.

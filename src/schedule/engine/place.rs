@@ -302,6 +302,7 @@ impl Engine {
         let slip = &mut self.slips[job];
         slip.host = host;
         slip.starts += 1;
+        slip.fills = false;
         let class = slip.class;
         self.release_kept(class);
         self.set(job, JobState::Running);

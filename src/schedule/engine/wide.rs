@@ -105,6 +105,7 @@ impl Engine {
                     && let Some(job) = self.in_time(class, host, until)
                 {
                     self.start(job, host, commands);
+                    self.slips[job].fills = true;
                 }
             }
         }

@@ -94,6 +94,7 @@ fn a_host_that_is_kept_takes_what_ends_in_time() {
     // Until 50 the second slot is of use to whatever ends by then.
     let commands = engine.handle(succeeded(short));
     assert_eq!(started(&commands), [(filler, 0)]);
+    assert!(engine.is_filler(filler) && !engine.is_filler(long));
     let kept = Waiting::Full(vec![HostId::nth(0)]);
     assert_eq!(engine.why_waiting(slow), Some(kept));
     engine.handle(EngineEvent::Tick(45.0));
