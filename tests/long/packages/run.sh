@@ -34,10 +34,12 @@ make_tree() {
 
 # fetch_archives: by lists of apt's own
 fetch_archives() {
-    local apt=$work/apt each
+    local apt=$work/apt each archive
+    # Where the system's own apt takes packages from; the longer address is that of security updates.
+    archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | awk '{ print length, $0 }' | sort -n | awk 'NR == 1 { print $2 }')
     mkdir -p "$apt/lists/partial" "$apt/parts" "$work/distfiles"
     for each in $source_suites; do
-        echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian $each main"
+        echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $archive $each main"
     done > "$apt/sources.list"
     echo "-o Dir::Etc::sourcelist=$apt/sources.list -o Dir::Etc::sourceparts=$apt/parts -o Dir::State::lists=$apt/lists" \
         "-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Sandbox::User=root" > "$apt/options"
