@@ -246,6 +246,9 @@ Where a user\*(Aqs mstore/mstore.conf lies [default: ~/.config].
 \fBNO_COLOR\fR
 If it is set and not empty, there are no colours; \-\-color wins.
 .TP
+\fBPATH\fR
+Where other programs are looked for: git, ssh, gpg, those that make images.
+.TP
 \fBTERM\fR
 With the value dumb: neither colours nor lines that are drawn again and again.
 .SH "EXIT STATUS"
