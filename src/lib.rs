@@ -1,7 +1,7 @@
 //! Builds Linux distribution stages from Metro specifications, once, and remembers them.
 //!
 //! The floors, each using only those under it: `cli`; `serve`, `repo`; `project`; `farm`, `dpb`; `schedule`; `share`; `build`;
-//! `ports`; `plan`; `drv`; below them the crates `mstore-lang` and `mstore-store`.
+//! `packages`, `ports`; `plan`; `drv`; below them the crates `mstore-lang` and `mstore-store`.
 
 #![deny(unsafe_code)]
 
@@ -13,6 +13,7 @@ pub mod dpb;
 pub mod drv;
 pub mod farm;
 pub mod image;
+pub mod packages;
 pub mod plan;
 pub mod ports;
 pub mod project;

@@ -17,6 +17,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("build", &["drv", "store"]),
     ("share", &["drv", "store"]),
     ("ports", &["drv", "plan", "lang", "store"]),
+    ("packages", &["drv", "plan", "lang", "store"]),
     (
         "schedule",
         &["dense", "drv", "plan", "build", "share", "store"],
@@ -31,8 +32,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "project",
         &[
-            "config", "dense", "drv", "plan", "ports", "build", "share", "schedule", "dpb", "farm",
-            "lang", "store",
+            "config", "dense", "drv", "plan", "ports", "packages", "build", "share", "schedule",
+            "dpb", "farm", "lang", "store",
         ],
     ),
     ("serve", &["drv", "share", "store", "plan", "project"]),
@@ -45,8 +46,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "config", "dense", "drv", "image", "plan", "ports", "build", "share", "schedule",
-            "dpb", "farm", "project", "serve", "repo", "lang", "store",
+            "config", "dense", "drv", "image", "plan", "ports", "packages", "build", "share",
+            "schedule", "dpb", "farm", "project", "serve", "repo", "lang", "store",
         ],
     ),
 ];
