@@ -94,7 +94,7 @@ fn here() -> &'static Here {
         let objects = store.objects_with_prefix("").expect("the store is open");
         let hashes: Vec<Hash> = objects.into_iter().map(|(hash, _)| hash).collect();
         let mut records = Vec::new();
-        let source = LocalSource::new(&store).expect("the store is open");
+        let source = LocalSource::new(&store);
         let fetched = source.fetch(&hashes, &mut |object| {
             records.push([&object.head()[..], object.stored()].concat());
             Ok(())

@@ -511,8 +511,8 @@ impl Builder<'_> {
         let Some(made) = self.store.realisation(key)? else {
             return Ok(None);
         };
-        match self.store.lease("build")?.protect(made.tree) {
-            Ok(()) => Ok(Some(made.tree)),
+        match self.store.lease_trees("build", &[made.tree]) {
+            Ok(_) => Ok(Some(made.tree)),
             Err(error) if error.kind() == ErrorKind::Missing => Ok(None),
             Err(error) => Err(error.into()),
         }

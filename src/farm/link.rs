@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use super::frames::{
     FrameError, MOST_ANSWER, PROTOCOL, SILENCE, Sender, Signature, ToScheduler, ToWorker, WireEnd,
     receive, shown,
 };
+use crate::build::cancel::CancelToken;
 use crate::share::address::SshAddress;
 use crate::share::pipes::{Listening, Speaking, Stops};
 use crate::share::ssh::{self, SshOptions, SshPeer};
@@ -31,6 +32,11 @@ const KEPT: usize = 2000;
 const GRACE: Duration = Duration::from_millis(500);
 /// How long an orderly end may take.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How long a worker may take to end a job that was cancelled.
+const MOST_CANCEL: Duration = Duration::from_secs(5);
+/// A worker that was not heard for so long is not waited for when a job is cancelled.
+const GONE: Duration = Duration::from_secs(7);
 
 /// A host that cannot be used now, for this reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +56,18 @@ pub enum News {
     Output(Vec<u8>),
     /// It ended.
     Ended(WireEnd),
+}
+
+/// A job that is waited for.
+pub struct Wait<'a> {
+    /// Its number.
+    pub number: u64,
+    /// What is heard of it.
+    pub news: &'a mpsc::Receiver<News>,
+    /// Ends it.
+    pub cancel: &'a CancelToken,
+    /// When it has ended, if its worker is one.
+    pub until: Option<Instant>,
 }
 
 /// The jobs of a connection, each with the way to who waits for it. `None` once the connection is over.
@@ -347,6 +365,43 @@ impl Link {
         Ok(receiver)
     }
 
+    /// Waits until a job has ended, and passes on what it prints as long as `log` takes it.
+    pub fn wait(
+        &self,
+        job: &Wait<'_>,
+        log: &mut dyn FnMut(&[u8]) -> Option<()>,
+    ) -> Result<WireEnd, Away> {
+        let mut cancelled: Option<Instant> = None;
+        loop {
+            match job.news.recv_timeout(Duration::from_millis(100)) {
+                Ok(News::Output(bytes)) => {
+                    let more = || Away("it sent more output than a step may write".to_owned());
+                    log(&bytes).ok_or_else(more)?;
+                }
+                Ok(News::Ended(end)) => return Ok(end),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Away("the connection ended while it was built".to_owned()));
+                }
+            }
+            if job.until.is_some_and(|until| Instant::now() > until) {
+                return Err(Away("it did not end a step whose time was over".to_owned()));
+            }
+            match cancelled {
+                None if job.cancel.is_cancelled() => {
+                    cancelled = Some(Instant::now());
+                    self.cancel(job.number);
+                }
+                // Whoever ends it there is not this program: the connection goes, and the worker with it.
+                Some(since) if since.elapsed() > MOST_CANCEL || self.silence() > GONE => {
+                    self.abandon(Away("it did not end what was cancelled".to_owned()));
+                    return Ok(WireEnd::Cancelled);
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Asks for the end of a job.
     pub fn cancel(&self, job: u64) {
         // A connection that does not take it is over, which ends the job too.
@@ -504,5 +559,55 @@ mod tests {
         its mstore is version 0.9.0 (protocol 2), and this one 1.0.0 (protocol 2)
         no hello came
         ");
+    }
+
+    /// What a worker says before it builds.
+    fn greeting() -> [ToScheduler; 2] {
+        [
+            ToScheduler::Hello {
+                protocol: PROTOCOL,
+                program: "1.0.0".to_owned(),
+            },
+            ToScheduler::Signature(Signature {
+                host: "far".to_owned(),
+                machine: "x86_64".to_owned(),
+                kernel: "6.1".to_owned(),
+                processors: 1,
+                platforms: Vec::new(),
+                free: 1 << 40,
+                clock: 0,
+                process: 1,
+                obstacle: None,
+            }),
+        ]
+    }
+
+    #[test]
+    fn a_step_whose_time_is_over_is_given_up_though_its_worker_goes_on_talking() {
+        let Ok(connected) = connect(&printed(&greeting())) else {
+            panic!("it is a worker");
+        };
+        let (says, news) = mpsc::sync_channel(WAITING);
+        let talks = std::thread::spawn(move || {
+            while says.send(News::Output(b"still here".to_vec())).is_ok() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let mut heard = 0;
+        let wait = Wait {
+            number: 1,
+            news: &news,
+            cancel: &CancelToken::new().unwrap(),
+            until: Some(Instant::now() + Duration::from_millis(100)),
+        };
+        let end = connected.link.wait(&wait, &mut |_| {
+            heard += 1;
+            Some(())
+        });
+        let why = Away("it did not end a step whose time was over".to_owned());
+        assert_eq!(end, Err(why));
+        assert!(heard > 0, "it was heard until then");
+        drop(news);
+        talks.join().unwrap();
     }
 }

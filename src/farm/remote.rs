@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,7 +12,7 @@ use mstore_store::{Cancel, Held, Store, TreeHash};
 use super::frames::{ALIVE, Signature, ToWorker, WireEnd, WireLimits, shown};
 use super::holdings::Holdings;
 use super::hosts::Host;
-use super::link::{self, Away, Connected, Link, News};
+use super::link::{self, Away, Connected, Link, Wait};
 use crate::build::cancel::CancelToken;
 use crate::build::error::StepError;
 use crate::build::step::{Builder, BuiltStep, Elsewhere, Note};
@@ -30,12 +29,11 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 const MOST_CLOCK: i64 = 300;
 /// Bytes that must be free on a host.
 const LEAST_FREE: u64 = 256 << 20;
-/// How long a worker may take to end a job that was cancelled.
-const MOST_CANCEL: Duration = Duration::from_secs(5);
-/// A worker that was not heard for so long is not waited for when a job is cancelled.
-const GONE: Duration = Duration::from_secs(7);
 /// Most jobs at a time that a machine is believed to be good for.
 const MOST_JOBS: u32 = 4096;
+/// How long after the limit of its time a step may still be unheard of: its worker, which sees to that limit, makes the
+/// roots before and takes in what it left.
+const LATE: Duration = Duration::from_secs(3600);
 /// Bytes of output of a job beyond what its script may write, which the worker sees to: what ends it is told there too.
 const MORE_OUTPUT: u64 = 1 << 20;
 
@@ -320,7 +318,7 @@ impl RemoteHost {
         let trouble = |error| self.trouble(link, cancel, error);
         let lost = |away: Away| self.give_up(link, away);
         let peer = self.peer(&seat, cancel).map_err(trouble)?;
-        let from = LocalPeer::new(builder.store)?;
+        let from = LocalPeer::new(builder.store);
         let trees: Vec<TreeHash> = step.trees().to_vec();
         let push = Push {
             trees: trees.clone(),
@@ -366,7 +364,14 @@ impl RemoteHost {
             log(bytes);
             Some(())
         };
-        match wait(link, number, &news, cancel, &mut bounded).map_err(lost)? {
+        let timeout = step.derivation().policy.timeout.map(Duration::from_secs);
+        let wait = Wait {
+            number,
+            news: &news,
+            cancel,
+            until: timeout.map(|limit| Instant::now() + limit + LATE),
+        };
+        match link.wait(&wait, &mut bounded).map_err(lost)? {
             WireEnd::Built {
                 tree,
                 changed,
@@ -436,42 +441,6 @@ impl RemoteHost {
             TransferError::Cancelled => StepError::Cancelled,
             TransferError::Store(error) => error.into(),
             error => self.give_up(link, Away(error.to_string())),
-        }
-    }
-}
-
-/// Waits until a job has ended, and passes on what it prints as long as `log` takes it.
-fn wait(
-    link: &Link,
-    number: u64,
-    news: &std::sync::mpsc::Receiver<News>,
-    cancel: &CancelToken,
-    log: &mut dyn FnMut(&[u8]) -> Option<()>,
-) -> Result<WireEnd, Away> {
-    let mut cancelled: Option<Instant> = None;
-    loop {
-        match news.recv_timeout(Duration::from_millis(100)) {
-            Ok(News::Output(bytes)) => {
-                let more = || Away("it sent more output than a step may write".to_owned());
-                log(&bytes).ok_or_else(more)?;
-            }
-            Ok(News::Ended(end)) => return Ok(end),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Away("the connection ended while it was built".to_owned()));
-            }
-        }
-        match cancelled {
-            None if cancel.is_cancelled() => {
-                cancelled = Some(Instant::now());
-                link.cancel(number);
-            }
-            // Whoever ends it there is not this program: the connection goes, and the worker with it.
-            Some(since) if since.elapsed() > MOST_CANCEL || link.silence() > GONE => {
-                link.abandon(Away("it did not end what was cancelled".to_owned()));
-                return Ok(WireEnd::Cancelled);
-            }
-            _ => {}
         }
     }
 }

@@ -96,7 +96,7 @@ impl Reach {
     /// Opens the store or the cache in a folder.
     fn folder(&self, path: &Path) -> Result<Arc<dyn Peer>, ProjectError> {
         Ok(match Folder::of(path)? {
-            Folder::Store => Arc::new(LocalPeer::new(&open_store(path, Access::Read)?)?),
+            Folder::Store => Arc::new(LocalPeer::new(&open_store(path, Access::Read)?)),
             Folder::Cache => Arc::new(self.cache(Box::new(FolderFetch::new(path)))?),
             Folder::Empty | Folder::BegunStore | Folder::BegunCache => {
                 return Err(ProjectError::NothingThere {

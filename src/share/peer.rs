@@ -1,7 +1,7 @@
 //! Peers: stores and caches that results are copied from.
 
 use mstore_store::transfer::{Fact, LocalSource, Object, Source, TransferError};
-use mstore_store::{ErrorKind, Hash, Store, StoreError, TreeHash};
+use mstore_store::{ErrorKind, Hash, Store, TreeHash};
 
 use super::parcel::pure;
 
@@ -42,10 +42,10 @@ pub struct LocalPeer {
 
 impl LocalPeer {
     /// Reads from `store`.
-    pub fn new(store: &Store) -> Result<LocalPeer, StoreError> {
-        Ok(LocalPeer {
-            source: LocalSource::new(store)?,
-        })
+    pub fn new(store: &Store) -> LocalPeer {
+        LocalPeer {
+            source: LocalSource::new(store),
+        }
     }
 
     /// The objects.

@@ -240,8 +240,7 @@ impl Store {
         tree: TreeHash,
         cancel: Option<&Cancel>,
     ) -> Result<Checkout, StoreError> {
-        let lease = self.lease("checkout")?;
-        lease.protect(tree)?;
+        let lease = self.lease_trees("checkout", &[tree])?;
         let scratch = self.scratch("checkout")?;
         let path = scratch.path().join("root");
         let how = How {

@@ -149,21 +149,21 @@ impl Store {
 
     /// Writes packs together into one. Tells whether it was done.
     fn fold(&self, kind: PackKind, files: Vec<Arc<PackFile>>) -> Result<bool, StoreError> {
-        let mut sound = sound(files, MOST_FOLDED);
-        // The head of a pack tells the least effort of what is in it: good compression is not forgotten.
-        let least = sound.iter().map(|(_, pack, _)| pack.effort()).min();
-        sound.retain(|(_, pack, _)| Some(pack.effort()) == least);
-        let bytes: u64 = sound.iter().map(|(file, _, _)| file.len()).sum();
-        let Some(effort) = least.filter(|_| sound.len() > 1) else {
-            return Ok(false);
-        };
         let mut lock = None;
-        if bytes <= AT_ONCE {
+        if files.iter().map(|file| file.len()).sum::<u64>() <= AT_ONCE {
+            // Taken before anything is read: where others are at work, nothing was done in vain.
             lock = self.try_lock_exclusive()?;
             if lock.is_none() {
                 return Ok(false);
             }
         }
+        let mut sound = sound(files, MOST_FOLDED);
+        // The head of a pack tells the least effort of what is in it: good compression is not forgotten.
+        let least = sound.iter().map(|(_, pack, _)| pack.effort()).min();
+        sound.retain(|(_, pack, _)| Some(pack.effort()) == least);
+        let Some(effort) = least.filter(|_| sound.len() > 1) else {
+            return Ok(false);
+        };
         let new = self.copy_packs(effort, &sound)?;
         let mut tries = 0;
         while lock.is_none() && tries < TRIES {

@@ -14,6 +14,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rusqlite::params;
 
@@ -248,6 +249,17 @@ pub(crate) fn lease_tree(
 
 /// When this process began, in the kernel's ticks since boot; 0 where that cannot be read.
 fn process_start() -> i64 {
+    static START: OnceLock<(u32, i64)> = OnceLock::new();
+    let (pid, start) = *START.get_or_init(|| (std::process::id(), read_process_start()));
+    // A process that was forked off this one began at another time.
+    if pid == std::process::id() {
+        start
+    } else {
+        read_process_start()
+    }
+}
+
+fn read_process_start() -> i64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The command name may hold blanks and parentheses: fields are counted after the last one.
     let after = stat.rsplit(')').next().unwrap_or_default();

@@ -165,7 +165,7 @@ impl Stores {
     }
 
     fn copy(from: &Store, to: &Store, tree: TreeHash) -> bool {
-        let source = LocalSource::new(from).unwrap();
+        let source = LocalSource::new(from);
         let options = ReceiveOptions {
             cancel: &Cancel::new(),
             progress: &|_| (),

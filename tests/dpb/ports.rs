@@ -15,6 +15,10 @@ pub const ALL: &[Test] = &[
         "a_port_is_read_again_when_its_lock_is_removed",
         a_port_is_read_again_when_its_lock_is_removed,
     ),
+    (
+        "everything_is_the_ports_where_there_are_no_specifications",
+        everything_is_the_ports_where_there_are_no_specifications,
+    ),
 ];
 
 /// Writes a port with these elements, whose step `fake` is this script.
@@ -59,6 +63,21 @@ fn tree(place: &Place) {
         "depends/run: misc/broken\n",
         &install("above"),
     );
+}
+
+fn everything_is_the_ports_where_there_are_no_specifications(place: &Place) {
+    tree(place);
+    fs::remove_dir_all(place.path("tree/misc/top")).unwrap();
+    fs::remove_dir_all(place.path("tree/devel")).unwrap();
+    fs::remove_file(place.path("metro.conf")).unwrap();
+    dpb(place, &["--ports-tree", "tree", "-a"]).fails(2);
+    let told = [
+        "!: misc/broken does not build here",
+        "!: misc/above because of misc/broken",
+    ];
+    let mut lines = engine(place);
+    lines.sort_unstable();
+    assert_eq!(lines, [told[1], told[0]], "no stage of the standard specs");
 }
 
 fn ports_have_their_tasks_packages_and_locks(place: &Place) {

@@ -59,7 +59,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         true => context.store(Access::Read)?,
         false => open(context)?,
     };
-    let peer = LocalPeer::new(&store)?;
+    let peer = LocalPeer::new(&store);
     let wire = greet(args.beside)?;
     let end = End {
         store: &store,

@@ -55,7 +55,7 @@ fn sound() -> &'static Sound {
         let tree = store.import_dir(&from, &options).expect("a folder").tree;
         let objects = store.objects_with_prefix("").expect("the store is open");
         let wanted: Vec<Hash> = objects.into_iter().map(|(hash, _)| hash).collect();
-        let source = LocalSource::new(&store).expect("the store is open");
+        let source = LocalSource::new(&store);
         let mut records = BTreeMap::new();
         source
             .fetch(&wanted, &mut |object| {

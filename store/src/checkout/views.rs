@@ -77,8 +77,7 @@ impl Store {
     /// Brings a tree to disk in a folder for people, or finds it there. Devices that this user cannot make
     /// are left out. Ends with [`StoreError::Interrupted`] soon after it was cancelled.
     pub fn view(&self, tree: TreeHash, cancel: &Cancel) -> Result<View, StoreError> {
-        let lease = self.lease("view")?;
-        lease.protect(tree)?;
+        let lease = self.lease_trees("view", &[tree])?;
         let folder = self.view_path(tree);
         let turn = self.making().turn(tree);
         let _turn = lock(&turn);

@@ -147,7 +147,7 @@ impl Scene for Copies {
         let from = open(bench, FROM, disk)?;
         let facts = self.facts();
         let to = open(bench, TO, disk)?;
-        let source = LocalSource::new(&from)?;
+        let source = LocalSource::new(&from);
         for (n, fact) in facts.iter().take(2).enumerate() {
             let r = fact.realisation.clone();
             source.protect(r.tree)?;

@@ -95,7 +95,7 @@ fn copy_in(bench: &Bench, store: &Store, model: &mut Model) -> Result<(), StoreE
         let options_of_import = ImportOptions::snapshot();
         let tree = peer.import_dir(&bench.source(n), &options_of_import);
         let tree = tree.unwrap().tree;
-        let source = LocalSource::new(&peer).unwrap();
+        let source = LocalSource::new(&peer);
         of_store(store.receive_in_parts(&source, &[tree], &options(), 4000))?;
         model.trees.insert(tree);
         assert!(archive(store, tree)?.len() > 1024);

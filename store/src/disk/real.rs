@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -122,8 +122,10 @@ impl Disk for RealDisk {
     }
 
     fn boot(&self) -> String {
-        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
-        id.unwrap_or_default().trim().to_string()
+        // It stays as it is while anything runs, and is asked with every lease.
+        static BOOT: OnceLock<String> = OnceLock::new();
+        let read = || fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        BOOT.get_or_init(|| read().trim().to_string()).clone()
     }
 
     fn vfs(&self) -> Option<&str> {

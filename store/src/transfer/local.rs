@@ -1,5 +1,7 @@
 //! A store as the source of objects.
 
+use std::sync::Mutex;
+
 use super::{Object, Source, TransferError};
 use crate::{Hash, Lease, Store, StoreError, TreeHash};
 
@@ -7,21 +9,27 @@ use crate::{Hash, Lease, Store, StoreError, TreeHash};
 #[derive(Debug)]
 pub struct LocalSource {
     store: Store,
-    lease: Lease,
+    /// Begun with the first tree.
+    lease: Mutex<Option<Lease>>,
 }
 
 impl LocalSource {
     /// A source that has nothing protected yet.
-    pub fn new(store: &Store) -> Result<LocalSource, StoreError> {
-        Ok(LocalSource {
+    pub fn new(store: &Store) -> LocalSource {
+        LocalSource {
             store: store.clone(),
-            lease: store.lease("copied from")?,
-        })
+            lease: Mutex::default(),
+        }
     }
 
     /// Keeps the collector from a tree that is about to be copied. Fails when it is not there.
     pub fn protect(&self, tree: TreeHash) -> Result<(), StoreError> {
-        self.lease.protect(tree)
+        let mut lease = self.lease.lock().unwrap_or_else(|e| e.into_inner());
+        match &*lease {
+            Some(lease) => lease.protect(tree)?,
+            None => *lease = Some(self.store.lease_trees("copied from", &[tree])?),
+        }
+        Ok(())
     }
 
     /// The store.

@@ -104,7 +104,7 @@ fn only_what_is_missing_travels_and_the_result_is_whole() {
     let place = Stores::new();
     let (from, to) = (place.store("from"), place.store("to"));
     let tree = place.import(&from, sample);
-    let source = LocalSource::new(&from).unwrap();
+    let source = LocalSource::new(&from);
     source.protect(tree).unwrap();
     let dry = ReceiveOptions {
         dry_run: true,
@@ -148,7 +148,7 @@ fn an_interrupted_copy_goes_on_where_it_stopped() {
     let tree = place.import(&from, sample);
     let whole = {
         let other = place.store("other");
-        let source = LocalSource::new(&from).unwrap();
+        let source = LocalSource::new(&from);
         other.receive(&source, &[tree], &options()).unwrap()
     };
     let mut sum = 0;
@@ -166,7 +166,7 @@ fn an_interrupted_copy_goes_on_where_it_stopped() {
             Ok(Some(object))
         };
         let source = Meddler {
-            inner: LocalSource::new(&from).unwrap(),
+            inner: LocalSource::new(&from),
             meddle: &meddle,
         };
         let ended = to.receive_in_parts(&source, &[tree], &options(), 20_000);
@@ -199,7 +199,7 @@ fn a_collection_takes_nothing_from_a_copy_under_way() {
         Ok(Some(object))
     };
     let source = Meddler {
-        inner: LocalSource::new(&from).unwrap(),
+        inner: LocalSource::new(&from),
         meddle: &meddle,
     };
     let got = to
@@ -220,7 +220,7 @@ fn a_collection_takes_nothing_from_a_copy_under_way() {
         _ => Ok(Some(object)),
     };
     let source = Meddler {
-        inner: LocalSource::new(&from).unwrap(),
+        inner: LocalSource::new(&from),
         meddle: &meddle,
     };
     let ended = half.receive_in_parts(&source, &[tree], &options(), 20_000);
@@ -315,7 +315,7 @@ fn hostile_objects_are_refused_and_leave_nothing() {
     for (what, meddle) in cases {
         let to = place.store(&format!("to-{}", what.replace(' ', "-")));
         let source = Meddler {
-            inner: LocalSource::new(&from).unwrap(),
+            inner: LocalSource::new(&from),
             meddle: &meddle,
         };
         let error = to.receive(&source, &[tree], &options()).unwrap_err();
@@ -419,7 +419,7 @@ fn the_caller_can_end_it() {
         cancel: &cancel,
         ..options()
     };
-    let source = LocalSource::new(&from).unwrap();
+    let source = LocalSource::new(&from);
     assert!(matches!(
         to.receive(&source, &[tree], &options),
         Err(TransferError::Cancelled)
@@ -484,7 +484,7 @@ fn a_tree_with_two_faces_is_not_taken_not_written_and_found() {
         let (from, to) = (place.store("from"), place.store("to"));
         let tree = two_faced(&from, group);
         from.add_root("bad", tree).unwrap();
-        let source = LocalSource::new(&from).unwrap();
+        let source = LocalSource::new(&from);
         let refused = to.receive(&source, &[tree], &options()).unwrap_err();
         let said = refused.to_string();
         assert!(said.contains("hard links"), "{group:?}: {said}");
@@ -520,7 +520,7 @@ fn a_tree_with_two_faces_is_not_taken_not_written_and_found() {
     let place = Stores::new();
     let (from, to) = (place.store("from"), place.store("to"));
     let tree = two_faced(&from, ["b", "d/same"]);
-    let source = LocalSource::new(&from).unwrap();
+    let source = LocalSource::new(&from);
     to.receive(&source, &[tree], &options()).unwrap();
     clean(&to);
 }

@@ -425,8 +425,11 @@ impl Session<'_> {
         if project.distribution.ports_tree().is_none() {
             return Ok(project.targets(&["*".to_owned()])?);
         }
-        // One of the two may be none.
-        let stages = project.targets(&["*".to_owned()]).unwrap_or_default();
+        // One of the two may be none. Beside a ports tree the stages of the standard specs were not asked for.
+        let stages = match project.distribution.is_builtin() {
+            true => Vec::new(),
+            false => project.targets(&["*".to_owned()]).unwrap_or_default(),
+        };
         match project.targets(&["*/*".to_owned()]) {
             Ok(ports) => Ok([stages, ports].concat()),
             Err(error) if stages.is_empty() => Err(error.into()),

@@ -53,10 +53,7 @@ impl Store {
         facts: &mut dyn Iterator<Item = &Fact>,
         options: &ReceiveOptions<'_>,
     ) -> Result<CacheWritten, TransferError> {
-        let lease = self.lease("copied from")?;
-        for tree in trees {
-            lease.protect(*tree)?;
-        }
+        let _lease = self.lease_trees("copied from", trees)?;
         let cache = match Folder::open(self, folder, !options.dry_run)? {
             Some(cache) => cache,
             None => Folder::absent(self, folder),
