@@ -17,6 +17,8 @@ pub struct Failure {
     pub how: String,
     /// The same as wait(2) gives it; that of exit status 1 where the script ended well and left what cannot be kept.
     pub status: i32,
+    /// Whether it was ended because it was over its time or another limit.
+    pub limit: bool,
     /// The log file.
     pub log: PathBuf,
     /// The last lines of the log.

@@ -124,6 +124,11 @@ pub enum Note {
         /// Who builds it.
         claimant: Claimant,
     },
+    /// The script ended.
+    Used {
+        /// Bytes of memory that any one of its processes had at the most.
+        memory: u64,
+    },
     /// The script runs, as this process of this machine.
     Process {
         /// Its number.
@@ -324,10 +329,11 @@ struct Ran {
 }
 
 impl Ran {
-    fn failed(self, how: String, status: i32) -> StepError {
+    fn failed(self, how: String, status: i32, limit: bool) -> StepError {
         StepError::Failed(Failure {
             how,
             status,
+            limit,
             log: self.log,
             tail: self.tail,
         })
@@ -398,6 +404,8 @@ impl Builder<'_> {
                 Elsewhere::Failed { how, status } => Err(StepError::Failed(Failure {
                     how,
                     status,
+                    // Nobody here asks.
+                    limit: false,
                     log,
                     tail,
                 })),
@@ -693,6 +701,10 @@ impl Builder<'_> {
             &mut |pid| (self.note)(Note::Process { pid }),
         );
         drop(share);
+        if let Ok(finished) = &finished {
+            let memory = finished.usage.peak_kib.saturating_mul(1024);
+            (self.note)(Note::Used { memory });
+        }
         let finished = match finished {
             Err(error) if memory.is_some() && error.is_disk_full() => return Ok(Tried::Full(log)),
             finished => finished?,
@@ -828,6 +840,7 @@ impl Builder<'_> {
                 Err(StepError::Failed(Failure {
                     how: error.to_string(),
                     status: Status::Exited(1).raw(),
+                    limit: false,
                     log,
                     tail,
                 }))
@@ -891,6 +904,7 @@ impl Builder<'_> {
         kept: Option<Kept<'_>>,
         error: StoreError,
     ) -> StepError {
+        let limit = matches!(error, StoreError::Interrupted);
         let how = match &error {
             StoreError::TooDeep { .. }
             | StoreError::TooLarge { .. }
@@ -900,7 +914,7 @@ impl Builder<'_> {
             _ => return error.into(),
         };
         self.keep_failed(name, step, kept);
-        ran.failed(how, Status::Exited(1).raw())
+        ran.failed(how, Status::Exited(1).raw(), limit)
     }
 
     fn failure(&self, name: &str, step: &Resolved, ran: Ran, kept: Option<Kept<'_>>) -> StepError {
@@ -920,8 +934,8 @@ impl Builder<'_> {
             });
         }
         self.keep_failed(name, step, kept);
-        let status = ran.finished.status.raw();
-        ran.failed(how, status)
+        let (status, limit) = (ran.finished.status.raw(), ran.finished.status.is_limit());
+        ran.failed(how, status, limit)
     }
 
     /// Keeps the root of a failed step for people. Failing to must not hide the failure itself.

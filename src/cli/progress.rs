@@ -173,6 +173,7 @@ pub fn note_text(note: &Note) -> String {
     let (found, built_on) = match note {
         Note::Harmed { found, built_on } => (found, built_on),
         Note::Process { pid } => return format!("process {pid}"),
+        Note::Used { memory } => return format!("up to {} of memory", output::size(*memory)),
         Note::InMemory { bytes } => return format!("in {} of memory", output::size(*bytes)),
         Note::MemoryFull { step, bytes } => {
             return format!(
@@ -296,7 +297,7 @@ impl Observer for Display {
                 false => tell!("{}", note_text(note)),
             },
             RunEvent::Noted {
-                note: Note::Process { .. } | Note::InMemory { .. },
+                note: Note::Process { .. } | Note::InMemory { .. } | Note::Used { .. },
                 ..
             } => {}
             RunEvent::Noted { note, .. } => self.say(&note_text(note)),

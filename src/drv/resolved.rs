@@ -140,6 +140,17 @@ impl Resolved {
             .map(|(_, t)| t)
     }
 
+    /// The trees that its result is a layer on: the root that it began in and what was laid over that, each once.
+    pub fn below(&self) -> Vec<TreeHash> {
+        let mut below: Vec<TreeHash> = Vec::new();
+        for (input, tree) in self.inputs() {
+            if matches!(input.role, Role::Root | Role::Layer) && !below.contains(&tree) {
+                below.push(tree);
+            }
+        }
+        below
+    }
+
     /// The form in which a realised step is remembered, so that later ones can be compared with it.
     pub fn encode(&self) -> Vec<u8> {
         codec::encode(&(RECORD_FORMAT, &self.derivation, &self.trees))

@@ -1,6 +1,8 @@
 //! Moving results between stores: peers, trust, substitution; and content from outside.
 
+pub mod action;
 pub mod address;
+pub mod bundle;
 pub mod cache;
 pub mod fetch;
 #[cfg(feature = "http")]

@@ -101,6 +101,16 @@ impl Ingest {
         self.packs.contains(hash)
     }
 
+    /// The length of a content that the store had before, if it did. That of a list of chunks is believed to be
+    /// `size`: reading compares it.
+    pub fn had_size(&self, hash: &Hash, size: u64) -> Result<Option<u64>, StoreError> {
+        let found = self.packs.find(hash)?;
+        Ok(found.map(|(_, place)| match place.kind {
+            RecordKind::Blob => place.raw,
+            _ => size,
+        }))
+    }
+
     fn writer(&self, content: PackKind) -> Result<Arc<PackWriter>, StoreError> {
         let mut state = self.writing();
         if let Some(writer) = state.slot(content) {

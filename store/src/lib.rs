@@ -50,6 +50,7 @@ mod facts;
 mod fold;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod gather;
 mod gc;
 mod ingest;
 mod inside;
@@ -92,6 +93,7 @@ pub use db::signatures::Signature;
 pub use db::work::Held;
 pub use error::{ErrorKind, StoreError};
 pub use facts::{Lease, LostResult, ScratchDir, Steady};
+pub use gather::{Gather, GatherError};
 pub use gc::{
     GcPolicy, GcReport, Gone, InUse, Keeper, ObjectKind, Occupied, Survivor, Why, WhyAlive,
     WrittenOut,

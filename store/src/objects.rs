@@ -1,6 +1,7 @@
 //! Reading objects.
 
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::ingest::{ZEROS, ZeroChunk};
@@ -116,6 +117,42 @@ impl Store {
         let mut bytes = Vec::new();
         self.blob_parts(blob, &mut bytes, |part| Ok::<_, StoreError>(part.to_vec()))
             .map(|parts| parts.concat())
+    }
+
+    /// Appends the bytes of a file's content that are in a range to `out`; nothing of what is beyond its end.
+    pub fn blob_range(
+        &self,
+        blob: BlobHash,
+        range: Range<u64>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let (pack, place) = self.locate("blob", &blob.0, |kind| {
+            matches!(kind, RecordKind::Blob | RecordKind::Chunks)
+        })?;
+        let mut buffer = Vec::new();
+        let parts = match place.kind {
+            RecordKind::Blob => vec![(blob.0, place.raw)],
+            _ => {
+                pack.read_into(&place, &mut buffer)?;
+                let list = parse_chunks(blob.0, &buffer)?.into_iter();
+                list.map(|(hash, size)| (hash, size.into())).collect()
+            }
+        };
+        let mut at = 0;
+        for (hash, size) in parts {
+            let (from, to) = (range.start.max(at), range.end.min(at + size));
+            if from < to {
+                self.each_part(BlobHash(hash), &mut buffer, |bytes| {
+                    // Shorter where the list of chunks tells another length: the caller sees that.
+                    let to = bytes.len().min((to - at) as usize);
+                    let from = to.min((from - at) as usize);
+                    out.extend_from_slice(&bytes[from..to]);
+                    Ok(())
+                })?;
+            }
+            at += size;
+        }
+        Ok(())
     }
 
     /// Hands a file's content on, part by part. `buffer` is room to work in.

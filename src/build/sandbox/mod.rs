@@ -109,6 +109,14 @@ impl Status {
         self == Status::Exited(0)
     }
 
+    /// Whether it was ended because it was over a limit.
+    pub fn is_limit(self) -> bool {
+        !matches!(
+            self,
+            Status::Exited(_) | Status::Signalled(_) | Status::Cancelled
+        )
+    }
+
     /// The same as wait(2) gives it. What was ended by us was killed.
     pub fn raw(self) -> i32 {
         match self {

@@ -30,7 +30,7 @@ pub fn check(
     let token = run.token()?;
     let note = |note: Note| match note {
         // Whoever shows running jobs wants to know; here nothing is shown of them.
-        Note::Process { .. } => {}
+        Note::Process { .. } | Note::Used { .. } => {}
         note => run.events.event(Event::Noted(&note)),
     };
     let outside = Outside::new(&project.store, run.outside);

@@ -187,6 +187,7 @@ impl Executor for Script {
             Some(End::NotFetched) => Ok(Product::NotFetched),
             Some(End::Fails) => Err(Fault::Build(Failure {
                 status: 256,
+                limit: false,
                 how: "exit status 1".into(),
                 log: "log".into(),
                 tail: Vec::new(),

@@ -201,6 +201,12 @@ CREATE TEMP TABLE size (name TEXT PRIMARY KEY, bytes INTEGER);
 CREATE TEMP TABLE held (host TEXT, tree TEXT, bytes INTEGER, at INTEGER);
 ",
     },
+    Step {
+        up: "
+CREATE TABLE bundles (key TEXT PRIMARY KEY, list BLOB NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
+",
+        stand_in: "CREATE TEMP TABLE bundles (key TEXT PRIMARY KEY, list BLOB, at INTEGER);",
+    },
 ];
 
 /// The version that this release writes.

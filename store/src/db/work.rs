@@ -6,10 +6,15 @@ use rusqlite::{OptionalExtension, params};
 use super::Durable;
 use super::rows::hash_at;
 use super::used::now;
-use crate::{Store, StoreError, TreeHash};
+use crate::{Hash, Store, StoreError, TreeHash};
 
 /// Most trees that are remembered of one machine.
 pub const MOST_HELD: u32 = 4096;
+
+/// Most lists of bundles that are remembered.
+const MOST_BUNDLES: u32 = 16_384;
+/// Longest list of bundles that is remembered or read, in bytes.
+const LONGEST_LIST: usize = 64 << 20;
 
 /// A tree that another machine holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +48,41 @@ impl Store {
                 .optional()
         })?;
         Ok(bytes.and_then(|bytes| u64::try_from(bytes).ok()))
+    }
+
+    /// Remembers which bundles a tree is cut into, as bytes that mean nothing to the store; the caller's key names what
+    /// was cut, and how. The newest lists are remembered, some ten thousand.
+    pub fn note_bundles(&self, key: &Hash, list: &[u8]) -> Result<(), StoreError> {
+        self.writable("note bundles")?;
+        if list.len() > LONGEST_LIST {
+            return Ok(());
+        }
+        self.database().write(Durable::No, "note bundles", |t| {
+            t.prepare_cached("INSERT OR REPLACE INTO bundles (key, list, at) VALUES (?1, ?2, ?3)")?
+                .execute(params![key.to_string(), list, now()])?;
+            let count: u32 = t
+                .prepare_cached("SELECT count(*) FROM bundles")?
+                .query_row([], |row| row.get(0))?;
+            if count > MOST_BUNDLES {
+                // A quarter at once: looking for the oldest takes a walk over all.
+                t.prepare_cached(
+                    "DELETE FROM bundles WHERE key IN \
+                     (SELECT key FROM bundles ORDER BY at DESC, key LIMIT -1 OFFSET ?1)",
+                )?
+                .execute([MOST_BUNDLES / 4 * 3])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The bundles that were remembered under a key.
+    pub fn bundles(&self, key: &Hash) -> Result<Option<Vec<u8>>, StoreError> {
+        let list: Option<Vec<u8>> = self.database().read("look for bundles", |c| {
+            c.prepare_cached("SELECT list FROM bundles WHERE key = ?1")?
+                .query_row([key.to_string()], |row| row.get(0))
+                .optional()
+        })?;
+        Ok(list.filter(|list| list.len() <= LONGEST_LIST))
     }
 
     /// Notes which trees another machine holds; of each machine the newest [`MOST_HELD`] are remembered.
@@ -88,7 +128,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Hash, OpenOptions};
+    use crate::OpenOptions;
 
     #[test]
     fn the_last_size_counts() {
@@ -100,6 +140,32 @@ mod tests {
         assert_eq!(store.work_size("a/b:run").unwrap(), Some(i64::MAX as u64));
         store.note_work_size("a/b:run", 7).unwrap();
         assert_eq!(store.work_size("a/b:run").unwrap(), Some(7));
+    }
+
+    #[test]
+    fn the_newest_lists_of_bundles_are_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), &OpenOptions::create()).unwrap();
+        let key = |n: u32| Hash::of(&n.to_le_bytes());
+        assert_eq!(store.bundles(&key(0)).unwrap(), None);
+        store.note_bundles(&key(0), b"old").unwrap();
+        store.note_bundles(&key(0), b"new").unwrap();
+        assert_eq!(
+            store.bundles(&key(0)).unwrap().as_deref(),
+            Some(&b"new"[..])
+        );
+        let fill = store.database().write(Durable::No, "test", |t| {
+            for n in 1..=MOST_BUNDLES {
+                t.prepare_cached("INSERT INTO bundles (key, list, at) VALUES (?1, ?2, ?3)")?
+                    .execute(params![key(n).to_string(), b"", i64::from(n)])?;
+            }
+            Ok(())
+        });
+        fill.unwrap();
+        store.note_bundles(&key(MOST_BUNDLES + 1), b"last").unwrap();
+        assert_eq!(store.bundles(&key(1)).unwrap(), None);
+        let last = store.bundles(&key(MOST_BUNDLES + 1)).unwrap();
+        assert_eq!(last.as_deref(), Some(&b"last"[..]));
     }
 
     #[test]
