@@ -20,6 +20,10 @@ pub const ALL: &[Test] = &[
         others_see_what_goes_on_and_why_it_waits,
     ),
     (
+        "what_waits_for_a_tag_or_for_several_slots_says_so",
+        what_waits_for_a_tag_or_for_several_slots_says_so,
+    ),
+    (
         "what_a_killed_run_left_is_removed",
         what_a_killed_run_left_is_removed,
     ),
@@ -191,6 +195,36 @@ fn others_see_what_goes_on_and_why_it_waits(place: &Place) -> Option<&'static st
     assert_eq!(status, Some(130), "{said}");
     assert!(views(place).is_empty());
     assert!(place.folders("running").is_empty());
+    None
+}
+
+fn what_waits_for_a_tag_or_for_several_slots_says_so(place: &Place) -> Option<&'static str> {
+    place.targets(&[
+        ("t", "base", &[("one", LONG), ("two", "true")]),
+        ("u", "base", &[("one", "echo u")]),
+        ("v", "base", &[("one", "echo v"), ("two", "true")]),
+        ("x", "base", &[("one", "echo x")]),
+    ]);
+    for (target, policy) in [("t", "tag: db"), ("u", "tag: db"), ("v", "parallel: 2")] {
+        let path = place.path(&format!("{target}.conf"));
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("{text}[section policy]\n{policy}\n")).unwrap();
+    }
+    // What more waits for begins first.
+    let run = Going::start(&mut place.command(&["realise", "-j2", "t-s", "u-s", "v-s", "x-s"]));
+    let seen = view(place);
+    assert_eq!(seen["jobs"].as_array().map(Vec::len), Some(1), "{seen}");
+    let reason = |name: &str| why(place, name)[0]["reasons"][0].clone();
+    let gate = reason("u-s:one");
+    assert_eq!(gate["reason"], "gate", "{gate}");
+    let text = place.run(&["why", "waiting", "u-s:one"]).ok();
+    assert!(text.contains("t-s:one"), "{text}");
+    let wide = reason("v-s:one");
+    assert_eq!(wide["reason"], "wide", "{wide}");
+    let kept = reason("x-s:one");
+    assert_eq!(kept["reason"], "kept", "{kept}");
+    run.signal(Signal::INT);
+    assert_eq!(run.ended().0, Some(130));
     None
 }
 
