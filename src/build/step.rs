@@ -756,11 +756,18 @@ impl Builder<'_> {
             Err(error) => return Err(self.not_captured(name, step, ran, kept, error)),
         };
         let Captured {
-            tree,
+            mut tree,
             changed,
             bytes,
         } = captured;
-        if run == Run::First && memory.is_none() && tree != root_tree {
+        if step.derivation().output == Output::Folder {
+            tree = match self.store.subtree(tree, &step.derivation().root) {
+                Err(error @ StoreError::NoSuchPath { .. }) => {
+                    return Err(self.not_captured(name, step, ran, kept, error));
+                }
+                folder => folder?,
+            };
+        } else if run == Run::First && memory.is_none() && tree != root_tree {
             self.store.keep_layer(root_tree, tree, upper)?;
         }
         let left = bytes.saturating_add(changed.saturating_mul(ENTRY));
@@ -814,6 +821,7 @@ impl Builder<'_> {
     ) -> Result<Made, StepError> {
         let members = step.inputs().map(|(input, tree)| Member {
             tree,
+            at: input.at.clone(),
             owner: input
                 .owner
                 .clone()
@@ -908,6 +916,7 @@ impl Builder<'_> {
         let how = match &error {
             StoreError::TooDeep { .. }
             | StoreError::TooLarge { .. }
+            | StoreError::NoSuchPath { .. }
             | StoreError::BadEntry { .. } => format!("left what cannot be kept: {error}"),
             StoreError::Interrupted if self.cancel.is_cancelled() => return StepError::Cancelled,
             StoreError::Interrupted => Status::TimedOut.to_string(),

@@ -48,7 +48,7 @@ pub struct Derivation {
     pub env: Env,
     /// `TARGET-SUBARCH:STEP`.
     pub name: StepName,
-    /// The directory that the target captures in the end, `/` for all.
+    /// The directory that the target captures in the end, `/` for all; of [`Output::Folder`] the one that is the output.
     pub root: String,
     /// The build, such as `funtoo-current`.
     pub build: String,
@@ -168,6 +168,8 @@ pub enum Output {
     Captured,
     /// Changes are thrown away and the output is the root input: a test.
     Input,
+    /// The directory [`Derivation::root`] alone is captured, as a tree of its own.
+    Folder,
 }
 
 /// One script.

@@ -113,6 +113,7 @@ impl<T> fmt::Display for Part<'_, T> {
             Part::Number(number) => write!(f, "{number}"),
             Part::Output(Output::Captured) => f.write_str("a new tree"),
             Part::Output(Output::Input) => f.write_str("none, a test"),
+            Part::Output(Output::Folder) => f.write_str("a folder, as a new tree"),
             Part::Network(Network::None) => f.write_str("none"),
             Part::Network(Network::FixedOutput(fixed)) => write!(f, "{fixed}"),
             Part::Impure([]) => f.write_str("none"),

@@ -1,9 +1,20 @@
 //! Packages: stages made of packages of Portage, each a derivation of its own, which Portage chose and builds.
 //!
 //! - [`graph`]: the package graph, which a resolve step writes and which is all that is known of packages.
+//! - [`build`]: a package as a derivation, with [`view`] (what it sees of trees of ebuilds), [`frozen`] (its settings)
+//!   and [`normalise`] (what two builds leave differently).
+//! - [`base`]: the root that packages are built in, without what they replace.
+//! - [`compose`]: roots made of packages, to build in and as stages.
 //!
 //! What a package is built of is said by the graph and by nothing else.
 
+pub mod base;
+pub mod build;
+pub mod compose;
+pub mod frozen;
 pub mod graph;
+pub mod normalise;
+pub mod snapshot;
+pub mod view;
 
 pub use graph::PackageGraph;

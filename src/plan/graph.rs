@@ -248,7 +248,7 @@ impl Builder<'_> {
             env: Env(recipe.env.clone()),
             name: StepName::new(&names.short, &step.name)?,
             root: match output {
-                Output::Captured => recipe.root.clone(),
+                Output::Captured | Output::Folder => recipe.root.clone(),
                 Output::Input => "/".to_owned(),
             },
             build: id.build.clone(),

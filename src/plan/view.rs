@@ -258,6 +258,7 @@ impl DerivationView {
             output: match drv.output {
                 Output::Captured => "captured",
                 Output::Input => "input",
+                Output::Folder => "folder",
             },
             impure: drv.policy.impure.clone(),
             network: match &drv.policy.network {

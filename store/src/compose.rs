@@ -21,8 +21,11 @@ use crate::error::show;
 use crate::ingest::Ingest;
 use crate::links::{Entries, are_one};
 use crate::manifest::{Entry, Kind, MAX_DEPTH, Manifest, Meta, Tree};
-use crate::{DirHash, Store, StoreError, TreeHash};
+use crate::view::split;
+use crate::{DirHash, Hash, Store, StoreError, TreeHash};
 
+/// Keeps what unions are remembered under apart from all else. Other rules for them are another context.
+const UNION_CONTEXT: &str = "mstore 2026 store union 1";
 /// How often what was moved behind an alias may have to be moved again: more is a circle.
 const MOST_ROUNDS: usize = 40;
 
@@ -31,6 +34,8 @@ const MOST_ROUNDS: usize = 40;
 pub struct Member {
     /// The tree.
     pub tree: TreeHash,
+    /// The folder of the union that it lies at, `a/b`; the root of it if that is empty.
+    pub at: String,
     /// Whose it is, for messages.
     pub owner: String,
     /// Whether its files give way to those of members that do not yield.
@@ -74,11 +79,21 @@ pub enum ComposeError {
 
 impl Store {
     /// Makes the union of some trees, by the rules at the head of this module; that of none is an empty directory.
+    ///
+    /// A union that was made before is looked up and leased to this session.
     pub fn compose(&self, members: &[Member]) -> Result<TreeHash, ComposeError> {
+        let key = union_key(members);
+        if let Some(known) = self.part(&key)?
+            && self.keep_made(known)?
+        {
+            return Ok(known);
+        }
         let trees: Vec<TreeHash> = members.iter().map(|member| member.tree).collect();
         let _lease = self.lease_trees("compose", &trees)?;
         let mut seen = HashSet::new();
-        let distinct = members.iter().filter(|m| seen.insert((m.tree, m.yields)));
+        let distinct = members
+            .iter()
+            .filter(|m| seen.insert((m.tree, &m.at, m.yields)));
         let mut union = Union {
             store: self,
             known: HashMap::new(),
@@ -88,13 +103,29 @@ impl Store {
         let mut parts = Vec::new();
         let mut root = None;
         for member in distinct {
-            let tree = self.tree(member.tree)?;
-            root.get_or_insert(tree.root);
+            let Tree {
+                root: top,
+                dir,
+                links,
+            } = self.tree(member.tree)?;
+            let at = split(&member.at)?.join(&b'/');
+            if at.is_empty() {
+                root.get_or_insert(top.clone());
+            }
+            let entry = Entry {
+                name: Vec::new(),
+                meta: top,
+                kind: Kind::Dir { manifest: dir },
+            };
+            let moved = |path: &Vec<u8>| joined(&at, path);
             parts.push(Part {
                 owner: &member.owner,
                 yields: member.yields,
-                dir: tree.dir,
-                links: tree.links,
+                dir: union.put_at(&at, entry)?,
+                links: links
+                    .iter()
+                    .map(|group| group.iter().map(moved).collect())
+                    .collect(),
             });
         }
         let (dir, parts) = union.all(parts)?;
@@ -108,8 +139,36 @@ impl Store {
         union.write(&ingest, dir)?;
         let tree = ingest.put_tree(&tree)?;
         ingest.commit(tree)?;
+        // Only what it costs to make it again is lost where that fails.
+        let _ = self.put_part(&key, tree);
         Ok(tree)
     }
+
+    /// Leases a tree to this session as if it had been made now, if it is here.
+    fn keep_made(&self, tree: TreeHash) -> Result<bool, StoreError> {
+        if self.is_read_only() {
+            return self.has_tree(tree);
+        }
+        let ingest = Ingest::begin(self)?;
+        let is_here = ingest.had(&tree.0);
+        if is_here {
+            ingest.commit(tree)?;
+        }
+        Ok(is_here)
+    }
+}
+
+/// What a union is remembered under. Owners are told of only where there is none.
+fn union_key(members: &[Member]) -> Hash {
+    let mut bytes = Vec::with_capacity(members.len() * 48);
+    for member in members {
+        bytes.extend_from_slice(member.tree.0.as_bytes());
+        bytes.push(u8::from(member.yields));
+        bytes.extend_from_slice(member.at.as_bytes());
+        // No path contains a NUL.
+        bytes.push(0);
+    }
+    Hash::derive(UNION_CONTEXT, &bytes)
 }
 
 /// A member, or what of it was moved behind an alias.

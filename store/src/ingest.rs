@@ -327,6 +327,11 @@ impl Ingest {
     /// Makes all objects durable and visible, and leases `tree` to this session. Returns the bytes
     /// by which the store grew.
     pub fn commit(self, tree: TreeHash) -> Result<u64, StoreError> {
+        self.commit_all(&[tree])
+    }
+
+    /// The same for several trees.
+    pub fn commit_all(self, trees: &[TreeHash]) -> Result<u64, StoreError> {
         let writers: Vec<_> = {
             let mut state = self.writing();
             let data = state.data.take().map(|writer| (PackKind::Data, writer));
@@ -342,7 +347,7 @@ impl Ingest {
             let seal = writer.seal();
             sealed.push((content, seal.map_err(|e| e.needing(|| self.added()))?));
         }
-        self.store.add_packs(&sealed, &[tree])?;
+        self.store.add_packs(&sealed, trees)?;
         let store = self.store.clone();
         // The lock goes.
         drop(self);

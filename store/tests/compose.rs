@@ -53,6 +53,7 @@ impl World {
 
     fn union(&self, trees: &[TreeHash]) -> Result<TreeHash, ComposeError> {
         let members = trees.iter().enumerate().map(|(number, tree)| Member {
+            at: String::new(),
             tree: *tree,
             owner: format!("m{number}"),
             yields: false,
@@ -63,6 +64,7 @@ impl World {
     /// The union of trees given as lines, the first of which yields with `base`.
     fn of(&self, base: bool, all: &[&[&str]]) -> Result<Vec<String>, String> {
         let members = all.iter().enumerate().map(|(number, lines)| Member {
+            at: String::new(),
             tree: self.tree(lines),
             owner: format!("m{number}"),
             yields: base && number == 0,
@@ -213,6 +215,157 @@ fn what_lies_at_an_alias_moves_behind_it() {
 }
 
 #[test]
+fn a_member_may_lie_below_a_folder() {
+    let world = world();
+    let member = |tree, at: &str| Member {
+        tree,
+        at: at.into(),
+        owner: at.into(),
+        yields: false,
+    };
+    let base = world.tree(&["lib -> usr/lib", "usr/a 1"]);
+    let low = world.tree(&["x 1", "y = x", "z/"]);
+    let all = [member(base, ""), member(low, "/lib/p"), member(low, "q")];
+    let tree = world.store.compose(&all).unwrap();
+    assert_eq!(
+        world.list(tree),
+        [
+            "lib -> usr/lib",
+            "q/ 755",
+            "q/x 1",
+            "q/y 1",
+            "q/z/ 750",
+            "usr/ 755",
+            "usr/a 1",
+            "usr/lib/ 755",
+            "usr/lib/p/ 755",
+            "usr/lib/p/x 1",
+            "usr/lib/p/y 1",
+            "usr/lib/p/z/ 750",
+            "one file: q/x q/y",
+            "one file: usr/lib/p/x usr/lib/p/y",
+        ]
+    );
+    let out = world.store.compose(&[member(low, "../q")]).unwrap_err();
+    assert!(out.to_string().contains("../q"), "{out}");
+}
+
+#[test]
+fn a_union_is_made_again_when_it_is_no_longer_there() {
+    let world = world();
+    let [a, b] = ["a 1", "b 2"].map(|line| world.tree(&[line]));
+    let first = world.union(&[a, b]).unwrap();
+    assert_eq!(world.union(&[a, b]).unwrap(), first);
+    let path = world.store.path().to_owned();
+    let dir = world._dir;
+    drop(world.store);
+    // Nothing is leased any more, and nothing is kept: the union is collected, and its members come back.
+    let store = Store::open(&path, &OpenOptions::create()).unwrap();
+    store.gc(&GcPolicy::newest(0), false).unwrap();
+    assert!(!store.has_tree(first).unwrap());
+    let world = World { store, _dir: dir };
+    assert_eq!([a, b], ["a 1", "b 2"].map(|line| world.tree(&[line])));
+    assert_eq!(world.union(&[a, b]).unwrap(), first);
+    assert!(world.store.has_tree(first).unwrap());
+}
+
+#[test]
+fn drafts_become_trees_of_text_and_of_entries_of_others() {
+    let world = world();
+    let tree = world.tree(&[
+        "cat/name/x.ebuild 1",
+        "cat/name/files/patch 2",
+        "big/rest 3",
+    ]);
+    let mut one = Draft::new();
+    for path in ["cat/name/x.ebuild", "cat/name/files"] {
+        let entry = world.store.entry(tree, path).unwrap().unwrap();
+        one.entry(path, entry).unwrap();
+    }
+    one.text("profiles/categories", "cat\n").unwrap();
+    one.link("to", "cat/name").unwrap();
+    one.folder("empty").unwrap();
+    one.folder("empty").unwrap();
+    for bad in [
+        "to",
+        "to/x",
+        "profiles",
+        "profiles/categories/x",
+        "",
+        "a/../b",
+    ] {
+        assert!(one.text(bad, "").is_err(), "{bad}");
+    }
+    let mut two = Draft::new();
+    two.text("cat/name/x.ebuild", "1").unwrap();
+    let trees = world.store.weave(&[one, two, Draft::new()]).unwrap();
+    assert_eq!(
+        world.list(trees[0]),
+        [
+            "cat/ 755",
+            "cat/name/ 755",
+            "cat/name/files/ 755",
+            "cat/name/files/patch 2",
+            "cat/name/x.ebuild 1",
+            "empty/ 755",
+            "profiles/ 755",
+            "profiles/categories cat\n",
+            "to -> cat/name",
+        ]
+    );
+    assert_eq!(trees[1], world.tree(&["cat/name/x.ebuild 1"]));
+    assert_eq!(trees[2], world.tree(&[]));
+}
+
+#[test]
+fn a_tree_is_edited_by_paths() {
+    let world = world();
+    let tree = world.tree(&[
+        "a/x 1",
+        "a/y = a/x",
+        "a/z = a/x",
+        "b/c/d 2",
+        "l -> a",
+        "m 3",
+    ]);
+    let edit = |edits: &[(&str, Option<&str>)]| {
+        let edits = edits.iter().map(|(path, text)| {
+            let edit = text.map_or(Edit::Remove, |text| Edit::Text(text.into()));
+            ((*path).to_owned(), edit)
+        });
+        world.store.edit(tree, &edits.collect())
+    };
+    let found = edit(&[
+        ("a/x", None),
+        ("b/c", None),
+        ("l/x", None),
+        ("m", Some("4")),
+        ("n/o", Some("5")),
+        ("p/q", None),
+    ]);
+    assert_eq!(
+        world.list(found.unwrap()),
+        [
+            "a/ 755",
+            "a/y 1",
+            "a/z 1",
+            "b/ 755",
+            "l -> a",
+            "m 4",
+            "n/ 755",
+            "n/o 5",
+            "one file: a/y a/z",
+        ]
+    );
+    let found = edit(&[("a/x", Some("6")), ("a/z", None)]).unwrap();
+    assert_eq!(world.list(found)[..3], ["a/ 755", "a/x 6", "a/y 1"]);
+    assert_eq!(edit(&[]).unwrap(), tree);
+    for bad in ["", "../x", "m/x"] {
+        assert!(edit(&[(bad, Some("7"))]).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn hard_links_stay_within_a_member() {
     let world = world();
     let found = world.of(
@@ -247,6 +400,7 @@ fn a_union_that_is_laid_over_its_base_is_on_disk_as_one_layer() {
     let world = world();
     let base = world.tree(&["bin -> usr/bin", "usr/bin/sh 1", "usr/lib/a 1"]);
     let member = |tree, yields| Member {
+        at: String::new(),
         tree,
         owner: "m".into(),
         yields,
