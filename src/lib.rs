@@ -21,3 +21,4 @@ pub mod repo;
 pub mod schedule;
 pub mod serve;
 pub mod share;
+pub mod worker;
