@@ -682,7 +682,7 @@ impl Builder<'_> {
         if job.bounds.want_group()
             && let Some(why) = Groups::here().tell()
         {
-            let why = why.to_owned();
+            let why = why.to_string();
             (self.note)(Note::Watched { why });
         }
         job.silence = self.limits.silence_of(step.derivation());

@@ -458,6 +458,18 @@ impl Reader<'_> {
     }
 
     fn limits(&self) -> Result<Option<UseLimits>, PlanError> {
+        // One that is written otherwise would be none.
+        let known = ["memory", "processes", "disk", "output"];
+        for element in self.elements.names_below("policy/limit/") {
+            let name = &element["policy/limit/".len()..];
+            if !known.contains(&name) {
+                return Err(self.bad(
+                    element,
+                    format!("`{name}` is not a limit"),
+                    "the limits are memory, processes, disk and output",
+                ));
+            }
+        }
         let limits = UseLimits {
             memory: self.limit("memory", true)?,
             processes: self.limit("processes", false)?,

@@ -46,6 +46,18 @@ fn too_much_memory(place: &Place) -> Option<&'static str> {
     let bad = "head -c 100663296 /dev/zero > /tmp/large; sleep 100";
     let good = "head -c 10000000 /dev/zero > /tmp/large; sleep 1; echo y > /done";
     ended(place, "memory: 64M", bad, good, reason);
+    // Files that have no name, in no mounted file system.
+    if cfg!(target_arch = "x86_64") {
+        let unnamed = |mib: u32| {
+            format!(
+                "perl -e 'my $n = \"x\"; my $f = syscall(319, $n, 0); open F, \">&=$f\"; \
+                 print F \"x\" x (1 << 20) for 1..{mib}; sleep shift' N; echo z > /done"
+            )
+        };
+        let bad = unnamed(96).replace('N', "100");
+        let good = unnamed(20).replace('N', "1");
+        ended(place, "memory: 64M", &bad, &good, reason);
+    }
     // Pages that several processes share count once.
     let shared =
         "perl -e '$x = \"x\" x (30 << 20); for (1..4) { fork or last } sleep 2'; echo z > /done";
@@ -82,6 +94,17 @@ fn too_much_on_the_disk(place: &Place) -> Option<&'static str> {
     // One that is done before anybody looked has written it all the same.
     let quick = "dd if=/dev/zero of=/large bs=1M count=40 2> /dev/null";
     ended(place, "disk: 32M", quick, "echo x > /done", reason);
+    // What has no name takes its room as well.
+    let removed = "exec 3> /f; rm /f; dd if=/dev/zero bs=1M count=100 2> /dev/null >&3; sleep 100";
+    ended(place, "disk: 32M", removed, "echo y > /done", reason);
+    // What has many has it once, a hole takes none, and in folders too deep for a path it counts.
+    let good = "perl -e 'for (1..30) { mkdir \"x\" x 200; chdir \"x\" x 200 } \
+                open F, \">f\"; print F \"x\" x (9 << 20); close F; link \"f\", \"f$_\" for 1..20'; \
+                truncate -s 1G /hole; sleep 2; rm -r /xx*";
+    let bad = good
+        .replace("9 <<", "40 <<")
+        .replace("sleep 2", "sleep 100");
+    ended(place, "disk: 32M", &bad, good, reason);
     None
 }
 
@@ -115,7 +138,11 @@ fn limits_are_in_no_key(place: &Place) -> Option<&'static str> {
         ("memory: 0", "is not a size above 0"),
         ("memory: lots", "is not a size above 0"),
         ("disk: 99999999999G", "is not a size above 0"),
+        ("memory: 64X", "is not a size above 0"),
+        ("memory: -1", "is not a size above 0"),
         ("processes: 5M", "is not a number above 0"),
+        // Else it would be none.
+        ("memry: 64M", "`memry` is not a limit"),
     ] {
         place.targets_with(targets, &format!("[section policy/limit]\n{limit}\n"));
         let said = place.run(&["realise", "t-s"]).fails(2);

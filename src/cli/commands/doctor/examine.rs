@@ -8,7 +8,7 @@ use mstore_store::ImageKind;
 use super::check::{Check, State};
 use super::disk;
 
-use crate::build::bounds::Groups;
+use crate::build::bounds::{Groups, NoGroups};
 use crate::build::host::{self, Runs};
 use crate::build::sandbox::{Sandbox, SandboxError, SetupStage};
 use crate::build::userns::{Entered, UsernsError};
@@ -224,10 +224,20 @@ fn control_groups() -> Check {
             State::Lacking,
             format!("limits of memory and processes are watched, four times a second: {why}"),
         )
-        .remedy(
-            "for limits that the kernel keeps: systemd-run --scope -p Delegate=yes mstore ... (with --user for ordinary \
-             users), on a machine with control groups of the second version",
-        ),
+        .remedy(match why {
+            NoGroups::Absent => {
+                "for limits that the kernel keeps: mount -t cgroup2 cgroup2 /sys/fs/cgroup; in a container, start it with \
+                 control groups of its own (podman run --cgroupns=private)"
+            }
+            NoGroups::FirstVersion => {
+                "for limits that the kernel keeps: start the machine with systemd.unified_cgroup_hierarchy=1 for the kernel, \
+                 or without systemd with cgroup_no_v1=all, and mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+            }
+            NoGroups::Closed { .. } => {
+                "for limits that the kernel keeps: systemd-run --scope -p Delegate=yes mstore ..., with --user for ordinary \
+                 users"
+            }
+        }),
     }
 }
 
