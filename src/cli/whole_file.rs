@@ -6,15 +6,19 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use mstore_store::Beside;
 use rustix::fs::{AtFlags, CWD, linkat};
+
+/// Symbolic links that are followed, one after the other, as by the kernel.
+const MOST_LINKS: usize = 40;
 
 /// A file being written, beside the one whose place it takes.
 pub struct WholeFile {
     file: File,
     /// Where it goes: what a symbolic link led to, not the link.
     place: PathBuf,
-    /// Its name until then. A file without one is gone however this process ends.
-    name: Option<PathBuf>,
+    /// Where it is until then. A file without a name is gone however this process ends.
+    beside: Option<Beside>,
 }
 
 /// What a path to be written names.
@@ -33,7 +37,15 @@ impl Destination {
             Ok(meta) if meta.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
             Ok(_) => Ok(Destination::Stream),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                Ok(Destination::Whole(path.to_path_buf()))
+                // A link to what is not there yet leads there all the same.
+                let mut place = path.to_path_buf();
+                for _ in 0..MOST_LINKS {
+                    match fs::read_link(&place) {
+                        Ok(target) => place = folder(&place).join(target),
+                        Err(_) => return Ok(Destination::Whole(place)),
+                    }
+                }
+                Err(e)
             }
             Err(e) => Err(e),
         }
@@ -57,16 +69,16 @@ impl WholeFile {
             return Ok(WholeFile {
                 file,
                 place,
-                name: None,
+                beside: None,
             });
         }
         // Not every file system has files without names.
-        let name = beside(&place)?;
-        let file = File::create_new(&name)?;
+        let beside = Beside::of(&place)?;
+        let file = File::create_new(beside.path())?;
         Ok(WholeFile {
             file,
             place,
-            name: Some(name),
+            beside: Some(beside),
         })
     }
 
@@ -77,34 +89,29 @@ impl WholeFile {
 
     /// Tells whether nothing of the file stays if the process ends now.
     pub fn is_nameless(&self) -> bool {
-        self.name.is_none()
+        self.beside.is_none()
+    }
+
+    /// Where what was written can be read, by this process.
+    pub fn path(&self) -> PathBuf {
+        match &self.beside {
+            Some(beside) => beside.path().to_path_buf(),
+            None => descriptor(&self.file),
+        }
     }
 
     /// Makes the content durable and puts it in its place.
-    pub fn finish(mut self) -> io::Result<()> {
-        self.file.sync_all()?;
-        let name = match &self.name {
-            Some(name) => name.clone(),
+    pub fn finish(self) -> io::Result<()> {
+        let beside = match self.beside {
+            Some(beside) => beside,
             None => {
-                let name = beside(&self.place)?;
+                let beside = Beside::of(&self.place)?;
                 let from = descriptor(&self.file);
-                linkat(CWD, &from, CWD, &name, AtFlags::SYMLINK_FOLLOW)?;
-                self.name = Some(name.clone());
-                name
+                linkat(CWD, &from, CWD, beside.path(), AtFlags::SYMLINK_FOLLOW)?;
+                beside
             }
         };
-        fs::rename(&name, &self.place)?;
-        self.name = None;
-        Ok(())
-    }
-}
-
-impl Drop for WholeFile {
-    fn drop(&mut self) {
-        if let Some(name) = &self.name {
-            // Whatever failed before counts more.
-            let _ = fs::remove_file(name);
-        }
+        beside.place()
     }
 }
 
@@ -113,17 +120,6 @@ fn folder(place: &Path) -> &Path {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
-}
-
-/// A hidden name that nobody has.
-fn beside(place: &Path) -> io::Result<PathBuf> {
-    let name = place.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut bytes = [0; 8];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    hidden.push(format!(".{:016x}", u64::from_le_bytes(bytes)));
-    Ok(folder(place).join(hidden))
 }
 
 fn descriptor(file: &File) -> PathBuf {

@@ -30,16 +30,15 @@ struct Layout {
     all: u64,
 }
 
-/// Writes a tree as a disk. An existing file is replaced when the new one is complete.
+/// Writes a tree as a disk. The caller gives it its name.
 pub fn disk(
     store: &Store,
     tree: TreeHash,
-    file: &Path,
+    file: &Beside,
     options: &MediaOptions,
 ) -> Result<Medium, MediaError> {
-    let partial = Beside::of(file)?;
-    let target = std::path::absolute(partial.path());
-    let target = target.map_err(|e| MediaError::io("find", file, e))?;
+    let target = std::path::absolute(file.path());
+    let target = target.map_err(|e| MediaError::io("find", file.named(), e))?;
     let scratch = store.scratch("medium")?;
     let id = identifier(tree, "disk");
     let root_id = identifier(tree, "root");
@@ -88,7 +87,7 @@ pub fn disk(
         all: 3 * ALIGN + system_bytes + root_bytes,
     };
     let blank = File::create_new(&target).and_then(|new| new.set_len(layout.all));
-    blank.map_err(|e| MediaError::io("make", file, e))?;
+    blank.map_err(|e| MediaError::io("make", file.named(), e))?;
     partition(&layout, &target, scratch.path(), &id, options)?;
     store.export_ext4(
         tree,
@@ -112,8 +111,8 @@ pub fn disk(
         ),
         false => Ok(()),
     };
-    started.map_err(|e| MediaError::Store(mstore_store::StoreError::io("write", file, e)))?;
-    partial.place(file)?;
+    started
+        .map_err(|e| MediaError::Store(mstore_store::StoreError::io("write", file.named(), e)))?;
     Ok(made)
 }
 

@@ -10,21 +10,20 @@ use super::loader::Loader;
 use super::pieces::Pieces;
 use super::{EPOCH, MediaError, MediaOptions, Medium, identifier, is_live, settle_times};
 
-/// Writes a tree as an ISO 9660 image. An existing file is replaced when the new one is complete.
+/// Writes a tree as an ISO 9660 image. The caller gives it its name.
 pub fn iso(
     store: &Store,
     tree: TreeHash,
-    file: &Path,
+    file: &Beside,
     options: &MediaOptions,
 ) -> Result<Medium, MediaError> {
-    let partial = Beside::of(file)?;
     let scratch = store.scratch("medium")?;
     let mark = uuid(&identifier(tree, "iso"));
     let medium = scratch.path().join("medium");
     let holds = medium.join("mstore");
     fs::create_dir_all(&holds).map_err(|e| MediaError::io("make", &holds, e))?;
-    let target = std::path::absolute(partial.path());
-    let target = target.map_err(|e| MediaError::io("find", file, e))?;
+    let target = std::path::absolute(file.path());
+    let target = target.map_err(|e| MediaError::io("find", file.named(), e))?;
 
     let loader = Loader::new(
         Pieces::new(store, tree, options),
@@ -66,7 +65,6 @@ pub fn iso(
         .arg(&target)
         .arg("medium")
         .run(&target, &options.cancel, options.progress.as_deref())?;
-    partial.place(file)?;
     Ok(made)
 }
 

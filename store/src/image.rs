@@ -17,7 +17,9 @@ use std::sync::atomic::AtomicU64;
 pub use ext4::{Ext4Options, uuid};
 pub use tool::Tool;
 
-use crate::{Cancel, ErrorKind, Kind, Need, Placing, Store, StoreError, TreeHash, Unmakeable};
+use crate::{
+    Beside, Cancel, ErrorKind, Kind, Need, Placing, Store, StoreError, TreeHash, Unmakeable,
+};
 
 /// A kind of image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,12 +118,24 @@ impl Store {
         image: &Path,
         options: &ImageOptions,
     ) -> Result<(), StoreError> {
+        let failed = |e| StoreError::io("write", image, e);
+        let partial = Beside::of(image).map_err(failed)?;
+        self.write_image(tree, &partial, options)?;
+        partial.place().map_err(failed)
+    }
+
+    /// Does what [`export_image`](Store::export_image) does, but for the last step: the caller gives it its name.
+    pub fn write_image(
+        &self,
+        tree: TreeHash,
+        image: &Beside,
+        options: &ImageOptions,
+    ) -> Result<(), StoreError> {
         let scratch = self.scratch("image")?;
-        let partial = Beside::of(image)?;
         let copy = scratch.path().join("tree");
         self.place_until(tree, &copy, Placing::Copy, options.devices, &options.cancel)?;
-        let target = std::path::absolute(&partial.path)
-            .map_err(|e| StoreError::io("find", &partial.path, e))?;
+        let target = std::path::absolute(image.path())
+            .map_err(|e| StoreError::io("find", image.named(), e))?;
         let program = options.program.clone();
         let program = program.unwrap_or_else(|| options.kind.program().into());
         let mut tool = Tool::new(program, options.kind.package());
@@ -154,10 +168,11 @@ impl Store {
         };
         tool.run(&target, &options.cancel, options.progress.as_deref())
             .map_err(|error| match error.kind() {
-                ErrorKind::NoSpace => error.needing(|| self.content_of(tree).map(Need::Archive)),
+                ErrorKind::NoSpace => error
+                    .writing_to(image.named())
+                    .needing(|| self.content_of(tree).map(Need::Archive)),
                 _ => error,
-            })?;
-        partial.place(image)
+            })
     }
 
     /// A second after the newest time in a tree, and not before 1970.
@@ -178,44 +193,5 @@ impl Store {
             }
         }
         Ok(newest.saturating_add(1).max(0))
-    }
-}
-
-/// A file beside the wanted one, gone again unless it takes its place.
-#[derive(Debug)]
-pub struct Beside {
-    path: PathBuf,
-}
-
-impl Beside {
-    /// A hidden name that nobody has, in the folder that the file is to be in. Nothing is there yet.
-    pub fn of(image: &Path) -> Result<Beside, StoreError> {
-        let name = image.file_name().ok_or_else(|| StoreError::BadEntry {
-            path: image.display().to_string(),
-            reason: "it has no name".into(),
-        })?;
-        let mut partial = std::ffi::OsString::from(".");
-        partial.push(name);
-        partial.push(format!(".{}", crate::session::random_name()?));
-        Ok(Beside {
-            path: image.with_file_name(partial),
-        })
-    }
-
-    /// Where to write.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Gives the file its name.
-    pub fn place(self, image: &Path) -> Result<(), StoreError> {
-        std::fs::rename(&self.path, image).map_err(|e| StoreError::io("write", image, e))
-    }
-}
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        // After a success there is nothing of that name; after a failure the failure counts more.
-        let _ = std::fs::remove_file(&self.path);
     }
 }

@@ -35,6 +35,7 @@ pub mod transfer;
 
 mod answers;
 mod attributes;
+mod beside;
 mod builder;
 mod cancel;
 mod checkout;
@@ -80,6 +81,7 @@ mod view;
 mod weave;
 mod workers;
 
+pub use beside::Beside;
 pub use builder::{Node, TreeBuilder};
 pub use cancel::Cancel;
 pub use checkout::{Checkout, Dropped, Placed, Placing, Raised, Unmakeable, View, check_out_link};
@@ -103,7 +105,7 @@ pub use gc::{
 };
 pub use git::{GitError, GitImported, GitOptions};
 pub use hash::{BlobHash, DirHash, Hash, ParseHashError, TreeHash};
-pub use image::{Beside, Ext4Options, ImageError, ImageKind, ImageOptions, Tool, uuid};
+pub use image::{Ext4Options, ImageError, ImageKind, ImageOptions, Tool, uuid};
 pub use inside::{Inside, Write};
 pub use inspect::{Found, Place, StepHash, StoreInfo, Usage, Wanted};
 pub use losses::{ExportForm, Loss, LossKind};

@@ -5,14 +5,14 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::compress::Compression;
 use crate::tar::{Exported, export};
-use crate::{Cancel, ExportOptions, Need, Store, StoreError, TreeHash};
+use crate::{Beside, Cancel, ExportOptions, Need, Store, StoreError, TreeHash};
 
 /// How to write an image.
 #[derive(Debug, Clone)]
@@ -175,8 +175,8 @@ impl Store {
         let _lease = self.reading(tree)?;
         let media_type = media_type(options.compression, folder)?;
         let object = self.tree(tree)?;
-        let work = Partial::begin(folder)?;
-        let blobs = work.path.join("blobs/sha256");
+        let work = begin(folder)?;
+        let blobs = work.path().join("blobs/sha256");
         fs::create_dir_all(&blobs).map_err(|e| StoreError::io("make folder", &blobs, e))?;
 
         let partial = blobs.join("layer");
@@ -198,7 +198,7 @@ impl Store {
         })
         .map_err(|e| match options.cancel.is_cancelled() {
             true => StoreError::Interrupted,
-            false => e.writing_to(&partial).needing(need),
+            false => e.writing_to(folder).needing(need),
         })?;
         let layer_bytes = out.bytes;
         let layer_digest = hex(out.hash);
@@ -211,11 +211,13 @@ impl Store {
             annotations: None,
             platform: None,
         }];
-        let digest = describe(&work.path, tree, options, layers, hex(plain))?;
+        let digest = describe(work.path(), tree, options, layers, hex(plain))?;
         if options.cancel.is_cancelled() {
             return Err(StoreError::Interrupted);
         }
-        work.finish(folder)?;
+        // It takes the place of an empty folder, and of nothing else.
+        work.place()
+            .map_err(|e| StoreError::io("make folder", folder, e))?;
         Ok(OciImage {
             digest,
             layer,
@@ -356,42 +358,18 @@ impl<W: Write> Write for Hashed<'_, W> {
     }
 }
 
-/// A folder beside the wanted one that takes its place when it is complete, and goes if it never is.
-pub(crate) struct Partial {
-    pub path: PathBuf,
-}
-
-impl Partial {
-    pub fn begin(target: &Path) -> Result<Partial, StoreError> {
-        let bad = |reason: &str| StoreError::BadEntry {
-            path: target.display().to_string(),
-            reason: reason.into(),
-        };
-        let name = target.file_name().ok_or_else(|| bad("it has no name"))?;
-        if let Ok(mut entries) = fs::read_dir(target) {
-            if entries.next().is_some() {
-                return Err(bad("the folder is not empty"));
-            }
-        } else if fs::symlink_metadata(target).is_ok() {
-            return Err(bad("it exists and is not a folder"));
+/// A folder beside the wanted one, which must not be there, or be empty.
+fn begin(target: &Path) -> Result<Beside, StoreError> {
+    let bad = |reason: &str| StoreError::BadEntry {
+        path: target.display().to_string(),
+        reason: reason.into(),
+    };
+    if let Ok(mut entries) = fs::read_dir(target) {
+        if entries.next().is_some() {
+            return Err(bad("the folder is not empty"));
         }
-        let mut partial = std::ffi::OsString::from(".");
-        partial.push(name);
-        partial.push(format!(".{}", crate::session::random_name()?));
-        let path = target.with_file_name(partial);
-        fs::create_dir(&path).map_err(|e| StoreError::io("make folder", &path, e))?;
-        Ok(Partial { path })
+    } else if fs::symlink_metadata(target).is_ok() {
+        return Err(bad("it exists and is not a folder"));
     }
-
-    pub fn finish(self, target: &Path) -> Result<(), StoreError> {
-        // Replaces an empty folder, and nothing else.
-        fs::rename(&self.path, target).map_err(|e| StoreError::io("make folder", target, e))
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        // After a success there is nothing of that name; after a failure the failure counts more.
-        let _ = fs::remove_dir_all(&self.path);
-    }
+    Beside::of(target).map_err(|e| StoreError::io("make folder", target, e))
 }

@@ -144,6 +144,14 @@ fn an_export_replaces_files_only() {
     assert!(fs::read(at("far/old.tar")).unwrap() == archive);
     assert_eq!(fs::read(at("latest.tar.part")).unwrap(), b"somebody's");
     assert_eq!(fs::read_dir(at("far")).unwrap().count(), 1);
+    // So is one to what is not there yet.
+    std::os::unix::fs::symlink("far/next.tar", at("next.tar")).unwrap();
+    let _ = env.run(&["export", tree, "next.tar"]).ok();
+    assert!(fs::symlink_metadata(at("next.tar")).unwrap().is_symlink());
+    assert!(fs::read(at("far/next.tar")).unwrap() == archive);
+    std::os::unix::fs::symlink("circle.tar", at("circle.tar")).unwrap();
+    let told = env.run(&["export", tree, "circle.tar"]).fails(3);
+    assert!(told.contains("circle.tar"), "{told}");
 }
 
 /// However the process ends, no half of an archive stays.

@@ -3,10 +3,12 @@
 use std::fs;
 use std::io::Read;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
 use mstore_store::compress::{DecodeLimits, Decoder};
+use mstore_store::{ImportOptions, OpenOptions, Store};
 
 use crate::environment::Environment;
 use crate::samples::{large_tree, on_full_disk, small_tree, two_trees};
@@ -292,4 +294,122 @@ fn media_are_the_same_twice_and_have_what_the_tree_has() {
             assert!(told.contains("o space left"), "{told}");
         }
     }
+}
+
+/// Some MiB in which no two blocks are alike, as a tree.
+fn noise(env: &Environment, name: &str, seed: u8) -> String {
+    let store = Store::open(&env.store(), &OpenOptions::create()).unwrap();
+    let mut state = u64::from(seed);
+    let bytes = std::iter::repeat_with(|| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    });
+    let bytes: Vec<u8> = bytes.take(6 << 20).collect();
+    env.write(&format!("{name}/file"), bytes);
+    let tree = store.import_dir(&env.work().join(name), &ImportOptions::snapshot());
+    tree.unwrap().tree.to_string()
+}
+
+/// `kill -9` at any moment: what is there under its name is whole, and the same command goes on.
+#[test]
+fn exports_that_are_killed_are_gone_on_with() {
+    let env = Environment::new();
+    let trees = [noise(&env, "one", 1), noise(&env, "two", 2)];
+    let out = env.work().join("out");
+    let mut forms = vec!["tar.zst", "oci"];
+    if has("mksquashfs") {
+        forms.push("squashfs");
+    }
+    if has("mke2fs") && has("sfdisk") {
+        forms.push("disk");
+    }
+    for form in forms {
+        let mut command = vec![
+            "export", &*trees[0], &*trees[1], "--to", "out", "--format", form,
+        ];
+        if form == "disk" {
+            command.push("--no-boot");
+        }
+        let _ = env.run(&command).ok();
+        let wanted = names(&out);
+        assert_eq!(wanted.len(), 4, "{wanted:?}");
+        let bytes = |name: &str| fs::read(out.join(name)).ok();
+        let right: Vec<_> = wanted.iter().map(|name| bytes(name)).collect();
+        fs::remove_dir_all(&out).unwrap();
+        let mut hidden = false;
+        for delay in [0, 5, 10, 20, 30, 45, 60, 80, 110, 150, 200, 300] {
+            let mut child = env.command(&command).stderr(Stdio::null()).spawn().unwrap();
+            // From when it has begun to write.
+            let begun = Instant::now();
+            while !out.exists() && begun.elapsed().as_secs() < 60 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            std::thread::sleep(Duration::from_millis(delay));
+            child.kill().unwrap();
+            let _ = child.wait();
+            for name in names(&out) {
+                hidden |= name.starts_with(".mstore-part.");
+                let at = wanted.iter().position(|wanted| *wanted == name);
+                // Of a folder, that it is there; of a record, that it can be read, which the last run shows.
+                if let (Some(at), false) = (at, name.starts_with('.')) {
+                    assert!(bytes(&name) == right[at], "{form}: {name} after {delay} ms");
+                }
+            }
+        }
+        let _ = env.run(&command).ok();
+        assert_eq!(names(&out), wanted, "{form}");
+        for (name, right) in wanted.iter().zip(&right) {
+            assert!(
+                name.starts_with('.') || bytes(name) == *right,
+                "{form}: {name}"
+            );
+        }
+        assert!(
+            hidden || form.starts_with("tar"),
+            "{form}: none was killed while it wrote"
+        );
+        // All of it is known now.
+        let again = env.run(&command).all();
+        assert_eq!(again.matches(": kept").count(), 2, "{again}");
+        fs::remove_dir_all(&out).unwrap();
+    }
+}
+
+/// Killed between the moment when it was complete and that when it had its name, or when it had just begun: what was there
+/// before is known.
+#[test]
+fn what_was_there_before_a_killed_export_is_known() {
+    let env = Environment::new();
+    let (one, _) = two_trees(&env);
+    let tree = one.to_string();
+    let name = format!("out/{tree}.tar.gz");
+    let export = |level: &'static str| {
+        env.run(&[
+            "export", &tree, "--to", "out", "--format", "tar.gz", "--level", level,
+        ])
+    };
+    let _ = export("1").ok();
+    let record = format!("out/.{tree}.tar.gz.mstore-export");
+    let record = env.work().join(record);
+    let text = fs::read_to_string(&record).unwrap();
+    let old: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut begun = old.clone();
+    begun["form"] = "tar.gz level Some(9)".into();
+    begun["before"] = serde_json::json!({ "bytes": old["bytes"], "blake3": old["blake3"] });
+    for bytes in [0, 4711] {
+        begun["bytes"] = bytes.into();
+        begun["blake3"] = "another".into();
+        fs::write(&record, begun.to_string()).unwrap();
+        let said = export("9").all();
+        assert!(said.contains("what was there before is replaced"), "{said}");
+        fs::write(&record, text.clone()).unwrap();
+        let _ = env.run(&["export", &tree, &name, "--level", "1"]).ok();
+    }
+    // Somebody's own is not.
+    fs::write(&record, begun.to_string()).unwrap();
+    env.write(&name, "mine");
+    let said = export("9").fails(2);
+    assert!(said.contains("is not known as an export"), "{said}");
 }

@@ -190,6 +190,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         format,
         args: &args,
         written: Arc::default(),
+        complete: &|_| Ok(()),
     }
     .write()?;
     release.make(&store, tree, &file)?;

@@ -30,6 +30,17 @@ struct Record {
     tree: String,
     /// The form and everything else that decides the bytes.
     form: String,
+    /// Of the file, once it is complete.
+    #[serde(flatten)]
+    content: Content,
+    /// What was there when it was begun, which the file may be still after a run that was killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<Content>,
+}
+
+/// Length and hash of a file; nothing of one that is not complete, or is a folder.
+#[derive(Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
+struct Content {
     bytes: u64,
     blake3: String,
 }
@@ -223,9 +234,10 @@ fn action(export: &Export, form: &str, format: Format, args: &Args) -> Result<Ac
             ),
         };
     }
-    let digest = digest(file).map_err(|e| Failure::from(StoreError::io("read", file, e)))?;
-    let whole = digest == (record.bytes, record.blake3.clone());
-    match (is_ours && whole, whole || args.replace) {
+    let content = content(file).map_err(|e| Failure::from(StoreError::io("read", file, e)))?;
+    let whole = content == record.content;
+    let known = whole || record.before == Some(content);
+    match (is_ours && whole, known || args.replace) {
         (true, _) => Ok(Action::Keep),
         (false, true) => Ok(Action::Replace),
         // Somebody changed it since.
@@ -247,7 +259,7 @@ fn one(
 ) -> Result<Made, Failure> {
     let (found, file) = (&export.found, &*export.file);
     let made = if action == Action::Keep {
-        let bytes = recorded(file).map(|record| record.bytes);
+        let bytes = recorded(file).map(|record| record.content.bytes);
         if !args.json {
             tell!("{}: kept", file.display());
         }
@@ -257,8 +269,30 @@ fn one(
         }
     } else {
         let tree = whole(store, found.tree, format, args.lossy)?;
-        // An old record says nothing of what comes now.
-        let _ = fs::remove_file(record_of(file));
+        // However this run ends, the next one knows what it finds: what is there now, or what is put in its place.
+        let begun = Record {
+            tree: found.tree.to_string(),
+            form: form.to_owned(),
+            content: Content::default(),
+            before: match action {
+                Action::Replace => content(file).ok(),
+                _ => None,
+            },
+        };
+        begun.write(file)?;
+        let complete = |path: &Path| {
+            let content = content(path);
+            let content = content.map_err(|e| Failure::from(StoreError::io("read", file, e)))?;
+            let before = begun.before.clone();
+            let (tree, form) = (begun.tree.clone(), begun.form.clone());
+            let record = Record {
+                tree,
+                form,
+                content,
+                before,
+            };
+            record.write(file)
+        };
         let job = Job {
             context,
             store,
@@ -268,9 +302,16 @@ fn one(
             format,
             args,
             written: Arc::default(),
+            complete: &complete,
         };
         let made = job.write()?;
-        record(export, form, format, &made)?;
+        if format == Format::Oci {
+            let content = Content {
+                bytes: made.bytes.unwrap_or_default(),
+                blake3: String::new(),
+            };
+            Record { content, ..begun }.write(file)?;
+        }
         if !args.json {
             tell!("{}", told(file, &made, action == Action::Replace));
         }
@@ -283,28 +324,18 @@ fn one(
     Ok(made)
 }
 
-/// Notes what was written.
-fn record(export: &Export, form: &str, format: Format, made: &Made) -> Result<(), Failure> {
-    let file = &export.file;
-    let failed = |e| Failure::from(StoreError::io("read", file, e));
-    let (bytes, blake3) = match format {
-        Format::Oci => (made.bytes.unwrap_or_default(), String::new()),
-        _ => digest(file).map_err(failed)?,
-    };
-    let record = Record {
-        tree: export.found.tree.to_string(),
-        form: form.to_owned(),
-        bytes,
-        blake3,
-    };
-    let text = serde_json::to_string(&record).unwrap_or_default();
-    let place = record_of(file);
-    let written = WholeFile::begin(place.clone()).and_then(|whole| {
-        let mut out = whole.file();
-        out.write_all(text.as_bytes())?;
-        whole.finish()
-    });
-    written.map_err(|e| Failure::from(StoreError::io("write", &place, e).writing_to(&place)))
+impl Record {
+    /// Writes it beside its file.
+    fn write(&self, file: &Path) -> Result<(), Failure> {
+        let text = serde_json::to_string(self).unwrap_or_default();
+        let place = record_of(file);
+        let written = WholeFile::begin(place.clone()).and_then(|whole| {
+            let mut out = whole.file();
+            out.write_all(text.as_bytes())?;
+            whole.finish()
+        });
+        written.map_err(|e| Failure::from(StoreError::io("write", &place, e).writing_to(&place)))
+    }
 }
 
 fn record_of(file: &Path) -> PathBuf {
@@ -321,8 +352,11 @@ fn recorded(file: &Path) -> Option<Record> {
 }
 
 /// Length and hash of a file.
-fn digest(file: &Path) -> std::io::Result<(u64, String)> {
+fn content(file: &Path) -> std::io::Result<Content> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(File::open(file)?)?;
-    Ok((hasher.count(), hasher.finalize().to_hex().to_string()))
+    Ok(Content {
+        bytes: hasher.count(),
+        blake3: hasher.finalize().to_hex().to_string(),
+    })
 }

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mstore_store::compress::Compression;
 use mstore_store::{
-    Cancel, ErrorKind, ExportOptions, ImageKind, ImageOptions, OciOptions, Store, StoreError,
-    TreeHash, Unmakeable,
+    Beside, Cancel, ErrorKind, ExportOptions, ImageKind, ImageOptions, OciOptions, Store,
+    StoreError, TreeHash, Unmakeable,
 };
 
 use super::Args;
@@ -35,6 +35,8 @@ pub struct Job<'a> {
     pub args: &'a Args,
     /// Counts bytes.
     pub written: Arc<AtomicU64>,
+    /// Is told where the file can be read when it is complete, and has not taken its place yet.
+    pub complete: &'a dyn Fn(&Path) -> Result<(), Failure>,
 }
 
 /// What was written.
@@ -102,9 +104,10 @@ impl Job<'_> {
             progress: Some(self.written.clone()),
             ..ImageOptions::new(kind)
         };
-        let made = self.store.export_image(self.tree, &place, &options);
+        let beside = self.beside(&place)?;
+        let made = self.store.write_image(self.tree, &beside, &options);
         made.map_err(unfinished)?;
-        Ok(self.sized(Made::default()))
+        self.finish(beside, Made::default())
     }
 
     /// Writes a medium that machines start from.
@@ -128,25 +131,41 @@ impl Job<'_> {
             cancel: self.context.cancel()?.clone(),
             progress: Some(self.written.clone()),
         };
+        let beside = self.beside(&place)?;
         let made = match self.format {
-            Format::Iso => image::iso(self.store, self.tree, &place, &options),
-            _ => image::disk(self.store, self.tree, &place, &options),
+            Format::Iso => image::iso(self.store, self.tree, &beside, &options),
+            _ => image::disk(self.store, self.tree, &beside, &options),
         };
         let medium = made.map_err(|error| match error {
             MediaError::Store(error) => unfinished(error),
             other => other.into(),
         })?;
-        Ok(self.sized(Made {
+        let made = Made {
             medium: Some(medium),
             ..Made::default()
-        }))
+        };
+        self.finish(beside, made)
     }
 
-    fn sized(&self, made: Made) -> Made {
-        Made {
-            bytes: Some(fs::metadata(self.file).map_or(0, |m| m.len())),
+    fn beside(&self, place: &Path) -> Result<Beside, Failure> {
+        Beside::of(place).map_err(|e| self.not_written(e))
+    }
+
+    /// Gives a file its name.
+    fn finish(&self, beside: Beside, made: Made) -> Result<Made, Failure> {
+        (self.complete)(beside.path())?;
+        let bytes = fs::metadata(beside.path()).map_or(0, |m| m.len());
+        beside.place().map_err(|e| self.not_written(e))?;
+        Ok(Made {
+            bytes: Some(bytes),
             ..made
-        }
+        })
+    }
+
+    fn not_written(&self, e: io::Error) -> Failure {
+        StoreError::io("write", self.file, e)
+            .writing_to(self.file)
+            .into()
     }
 
     /// Writes a folder in the OCI image layout.
@@ -235,6 +254,7 @@ impl Job<'_> {
             return Err(unfinished(StoreError::Interrupted));
         }
         written?;
+        (self.complete)(&whole.path())?;
         whole.finish().map_err(failed)?;
         Ok(Some(fs::metadata(file).map_err(failed)?.len()))
     }
