@@ -2,8 +2,11 @@
 """Starts a machine in qemu, logs in at its serial console, runs commands, and prints what they print.
 
     drive.py SECONDS COMMAND... -- QEMU-ARGUMENT...
+    drive.py SECONDS COMMAND... -- qemu-system-x86_64 QEMU-ARGUMENT...
 
-Exit status 1: no prompt in time; what the machine said goes to stderr.
+The second form starts exactly that; its first serial console has to be standard input and output.
+
+Exit status 1: no prompt in time; what the machine said goes to stderr. When what was done goes there too.
 """
 import os
 import select
@@ -11,12 +14,14 @@ import subprocess
 import sys
 import time
 
-limit = time.monotonic() + float(sys.argv[1])
+begun = time.monotonic()
+limit = begun + float(sys.argv[1])
 cut = sys.argv.index("--")
 commands, qemu = sys.argv[2:cut], sys.argv[cut + 1:]
+usual = ["qemu-system-x86_64", "-machine", "pc,accel=tcg", "-cpu", "max", "-m", "512", "-display", "none",
+         "-serial", "stdio", "-monitor", "none", "-no-reboot", "-nic", "none"]
 machine = subprocess.Popen(
-    ["qemu-system-x86_64", "-machine", "pc,accel=tcg", "-cpu", "max", "-m", "512", "-display", "none",
-     "-serial", "stdio", "-monitor", "none", "-no-reboot", "-nic", "none", *qemu],
+    qemu if qemu[:1] == usual[:1] else usual + qemu,
     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0)
 said = b""
 
@@ -31,12 +36,12 @@ def wait_for(words, begin):
         left = limit - time.monotonic()
         ready = left > 0 and select.select([machine.stdout], [], [], left)[0]
         more = os.read(machine.stdout.fileno(), 65536) if ready else b""
-        if not more:
+        said += more
+        if not more or b"Kernel panic - not syncing" in said:
             sys.stderr.write(said.decode(errors="replace"))
             sys.stderr.write("\ndrive.py: waited in vain for %s\n" % b" or ".join(words).decode())
             machine.kill()
             sys.exit(1)
-        said += more
 
 
 def say(text):
@@ -45,6 +50,7 @@ def say(text):
 
 try:
     at = wait_for([b"login: "], 0)
+    sys.stderr.write("drive.py: %6.1f s: login\n" % (time.monotonic() - begun))
     say("root")
     at = wait_for([b"# "], at)
     # No echo, so that an answer is an answer.
@@ -58,6 +64,7 @@ try:
         end = wait_for([mark.encode()], at)
         sys.stdout.write(said[at:end - len(mark)].replace(b"\r\n", b"\n").decode(errors="replace"))
         at = end
+        sys.stderr.write("drive.py: %6.1f s: %s\n" % (time.monotonic() - begun, command))
 finally:
     machine.kill()
     machine.wait()

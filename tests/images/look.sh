@@ -1,15 +1,11 @@
 #!/bin/sh
 # Lists every file of the root that it runs in: mode, owner, links, device, time, content. What file systems differ in
-# (sizes and link counts of folders) is left out, and so are the folders that the kernel's own are mounted on.
+# (sizes and link counts of folders) is left out, and so are the folders that the kernel's own are mounted on. It is said to a
+# machine's shell, starts few processes and takes the quickest sum: the machine is slow, and nobody deceives it.
 cd /
-find . -xdev \( -path ./proc -o -path ./sys -o -path ./dev \) -prune -o -print | sort | while IFS= read -r file; do
-    if [ -L "$file" ]; then
-        echo "$file $(stat -c '%f %u:%g %Y' "$file") -> $(readlink "$file")"
-    elif [ -d "$file" ]; then
-        echo "$file $(stat -c '%f %u:%g %Y' "$file")"
-    elif [ -f "$file" ]; then
-        echo "$file $(stat -c '%f %u:%g %h %Y %s' "$file") $(sha256sum < "$file")"
-    else
-        echo "$file $(stat -c '%f %u:%g %h %t:%T %Y' "$file")"
-    fi
-done
+all() { find . -xdev \( -path ./proc -o -path ./sys -o -path ./dev -o -path ./run \) -prune -o "$@" -print0 | sort -z; }
+all -type d | xargs -0 stat -c '%n %f %u:%g %Y'
+all -type f | xargs -0 stat -c '%n %f %u:%g %h %Y %s'
+all -type f | xargs -0 md5sum
+all -type l | xargs -0 stat -c '%N %f %u:%g %Y'
+all ! -type d ! -type f ! -type l | xargs -0 -r stat -c '%n %f %u:%g %h %t:%T %Y'
