@@ -89,9 +89,10 @@ pub fn derivations(root: &Root<'_>, ready: &ReadySettings) -> Vec<Derivation> {
     if root.layers.is_empty() && root.purpose == Purpose::Build && root.base.is_some() {
         return Vec::new();
     }
-    let union = union(root);
     let hooks = root.layers.iter().any(|layer| layer.package.has_hook());
-    if !hooks && root.purpose == Purpose::Build {
+    let is_made_ready = hooks || root.purpose != Purpose::Build;
+    let union = union(root, is_made_ready);
+    if !is_made_ready {
         return vec![union];
     }
     let ready = make_ready(root, &union, ready);
@@ -99,7 +100,7 @@ pub fn derivations(root: &Root<'_>, ready: &ReadySettings) -> Vec<Derivation> {
 }
 
 /// The union of the base and the layers, with what is run there aside.
-fn union(root: &Root<'_>) -> Derivation {
+fn union(root: &Root<'_>, is_made_ready: bool) -> Derivation {
     let mut inputs = Vec::new();
     if let Some(base) = &root.base {
         inputs.push(Input {
@@ -134,12 +135,13 @@ fn union(root: &Root<'_>) -> Derivation {
             entry,
         );
         // Who owns files is told by every package that gave some away.
-        if package.has_hook() || matches!(root.purpose, Purpose::Stage(_)) {
+        if is_made_ready {
             add(
                 format!("{RESULT}/hooks/{category}/{version}"),
                 Folder::Hooks,
             );
         }
+        // A hook that runs before the files are merged may look at them, and change them.
         if package.has_phase("preinst") {
             add(
                 format!("{RESULT}/images/{category}/{version}"),

@@ -28,6 +28,8 @@ pub const ALL: &[Case] = &[
         "so_is_one_in_a_folder_of_its_own",
         so_is_one_in_a_folder_of_its_own,
     ),
+    ("owners_are_known_by_name", owners_are_known_by_name),
+    ("collisions_name_both_owners", collisions_name_both_owners),
     (
         "a_new_soname_leaves_nothing_stale",
         a_new_soname_leaves_nothing_stale,
@@ -327,23 +329,12 @@ fn compare(world: &World, prefix: &str) {
     let counter = |p: &str| world.text(stage, &format!("var/db/pkg/{p}/COUNTER"));
     assert_eq!(counter("acct-group/maildrop-0"), "1");
     assert_eq!(counter("app-misc/greeting-1"), "9");
+    // Links of folders lead where they led, and what a hook did to an image before it was merged is there.
+    assert!(!prefix.is_empty() || ours["bin"].starts_with("link usr/bin "));
+    assert!(!prefix.is_empty() || ours.contains_key("usr/bin/odd"));
+    assert_eq!(world.text(stage, "usr/share/odd/changed"), "by a hook\n");
+    assert!(!ours.contains_key("usr/share/odd/gone") && ours.contains_key("usr/share/odd/added"));
 }
-
-const RAFT: &str = r#"EAPI=8
-DESCRIPTION="A program that uses the library"
-SLOT="0"
-KEYWORDS="amd64"
-S="${WORKDIR}"
-
-src_compile() {
-	printf 'int tide(void); int main(void) { return tide() < 0; }\n' > raft.c
-	gcc ${CFLAGS} ${LDFLAGS} -o raft raft.c -ltide || die
-}
-
-src_install() {
-	dobin raft
-}
-"#;
 
 /// A base has a library and a program that is linked with it. The library gets another soname: what is built with it is
 /// linked with the new one, the base's own program still runs where things are built, and a stage has the new one alone.
@@ -353,13 +344,7 @@ fn a_new_soname_leaves_nothing_stale(world: &World) {
     let stage = world.realise(old.stage("", &[])).unwrap();
     let base = base::reduce(&world.store, stage).unwrap();
     let tide = world.text(world.ebuilds, "sys-libs/tide/tide-1.ebuild");
-    let ebuilds = changed(
-        world,
-        &[
-            ("sys-libs/tide/tide-2.ebuild", &tide),
-            ("app-misc/raft/raft-1.ebuild", RAFT),
-        ],
-    );
+    let ebuilds = changed(world, &[("sys-libs/tide/tide-2.ebuild", &tide)]);
     let says: [Row; 2] = [
         ("sys-libs/tide-2", "0", "compile install", "", "", "", ""),
         (
@@ -430,4 +415,42 @@ fn a_new_soname_leaves_nothing_stale(world: &World) {
     let failed = world.realise(new.stage("/stage", &[])).unwrap_err();
     let said = "app-misc/raft-1 is linked with libtide.so.1 of sys-libs/tide-1, which the stage does not have";
     assert!(failed.contains(said), "{failed}");
+}
+
+/// Packages that were built where a user has one number, in a root where it has another.
+fn owners_are_known_by_name(world: &World) {
+    let mut built = Built::new(world, world.ebuilds);
+    let own = "maildrop:x:999:999:maildrop:/var/empty:/sbin/nologin\n";
+    let table = |path: &str, line: &str| {
+        let text = world.text(world.seed, path);
+        (path.to_owned(), Edit::Text((text + line).into_bytes()))
+    };
+    let edits = [
+        table("etc/passwd", own),
+        table("etc/group", "maildrop:x:998:\n"),
+    ];
+    built.base = world.store.edit(world.seed, &edits.into()).unwrap();
+    let stage = world.realise(built.stage("", &[])).unwrap();
+    let spool = &world.look(stage)["var/spool/maildrop"];
+    assert!(spool.starts_with("folder 2730 999 998"), "{spool}");
+    assert!(world.text(stage, "etc/passwd").ends_with(own));
+}
+
+fn collisions_name_both_owners(world: &World) {
+    let rows: [Row; 2] = [
+        ("app-misc/clash-1", "0", "install", "", "", "", ""),
+        (
+            "app-misc/odd-1",
+            "0",
+            "install postinst preinst",
+            "",
+            "",
+            "",
+            "",
+        ),
+    ];
+    let built = Built::over(world, world.ebuilds, world.seed, &rows);
+    let error = world.realise(built.stage("", &[])).unwrap_err();
+    let said = "app-misc/clash-1:0 and app-misc/odd-1:0 both have usr/bin/odd: the files differ";
+    assert!(error.contains(said), "{error}");
 }

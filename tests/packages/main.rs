@@ -5,6 +5,7 @@
 //! `tests/packages/run.sh` makes; without one nothing is tried. Trees are printed, so that two runs can be compared.
 
 mod cases;
+mod real;
 mod table;
 mod world;
 
@@ -36,6 +37,12 @@ fn main() -> ExitCode {
         }
     }
     let world = world::World::open(&work, &store);
+    if let Some(real) = given("MSTORE_TEST_REAL") {
+        return match real::narrowed(&world, &real) {
+            0 => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        };
+    }
     let filter: Vec<&String> = args.iter().filter(|a| !a.starts_with('-')).collect();
     let mut failed = Vec::new();
     for (name, case) in cases::ALL {

@@ -107,6 +107,15 @@ pub const ROWS: &[Row] = &[
         "app-arch/bzip2",
     ),
     ("app-misc/greeting-1", "0", "install unpack", "", "", "", ""),
+    (
+        "app-misc/odd-1",
+        "0",
+        "install postinst preinst",
+        "",
+        "",
+        "",
+        "",
+    ),
 ];
 
 fn words(text: &str) -> Vec<String> {

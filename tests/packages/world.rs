@@ -14,7 +14,7 @@ use mstore::drv::facts::TreePart;
 use mstore::drv::fetcher::NoFetcher;
 use mstore::drv::{Resolved, StoreFacts, Trees};
 use mstore_store::{
-    Draft, ImportOptions, Kind, Manifest, OpenOptions, Store, TarOptions, TreeHash,
+    Draft, Edit, ImportOptions, Kind, Manifest, OpenOptions, Store, TarOptions, TreeHash,
 };
 
 /// Where things are that cases work with.
@@ -50,13 +50,30 @@ impl World {
         });
         let options = ImportOptions::snapshot();
         let ebuilds = store.import_dir(&work.join("tree"), &options).unwrap().tree;
+        let own = [
+            (
+                "app-misc/clash/clash-1.ebuild",
+                include_str!("ebuilds/clash-1.ebuild"),
+            ),
+            (
+                "app-misc/odd/odd-1.ebuild",
+                include_str!("ebuilds/odd-1.ebuild"),
+            ),
+            (
+                "app-misc/raft/raft-1.ebuild",
+                include_str!("ebuilds/raft-1.ebuild"),
+            ),
+        ];
+        let own = own.map(|(path, text)| (path.to_owned(), Edit::Text(text.into())));
+        let ebuilds = store.edit(ebuilds, &own.into()).unwrap();
         let mut distfiles = BTreeMap::new();
         for name in crate::table::archives() {
-            let content = fs::read(work.join("distfiles").join(&name)).unwrap();
-            let mut draft = Draft::new();
-            draft.text(&name, content).unwrap();
-            let tree = store.weave(&[draft]).unwrap()[0];
-            distfiles.insert(name, InputSource::Tree(tree));
+            // A world of real packages has others.
+            if !work.join("distfiles").join(&name).exists() {
+                continue;
+            }
+            let tree = archive(&store, work, &name);
+            distfiles.insert(name, tree);
         }
         let store_log = store.path().join("../packages.log");
         World {
@@ -95,6 +112,11 @@ impl World {
             let built = builder.build(&name, &resolved, output);
             built.map(|step| step.tree).map_err(|e| format!("{e:?}"))
         })
+    }
+
+    /// A source archive of a work folder.
+    pub fn archive(&self, work: &Path, name: &str) -> InputSource {
+        archive(&self.store, work, name)
     }
 
     /// What was printed by what was built last.
@@ -218,4 +240,11 @@ impl World {
             }
         }
     }
+}
+
+fn archive(store: &Store, work: &Path, name: &str) -> InputSource {
+    let content = fs::read(work.join("distfiles").join(name)).unwrap();
+    let mut draft = Draft::new();
+    draft.text(name, content).unwrap();
+    InputSource::Tree(store.weave(&[draft]).unwrap()[0])
 }

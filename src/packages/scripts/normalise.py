@@ -102,10 +102,19 @@ def environment(image, record):
 
 def without_variables(text, names):
     """An environment that a shell reads, less some variables; Portage's own program says what is one."""
+    program = own_program("filter-bash-environment.py")
+    return subprocess.run([sys.executable, "-SE", program, " ".join(names)], input=text, stdout=subprocess.PIPE, check=True).stdout
+
+
+def own_program(name):
+    """One of Portage's own programs. To ask Portage where they are takes longer than to look."""
+    usual = "/usr/lib/portage"
+    for folder in (f"{usual}/python{sys.version_info.major}.{sys.version_info.minor}", f"{usual}/bin"):
+        if os.path.exists(f"{folder}/{name}"):
+            return f"{folder}/{name}"
     from portage.const import PORTAGE_BIN_PATH
 
-    program = f"{PORTAGE_BIN_PATH}/filter-bash-environment.py"
-    return subprocess.run([sys.executable, program, " ".join(names)], input=text, stdout=subprocess.PIPE, check=True).stdout
+    return f"{PORTAGE_BIN_PATH}/{name}"
 
 
 @normaliser("portage.needed", 1, OF_PACKAGES)

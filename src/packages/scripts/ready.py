@@ -39,6 +39,38 @@ def own(member):
                 os.chmod(place, stat.S_IMODE(status.st_mode))
 
 
+def listed(image):
+    """What an image is, as far as a hook could change it."""
+    found = {}
+    for folder, folders, names in os.walk(image):
+        for name in folders + names:
+            path = os.path.join(folder, name)
+            status = os.lstat(path)
+            is_folder = stat.S_ISDIR(status.st_mode)
+            found[path[len(image):]] = (status.st_mode, status.st_uid, status.st_gid, is_folder or (status.st_size, status.st_ctime_ns))
+    return found
+
+
+def take_over(image, before):
+    """A hook may change the image before it is merged: what it did is done in the root, where the image is already."""
+    after = listed(image)
+    for path in sorted(before.keys() - after.keys(), reverse=True):
+        place = f"{ROOT}{path}"
+        if os.path.isdir(place) and not os.path.islink(place):
+            if not os.listdir(place):
+                os.rmdir(place)
+        else:
+            remove(place)
+    for path in sorted(path for path in after if after[path] != before.get(path)):
+        if stat.S_ISDIR(after[path][0]):
+            os.makedirs(f"{ROOT}{path}", exist_ok=True)
+            shutil.copystat(f"{image}{path}", f"{ROOT}{path}")
+            os.chown(f"{ROOT}{path}", *after[path][1:3])
+        else:
+            subprocess.run(["cp", "-a", "--remove-destination", f"{image}{path}", f"{ROOT}{path}"], check=True)
+    return before != after
+
+
 class Hooks:
     """Portage, started once."""
 
@@ -77,8 +109,10 @@ class Hooks:
         write(os.path.join(settings["T"], "environment"), bz2.decompress(read(f"{place}/environment.bz2")))
         image = settings["D"].rstrip("/")
         remove(image)
-        if os.path.isdir(f"{PARTS}/images/{category}/{version}"):
-            os.symlink(f"{PARTS}/images/{category}/{version}", image)
+        part = f"{PARTS}/images/{category}/{version}"
+        before = listed(part)
+        if os.path.isdir(part):
+            os.symlink(part, image)
         else:
             os.makedirs(image)
         for phase in phases:
@@ -91,6 +125,10 @@ class Hooks:
             if running.wait():
                 print(f"mstore: pkg_{phase} of {category}/{version} failed", file=sys.stderr, flush=True)
                 sys.exit(1)
+            if phase == "preinst":
+                record = f"{ROOT}/var/db/pkg/{category}/{version}"
+                if take_over(part, before) and os.path.exists(f"{record}/CONTENTS"):
+                    contents(part, record)
         between()
         if os.path.islink(image):
             os.unlink(image)
