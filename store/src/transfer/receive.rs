@@ -227,7 +227,10 @@ impl<'a> Incoming<'a> {
         self.contents(&wanted, &sizes, false)?;
         let lists = std::mem::take(&mut lock(&self.named).lists);
         self.chunks(&lists, &sizes)?;
-        self.flush()?;
+        if !lists.is_empty() {
+            // They are compared with what they are made of, which must be readable.
+            self.flush()?;
+        }
         self.check_lists(lists)?;
         self.publish(trees)
     }
@@ -505,15 +508,10 @@ impl<'a> Incoming<'a> {
 
     /// Makes the contents that arrived so far part of the store.
     fn flush(&mut self) -> Result<(), TransferError> {
-        self.data_bytes = 0;
-        let Some(writer) = self.data.take() else {
+        let Some(pack) = self.seal_data()? else {
             return Ok(());
         };
-        let writer = sole_owner(writer, || ())?;
-        if writer.is_empty() {
-            return Ok(());
-        }
-        let sealed = [(PackKind::Data, writer.seal()?)];
+        let sealed = [(PackKind::Data, pack)];
         if self.lease.is_none() {
             self.lease = Some(self.store.lease("being copied here")?);
         }
@@ -563,22 +561,46 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    /// Makes directories and trees visible, if all that they need is here.
+    /// Makes what arrived last visible, directories and trees among it, if all that they need is here. In one
+    /// transaction: most results are small.
     fn publish(&mut self, trees: &[TreeHash]) -> Result<bool, TransferError> {
         let mut sealed: Vec<(PackKind, SealedPack)> = Vec::new();
+        let mut contents = None;
+        if let Some(pack) = self.seal_data()? {
+            contents = Some(Pack::open(self.store.disk(), "new", &pack.path)?);
+            sealed.push((PackKind::Data, pack));
+        }
         if let Some(writer) = self.meta.take() {
             sealed.push((PackKind::Meta, sole_owner(writer, || ())?.seal()?));
         }
         let lock = self.store.lock_shared()?;
         let packs = self.store.refresh()?;
-        if self.relied.iter().any(|hash| !packs.contains(hash)) {
-            return Ok(false);
+        for hash in &self.relied {
+            let arrived = |pack: &Pack| pack.find(hash).map(|entry| entry.is_some());
+            let is_here = packs.contains(hash)
+                || contents.as_ref().map(arrived).transpose()?.unwrap_or(false);
+            if !is_here {
+                return Ok(false);
+            }
         }
         self.check_links(&sealed)?;
         self.store.add_packs(&sealed, trees)?;
         drop(lock);
         self.store.keep_packs_few();
         Ok(true)
+    }
+
+    /// Ends the pack of contents that is being written, unless there is none or nothing in it.
+    fn seal_data(&mut self) -> Result<Option<SealedPack>, TransferError> {
+        self.data_bytes = 0;
+        let Some(writer) = self.data.take() else {
+            return Ok(None);
+        };
+        let writer = sole_owner(writer, || ())?;
+        match writer.is_empty() {
+            true => Ok(None),
+            false => Ok(Some(writer.seal()?)),
+        }
     }
 
     /// Compares hard links with the directories that they speak of, some of which are in a pack that is
