@@ -1,5 +1,6 @@
 //! The configuration file: what a machine's owner wants of mstore, in Metro text. See doc/config.md.
 
+mod engine;
 mod settings;
 
 use std::num::NonZeroU16;
@@ -10,6 +11,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use mstore_lang::nearest::nearest;
 use mstore_lang::{Definition, DiskFiles, EvalError, Files, LoadErrors, Spec, Value};
 
+pub use engine::Engine;
 pub use settings::Setting;
 
 /// Where it is looked for last.
@@ -22,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a server that things are fetched from may take to answer.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The elements that there are; `NAME` stands for the name of a cache.
+/// The elements that there are; `NAME` stands for the name of a cache, or of a platform.
 const ELEMENTS: &[&str] = &[
     "gc/keep",
     "gc/keep-days",
@@ -50,6 +52,18 @@ const ELEMENTS: &[&str] = &[
     "repo/gpg-key",
     "repo/gpg-home",
     "cache/NAME/ca-file",
+    "executor",
+    "reapi/token",
+    "reapi/ca",
+    "reapi/cert",
+    "reapi/key",
+    "reapi/property",
+    "reapi/worker/NAME",
+    "reapi/digest",
+    "reapi/salt",
+    "reapi/inflight",
+    "reapi/queue-timeout",
+    "reapi/insecure",
 ];
 
 /// What the file says, with defaults for the rest.
@@ -77,6 +91,8 @@ pub struct Config {
     pub gpg_key: Option<String>,
     /// The folder with the keys of gpg, if it is not the usual one.
     pub gpg_home: Option<PathBuf>,
+    /// The engine that builds.
+    pub engine: Engine,
 }
 
 /// What the collector keeps.
@@ -193,6 +209,7 @@ impl Default for Config {
             shared_mirror: false,
             gpg_key: None,
             gpg_home: None,
+            engine: Engine::default(),
         }
     }
 }
@@ -280,6 +297,7 @@ impl Config {
         config.shared_mirror = reader.yes("repo/shared", false)?;
         config.gpg_key = reader.line("repo/gpg-key")?.filter(|key| !key.is_empty());
         config.gpg_home = reader.file("repo/gpg-home")?;
+        config.engine = reader.engine()?;
         Ok(config)
     }
 }

@@ -83,6 +83,16 @@ pub enum Infrastructure {
         /// What there was when it had ended.
         room: Option<Box<Room>>,
     },
+    /// An engine that builds for this machine cannot be used as it is set up.
+    #[error("the engine {engine} cannot be used: {why}")]
+    Engine {
+        /// Its address.
+        engine: String,
+        /// What is wrong.
+        why: String,
+        /// What helps.
+        remedy: String,
+    },
     /// What is known by its hashes could not be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),

@@ -129,6 +129,17 @@ pub enum Note {
         /// Bytes of memory that any one of its processes had at the most.
         memory: u64,
     },
+    /// A step waits for long in the queue of an engine.
+    Queued {
+        /// What the step is called here.
+        step: String,
+        /// The address of the engine.
+        engine: String,
+        /// For how long it has waited.
+        seconds: u64,
+        /// What its worker must have.
+        properties: String,
+    },
     /// The script runs, as this process of this machine.
     Process {
         /// Its number.
@@ -385,32 +396,53 @@ impl Builder<'_> {
         output: &mut dyn FnMut(&str),
         work: &mut Deputy<'_>,
     ) -> Result<BuiltStep, StepError> {
-        self.attempt(name, step, host, &mut |mut log| {
-            let done = work(&mut |bytes| {
-                (self.raw)(bytes);
-                log.write(bytes, output);
-            });
-            let (_, log, tail) = log.finish(output)?;
-            match done? {
-                Elsewhere::Built {
-                    tree,
-                    changed,
-                    size,
-                } => Ok(Made {
-                    tree,
-                    changed,
-                    size,
-                }),
-                Elsewhere::Failed { how, status } => Err(StepError::Failed(Failure {
-                    how,
-                    status,
-                    // Nobody here asks.
-                    limit: false,
-                    log,
-                    tail,
-                })),
-            }
+        self.attempt(name, step, host, &mut |log| {
+            self.elsewhere(log, output, work)
         })
+    }
+
+    /// Has `step` built once more by another machine, as [`Builder::rebuild`] does here.
+    pub fn rebuild_elsewhere(
+        &self,
+        name: &str,
+        output: &mut dyn FnMut(&str),
+        work: &mut Deputy<'_>,
+    ) -> Result<TreeHash, StepError> {
+        let log = StepLog::create(self.store, name, 0)?;
+        self.elsewhere(log, output, work).map(|made| made.tree)
+    }
+
+    /// Has a step built by another machine, which `work` asks.
+    fn elsewhere(
+        &self,
+        mut log: StepLog,
+        output: &mut dyn FnMut(&str),
+        work: &mut Deputy<'_>,
+    ) -> Result<Made, StepError> {
+        let done = work(&mut |bytes| {
+            (self.raw)(bytes);
+            log.write(bytes, output);
+        });
+        let (_, log, tail) = log.finish(output)?;
+        match done? {
+            Elsewhere::Built {
+                tree,
+                changed,
+                size,
+            } => Ok(Made {
+                tree,
+                changed,
+                size,
+            }),
+            Elsewhere::Failed { how, status } => Err(StepError::Failed(Failure {
+                how,
+                status,
+                // Nobody here asks.
+                limit: false,
+                log,
+                tail,
+            })),
+        }
     }
 
     /// Makes an attempt at a step, unless somebody else builds it meanwhile, and records what came of it.

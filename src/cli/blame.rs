@@ -450,9 +450,10 @@ pub fn step(name: &StepName, error: &Infrastructure) -> Failure {
     let room = error.room().map(|room| format!("; {room}"));
     let failure = Failure::machine(format!("{name}: {error}{}", room.unwrap_or_default()));
     let failure = failure.at_step(name);
-    match error.is_disk_full() {
-        true => failure.hint(IN_STORE),
-        false => failure,
+    match error {
+        Infrastructure::Engine { remedy, .. } if !remedy.is_empty() => failure.hint(remedy.clone()),
+        error if error.is_disk_full() => failure.hint(IN_STORE),
+        _ => failure,
     }
 }
 

@@ -14,6 +14,8 @@ pub enum Uses {
     Config,
     /// Other places: caches, servers, hosts.
     Others,
+    /// An engine of the Remote Execution API.
+    Engine,
     /// Signing keys by their names.
     Keys,
     /// A mirror, and `~/.buildbot`.
@@ -63,7 +65,7 @@ impl Uses {
                 "~/.cache/mstore",
                 "Copies of standard specifications that an editor opened.",
             )],
-            Uses::Others => &[],
+            Uses::Others | Uses::Engine => &[],
         }
     }
 
@@ -107,6 +109,10 @@ impl Uses {
                     "Certificates to believe in place of those of the system.",
                 ),
             ],
+            Uses::Engine => &[(
+                "MSTORE_EXECUTOR",
+                "The engine that builds, reapi://HOST:PORT/INSTANCE; --executor wins.",
+            )],
             Uses::Mirror => &[("HOME", "The folder that ~ stands for.")],
             Uses::EditorCache => &[(
                 "XDG_CACHE_HOME",
@@ -158,7 +164,7 @@ pub struct Page {
     pub doc: &'static [&'static str],
 }
 
-use Uses::{Config, EditorCache, Keys, Lock, Mirror, Others, Specs, Store};
+use Uses::{Config, EditorCache, Engine, Keys, Lock, Mirror, Others, Specs, Store};
 
 const PROJECT: &[Uses] = &[Specs, Lock, Store];
 const BUILD: &[Uses] = &[Specs, Lock, Store, Config, Others];
@@ -215,7 +221,7 @@ pub const PAGES: &[Page] = &[
     .doc(&["doc/stages.md", "doc/specs.md", "doc/language.md"]),
     page(
         "realise",
-        BUILD,
+        &[Specs, Lock, Store, Config, Others, Engine],
         &[
             ("Build a target", "mstore realise stage3-corei7"),
             (
@@ -233,6 +239,10 @@ pub const PAGES: &[Page] = &[
             (
                 "Build twice, and compare",
                 "mstore realise --check stage3-corei7",
+            ),
+            (
+                "Build on an engine of the Remote Execution API",
+                "mstore realise stage3-corei7 --executor reapi://127.0.0.1:50051/main",
             ),
         ],
     )

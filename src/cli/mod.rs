@@ -16,6 +16,7 @@ mod bytes;
 mod commands;
 mod context;
 mod definitions;
+mod engine;
 mod estimate;
 mod failure;
 mod findings;

@@ -189,6 +189,17 @@ pub fn note_text(note: &Note) -> String {
                 style.note("note:")
             );
         }
+        Note::Queued {
+            step,
+            engine,
+            seconds,
+            properties,
+        } => {
+            return format!(
+                "{} {step} has been in the queue of {engine} for {seconds} s: is there a worker with {properties}?",
+                style.note("note:")
+            );
+        }
         Note::Waiting { step, claimant } => {
             let pid = claimant.pid.unwrap_or_default();
             let called = match claimant.name == *step {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mstore_lang::{Definition, DiskFiles, Files, Spec};
 
+use super::engine::{INFLIGHT, QUEUE_TIMEOUT};
 use super::{Config, ConfigError, ELEMENTS};
 
 /// A setting that is in force.
@@ -33,6 +34,10 @@ impl Config {
         for element in ELEMENTS {
             match element.split_once("NAME") {
                 None => names.push((*element).to_owned()),
+                Some(("reapi/worker/", _)) => {
+                    let workers = self.engine.workers.keys();
+                    names.extend(workers.map(|platform| format!("reapi/worker/{platform}")));
+                }
                 Some((head, tail)) => {
                     let caches = self.caches.iter();
                     names.extend(caches.map(|cache| format!("{head}{}{tail}", cache.name)));
@@ -69,7 +74,31 @@ impl Config {
             let words: Vec<&str> = words.collect();
             (!words.is_empty()).then(|| words.join(" "))
         };
+        if let Some(platform) = name.strip_prefix("reapi/worker/") {
+            return self.engine.workers.get(platform).map(|file| shown(file));
+        }
         match name {
+            "executor" => self.engine.executor.clone(),
+            "reapi/token" => path(&self.engine.token),
+            "reapi/ca" => path(&self.engine.ca),
+            "reapi/cert" => path(&self.engine.cert),
+            "reapi/key" => path(&self.engine.key),
+            "reapi/property" => {
+                let all = self.engine.properties.iter();
+                let all: Vec<String> = all.map(|(name, value)| format!("{name}={value}")).collect();
+                words(&mut all.iter().map(String::as_str))
+            }
+            "reapi/digest" => Some(self.engine.digest.clone().unwrap_or("sha256".to_owned())),
+            "reapi/salt" => self.engine.salt.clone().filter(|salt| !salt.is_empty()),
+            "reapi/inflight" => Some(self.engine.inflight.unwrap_or(INFLIGHT).to_string()),
+            "reapi/queue-timeout" => Some(
+                self.engine
+                    .queue_timeout
+                    .unwrap_or(QUEUE_TIMEOUT)
+                    .as_secs()
+                    .to_string(),
+            ),
+            "reapi/insecure" => yes(self.engine.insecure),
             "gc/keep" => Some(self.gc.keep.to_string()),
             "gc/keep-days" => self.gc.keep_days.map(|n| n.to_string()),
             "gc/max-size" => self.gc.max_size.map(|n| n.to_string()),
@@ -117,6 +146,7 @@ mod tests {
             ("cache/near/timeout", "7"),
             ("cache/near/url", "/srv/cache"),
             ("caches", "near"),
+            ("executor", "reapi://farm:1/x"),
             ("fetch/ca-file", "/all.pem"),
             ("fetch/per-site", "9"),
             ("fetch/timeout", "8"),
@@ -130,6 +160,17 @@ mod tests {
             ("gc/repack", "yes"),
             ("gc/roots", "a b"),
             ("gc/written-out", "10"),
+            ("reapi/ca", "/ca.pem"),
+            ("reapi/cert", "/me.pem"),
+            ("reapi/digest", "blake3"),
+            ("reapi/inflight", "9"),
+            ("reapi/insecure", "yes"),
+            ("reapi/key", "/me.key"),
+            ("reapi/property", "pool=a zone=b"),
+            ("reapi/queue-timeout", "60"),
+            ("reapi/salt", "mine"),
+            ("reapi/token", "/token"),
+            ("reapi/worker/near", "/worker"),
             ("repo/gpg-home", "/gpg"),
             ("repo/gpg-key", "me"),
             ("repo/shared", "yes"),
@@ -166,7 +207,7 @@ mod tests {
     #[test]
     fn without_a_file_everything_is_as_usual() {
         let settings = Config::default().settings().unwrap();
-        assert_eq!(settings.len(), ELEMENTS.len() - 3);
+        assert_eq!(settings.len(), ELEMENTS.len() - 4);
         assert!(settings.iter().all(|s| s.from.is_none()));
         let keep = settings.iter().find(|s| s.name == "gc/keep").unwrap();
         assert_eq!(keep.value.as_deref(), Some("3"));

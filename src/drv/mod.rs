@@ -8,6 +8,7 @@
 //! - [`parts`]: the parts of a derivation that decide its key, which comparisons walk as well;
 //! - [`step_name`]: the names of targets and steps;
 //! - [`facts`]: the traits through which a plan asks what was realised and what trees hold;
+//! - [`isa`](mod@isa): what engines of remote execution call platforms;
 //! - [`built_on`]: which recorded results were built on which;
 //! - [`store_facts`]: the answers of a real store; [`tree_diff`]: the paths in which two trees differ.
 //!
@@ -18,6 +19,7 @@ pub mod derivation;
 pub mod facts;
 pub mod fetch;
 pub mod fetcher;
+pub mod isa;
 pub mod parts;
 pub mod resolved;
 pub mod step_name;
@@ -27,6 +29,7 @@ pub mod tree_diff;
 pub use built_on::Results;
 pub use derivation::{Derivation, DrvHash, Role};
 pub use facts::{Earlier, Facts, FactsError, Layer, NoFacts, Trees};
+pub use isa::isa;
 pub use resolved::{Key, Resolved, target_key};
 pub use step_name::{NodeName, NodeNameError, StepName, TargetName};
 pub use store_facts::{StoreFacts, part_key};

@@ -103,15 +103,6 @@ impl Farm {
         self.here.is_some()
     }
 
-    /// What travelled to and from each host, by its name.
-    pub fn traffic(&self) -> Vec<(String, Traffic)> {
-        let remotes = self.remotes();
-        let traffic = remotes
-            .iter()
-            .map(|remote| (remote.host().name.clone(), remote.traffic()));
-        traffic.collect()
-    }
-
     fn remotes(&self) -> MutexGuard<'_, Vec<Arc<RemoteHost>>> {
         // Whole hosts are put in.
         self.remotes.lock().unwrap_or_else(PoisonError::into_inner)
@@ -224,6 +215,15 @@ impl Site for Farm {
 
     fn close(&self) {
         self.closing.cancel();
+    }
+
+    fn traffic(&self) -> Vec<(String, u64, u64)> {
+        let remotes = self.remotes();
+        let traffic = remotes.iter().map(|remote| {
+            let Traffic { sent, received } = remote.traffic();
+            (remote.host().name.clone(), sent, received)
+        });
+        traffic.collect()
     }
 }
 

@@ -6,6 +6,7 @@
 //! - [`executor`]: the [`Executor`] trait, through which workers take a job and give back a tree;
 //!   [`local`]: this machine as one; [`leave`]: the wish that a run ends soon;
 //! - [`steps`]: the steps of a plan as jobs; [`realise`]: what a front end calls;
+//! - `reapi`: an engine of the Remote Execution API as an executor, where it is compiled in;
 //! - [`ledger`]: who holds the locks of paths and is told what becomes of them;
 //! - [`history`]: what earlier runs tell of durations and speeds;
 //! - [`progress`]: what a front end may show meanwhile; [`control`]: what other processes may ask and change.
@@ -24,6 +25,8 @@ pub mod ledger;
 pub mod local;
 pub mod progress;
 pub mod realise;
+#[cfg(feature = "reapi")]
+pub mod reapi;
 pub mod steps;
 
 pub use engine::{Flaw, HostId, JobId, Slots};

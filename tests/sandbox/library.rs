@@ -67,6 +67,7 @@ pub fn a_target_is_realised_without_the_command_line(env: &Env) -> Outcome {
     let outside = mstore::share::fetch::FetchOptions::default();
     let run = Run {
         farm: None,
+        site: None,
         outside: &outside,
         jobs: 2,
         processors: 1,

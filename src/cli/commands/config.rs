@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::cli::context::Context;
-use crate::cli::{Failure, output};
+use crate::cli::{Failure, engine, output};
 
 /// Show what is in force on this machine
 #[derive(clap::Args)]
@@ -50,7 +50,18 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             line: None,
         });
     }
+    let variable = engine::variable();
     for setting in config.settings()? {
+        if let Some(address) = variable.clone().filter(|_| setting.name == "executor") {
+            lines.push(Line {
+                name: setting.name,
+                value: Some(address),
+                from: "environment",
+                source: Some(engine::VARIABLE.to_owned()),
+                line: None,
+            });
+            continue;
+        }
         let from = setting.from.as_ref();
         lines.push(Line {
             from: if from.is_some() { "file" } else { "default" },

@@ -65,6 +65,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     }
     let run = Run {
         farm: None,
+        site: None,
         jobs: args.jobs.map_or(JOBS, |n| n.get()).into(),
         processors: 1,
         limits: args::limits(&config),

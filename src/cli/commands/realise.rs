@@ -18,6 +18,7 @@ use crate::cli::blame;
 use crate::cli::blame::pin_hint;
 use crate::cli::books::{NoScreen, Past, reopen, seed};
 use crate::cli::context::{Context, current_dir};
+use crate::cli::engine::engine;
 use crate::cli::estimate;
 use crate::cli::failure::FOUND;
 use crate::cli::output::{self, Style, plural};
@@ -37,6 +38,7 @@ use crate::project::realise::{
 use crate::project::{Access, Blocked, Caches, Estimates, Project, ports};
 use crate::schedule::Leave;
 use crate::schedule::engine::Patience;
+use crate::schedule::realise::Site;
 use crate::share::ssh_master::Sockets;
 
 /// The step of a port that tests it.
@@ -89,6 +91,10 @@ pub struct Args {
     /// localhost is this one
     #[arg(long, value_name = "FILE", conflicts_with = "check")]
     hosts: Option<PathBuf>,
+    /// Build on an engine of the Remote Execution API, reapi://HOST:PORT/INSTANCE or reapis:// over TLS; here is this
+    /// machine [default: $MSTORE_EXECUTOR, else executor in the configuration file]
+    #[arg(long, value_name = "URL")]
+    executor: Option<String>,
     /// Keep locks and logs in this folder in the forms of dpb: runs that share it never build one target at the same
     /// time
     #[arg(long, value_name = "DIR", conflicts_with_all = ["dry_run", "check"])]
@@ -205,9 +211,12 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
         Some(file) => Some(farm(context, file, &args, &mut limits)?),
         None => None,
     };
+    let beside = farm.as_ref().map(|farm| farm as &dyn Site);
+    let engine = engine(&config, args.executor.as_deref(), beside)?;
     let mut entered = match &farm {
         // Nothing is built here, and ssh is to be who the user is.
         Some(farm) if !farm.builds_here() => Ok(Entered::Root),
+        None if engine.is_some() => Ok(Entered::Root),
         // Must come before the first thread. That it failed matters only if something is to be built.
         _ => context.enter(),
     };
@@ -243,14 +252,18 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
     let outside = context.outside(&config);
     // What other machines build is not lost as soon as a key is pressed.
     let alone = Leave::default();
-    let leave = if farm.is_some() {
+    let leave = if farm.is_some() || engine.is_some() {
         context.leave()
     } else {
         &alone
     };
     let run = Run {
         farm: farm.as_ref(),
-        jobs: args.jobs.map_or_else(processors, |n| n.get().into()),
+        site: engine.as_deref(),
+        jobs: match engine.as_ref().and_then(|engine| engine.slots()) {
+            Some(slots) => slots,
+            None => args.jobs.map_or_else(processors, |n| n.get().into()),
+        },
         processors: processors(),
         limits,
         keep_going: args.keep_going || args.no_quit,
@@ -322,9 +335,10 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
     for changed in &report.outcome.changed {
         tell!("{changed} is described anew: run this again to build it as it is now");
     }
-    if let Some(farm) = farm.as_ref().filter(|_| !args.quiet && !report.idle) {
-        for (host, traffic) in farm.traffic() {
-            let (sent, received) = (output::size(traffic.sent), output::size(traffic.received));
+    let machines = engine.as_deref().or(beside);
+    if let Some(machines) = machines.filter(|_| !args.quiet && !report.idle) {
+        for (host, sent, received) in machines.traffic() {
+            let (sent, received) = (output::size(sent), output::size(received));
             tell!("host {host}: sent {sent}, received {received}");
         }
     }

@@ -55,7 +55,7 @@ pub fn check(
     for node in nodes {
         let step = &graph.nodes()[node].name;
         let tell = |verdict| run.events.event(Event::Checked { step, verdict });
-        match run_steps::check(&builder, &staleness, node, &mut |_| ()) {
+        match run_steps::check(run.site, &builder, &staleness, node, &mut |_| ()) {
             Ok(Checked::Same) => tell(Verdict::Same),
             Ok(Checked::Differs { first, second }) => {
                 differing += 1;

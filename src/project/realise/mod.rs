@@ -34,7 +34,7 @@ use crate::drv::{DrvHash, StepName, Trees as _, target_key};
 use crate::farm::Farm;
 use crate::plan::{Graph, NodeId, Pins, PlanError, Recipes, Staleness, Target, TargetId, Todo};
 use crate::schedule::Leave;
-use crate::schedule::realise::{self as run, Here, Kept, Options, Outcome, Tools};
+use crate::schedule::realise::{self as run, Here, Kept, Options, Outcome, Site, Tools};
 use crate::share::fetch::{self as outside_fetch, FetchOptions, Outside};
 use crate::share::{SecretKey, Substitute, Trust};
 
@@ -54,6 +54,8 @@ pub struct Run<'a> {
     pub jobs: usize,
     /// The machines that build; this one alone where there are none.
     pub farm: Option<&'a Farm>,
+    /// Where steps are built, if neither this machine nor `farm` alone says that.
+    pub site: Option<&'a dyn Site>,
     /// Processors that the steps share.
     pub processors: usize,
     /// What a step may leave and write.
@@ -447,9 +449,10 @@ fn build(
         seconds: &seconds,
         cancel: run.cancel,
         leave: run.leave,
-        site: match run.farm {
-            Some(farm) => farm,
-            None => &Here(run.jobs),
+        site: match (run.site, run.farm) {
+            (Some(site), _) => site,
+            (None, Some(farm)) => farm,
+            (None, None) => &Here(run.jobs),
         },
         unchanged: &unchanged,
         unattended: &|error| run.events.event(Event::Unattended(error)),

@@ -255,9 +255,10 @@ fn drive(
         leave: run.leave,
         unchanged: &|_| true,
         unattended: &|error| run.events.event(Event::Unattended(error)),
-        site: match run.farm {
-            Some(farm) => farm,
-            None => &run_steps::Here(run.jobs),
+        site: match (run.site, run.farm) {
+            (Some(site), _) => site,
+            (None, Some(farm)) => farm,
+            (None, None) => &run_steps::Here(run.jobs),
         },
     };
     let options = run_steps::Options {

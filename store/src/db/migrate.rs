@@ -207,6 +207,14 @@ CREATE TABLE bundles (key TEXT PRIMARY KEY, list BLOB NOT NULL, at INTEGER NOT N
 ",
         stand_in: "CREATE TEMP TABLE bundles (key TEXT PRIMARY KEY, list BLOB, at INTEGER);",
     },
+    Step {
+        up: "
+CREATE TABLE operation (
+  engine TEXT NOT NULL, action TEXT NOT NULL, name TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (engine, action)
+) WITHOUT ROWID;
+",
+        stand_in: "CREATE TEMP TABLE operation (engine TEXT, action TEXT, name TEXT, at INTEGER);",
+    },
 ];
 
 /// The version that this release writes.

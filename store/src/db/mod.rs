@@ -14,6 +14,7 @@ use crate::StoreError;
 
 pub(crate) mod history;
 mod migrate;
+mod operations;
 pub(crate) mod packs;
 pub(crate) mod pins;
 pub(crate) mod realisations;

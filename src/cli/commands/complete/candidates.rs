@@ -358,6 +358,7 @@ mod tests {
         "REV",
         "SECONDS",
         "SIZE",
+        "URL",
         "YYYY-MM-DD",
         "FORMAT",
         "ARCH",

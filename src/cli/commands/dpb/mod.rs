@@ -366,6 +366,7 @@ impl Session<'_> {
         };
         let run = Run {
             farm: self.farm,
+            site: None,
             jobs: self.args.jobs.map_or_else(processors, |n| n.get().into()),
             processors: processors(),
             limits: Limits {

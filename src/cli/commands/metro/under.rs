@@ -40,6 +40,7 @@ impl Under<'_> {
         let config = &self.job.site.config;
         let run = Run {
             farm: None,
+            site: None,
             jobs: self
                 .job
                 .args

@@ -301,6 +301,7 @@ fn run(
     let outside = context.outside(config);
     let run = Run {
         farm: None,
+        site: None,
         jobs: how.jobs.map_or_else(processors, |n| n.get().into()),
         processors: processors(),
         limits: args::limits(config),

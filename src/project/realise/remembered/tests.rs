@@ -108,6 +108,7 @@ impl World {
         let outside = crate::share::fetch::FetchOptions::default();
         let run = Run {
             farm: None,
+            site: None,
             outside: &outside,
             jobs: 1,
             processors: 1,

@@ -1,0 +1,355 @@
+//! What one step needs on its way through an engine: the engine as it is spoken with, and the blobs that the engine
+//! is provided with.
+
+use std::cell::RefCell;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mstore_store::{Store, TreeHash};
+
+use super::action::{self, Described};
+use super::belief::Belief;
+use super::cas::{Cas, Portion};
+use super::channel::{Abilities, Line, jittered};
+use super::digest::{Blob, Digest, Function};
+use super::fresh::Fresh;
+use super::operation::Execution;
+use super::program::Programs;
+use super::reactor::{Reactor, Stop};
+use super::settings::Settings;
+use super::trouble::Trouble;
+use crate::build::error::Infrastructure;
+use crate::build::step::Builder;
+use crate::drv::Resolved;
+use crate::share::action::Job;
+use crate::share::bundle::{self, Cut, CutError, Layer, layers};
+
+/// Portions that travel at a time for one job.
+pub const AT_ONCE: usize = 4;
+
+/// Bytes of blobs that travelled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// To the engine.
+    pub sent: u64,
+    /// From it.
+    pub received: u64,
+}
+
+/// An engine that is spoken with.
+pub struct Live {
+    pub(super) line: Arc<Line>,
+    // After the line, which belongs to it.
+    pub(super) reactor: Reactor,
+    pub(super) label: String,
+    pub(super) belief: Belief,
+    abilities: Mutex<Option<Abilities>>,
+    /// One lock for each tree that is being cut, so that it is cut once.
+    cutting: Mutex<HashMap<TreeHash, Arc<Mutex<()>>>>,
+    pub(super) fresh: Fresh,
+    pub(super) programs: Programs,
+    pub(super) traffic: Mutex<Traffic>,
+}
+
+/// One step on its way through an engine.
+pub struct Errand<'a> {
+    /// The engine.
+    pub live: &'a Live,
+    /// The store, limits, and who is told what people should know.
+    pub builder: &'a Builder<'a>,
+    /// What the step is called here.
+    pub name: &'a str,
+    /// The step.
+    pub step: &'a Resolved,
+    /// Ends it.
+    pub stop: &'a Stop,
+    /// Whether no cache is to have a part in it.
+    pub check: bool,
+    /// Is told when the engine has too much to do.
+    pub full: &'a dyn Fn(),
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whole values are put in.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Live {
+    /// Starts to speak with an engine: the thread is there, and nothing was said yet. `program` is the version of
+    /// this program.
+    pub fn new(settings: Settings, program: &str) -> Result<Live, Trouble> {
+        let reactor = Reactor::start().map_err(|error| Trouble::Setup {
+            why: format!("cannot start the thread that speaks with it: {error}"),
+            remedy: "raise the limits of this machine".to_owned(),
+        })?;
+        let label = settings.address.label();
+        let line = reactor.within(|| Line::new(settings, program))?;
+        Ok(Live {
+            line: Arc::new(line),
+            reactor,
+            label,
+            belief: Belief::default(),
+            abilities: Mutex::default(),
+            cutting: Mutex::default(),
+            fresh: Fresh::default(),
+            programs: Programs::default(),
+            traffic: Mutex::default(),
+        })
+    }
+
+    /// What the engine is called where realisations name their host.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// What travelled so far.
+    pub fn traffic(&self) -> Traffic {
+        *lock(&self.traffic)
+    }
+
+    /// What the engine can do; it is asked the first time.
+    pub fn abilities(&self, stop: &Stop) -> Result<Abilities, Trouble> {
+        if let Some(known) = &*lock(&self.abilities) {
+            return Ok(known.clone());
+        }
+        let line = Arc::clone(&self.line);
+        let told = self
+            .reactor
+            .run(stop, async move { line.abilities().await })?;
+        *lock(&self.abilities) = Some(told.clone());
+        Ok(told)
+    }
+
+    /// The error that ends a run: the engine cannot be used as it is set up.
+    pub fn closed(&self, why: String, remedy: String) -> Infrastructure {
+        Infrastructure::Engine {
+            engine: self.line.settings.address.to_string(),
+            why,
+            remedy,
+        }
+    }
+
+    /// Names the bundles of a tree; two that ask at the same time have it cut once. What is made for that is kept.
+    fn cut(
+        &self,
+        store: &Store,
+        tree: TreeHash,
+        on: &[TreeHash],
+    ) -> Result<Vec<bundle::Digest>, CutError> {
+        if let Some(known) = Cut::remembered(store, tree, on)? {
+            return Ok(known);
+        }
+        let one = Arc::clone(lock(&self.cutting).entry(tree).or_default());
+        let _one = lock(&one);
+        // Whoever came before may have cut it meanwhile.
+        if let Some(known) = Cut::remembered(store, tree, on)? {
+            return Ok(known);
+        }
+        Cut::plan(store, tree, on)?.make(store, &|_, digest, bytes| {
+            self.fresh.put(digest, bytes);
+            Ok(())
+        })
+    }
+}
+
+impl Errand<'_> {
+    /// The job, and what is needed to make the bundles of its trees.
+    pub(super) fn job(&self) -> Result<(Job, Vec<Layer>), Trouble> {
+        let store = self.builder.store;
+        let mut found = Vec::new();
+        for (tree, on) in layers(store, self.step.trees())? {
+            let bundles = self.live.cut(store, tree, &on).map_err(of_cut)?;
+            found.push(Layer { on, tree, bundles });
+        }
+        let job = Job {
+            anew: self.check || self.builder.anew,
+            step: self.step.clone(),
+            layers: found.clone(),
+        };
+        Ok((job, found))
+    }
+
+    pub(super) fn pause(&self, time: Duration) -> Result<(), Trouble> {
+        let time = jittered(time.min(self.live.line.settings.patience / 20));
+        self.live.reactor.run(self.stop, async move {
+            tokio::time::sleep(time).await;
+            Ok(())
+        })
+    }
+
+    /// Uploads what the engine lacks. Tells whether it was asked about all of it now and lacked nothing.
+    pub(super) fn provide(&self, work: &Work) -> Result<bool, Trouble> {
+        let belief = &self.live.belief;
+        let digests = work.blobs.digests(work.execution.abilities.function);
+        let mut looked = None;
+        loop {
+            let doubtful = belief.doubtful(&digests);
+            if doubtful.is_empty() {
+                return Ok(looked == Some(true));
+            }
+            let (cas, asked) = (work.cas.clone(), doubtful.clone());
+            let missing = self
+                .live
+                .reactor
+                .run(self.stop, async move { cas.missing(&asked).await })?;
+            let whole = doubtful.len() == digests.len() && missing.is_empty();
+            looked.get_or_insert(whole);
+            belief.note(
+                doubtful
+                    .into_iter()
+                    .filter(|digest| !missing.contains(digest)),
+            );
+            let claim = belief.claim(&missing);
+            let mut sending = VecDeque::new();
+            for portion in work.cas.portions(claim.digests()) {
+                let mut blobs = Vec::with_capacity(portion.len());
+                for digest in portion {
+                    blobs.push(self.blob(
+                        &work.blobs,
+                        digest,
+                        work.execution.abilities.function,
+                    )?);
+                    lock(&self.live.traffic).sent += digest.size;
+                }
+                let cas = work.cas.clone();
+                sending.push_back(
+                    self.live
+                        .reactor
+                        .spawn(self.stop, async move { cas.upload(blobs).await }),
+                );
+                if sending.len() >= AT_ONCE
+                    && let Some(first) = sending.pop_front()
+                {
+                    first.wait()?;
+                }
+            }
+            for rest in sending {
+                rest.wait()?;
+            }
+            claim.done();
+            belief.wait(&missing, &|| self.stop.is_stopped());
+            if self.stop.is_stopped() {
+                return Err(Trouble::Cancelled);
+            }
+        }
+    }
+
+    /// A blob of an action, with its bytes.
+    fn blob(&self, blobs: &Blobs, digest: Digest, function: Function) -> Result<Blob, Trouble> {
+        let names = blobs.cuts.iter().flat_map(|cut| &cut.bundles);
+        let bundle = names
+            .into_iter()
+            .find(|b| action::bundle_digest(function, b) == digest);
+        match bundle.and_then(|bundle| self.live.fresh.take(bundle)) {
+            Some(bytes) => Ok(Blob { digest, bytes }),
+            None => blobs.make(self.builder.store, digest, function),
+        }
+    }
+
+    pub(super) fn fetch(&self, work: &Work, portion: Portion) -> Result<Vec<Vec<u8>>, Trouble> {
+        let bytes: u64 = portion.iter().map(|digest| digest.size).sum();
+        let cas = work.cas.clone();
+        let got = self
+            .live
+            .reactor
+            .run(self.stop, async move { cas.read_all(portion).await })?;
+        lock(&self.live.traffic).received += bytes;
+        Ok(got)
+    }
+}
+
+/// What is asked of an engine for one step.
+pub struct Work {
+    /// The blobs of the engine.
+    pub cas: Cas,
+    /// What is to be executed.
+    pub execution: Execution,
+    /// What the engine needs for it.
+    pub blobs: Blobs,
+    /// Whether the engine was asked again, after a failure, for all that the action needs, and had it.
+    pub looked: bool,
+    /// Whether it is provided with what it lacks a second time.
+    pub again: bool,
+}
+
+/// All that an action needs.
+pub struct Blobs {
+    /// The action, with all that is small of it.
+    pub described: Described,
+    /// The worker's program.
+    pub program: Arc<Blob>,
+    /// Its trees in bundles.
+    pub cuts: Vec<Layer>,
+    /// Where trees are cut of which bundles were asked for.
+    pub plans: RefCell<HashMap<TreeHash, Cut>>,
+}
+
+impl Blobs {
+    /// The digests, each once.
+    pub fn digests(&self, function: Function) -> Vec<Digest> {
+        let small = self.described.blobs.iter().map(|blob| blob.digest);
+        let bundles = self.cuts.iter().flat_map(|cut| &cut.bundles);
+        let bundles = bundles.map(|bundle| action::bundle_digest(function, bundle));
+        let mut all: Vec<Digest> = small.chain([self.program.digest]).chain(bundles).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// A blob, with its bytes.
+    fn make(&self, store: &Store, digest: Digest, function: Function) -> Result<Blob, Trouble> {
+        if digest == self.program.digest {
+            return Ok((*self.program).clone());
+        }
+        if let Some(blob) = self
+            .described
+            .blobs
+            .iter()
+            .find(|blob| blob.digest == digest)
+        {
+            return Ok(blob.clone());
+        }
+        for cut in &self.cuts {
+            let names = cut.bundles.iter();
+            let number = names
+                .map(|b| action::bundle_digest(function, b))
+                .position(|d| d == digest);
+            let Some(number) = number else {
+                continue;
+            };
+            let mut plans = self.plans.borrow_mut();
+            let plan = match plans.entry(cut.tree) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(free) => {
+                    free.insert(Cut::plan(store, cut.tree, &cut.on).map_err(of_cut)?)
+                }
+            };
+            let bytes = plan.bundle(store, number).map_err(of_cut)?;
+            if function.digest(&bytes) == digest {
+                return Ok(Blob { digest, bytes });
+            }
+            return Err(Trouble::Setup {
+                why: format!(
+                    "the bundles of tree {} come out otherwise than before",
+                    cut.tree
+                ),
+                remedy: "this is an error in mstore".to_owned(),
+            });
+        }
+        Err(Trouble::Disagrees(format!(
+            "nothing here makes the blob {digest}"
+        )))
+    }
+}
+
+fn of_cut(error: CutError) -> Trouble {
+    match error {
+        CutError::Store(error) => Trouble::Store(error),
+        error => Trouble::Setup {
+            why: error.to_string(),
+            remedy: "build this step on this machine or on a host that ssh reaches".to_owned(),
+        },
+    }
+}

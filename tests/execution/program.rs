@@ -1,0 +1,192 @@
+//! The program itself: `mstore realise --executor`.
+
+use std::fs;
+
+use tonic::Code;
+
+use crate::environment::Environment;
+use crate::fake::{Fake, Fault};
+use crate::place::pretend;
+
+/// A distribution of one target with two steps over a seed, for this machine.
+fn environment() -> Environment {
+    let env = Environment::new();
+    let machine = mstore::build::host::machine();
+    env.write(
+        "metro.conf",
+        format!(
+            "list/builds: demo\nlist/arches: home\nlist/subarches/home: a\nlist/targets: stage1\ndefault/build: demo\n\
+             target/version: 1\ntarget/platform: {machine}\nsource: seed\nsource/seed: base\n\
+             steps/chroot: first second\n\
+             steps/chroot/first: [\ntrue\n]\nsteps/chroot/second: [\nfalse\n]\n"
+        ),
+    );
+    let seed = env.work().join("base");
+    fs::create_dir_all(seed.join("etc")).unwrap();
+    fs::write(seed.join("etc/word"), "hello").unwrap();
+    let packed = std::process::Command::new("tar")
+        .args(["-cf", "base.tar", "-C", "base", "."])
+        .current_dir(env.work())
+        .status()
+        .unwrap();
+    assert!(packed.success());
+    let _ = env.run(&["seed", "import", "base.tar"]).ok();
+    // What stands for the worker's program: nobody runs it.
+    env.write(
+        "mstore.conf",
+        format!("reapi/worker/{machine}: /bin/true\nreapi/inflight: 4\n"),
+    );
+    env
+}
+
+fn fake(
+    env: &Environment,
+    fault: impl Fn(&str, usize) -> Option<Fault> + Send + Sync + 'static,
+) -> Fake {
+    let worker = env.work().join("worker-store");
+    Fake::start(0, move |folder| pretend(&worker, folder), fault)
+}
+
+fn realise(env: &Environment, fake: &Fake, more: &[&str]) -> crate::environment::Ran {
+    let url = fake.url();
+    let mut words = vec![
+        "realise",
+        "stage1-a",
+        "--config",
+        "mstore.conf",
+        "--executor",
+        &url,
+    ];
+    words.extend(more);
+    env.run(&words)
+}
+
+#[test]
+fn a_target_is_built_by_an_engine_and_built_again_to_compare() {
+    let env = environment();
+    let fake = fake(&env, |_, _| None);
+    let ran = realise(&env, &fake, &["--checkout", "out"]);
+    let told = ran.stderr.clone();
+    let _ = ran.ok();
+    assert_eq!(
+        fs::read(env.work().join("out/made")).unwrap(),
+        b"by a worker"
+    );
+    assert!(
+        told.contains(&format!("host main@{}: sent", fake.address)),
+        "{told}"
+    );
+    assert_eq!(fake.state.count("execute"), 2);
+    // All is there: nobody is asked.
+    let calls = fake.state.calls.lock().unwrap().len();
+    let _ = realise(&env, &fake, &[]).ok();
+    assert_eq!(fake.state.calls.lock().unwrap().len(), calls);
+    // Compared without any cache.
+    let ran = realise(&env, &fake, &["--check"]);
+    assert_eq!(ran.status, Some(0), "{}", ran.all());
+    assert_eq!(
+        (fake.state.count("execute"), fake.state.count("cached")),
+        (4, 2)
+    );
+}
+
+#[test]
+fn a_failed_step_is_counted_and_a_refused_property_ends_the_run_with_its_remedy() {
+    let env = environment();
+    let fails = fake(&env, |call, _| (call == "execute").then_some(Fault::Fails));
+    let ran = realise(&env, &fails, &[]);
+    assert_eq!(ran.status, Some(1), "{}", ran.all());
+    assert!(ran.stderr.contains("exit status 7"), "{}", ran.all());
+    let refuses = fake(&env, |call, _| {
+        (call == "execute").then_some(Fault::Status(Code::InvalidArgument))
+    });
+    let ran = realise(&env, &refuses, &[]);
+    assert_eq!(ran.status, Some(3), "{}", ran.all());
+    assert!(
+        ran.stderr.contains("hint:") && ran.stderr.contains("reapi/property"),
+        "{}",
+        ran.all()
+    );
+    assert!(ran.stderr.contains(&refuses.url()), "{}", ran.all());
+}
+
+#[test]
+fn an_engine_that_loses_a_step_three_times_is_reported() {
+    let env = environment();
+    let fake = fake(&env, |call, _| {
+        (call == "execute").then_some(Fault::OtherKey)
+    });
+    let ran = realise(&env, &fake, &[]);
+    assert_eq!(ran.status, Some(3), "{}", ran.all());
+    assert!(ran.stderr.contains("its record is about"), "{}", ran.all());
+    assert_eq!(fake.state.count("execute"), 3);
+}
+
+#[test]
+fn what_is_no_address_is_a_mistake_and_plain_travel_is_refused() {
+    let env = environment();
+    let run = |url: &str| env.run(&["realise", "stage1-a", "--executor", url]);
+    let said = run("http://farm").fails(2);
+    assert!(said.contains("--executor"), "{said}");
+    let ran = run("reapi://farm.example:1/x");
+    assert_eq!(ran.status, Some(3), "{}", ran.all());
+    assert!(ran.stderr.contains("reapi/insecure"), "{}", ran.all());
+}
+
+/// The worker's program itself builds what the engine is given, in its sandbox: the trees are those of this machine.
+#[test]
+fn an_engine_s_worker_builds_the_same_trees() {
+    if !rustix::process::geteuid().is_root() {
+        // The worker wants several ids.
+        return;
+    }
+    let here = environment();
+    crate::base::make_base(&here.work().join("root"));
+    let packed = std::process::Command::new("tar")
+        .args(["-cf", "root.tar", "-C", "root", "."])
+        .current_dir(here.work())
+        .status()
+        .unwrap();
+    assert!(packed.success());
+    let archive = fs::read(here.work().join("root.tar")).unwrap();
+    let ready = |env: &Environment| {
+        let config = fs::read_to_string(env.work().join("metro.conf")).unwrap();
+        let config = config.replace("\ntrue\n", "\necho one > /one\n");
+        let config = config.replace("\nfalse\n", "\ncat /one > /two\necho said\n");
+        env.write("metro.conf", config.replace("seed: base", "seed: root"));
+        // The worker's program for this machine lies beside mstore.
+        env.write("mstore.conf", "reapi/inflight: 4\n");
+        env.write("root.tar", &archive);
+        let _ = env.run(&["seed", "import", "root.tar"]).ok();
+    };
+    let words = ["realise", "stage1-a", "--config", "mstore.conf", "--json"];
+    let tree = |ran: crate::environment::Ran| {
+        let line: serde_json::Value = serde_json::from_str(&ran.ok()).unwrap();
+        line["tree"].as_str().unwrap().to_owned()
+    };
+    ready(&here);
+    let local = tree(here.run(&words));
+    let fake = Fake::start(
+        0,
+        |folder| {
+            let worker = std::process::Command::new(folder.join("mstore-worker"))
+                .args(["action", "job"])
+                .current_dir(folder)
+                .env_clear()
+                .output()
+                .unwrap();
+            worker.status.code().unwrap()
+        },
+        |_, _| None,
+    );
+    let other = environment();
+    ready(&other);
+    let url = fake.url();
+    let remote = tree(other.run(&[&words[..], &["--executor", &url]].concat()));
+    assert_eq!(remote, local);
+    assert_eq!(fake.state.count("execute"), 2);
+    assert!(other.run(&["log", "stage1-a:second"]).ok().contains("said"));
+    // A third, which builds here, and looks at what both say of the steps.
+    let ran = other.run(&["realise", "stage1-a", "--check"]);
+    assert_eq!(ran.status, Some(0), "{}", ran.all());
+}
