@@ -42,13 +42,13 @@ def until(what, is_so, seconds=30.0):
         time.sleep(0.03)
 
 
-def make_seed(to):
+def make_seed(to, tools=TOOLS):
     """A root file system with a shell, of this machine's programs."""
     for folder in ["bin", "tmp", "etc"]:
         (to / folder).mkdir(parents=True)
     (to / "tmp").chmod(0o1777)
     (to / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\n")
-    for tool in TOOLS:
+    for tool in tools:
         found = os.path.realpath(shutil.which(tool))
         listed = subprocess.run(["ldd", found], stdout=subprocess.PIPE, text=True).stdout
         for word in listed.split():

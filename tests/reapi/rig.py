@@ -1,4 +1,4 @@
-"""A farm behind an engine: network namespaces for the engine and three workers, and one for mstore beside them.
+"""A farm behind an engine: network namespaces for the engine, for three workers and for mstore.
 
 MSTORE is the program, with `mstore-worker` beside it; must be started by root. Needs iproute2, util-linux, postgresql.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from engine import HERE, BuildGrid, buildgrid_home, call, until
 
 sys.path.insert(0, str(HERE.parent / "farm"))
-from farm import MSTORE, make_seed, processes  # noqa: E402
+from farm import MSTORE, TOOLS, make_seed, processes  # noqa: E402
 
 NET = "10.78.0"
 PORT = 50051
@@ -101,7 +101,11 @@ class Host:
 
 
 class Worker:
-    """A `--bots` worker on a host, with a store of its own. `user` runs it as somebody else than root."""
+    """A worker on a host: `mstore worker --bots` with a store of its own, or one that is not ours (`runner` of client.py),
+    as engines bring. `user` runs it as somebody else than root."""
+
+    # Which of them, where a case does not say.
+    stock = False
 
     def __init__(self, farm, number):
         self.farm, self.name = farm, f"w{number}"
@@ -110,22 +114,29 @@ class Worker:
         self.log = self.host.dir / "log"
         self.child = None
 
-    def start(self, url=None, user=None, more=(), jobs=1, store=None, env=None):
+    def start(self, url=None, user=None, jobs=1, store=None, env=None, stock=None):
         assert not self.child, f"{self.name} runs"
-        words = [MSTORE, "--store", str(store or self.store), "worker", "--bots", url or self.farm.url, "-j", str(jobs), *more]
+        url = url or self.farm.url
+        if self.stock if stock is None else stock:
+            words = [str(buildgrid_home() / "bin/python"), str(HERE / "client.py"), "runner", url.split("://")[1], self.name]
+        else:
+            words = [MSTORE, "--store", str(store or self.store), "worker", "--bots", url, "-j", str(jobs)]
         if user:
             words = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", *words]
         settings = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.host.dir), "MSTORE_CONFIG": str(self.farm.conf), "TMPDIR": "/var/tmp", **(env or {})}
         self.child = subprocess.Popen(
-            [*self.host.enter, *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(self.log, "a"), env=settings, start_new_session=True
+            [*self.host.enter, *words], stdin=subprocess.DEVNULL, stdout=open(self.log, "a"), stderr=open(self.log, "a"), env=settings, start_new_session=True
         )
+
+    def is_worker(self, process):
+        return "--bots" in process.words or "runner" in process.words
 
     def said(self):
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def kill(self):
         """-9, to the worker alone: what it started has to end with it."""
-        self.host.kill(lambda p: os.path.basename(p.words[0]) == "mstore" and "--bots" in p.words)
+        self.host.kill(self.is_worker)
         self.child.wait()
         self.child = None
 
@@ -134,7 +145,7 @@ class Worker:
         if not self.child:
             return None
         try:
-            self.host.kill(lambda p: os.path.basename(p.words[0]) == "mstore" and "--bots" in p.words, "-TERM")
+            self.host.kill(self.is_worker, "-TERM")
         except AssertionError:
             # It went by itself.
             pass
@@ -175,16 +186,19 @@ class Farm:
         self.conf.write_text("reapi/insecure: yes\n")
         call("ip", "netns", "add", self.hub)
         call("ip", "-n", self.hub, "link", "add", "name", "sw", "type", "bridge")
-        call("ip", "-n", self.hub, "address", "add", f"{NET}.254/24", "dev", "sw")
         for device in ["lo", "sw"]:
             call("ip", "-n", self.hub, "link", "set", device, "up")
         self.engine = Host(self, "e", 100)
         self.hosts.append(self.engine)
+        # mstore's end: only its network is its own.
+        self.desk = Host(self, "m", 200)
+        self.hosts.append(self.desk)
         for number in range(1, 4):
             worker = Worker(self, number)
             self.workers.append(worker)
             self.hosts.append(worker.host)
-        make_seed(self.dir / "seed")
+        make_seed(self.dir / "seed", [*TOOLS, "chmod", "chown", "ln", "rm"])
+        call("tar", "--sort=name", "--mtime=@0", "--owner=0", "--group=0", "-C", self.dir / "seed", "-cf", self.dir / "seed.tar", ".")
         self.grid = self.new_grid(**limits)
 
     def new_grid(self, **more):
@@ -197,16 +211,23 @@ class Farm:
     def url(self):
         return f"reapi://{self.engine.address}:{PORT}/main"
 
-    def client(self, *words, python=("client.py",)):
+    @property
+    def proxied(self):
+        """The same, through the proxy."""
+        return f"reapi://{self.engine.address}:{PORT + 1}/main"
+
+    def client(self, *words):
         """The bare client, at mstore's place in the network; gives what it prints."""
-        words = [buildgrid_home() / "bin/python", HERE / python[0], *words]
-        return json.loads(call("nsenter", f"--net=/run/netns/{self.hub}", *words))
+        words = [buildgrid_home() / "bin/python", HERE / "client.py", *words]
+        return json.loads(call("nsenter", f"--net=/run/netns/{self.desk.net}", *words))
 
     def here(self):
         """What runs at mstore's end."""
-        ours = os.stat(f"/run/netns/{self.hub}").st_ino
+        ours = os.stat(f"/run/netns/{self.desk.net}").st_ino
         found = []
         for process in processes(Path("/proc")):
+            if process.words == ["sleep", "86400"] or process.pid == self.desk.init or process.pid == self.desk.outer.pid:
+                continue
             try:
                 if os.stat(f"/proc/{process.pid}/ns/net").st_ino == ours:
                     found.append(process)
@@ -234,12 +255,43 @@ class Farm:
         if self.grid:
             self.grid.close()
         if self.hosts:
-            self.engine.close()
             for process in self.here():
                 os.kill(process.pid, signal.SIGKILL)
+            self.engine.close()
+            self.desk.close()
         subprocess.run(["ip", "netns", "del", self.hub])
         for _ in range(3):
             subprocess.run(["rm", "-rf", str(self.dir)], stderr=subprocess.DEVNULL)
+
+
+class Proxy:
+    """proxy.py, on the engine's host."""
+
+    def __init__(self, farm):
+        words = [buildgrid_home() / "bin/python", HERE / "proxy.py", f"{farm.engine.address}:{PORT + 1}", f"{farm.engine.address}:{PORT}"]
+        self.child = subprocess.Popen(
+            [*farm.engine.enter, *map(str, words)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=open(farm.dir / "proxy.log", "a"), text=True, start_new_session=True
+        )
+        self.read()
+
+    def read(self):
+        return json.loads(self.child.stdout.readline())
+
+    def ask(self, **words):
+        self.child.stdin.write(json.dumps(words) + "\n")
+        self.child.stdin.flush()
+        return self.read()
+
+    def counts(self):
+        return self.ask(counts=True)
+
+    def rules(self, *rules):
+        self.counts()
+        self.ask(rules=list(rules))
+
+    def close(self):
+        os.killpg(self.child.pid, signal.SIGKILL)
+        self.child.wait()
 
 
 class World:
@@ -252,12 +304,15 @@ mkdir -p /out
 echo {what} > /out/{what}
 ln /out/{what} /out/{what}.hard
 ln -s /out/{what} /out/{what}.link
-chmod 4755 /out/{what}
 chown 12:34 /out/{what}.hard
+chmod 4755 /out/{what}
 dd if=/bin/dd of=/out/{what}.data bs=1000 count=40 skip={n} 2> /dev/null
 """
 
-    def __init__(self, farm, targets=4, seconds=0, steps="ab", store=None, script="", names="t", policy="", user=None):
+    # The least that is a step of its own.
+    TINY = "echo {what} > /{what}\n"
+
+    def __init__(self, farm, targets=4, seconds=0, steps="ab", store=None, script="", policy="", user=None, like=None, tiny=False, big=0, before=None, seed=None):
         World.number += 1
         self.farm, self.number, self.user = farm, World.number, user
         self.dir = farm.dir / f"world{self.number}"
@@ -265,21 +320,41 @@ dd if=/bin/dd of=/out/{what}.data bs=1000 count=40 skip={n} 2> /dev/null
         self.store = store or self.dir / "store"
         self.conf = self.dir / "mstore.conf"
         self.conf.write_text("reapi/insecure: yes\n")
-        self.targets = [f"{names}{n}" for n in range(targets)]
-        head = f"[section list]\nbuilds: b\narches: a\nsubarches/a: s\ntargets: {' '.join(self.targets)}\n"
+        # Steps are told apart by how long they sleep: those of a world like another are the same steps.
+        self.kind = like.kind if like else self.number
+        self.targets, self.marks = self.named(targets), {}
+        head = f"[section list]\nbuilds: b\narches: a\nsubarches/a: s\ntargets: {' '.join(self.targets) or 'none'}\n"
         self.write("metro.conf", f"{head}[section target]\nplatform: {platform.machine()}\n[collect ./$[target:zap].conf]\n")
-        self.marks = {}
         for n, target in enumerate(self.targets):
-            text = f"[section source]\nseed: base\n{policy}[section steps]\nchroot: {' '.join(steps)}\n[section steps/chroot]\n"
+            text = f"{self.source(n)}{policy}[section steps]\nchroot: {' '.join(steps)}\n[section steps/chroot]\n"
             for s, step in enumerate(steps):
-                mark = f"{seconds}.{(self.number * 1000 + n) % 1000:03d}{s}"
-                self.marks.setdefault(mark, f"{target}:{step}")
+                mark = f"{seconds}.{self.kind % 100:02d}{(n * len(steps) + s) % 100:02d}"
                 what = f"{target}{step}"
-                text += f"{step}: [\nset -e\necho {target}:{step} begins\n{script}\nsleep {mark}\n{self.SCRIPT.format(what=what, n=n % 60)}echo {target}:{step} ends\n]\n"
+                self.marks[what] = f"{target}:{step}"
+                work = (self.TINY if tiny else self.SCRIPT).format(what=what, n=n % 60)
+                if big:
+                    work += f"dd if=/dev/urandom of=/out/big bs=1000000 count={big} 2> /dev/null\nrm /out/big\n" if s else ""
+                text += f"{step}: [\nset -e\nwhat={what}\necho {target}:{step} begins\n{script}\nsleep {mark}\n{work}echo {target}:{step} ends\n]\n"
             self.write(f"{target}.conf", text)
         if user:
-            call("chown", "-R", user, self.dir)
-        self.ok("seed", "import", farm.dir / "seed", "--name", "base")
+            call("chown", "-R", f"{user}:", self.dir)
+        if before:
+            before(self)
+        if not store:
+            self.ok("seed", "import", seed or farm.dir / "seed.tar", "--name", "base")
+
+    def named(self, targets):
+        return [f"t{n}" for n in range(targets)]
+
+    def source(self, n):
+        return "[section source]\nseed: base\n"
+
+    def import_noise(self):
+        """Something else that the store has had before, in packs of their own."""
+        noise = self.dir / "noise"
+        shutil.copytree(self.farm.dir / "seed", noise)
+        (noise / "etc/more").write_text("more\n")
+        self.ok("seed", "import", noise, "--name", "other")
 
     def write(self, name, text):
         (self.dir / name).write_text(text)
@@ -291,7 +366,7 @@ dd if=/bin/dd of=/out/{what}.data bs=1000 count=40 skip={n} 2> /dev/null
         }
 
     def words(self, *words):
-        words = [f"--net=/run/netns/{self.farm.hub}", MSTORE, *map(str, words)]
+        words = [f"--net=/run/netns/{self.farm.desk.net}", MSTORE, *map(str, words)]
         if self.user:
             words[1:1] = ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--init-groups"]
         return ["nsenter", *words]
@@ -302,7 +377,7 @@ dd if=/bin/dd of=/out/{what}.data bs=1000 count=40 skip={n} 2> /dev/null
     def local(self):
         """The trees as this machine builds them, in a store of its own."""
         store = ["--store", self.dir / "local"]
-        self.ok(*store, "seed", "import", self.farm.dir / "seed", "--name", "base")
+        self.ok(*store, "seed", "import", self.farm.dir / "seed.tar", "--name", "base")
         return trees(self.ok(*store, "realise", "*", "--json", "-q", "-j", "2"))
 
     def start(self, *more, what=None, url=None):
@@ -314,6 +389,19 @@ dd if=/bin/dd of=/out/{what}.data bs=1000 count=40 skip={n} 2> /dev/null
         rows = base.execute(f"SELECT name, host, outcome FROM history WHERE kind = 'step' AND {where} ORDER BY id").fetchall()
         base.close()
         return [(name.rsplit("/", 1)[1], host, outcome) for name, host, outcome in rows]
+
+
+class Chain(World):
+    """Three stages of one step each, every one on the one before."""
+
+    def __init__(self, farm, user=None):
+        super().__init__(farm, targets=3, steps="a", user=user)
+
+    def named(self, targets):
+        return [f"stage{n + 1}" for n in range(targets)]
+
+    def source(self, n):
+        return super().source(n) if n == 0 else f"source: stage{n}\n"
 
 
 def trees(out):

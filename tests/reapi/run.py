@@ -3,25 +3,33 @@
 After each case: the trees are those of a run on this machine, nothing is recorded that does not verify, and no process
 is left at either end.
 
-    MSTORE=PROGRAM python3 tests/reapi/run.py [CASE...] [--long]
+    MSTORE=PROGRAM python3 tests/reapi/run.py [CASE...] [--long] [--stock]
+
+`mstore-worker` stands beside PROGRAM. --stock has all cases with workers that are not ours.
 """
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import traceback
 
-from engine import HERE, Casd, buildgrid_home, call, token, until
-from rig import MSTORE, Farm, Run, Watch, World
+import page
+from engine import HERE, SECRET, Casd, buildgrid_home, call, certificates, token, until
+from rig import Chain, Farm, Proxy, Run, Watch, Worker, World, trees
 
 
 class Cases:
     def __init__(self):
         self.farm = Farm()
         self.workers = self.farm.workers
+        self.w1, self.w2, self.w3 = self.workers
+        self.grid = self.farm.grid
+        # The same trees for every case: what differs is how long steps sleep, and that is no part of them.
+        self.trees = World(self.farm, targets=8).local()
 
     def close(self):
         self.farm.close()
@@ -34,45 +42,508 @@ class Cases:
             host.mend()
         for worker in self.workers:
             worker.stop()
+            until("nothing is left", lambda: not [worker.host.run("kill", "-9", str(p.pid)) for p in worker.host.left()], 20)
 
     def settle(self):
         self.farm.steps_are_over()
+        self.farm.nothing_is_left()
+
+    def crew(self, *workers, **more):
+        for worker in workers or self.workers:
+            worker.start(**more)
+
+    def right(self, run, world, seconds=90.0, once=True):
+        """Ends a run: everything is built and as it should be, each step counted once, and all of it verifies."""
+        trees = run.ends(0, seconds)
+        assert trees == {t: self.trees[t] for t in trees} and len(trees) == len(world.targets), f"{trees}\n{self.trees}"
+        self.counted_once(world)
+        world.ok("store", "verify")
+
+    def counted_once(self, world):
+        done = [name for name, _, outcome in world.history() if outcome == "ok"]
+        assert sorted(done) == sorted(world.marks.values()), f"{done}\n{sorted(world.marks.values())}"
+        hosts = {host for _, host, outcome in world.history() if outcome == "ok"}
+        assert all(self.farm.engine.address in host for host in hosts), hosts
+        failed = [row for row in world.history() if row[2] == "failed"]
+        assert not failed, failed
 
     # The engines by themselves.
 
     def case_engine(self):
-        """An action of a bare client goes through BuildGrid, by a worker that answers at once."""
-        target = f"{self.farm.engine.address}:50051/main"
-        client = [str(buildgrid_home() / "bin/python"), str(HERE / "client.py")]
-        worker = subprocess.Popen([*self.workers[0].host.enter, *client, "worker", target], stdout=subprocess.PIPE, text=True, start_new_session=True)
-        try:
-            assert worker.stdout.readline() == "ready\n"
-            found = self.farm.client("one", target)
-            assert found == {"status": 0, "exit": 0, "message": ""}, found
-        finally:
-            os.killpg(worker.pid, signal.SIGKILL)
-            worker.wait()
+        """An action of a bare client goes through BuildGrid, by a worker that stages it and runs its command."""
+        self.crew(self.w1, stock=True)
+        found = self.farm.client("one", f"{self.farm.engine.address}:50051/main", "runner")
+        assert found == {"status": 0, "exit": 0, "message": ""}, found
+
+    def case_stock_worker(self):
+        """A worker that knows nothing of mstore runs the worker's program, which travels with the action."""
+        self.crew(self.w1, stock=True)
+        world = World(self.farm, targets=2)
+        self.right(world.start(), world)
 
     def case_casd(self):
-        """The same through buildbox-casd, which runs it in a sandbox of its own."""
-        casd = Casd(self.farm.dir / "casd")
+        """buildbox-casd runs an action of a bare client; its sandbox has too little for ours: the machine's failure, not the step's."""
+        casd = Casd(self.farm.dir / "casd", host=self.farm.engine.address, port=50060, enter=self.farm.engine.enter)
         try:
-            found = json.loads(call(buildgrid_home() / "bin/python", HERE / "client.py", "one", casd.address, "busybox"))
+            found = self.farm.client("one", casd.address, "busybox")
             assert found == {"status": 0, "exit": 0, "message": ""}, found
+            world = World(self.farm, targets=1)
+            run = world.start(url=f"reapi://{casd.address}")
+            run.ends(3)
+            assert casd.address in run.said(), run.said()
+            assert not {outcome for _, _, outcome in world.history()} & {"ok", "failed"}, world.history()
         finally:
             casd.close()
 
+    # (1) The same trees.
+
+    def case_plain(self):
+        world = World(self.farm, targets=8)
+        self.crew()
+        run = world.start()
+        self.right(run, world)
+        assert world.ok("log", "t0-s:a").endswith("t0:a begins\nt0:a ends\n"), world.ok("log", "t0-s:a")
+        # What is known is asked of nobody.
+        again = world.start()
+        again.ends()
+        assert again.built == 0, again.said()
+
+    def case_chain(self):
+        """Three stages, each on the one before: by root, then by an ordinary user at either end."""
+        for user in (None, "mstore-test"):
+            world = Chain(self.farm, user=user)
+            self.crew(self.w1, self.w2, user=user)
+            found = world.start().ends()
+            assert found == world.local() and len(found) == 3, found
+            self.counted_once(world)
+            self.w1.stop()
+            self.w2.stop()
+            if user is None:
+                first = found
+        assert found == first, "an ordinary user's trees are others"
+
+    def case_ports(self):
+        """A small tree of ports on what is captured from this machine: a root of some hundred MB travels, once."""
+        self.ports(HERE.parent / "ports/tree", "misc/*", "misc/hello,loud")
+
+    def case_many_ports(self):
+        """A tree of 200 ports that need each other."""
+        tree = self.farm.dir / "tree200"
+        shutil.copytree(HERE.parent / "ports/tree", tree)
+        for n in range(200):
+            folder = tree / f"many/p{n}"
+            folder.mkdir(parents=True)
+            needs = " ".join(f"many/p{m}" for m in sorted({n // 2, n // 3, n - 1 - n % 7}) if 0 <= m < n)
+            needs = f"depends/build: {needs}\n" if needs else ""
+            work = f"mkdir -p /port/fake/usr/local/share/p\necho {n} > /port/fake/usr/local/share/p/p{n}\n"
+            (folder / "port.spec").write_text(f"version: 1\n{needs}\n[section steps/port]\nconfigure:\nbuild:\nfake: [\n{work}]\n")
+        self.ports(tree, "many/*")
+
+    def ports(self, tree, *targets):
+        world = World(self.farm, targets=0)
+        words = ["--ports-tree", tree, "realise", *targets, "--json"]
+        here = trees(world.ok("--store", world.dir / "local", *words, "-q"))
+        self.crew(jobs=2)
+        proxy = Proxy(self.farm)
+        try:
+            proxy.rules()
+            there = Run(world, [*words, "--executor", self.farm.proxied]).ends(0, 600)
+            print(f"  {len(there)} targets: {proxy.counts()['calls']}")
+        finally:
+            proxy.close()
+        assert there == here and len(there) >= len(targets), f"{there}\n{here}"
+        world.ok("store", "verify")
+
+    # (2) What breaks.
+
+    def case_worker_killed(self):
+        """A worker is killed with -9 in mid-run; another builds what it had."""
+        world = World(self.farm, targets=3, seconds=2)
+        self.crew()
+        run = world.start()
+        worker = run.runs_somewhere()
+        worker.kill()
+        until("its steps ended with it", lambda: not worker.host.steps(), 5)
+        self.right(run, world)
+        worker.start()
+
+    def case_engine_restarted(self):
+        """The engine is killed and comes back with its database: what ran goes on."""
+        world = World(self.farm, targets=3, seconds=4)
+        self.crew()
+        watch = Watch(self.workers)
+        run = world.start()
+        run.runs_somewhere()
+        self.grid.stop(signal.SIGKILL)
+        time.sleep(1)
+        self.grid.start()
+        self.right(run, world)
+        watch.end()
+
+    def case_engine_emptied(self):
+        """The engine comes back without its database and without its blobs: all is sent and executed again."""
+        world = World(self.farm, targets=3, seconds=3)
+        self.crew()
+        run = world.start()
+        run.runs_somewhere()
+        self.grid.stop(signal.SIGKILL)
+        self.grid.new_database()
+        self.evict()
+        self.grid.start()
+        self.right(run, world)
+
+    def evict(self):
+        for path in self.grid.blobs():
+            path.unlink()
+
+    @property
+    def eviction(self):
+        return f"find {self.grid.objects} -type f -delete"
+
+    def case_evicted(self):
+        """All blobs go: before an execution, while it is queued, before the result is fetched."""
+        proxy = Proxy(self.farm)
+        try:
+            # Before.
+            world = World(self.farm, targets=2)
+            self.crew(self.w1)
+            proxy.rules({"method": "Execute", "run": self.eviction})
+            self.right(world.start(url=self.farm.proxied), world)
+            assert proxy.counts()["fired"] == ["Execute"]
+            self.w1.stop()
+            # While it is queued: nobody takes it yet.
+            world = World(self.farm, targets=1)
+            run = world.start(url=self.farm.proxied)
+            until("it is queued", lambda: self.grid.jobs()["queued"], 20)
+            self.evict()
+            # A worker with an empty store needs them.
+            self.crew(self.w2, store=self.w2.host.dir / "empty")
+            self.right(run, world)
+            # After.
+            for method in ("Read", "BatchReadBlobs"):
+                world = World(self.farm, targets=1)
+                proxy.rules({"method": method, "run": self.eviction})
+                self.right(world.start(url=self.farm.proxied), world)
+                print(f"  {method}: {proxy.counts()}")
+        finally:
+            proxy.close()
+
+    def case_result_evicted(self):
+        """The action cache knows a result whose blobs are gone: it is not believed."""
+        world = World(self.farm, targets=2)
+        self.crew(self.w1)
+        self.right(world.start(), world)
+        before = self.grid.jobs()["completed"]
+        self.evict()
+        other = World(self.farm, targets=2, like=world)
+        self.right(other.start(), other)
+        assert self.grid.jobs()["completed"] > before, "nothing was executed again"
+
+    def case_calls_fail(self):
+        """Each kind of call fails once, as when a connection breaks off."""
+        proxy = Proxy(self.farm)
+        try:
+            methods = ["GetCapabilities", "GetActionResult", "FindMissingBlobs", "BatchUpdateBlobs", "Write", "Execute", "Read", "BatchReadBlobs"]
+            world = World(self.farm, targets=2, big=6)
+            self.crew(self.w1, self.w2)
+            proxy.rules(*[{"method": m, "code": "UNAVAILABLE"} for m in methods])
+            self.right(world.start(url=self.farm.proxied), world)
+            fired = proxy.counts()["fired"]
+            assert {"GetCapabilities", "GetActionResult", "FindMissingBlobs", "Execute"} <= set(fired) and len(fired) >= 6, fired
+        finally:
+            proxy.close()
+
+    def case_cut(self):
+        """mstore's cable is pulled while a step runs, and again without a word; the operation is waited for again."""
+        world = World(self.farm, targets=2, seconds=6)
+        self.crew(self.w1, self.w2)
+        watch = Watch(self.workers)
+        run = world.start()
+        run.runs_somewhere()
+        self.farm.desk.cut()
+        time.sleep(3)
+        self.farm.desk.mend()
+        time.sleep(4)
+        self.farm.desk.swallow()
+        time.sleep(25)
+        self.farm.desk.mend()
+        self.right(run, world)
+        watch.end()
+        assert all(len(hosts) == 1 for hosts in watch.seen.values()), watch.seen
+
+    def case_worker_cut(self):
+        """A worker's cable is pulled for longer than the engine waits: another builds it, and the first gives up."""
+        world = World(self.farm, targets=1, steps="a", seconds=12)
+        self.crew(self.w1, self.w2)
+        run = world.start()
+        worker = run.runs_somewhere()
+        worker.host.cut()
+        other = self.w2 if worker is self.w1 else self.w1
+        until("another builds it", lambda: other.host.steps(), 60)
+        worker.host.mend()
+        run.ends()
+        self.counted_once(world)
+
+    def case_disk(self):
+        """The disk of a worker is full in the middle of a step: nobody's failure but the machine's."""
+        small = self.w1.host.dir / "small"
+        small.mkdir()
+        self.w1.host.run("mount", "-t", "tmpfs", "-o", "size=120m", "small", small)
+        try:
+            world = World(self.farm, targets=2, seconds=3)
+            self.crew(self.w1, store=small)
+            run = world.start()
+            run.runs_somewhere()
+            self.w1.host.run("sh", "-c", f"dd if=/dev/zero of={small}/ballast bs=1M 2> /dev/null; true")
+            time.sleep(6)
+            self.crew(self.w2)
+            time.sleep(2)
+            self.w1.host.run("rm", small / "ballast")
+            self.right(run, world)
+        finally:
+            self.w1.stop()
+            self.w1.host.run("umount", small)
+
+    # (3) Many, and people.
+
+    def many(self, count):
+        world = World(self.farm, targets=count, steps="a", seconds=0, tiny=True)
+        run = world.start("--keep-going")
+        until(lambda: f"{count} are queued: {self.grid.jobs()} {run.said()[-2000:]}", lambda: self.grid.jobs()["queued"] == count, 120)
+        return world, run
+
+    def queue(self, count):
+        """So many are queued and nobody takes them. Ctrl-C takes them back; -9 does not, and the next run goes on."""
+        self.grid.stop()
+        self.grid.write_config(threads=count + 100)
+        self.grid.new_database()
+        self.grid.start()
+        world, run = self.many(count)
+        run.press()
+        time.sleep(1)
+        run.press()
+        run.ends(130, 60)
+        until(lambda: f"nothing is left in the queue: {self.grid.jobs()}", lambda: not self.grid.jobs()["queued"], 20)
+        assert self.grid.jobs()["cancelled"] == count, self.grid.jobs()
+        assert not world.history("outcome = 'ok'"), world.history()[:3]
+        world, run = self.many(count)
+        os.killpg(run.child.pid, signal.SIGKILL)
+        run.child.wait()
+        assert self.grid.jobs()["queued"] == count, self.grid.jobs()
+        self.crew(self.w1, self.w2)
+        began = time.monotonic()
+        run = world.start()
+        found = run.ends(0, 60 + count)
+        print(f"  {count} queued steps on two workers: {time.monotonic() - began:.1f} s")
+        assert len(found) == count and len(set(found.values())) == count, len(found)
+        self.counted_once(world)
+        jobs = self.grid.jobs()
+        assert jobs["completed"] == count and not jobs["executing"], f"some were executed twice: {jobs}"
+
+    def case_queue(self):
+        self.queue(40)
+
+    def case_thousand(self):
+        self.queue(1000)
+
+    def case_killed(self):
+        """mstore is killed with -9 while steps run; the next run goes on with them."""
+        world = World(self.farm, targets=2, seconds=5)
+        self.crew(self.w1, self.w2)
+        run = world.start()
+        run.runs_somewhere()
+        os.killpg(run.child.pid, signal.SIGKILL)
+        run.child.wait()
+        watch = Watch(self.workers)
+        before = sum(self.grid.jobs().values())
+        run = world.start()
+        time.sleep(2)
+        assert sum(self.grid.jobs().values()) == before, "what ran was begun again"
+        self.right(run, world)
+        watch.end()
+
+    # What the manual says.
+
+    def case_page(self):
+        count, seconds = page.run()
+        print(f"  {count} commands in {seconds:.0f} s")
+
+    # (4) Who may.
+
+    def reconfigured(self, tls=None, jwt=False, **limits):
+        self.grid.stop()
+        self.grid.write_config(tls, jwt, **limits)
+        self.grid.start()
+
+    def refused(self, world, *told, url=None):
+        """A run ends with 3, tells what to do, and shows no secret."""
+        run = world.start(url=url)
+        run.ends(3, 60)
+        for text in told:
+            assert text in run.said(), f"lacks `{text}`:\n{run.said()}"
+        assert SECRET not in run.said() and "eyJ" not in run.said(), run.said()
+        assert not world.history("outcome != 'interrupted'"), world.history()
+
+    def case_tokens(self):
+        """No token, a wrong one, one that has expired; one that expires while steps run and is renewed in its file."""
+        self.reconfigured(jwt=True)
+        try:
+            world = World(self.farm, targets=2, seconds=4)
+            file = world.dir / "token"
+            self.refused(world, "reapi/token")
+            world.conf.write_text(f"reapi/insecure: yes\nreapi/token: {file}\n")
+            self.refused(world, str(file))
+            for text in (token(secret="another"), token(-60)):
+                file.write_text(text)
+                self.refused(world, "token")
+            file.write_text(token(6))
+            good = self.farm.dir / "good-token"
+            good.write_text(token())
+            self.farm.conf.write_text(f"reapi/insecure: yes\nreapi/token: {good}\n")
+            self.crew(self.w1, self.w2, env={"CLIENT_TOKEN": str(good)})
+            run = world.start()
+            run.runs_somewhere()
+            file.write_text(token())
+            self.right(run, world)
+            secret = good.read_text()
+            assert not [p for w in self.workers for p in w.host.processes() if secret in " ".join(p.words)]
+            assert secret not in "".join(w.said() for w in self.workers)
+        finally:
+            self.farm.conf.write_text("reapi/insecure: yes\n")
+            for worker in self.workers:
+                worker.stop()
+            self.reconfigured()
+
+    def case_tls(self):
+        """A wrong authority, plain words to a TLS port, a plain address beyond this machine; and then the right one."""
+        names = (self.farm.engine.address,)
+        tls = certificates(self.farm.dir / "right", *names)
+        wrong = certificates(self.farm.dir / "wrong", *names)
+        self.reconfigured(tls=tls)
+        url = self.farm.url.replace("reapi://", "reapis://")
+        try:
+            world = World(self.farm, targets=2)
+            world.conf.write_text("")
+            self.refused(world, "reapi/insecure")
+            self.refused(world, "reapi/ca", url=url)
+            world.conf.write_text(f"reapi/ca: {wrong[0]}\n")
+            self.refused(world, "reapi/ca", url=url)
+            world.conf.write_text("reapi/insecure: yes\n")
+            self.refused(world, "reapis://")
+            world.conf.write_text(f"reapi/ca: {tls[0]}\n")
+            self.farm.conf.write_text(f"reapi/ca: {tls[0]}\n")
+            self.crew(self.w1, url=url, env={"CLIENT_CA": str(tls[0])})
+            self.right(world.start(url=url), world)
+        finally:
+            self.farm.conf.write_text("reapi/insecure: yes\n")
+            for worker in self.workers:
+                worker.stop()
+            self.reconfigured()
+
+    # (5) What fails.
+
+    def case_failed_step(self):
+        """A step fails: counted, with its log; and again when it is asked again, since no failure comes from a cache."""
+        world = World(self.farm, targets=2, script="[ $what != t0a ] || { echo it is broken; exit 7; }")
+        self.crew(self.w1, self.w2)
+        run = world.start("--keep-going")
+        run.ends(1)
+        assert "t0" in run.said() and "7" in run.said(), run.said()
+        assert "it is broken" in world.ok("log", "t0-s:a")
+        outcomes = sorted((name, outcome) for name, _, outcome in world.history())
+        assert outcomes == [("t0:a", "failed"), ("t1:a", "ok"), ("t1:b", "ok")], outcomes
+        before = sum(self.grid.jobs().values())
+        other = World(self.farm, targets=2, script="[ $what != t0a ] || { echo it is broken; exit 7; }", like=world)
+        run = other.start("--keep-going")
+        run.ends(1)
+        assert sum(self.grid.jobs().values()) == before + 1, "the failure was replayed, or more than it ran again"
+
+    def case_time_limit(self):
+        """A step over its own limit is a failure of the step."""
+        world = World(self.farm, targets=1, seconds=60, policy="[section policy]\ntimeout: 2\n")
+        self.crew(self.w1)
+        run = world.start()
+        run.ends(1, 60)
+        assert [outcome for _, _, outcome in world.history()] in (["timeout"], ["failed"]), world.history()
+        assert "2 s" in run.said() or "timeout" in run.said() or "limit" in run.said(), run.said()
+
+    def case_engine_limit(self):
+        """The engine's limit is below ours: nobody's failure but the engine's, which is named."""
+        self.reconfigured(execution=3600)
+        try:
+            world = World(self.farm, targets=1, seconds=60)
+            self.crew(self.w1)
+            run = world.start()
+            run.ends(3, 120)
+            assert "failed" not in {outcome for _, _, outcome in world.history()}, world.history()
+            assert self.farm.engine.address in run.said() and "max-execution-timeout" in run.said(), run.said()
+        finally:
+            self.w1.stop()
+            self.reconfigured()
+
+    # (6) and (8): more than one.
+
+    def case_same_action(self):
+        """Another store with another history asks for the very same action: the engine knows its result."""
+        world = World(self.farm, targets=3)
+        self.crew(self.w1)
+        self.right(world.start(), world)
+        before = sum(self.grid.jobs().values())
+        self.w1.stop()
+        other = World(self.farm, targets=3, like=world, before=lambda w: w.import_noise())
+        self.right(other.start(), other)
+        assert sum(self.grid.jobs().values()) == before, "it was executed again"
+
+    def case_two_schedulers(self):
+        """Two at once on one instance: of different steps, and of the same ones."""
+        worlds = [World(self.farm, targets=3, seconds=1), World(self.farm, targets=3, seconds=1)]
+        worlds.append(World(self.farm, targets=3, seconds=1, like=worlds[1]))
+        self.crew(jobs=2)
+        watch = Watch(self.workers)
+        runs = [world.start() for world in worlds]
+        for run, world in zip(runs, worlds):
+            self.right(run, world)
+        watch.end()
+        twice = {mark: hosts for mark, hosts in watch.seen.items() if len(hosts) > 1}
+        assert not twice, f"built on two hosts: {twice}"
+
+    # (7) Counted.
+
+    def case_counts(self):
+        """Calls and bytes of a first run, of the same root again, of a changed step, of a result."""
+        proxy = Proxy(self.farm)
+        try:
+            self.crew(self.w1)
+            world = World(self.farm, targets=1, steps="ab", big=40)
+            proxy.rules()
+            self.right(world.start(url=self.farm.proxied), world)
+            first = proxy.counts()["calls"]
+            print(f"  first: {first}")
+            # The same root, another step on it.
+            again = World(self.farm, targets=1, steps="a", like=None, store=world.store)
+            again.start(url=self.farm.proxied).ends()
+            second = proxy.counts()["calls"]
+            print(f"  again: {second}")
+        finally:
+            proxy.close()
+
 
 # What takes too long for every change.
-LONG = set()
+LONG = {
+    "thousand", "worker_cut", "cut", "many_ports", "page", "ports", "counts", "disk", "queue", "killed", "tokens", "tls", "time_limit", "two_schedulers",
+    "engine_limit", "engine_emptied", "result_evicted", "calls_fail", "same_action", "failed_step",
+}
 
 
 def main():
     if os.geteuid() != 0:
         sys.exit("tests/reapi must run as root")
+    # Ended from outside, it takes everything down as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
     names = [n.removeprefix("case_") for n in Cases.__dict__ if n.startswith("case_")]
-    words = [w for w in sys.argv[1:] if w != "--long"]
+    Worker.stock = "--stock" in sys.argv
+    words = [w for w in sys.argv[1:] if w not in ("--long", "--stock")]
     wanted = [n for n in names if n in words or (not words and ("--long" in sys.argv or n not in LONG))]
     assert wanted and len(wanted) >= len(words), f"cases are {' '.join(names)}"
     cases, failed = Cases(), []

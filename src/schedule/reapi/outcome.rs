@@ -171,6 +171,10 @@ fn of_status(call: Option<Call>, status: &Status, looked: bool) -> Ruling {
         (Code::Unauthenticated | Code::PermissionDenied, _) => {
             closed("the file of reapi/token must hold a token that the engine takes")
         }
+        // BuildGrid takes no action whose limit is above its own.
+        (Code::InvalidArgument, _) if status.message.contains("timeout") => closed(
+            "raise the engine's longest time for an action (BuildGrid: max-execution-timeout) above policy/timeout of the step; without one it is sent as 48 hours",
+        ),
         (Code::InvalidArgument, _) => closed(
             "an engine takes only properties that it was told of: look at reapi/property, and at what the engine accepts",
         ),
@@ -360,6 +364,14 @@ mod tests {
         ] {
             assert!(is_closed(called(Call::Execute, code)), "{code:?}");
         }
+        // A time above the engine's own, as BuildGrid says it.
+        let mut long = status(Code::InvalidArgument);
+        long.message =
+            "Action timeout is larger than the server's maximum execution timeout.".into();
+        let Ruling::Closed { remedy, .. } = of_status(Some(Call::Execute), &long, false) else {
+            panic!("it is not closed");
+        };
+        assert!(remedy.contains("max-execution-timeout"), "{remedy}");
         // A property that is not registered, as BuildGrid says it.
         assert!(is_closed(judge(&Seen::Call {
             call: Call::Execute,
