@@ -26,8 +26,8 @@ use re::execution_server::{Execution, ExecutionServer};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 use tonic::codegen::tokio_stream::{self, Stream};
-use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 /// How a call goes wrong.
@@ -823,6 +823,16 @@ impl Fake {
         worker: impl Fn(&Path) -> i32 + Send + Sync + 'static,
         faults: impl Fn(&str, usize) -> Option<Fault> + Send + Sync + 'static,
     ) -> Fake {
+        Fake::with_tls(None, batch, worker, faults)
+    }
+
+    /// The same behind certificates.
+    pub fn with_tls(
+        tls: Option<ServerTlsConfig>,
+        batch: i64,
+        worker: impl Fn(&Path) -> i32 + Send + Sync + 'static,
+        faults: impl Fn(&str, usize) -> Option<Fault> + Send + Sync + 'static,
+    ) -> Fake {
         let top = tempfile::tempdir_in("/var/tmp").unwrap();
         let state = Arc::new(State {
             faults: Box::new(faults),
@@ -848,7 +858,11 @@ impl Fake {
                 let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
                 sender.send(incoming.local_addr().unwrap()).unwrap();
                 let most = 64 << 20;
-                let server = Server::builder()
+                let mut server = Server::builder();
+                if let Some(tls) = tls {
+                    server = server.tls_config(tls).unwrap();
+                }
+                let server = server
                     .add_service(CapabilitiesServer::new(service.clone()))
                     .add_service(
                         ContentAddressableStorageServer::new(service.clone())

@@ -3,6 +3,7 @@
 
 #[path = "../sandbox/base.rs"]
 mod base;
+mod certificates;
 #[path = "../cli/environment.rs"]
 mod environment;
 mod failures;
