@@ -73,6 +73,8 @@ pub enum Fault {
     Forgotten,
     /// It stays in the queue until it is cancelled.
     Queued,
+    /// It ends, and whoever began it is never told.
+    Held,
 }
 
 /// Decides what goes wrong: is given the call and how often it was made before.
@@ -735,6 +737,16 @@ impl Execution for Service {
                 if messages > 0 {
                     items.push(Err(Status::unavailable("cut")));
                 }
+            }
+            Some(Fault::Held) => {
+                let (sender, receiver) = tokio::sync::mpsc::channel(4);
+                sender.send(items.remove(0)).await.unwrap();
+                self.0.operations.lock().unwrap().insert(name, done);
+                tokio::spawn(async move {
+                    silence().await;
+                    drop(sender);
+                });
+                return Ok(Response::new(Box::pin(Received(receiver))));
             }
             _ => {
                 self.0.operations.lock().unwrap().insert(name, done.clone());

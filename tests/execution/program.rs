@@ -133,6 +133,98 @@ fn what_is_no_address_is_a_mistake_and_plain_travel_is_refused() {
     assert!(ran.stderr.contains("reapi/insecure"), "{}", ran.all());
 }
 
+/// Waits until something is so.
+#[track_caller]
+fn until(is_so: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !is_so() {
+        assert!(began.elapsed().as_secs() < 60, "it is never so");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+fn send(child: &std::process::Child, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+#[test]
+fn a_run_that_was_killed_is_gone_on_with() {
+    let env = environment();
+    let fake = fake(&env, |call, count| {
+        (call == "execute" && count == 0).then_some(Fault::Held)
+    });
+    let url = fake.url();
+    let words = [
+        "realise",
+        "stage1-a",
+        "--config",
+        "mstore.conf",
+        "--executor",
+        &url,
+    ];
+    let mut first = env.command(&words).spawn().unwrap();
+    until(|| !fake.state.operations.lock().unwrap().is_empty());
+    // Its name is written down as soon as it is known.
+    let known = || {
+        let options = mstore_store::OpenOptions::read_only();
+        let store = mstore_store::Store::open(&env.store(), &options).unwrap();
+        let settings = mstore::schedule::reapi::Settings::new(url.parse().unwrap());
+        let cache = fake.state.cache.lock().unwrap();
+        // The first action is the one with an operation.
+        let blobs = fake.state.blobs.lock().unwrap();
+        cache.keys().any(|action| {
+            let action = format!("{action}/{}", blobs[action].len());
+            let engine = settings.address.to_string();
+            store.operation(&engine, &action).unwrap().is_some()
+        })
+    };
+    until(known);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    // The engine has done it by now, and nobody asks for it again.
+    let ran = realise(&env, &fake, &["--checkout", "out"]);
+    assert_eq!(ran.status, Some(0), "{}", ran.all());
+    assert_eq!(
+        fs::read(env.work().join("out/made")).unwrap(),
+        b"by a worker"
+    );
+    assert_eq!(
+        (fake.state.count("wait"), fake.state.count("execute")),
+        (1, 2)
+    );
+    assert!(!known());
+}
+
+#[test]
+fn whoever_leaves_cancels_what_runs_at_the_engine() {
+    let env = environment();
+    let fake = fake(&env, |call, _| (call == "execute").then_some(Fault::Queued));
+    let url = fake.url();
+    let words = [
+        "realise",
+        "stage1-a",
+        "--config",
+        "mstore.conf",
+        "--executor",
+        &url,
+    ];
+    let mut command = env.command(&words);
+    let child = command
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    until(|| !fake.state.operations.lock().unwrap().is_empty());
+    // The first asks that what runs ends in its time, the second that it ends now.
+    send(&child, rustix::process::Signal::INT);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    send(&child, rustix::process::Signal::INT);
+    let ran = env.finish(child.wait_with_output().unwrap());
+    assert_eq!(ran.status, Some(130), "{}", ran.all());
+    assert_eq!(fake.state.count("cancel"), 1);
+    assert!(fake.state.operations.lock().unwrap().is_empty());
+}
+
 /// The worker's program itself builds what the engine is given, in its sandbox: the trees are those of this machine.
 #[test]
 fn an_engine_s_worker_builds_the_same_trees() {
