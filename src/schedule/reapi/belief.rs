@@ -72,12 +72,18 @@ impl Belief {
         }
     }
 
-    /// Takes the upload of those digests that nobody else uploads at the moment.
+    /// Takes the upload of those digests that the engine lacks and nobody else uploads or has uploaded.
     pub fn claim(&self, digests: &[Digest]) -> Claim<'_> {
         let mut known = self.lock();
         let mut mine = Vec::new();
         for digest in digests {
-            if known.get(digest) != Some(&Known::Uploading) {
+            // One that is there by now was uploaded by somebody else since the engine was asked.
+            let is_free = match known.get(digest) {
+                Some(Known::There(since)) => since.elapsed() >= BELIEVED,
+                Some(Known::Uploading) => false,
+                None => true,
+            };
+            if is_free {
                 known.insert(*digest, Known::Uploading);
                 mine.push(*digest);
             }
@@ -147,6 +153,7 @@ mod tests {
             waiting.join().unwrap();
         });
         assert_eq!(belief.doubtful(&[a, b]), [b]);
+        assert!(belief.claim(&[a]).digests().is_empty());
         belief.forget(&[a]);
         assert_eq!(belief.doubtful(&[a]), [a]);
         // Whoever fails lets others try.
