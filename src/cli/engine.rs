@@ -69,7 +69,7 @@ pub fn engine<'a>(
 
 /// What there is to know of an engine.
 #[cfg(feature = "reapi")]
-fn settings(config: &Config, address: &str) -> Result<Settings, Failure> {
+pub fn settings(config: &Config, address: &str) -> Result<Settings, Failure> {
     let address: EngineAddress = address.parse().map_err(|error| {
         Failure::usage(error).hint(
             "the address comes from --executor, MSTORE_EXECUTOR or `executor` in the configuration file",

@@ -676,6 +676,9 @@ pub const PAGES: &[Page] = &[
         &[(
             "Build for the machine at the other end of two pipes",
             "mstore worker --stdio",
+        ), (
+            "Take jobs from a BuildGrid, two at a time",
+            "mstore worker --bots reapis://farm.example/main -j 2",
         )],
     )
     .also(&["realise"])

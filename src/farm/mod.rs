@@ -4,6 +4,8 @@
 //! they ended, and others over which trees travel, as `mstore copy` has them: only objects that are missing do. The
 //! other end (`worker`) builds in a store of its own. doc/cluster.md tells how to set a host up.
 
+#[cfg(feature = "reapi")]
+pub mod bots;
 mod executor;
 mod frames;
 mod holdings;
