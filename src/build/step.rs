@@ -620,6 +620,12 @@ impl Builder<'_> {
         if derivation.is_union() {
             return self.compose(step, log, output);
         }
+        if derivation.is_open() {
+            return Err(StepError::Infrastructure(Infrastructure::Inputs {
+                step: name.to_owned(),
+                detail: "it stands for packages, which are not known".to_owned(),
+            }));
+        }
         host::runs(&derivation.platform)?;
         let (mut memory, mut least) = (None, 0);
         if run == Run::First {

@@ -29,6 +29,9 @@ pub const FETCH_PROFILE: &str = "fetch/1";
 /// What stands in the place of the isolation of a step that is the union of its inputs. Other rules for what becomes
 /// of them would be another name.
 pub const COMPOSE_PROFILE: &str = "compose/1";
+/// What stands in the place of the isolation of what stands for packages that are known only when it is time: it is no
+/// step, and nothing is run. Another way from a package graph to derivations would be another name.
+pub const PACKAGES_PROFILE: &str = "packages/1";
 /// What stands in the place of a machine where nothing is run.
 pub const ANY_PLATFORM: &str = "any";
 /// `SOURCE_DATE_EPOCH` of a step that reads nothing that says otherwise.
@@ -324,6 +327,11 @@ impl Derivation {
     /// Whether it is the union of its inputs, and no script is run.
     pub fn is_union(&self) -> bool {
         self.sandbox == COMPOSE_PROFILE
+    }
+
+    /// Whether it stands for packages that its inputs tell of, and so is nothing that can be built by itself.
+    pub fn is_open(&self) -> bool {
+        self.sandbox == PACKAGES_PROFILE
     }
 
     /// What is fetched, and where from, if it is not a script that is run.

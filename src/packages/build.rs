@@ -441,7 +441,7 @@ mod tests {
         ACCEPT_LICENSE="*"
         CLEAN_DELAY="0"
         CONFIG_PROTECT="-*"
-        DISTDIR="/mstore/fetch"
+        DISTDIR="/var/cache/distfiles"
         EMERGE_WARNING_DELAY="0"
         NO_COLOR="1"
         PORTAGE_TMPDIR="/var/tmp"

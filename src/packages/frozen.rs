@@ -14,6 +14,8 @@ use super::view::seen_repositories;
 
 /// Where builds find source archives.
 pub const DISTFILES: &str = "/mstore/fetch";
+/// Where builds that have none look for them.
+const NO_DISTFILES: &str = "/var/cache/distfiles";
 /// The rules that the frozen profile is written by.
 const PROFILE_EAPI: &str = "8";
 /// What is the same for all packages, whatever the graph says: what was chosen is not chosen again, what is merged is
@@ -54,7 +56,7 @@ pub fn settings(
     let none = || bad(format!("the graph has no settings {}", package.settings));
     let settings = settings.ok_or_else(none)?;
     let mut draft = Draft::new();
-    let conf = make_conf(settings, &package.use_flags).map_err(bad)?;
+    let conf = make_conf(package, settings).map_err(bad)?;
     draft.text("make.conf", conf)?;
     draft.text("make.profile/eapi", format!("{PROFILE_EAPI}\n"))?;
     let mut defaults = String::new();
@@ -170,7 +172,7 @@ fn keep(
     }
 }
 
-fn make_conf(settings: &Settings, use_flags: &[String]) -> Result<String, String> {
+fn make_conf(package: &Package, settings: &Settings) -> Result<String, String> {
     let mut text = String::new();
     let own = settings.config.iter();
     for (name, value) in own.filter(|(name, _)| {
@@ -179,11 +181,13 @@ fn make_conf(settings: &Settings, use_flags: &[String]) -> Result<String, String
         assign(&mut text, name, value)?;
     }
     for (name, value) in ALWAYS {
-        assign(&mut text, name, value)?;
+        // Portage makes the folder where nothing was put there, and that one it cannot.
+        let is_empty = name == "DISTDIR" && package.distfiles.is_empty();
+        assign(&mut text, name, if is_empty { NO_DISTFILES } else { value })?;
     }
     let list = |words: &[String]| format!("-* {}", words.join(" "));
     assign(&mut text, "FEATURES", &list(&settings.features))?;
-    assign(&mut text, "USE", &list(use_flags))?;
+    assign(&mut text, "USE", &list(&package.use_flags))?;
     Ok(text)
 }
 

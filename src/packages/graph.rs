@@ -199,6 +199,8 @@ pub enum EdgeKind {
 pub struct Distfile {
     /// Its digests, `blake2b:HEX` and `sha512:HEX`, sorted, at least one.
     pub digests: Vec<String>,
+    /// Where a repository brings it along, in its folder `distfiles`. What is there is not checked.
+    pub local: Option<ConfigFile>,
     /// The name of the file.
     pub name: String,
     /// Bytes.

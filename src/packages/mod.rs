@@ -1,20 +1,28 @@
 //! Packages: stages made of packages of Portage, each a derivation of its own, which Portage chose and builds.
 //!
-//! - [`graph`]: the package graph, which a resolve step writes and which is all that is known of packages.
+//! - [`graph`]: the package graph, which a resolve step writes and which is all that is known of packages; [`read`]: how
+//!   it is read, without being believed.
 //! - [`build`]: a package as a derivation, with [`view`] (what it sees of trees of ebuilds), [`frozen`] (its settings)
 //!   and [`normalise`] (what two builds leave differently).
 //! - [`base`]: the root that packages are built in, without what they replace.
 //! - [`compose`]: roots made of packages, to build in and as stages.
+//! - [`expand`]: from a graph to derivations; [`grow`]: packages as nodes of a plan.
 //!
 //! What a package is built of is said by the graph and by nothing else.
 
 pub mod base;
 pub mod build;
 pub mod compose;
+pub mod expand;
 pub mod frozen;
 pub mod graph;
+pub mod grow;
 pub mod normalise;
+pub mod read;
 pub mod snapshot;
 pub mod view;
+
+#[cfg(test)]
+pub(crate) mod samples;
 
 pub use graph::PackageGraph;

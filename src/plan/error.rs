@@ -162,6 +162,16 @@ pub enum PlanError {
         /// What is wrong with its specification, if something is.
         error: Option<Arc<PlanError>>,
     },
+    /// The packages of a target cannot be made nodes.
+    #[error("the packages of {target}: {error}")]
+    Packages {
+        /// The target.
+        target: String,
+        /// What is wrong.
+        error: Arc<dyn std::error::Error + Send + Sync>,
+        /// What can be done about it.
+        help: Option<&'static str>,
+    },
     /// The lock file.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -199,6 +209,7 @@ impl PlanError {
                 Some("define `steps/chroot/run`, or name its steps in `steps/chroot`")
             }
             PlanError::Port { error, .. } => error.as_ref()?.help(),
+            PlanError::Packages { help, .. } => *help,
             PlanError::Lock(error) => error.help(),
             PlanError::Git(error) => error.help(),
             _ => None,

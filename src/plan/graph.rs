@@ -13,8 +13,9 @@ pub use super::nodes::{Graph, Growing, Node, NodeId, NodeMap, Pins, Target};
 use super::error::PlanError;
 use super::lock::Lock;
 use super::name::TargetId;
+use super::packages::{Open, Unfold, standing_for};
 use super::pin::PinKind;
-use super::recipe::{Reads, Recipe, SnapshotUse, Start, StepRecipe};
+use super::recipe::{PACKAGES, Packages, Reads, Recipe, SnapshotUse, Start, StepRecipe};
 use super::recipes::Recipes;
 use crate::drv::derivation::{
     DEFAULT_EPOCH, Derivation, DrvHash, Env, Input, InputSource, Network, Output, Phase, Policy,
@@ -31,7 +32,19 @@ impl Graph {
         trees: &dyn Trees,
         pins: Pins,
     ) -> Result<Graph, PlanError> {
+        Graph::unfolded(recipes, lock, trees, pins, &())
+    }
+
+    /// Makes the graph, with nodes for packages as far as `unfold` knows them.
+    pub fn unfolded(
+        recipes: &Recipes,
+        lock: &Lock,
+        trees: &dyn Trees,
+        pins: Pins,
+        unfold: &dyn Unfold,
+    ) -> Result<Graph, PlanError> {
         let mut builder = Builder {
+            unfold,
             recipes,
             lock,
             trees,
@@ -103,6 +116,7 @@ struct Names {
 }
 
 struct Builder<'a> {
+    unfold: &'a dyn Unfold,
     recipes: &'a Recipes,
     lock: &'a Lock,
     trees: &'a dyn Trees,
@@ -131,16 +145,27 @@ impl Builder<'_> {
             id: Arc::new(id.clone()),
         };
         let mut nodes = Vec::new();
-        for step in &recipe.steps {
-            let at = self.node(recipe, &names, step, Output::Captured, (source, producer))?;
+        for (place, step) in recipe.steps.iter().enumerate() {
+            let packages = recipe.packages.as_ref().filter(|p| p.at == place);
+            let start = (source, producer);
+            let mut at = self.node(recipe, &names, step, Output::Captured, start)?;
             nodes.push(at);
+            if let Some(packages) = packages {
+                nodes.extend(self.packages(recipe, &names, packages, at)?);
+                // The last was just put there.
+                at = nodes.last().copied().unwrap_or(at);
+            }
             source = InputSource::Derivation {
                 hash: self.growing.graph().nodes()[at].hash,
                 path: "/".to_owned(),
             };
             producer = Some(at);
         }
-        let mut root = recipe.root.clone();
+        // Of packages the folder that the stage is made in is all that is left.
+        let mut root = match &recipe.packages {
+            Some(_) => "/".to_owned(),
+            None => recipe.root.clone(),
+        };
         if let Some(test) = &recipe.test {
             // The test runs in the finished tree, and hands it on.
             if let InputSource::Derivation { path, .. } = &mut source {
@@ -169,6 +194,47 @@ impl Builder<'_> {
             until: last,
         });
         Ok(())
+    }
+
+    /// What stands for packages that the step `resolve` finds out, after those that are known.
+    fn packages(
+        &mut self,
+        recipe: &Recipe,
+        names: &Names,
+        packages: &Packages,
+        resolve: NodeId,
+    ) -> Result<Vec<NodeId>, PlanError> {
+        let step = &self.growing.graph().nodes()[resolve];
+        let derivation = standing_for(
+            StepName::new(&names.short, PACKAGES)?,
+            recipe,
+            packages.told(),
+            step.derivation.inputs.clone(),
+            step.hash,
+            step.derivation.epoch,
+        );
+        let mut producers = step.producers.clone();
+        producers.push(Some(resolve));
+        let open = Open {
+            derivation: &derivation,
+            hash: derivation.hash(),
+            shown: &names.shown,
+            full: &names.full,
+            target: &names.id,
+            recipe,
+        };
+        let mut nodes = self.unfold.unfold(&open, &mut self.growing)?;
+        let last = nodes.last().copied();
+        let shown = StepName::new(&names.shown, PACKAGES)?;
+        let full = StepName::new(&names.full, PACKAGES)?;
+        let at = self
+            .growing
+            .add(&names.id, derivation, producers, shown, full);
+        if let Some(last) = last {
+            self.growing.stands_for(at, last);
+        }
+        nodes.push(at);
+        Ok(nodes)
     }
 
     /// The root input of a target's first step.

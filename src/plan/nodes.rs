@@ -49,6 +49,9 @@ pub struct Node {
     /// The first node that is the same but for names, and so will have the same key: this one need
     /// not be built once that one is.
     pub same_as: Option<NodeId>,
+    /// The node whose result is this one's too: the last of those that it stands for, where it stands for some and they
+    /// are known.
+    pub stands_for: Option<NodeId>,
 }
 
 impl Node {
@@ -57,10 +60,16 @@ impl Node {
         self.producers.iter().flatten().copied().collect()
     }
 
-    /// The nodes it should run after, sorted: those it depends on, and the one it is the same as.
+    /// The nodes it should run after, sorted: those it depends on, the one it is the same as, and the one it stands for.
     pub fn run_after(&self) -> BTreeSet<NodeId> {
         let producers = self.producers.iter().flatten();
-        producers.chain(&self.same_as).copied().collect()
+        let others = self.same_as.iter().chain(&self.stands_for);
+        producers.chain(others).copied().collect()
+    }
+
+    /// Whether it stands for nodes that are not known yet: it cannot be built.
+    pub fn is_open(&self) -> bool {
+        self.derivation.is_open() && self.stands_for.is_none()
     }
 }
 
@@ -320,7 +329,15 @@ impl Growing {
             hash,
             producers,
             same_as: (first != at).then_some(first),
+            stands_for: None,
         });
         at
+    }
+
+    /// Says that a node's result is that of another one, which was added before it.
+    pub fn stands_for(&mut self, node: NodeId, other: NodeId) {
+        if other < node {
+            self.graph.nodes[node].stands_for = Some(other);
+        }
     }
 }

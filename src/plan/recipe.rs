@@ -3,6 +3,7 @@
 mod fetches;
 mod impure;
 mod metro;
+mod packages;
 mod width;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,8 @@ use super::fetch::Fetches;
 use super::lock;
 use super::name::{Index, TargetId, suggestions};
 use crate::drv::derivation::{Impure, UseLimits, Width};
+
+pub use packages::{PACKAGES, Packages};
 
 /// The name of the step that tests a finished target.
 pub const TEST_STEP: &str = "test";
@@ -49,6 +52,9 @@ pub struct Recipe {
     pub root: String,
     /// The steps, in order; at least one.
     pub steps: Vec<StepRecipe>,
+    /// The packages that are built each by itself, after one of the steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packages: Option<Packages>,
     /// The test.
     pub test: Option<StepRecipe>,
     /// What is fetched for its steps.
@@ -179,7 +185,7 @@ impl Reader<'_> {
         }
         let snapshot = self.snapshot()?;
         let beside = self.beside(snapshot.as_ref())?;
-        let mut steps = self.steps()?;
+        let (mut steps, packages) = self.steps()?;
         let mut test = match self.script(TEST_STEP)? {
             Some(script) if !self.tests_in_root()? => Some(self.step(TEST_STEP, script)?),
             _ => None,
@@ -209,6 +215,7 @@ impl Reader<'_> {
             beside,
             root: self.root()?,
             steps,
+            packages,
             test,
             fetches,
             env: Arc::new(self.env()?),
@@ -540,7 +547,7 @@ impl Reader<'_> {
         Ok(env)
     }
 
-    fn steps(&self) -> Result<Vec<StepRecipe>, PlanError> {
+    fn steps(&self) -> Result<(Vec<StepRecipe>, Option<Packages>), PlanError> {
         const LIST: &str = "steps/chroot";
         self.elements.asks_below("steps/chroot/");
         self.elements.asks_below("reads/");
@@ -551,6 +558,7 @@ impl Reader<'_> {
             false => None,
         };
         let mut steps: Vec<StepRecipe> = Vec::new();
+        let (has_packages, mut packages) = (self.has_packages()?, None);
         let usual: &[&str] = match self.metro() {
             Some(_) => &metro::STEPS,
             None => &USUAL_STEPS,
@@ -569,6 +577,16 @@ impl Reader<'_> {
             }
             if steps.iter().any(|s| s.name == name) {
                 return Err(self.bad(LIST, format!("`{name}` is listed twice"), ""));
+            }
+            if has_packages && name == PACKAGES {
+                let (found, step) = self.packages_of_stage(steps.len())?;
+                if steps.iter().any(|other| other.name == step.name) {
+                    let message = format!("`{}` is what comes before `{name}`", step.name);
+                    return Err(self.bad(LIST, message, "call the other step otherwise"));
+                }
+                packages = Some(found);
+                steps.push(step);
+                continue;
             }
             match self.script(&name)? {
                 Some(script) => steps.push(self.step(&name, script)?),
@@ -593,10 +611,15 @@ impl Reader<'_> {
                 target: Box::new(self.id.clone()),
             });
         }
+        if has_packages && packages.is_none() {
+            let help =
+                "write the word `packages` where they are to be built, for example after `setup`";
+            return Err(self.bad(LIST, "it does not say when packages are built", help));
+        }
         if self.metro().is_some() {
             self.add_metro_steps(&mut steps)?;
         }
-        Ok(steps)
+        Ok((steps, packages))
     }
 
     /// The text of a step's script; nothing if it is undefined or blank.

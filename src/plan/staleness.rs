@@ -141,6 +141,25 @@ impl Todo {
     }
 }
 
+impl Todo {
+    /// Takes out what cannot be built before packages are known that it stands for or depends on. Gives how many nodes
+    /// that are.
+    pub fn leave_open(&mut self, graph: &Graph) -> usize {
+        let nodes = graph.nodes();
+        let mut waits = NodeMap::like(nodes, false);
+        let all: BTreeSet<NodeId> = self.build.iter().chain(&self.maybe).copied().collect();
+        for at in all {
+            let node = &nodes[at];
+            let after = node.run_after();
+            waits[at] = node.is_open() || after.iter().any(|before| waits[*before]);
+        }
+        let before = self.build.len() + self.maybe.len();
+        self.build.retain(|at| !waits[*at]);
+        self.maybe.retain(|at| !waits[*at]);
+        before - self.build.len() - self.maybe.len()
+    }
+}
+
 /// The states of all nodes of a graph.
 #[derive(Debug, Clone)]
 pub struct Staleness<'g> {
@@ -352,6 +371,10 @@ impl<'g> Staleness<'g> {
             if !build[at] {
                 continue;
             }
+            if let Some(other) = nodes[at].stands_for {
+                needed[other] |= !self.obtainable(other, "/", facts, &mut todo.fetch)?;
+                continue;
+            }
             for (input, producer) in nodes[at].derivation.inputs.iter().zip(&nodes[at].producers) {
                 match (producer, &input.source) {
                     (Some(producer), InputSource::Derivation { path, .. }) => {
@@ -370,7 +393,7 @@ impl<'g> Staleness<'g> {
         for (at, state) in self.states.iter() {
             match state {
                 NodeState::Unknown if build[at] => todo.maybe.push(at),
-                _ if build[at] => match nodes[at].same_as {
+                _ if build[at] => match nodes[at].same_as.or(nodes[at].stands_for) {
                     Some(first) if build[first] => todo.maybe.push(at),
                     _ => todo.build.push(at),
                 },
@@ -419,14 +442,28 @@ impl<'g> Staleness<'g> {
             true => None,
             false => facts.realised(key)?,
         };
-        self.states[node] = match known {
-            Some(fact) => NodeState::Known {
+        let stands_for = self.graph.nodes()[node].stands_for;
+        let other = stands_for.map(|other| &self.states[other]);
+        self.states[node] = match (known, other) {
+            (Some(fact), _) if fact.present || stands_for.is_none() => NodeState::Known {
                 key,
                 trees,
                 tree: fact.tree,
                 present: fact.present,
             },
-            None => NodeState::Stale { key, trees },
+            (_, Some(&NodeState::Known { tree, present, .. })) => NodeState::Known {
+                key,
+                trees,
+                tree,
+                present,
+            },
+            (Some(fact), _) => NodeState::Known {
+                key,
+                trees,
+                tree: fact.tree,
+                present: fact.present,
+            },
+            (None, _) => NodeState::Stale { key, trees },
         };
         Ok(())
     }

@@ -20,7 +20,7 @@ use super::steps::{self, Steps};
 use crate::build::error::{Failure, Infrastructure, StepError};
 use crate::build::step::Builder;
 use crate::drv::{Facts, Resolved, StepName};
-use crate::plan::{NodeId, Staleness, Todo};
+use crate::plan::{Graph, NodeId, Staleness, Todo};
 
 /// How long steps wait for hosts until that is told.
 const IDLE: Duration = Duration::from_secs(60);
@@ -104,6 +104,8 @@ pub struct Failed {
     pub name: StepName,
     /// What is known about it.
     pub failure: Failure,
+    /// Whether what it was asked for cannot be: the specification is at fault, or the tree that it names, and no build.
+    pub is_refusal: bool,
 }
 
 /// How it ended.
@@ -197,6 +199,7 @@ pub fn realise(
     let name = |at: NodeId| graph.nodes()[at].name.clone();
     let failed = done.failed.into_iter().map(|(at, failure)| Failed {
         name: name(at),
+        is_refusal: is_refusal(graph, at, &failure),
         failure,
     });
     let refused = done.refused.into_iter();
@@ -222,6 +225,14 @@ pub fn realise(
             .map(|at| name(*at).to_string())
             .collect(),
     }
+}
+
+/// Whether a step found out that packages cannot be chosen: it says so by its exit status.
+fn is_refusal(graph: &Graph, at: NodeId, failure: &Failure) -> bool {
+    const REFUSED: i32 = 2 << 8;
+    let mut nodes = graph.nodes().values();
+    failure.status == REFUSED
+        && nodes.any(|node| node.is_open() && node.producers.last() == Some(&Some(at)))
 }
 
 /// Builds the jobs that come in by `intake`; with `kept` under the locks of paths.

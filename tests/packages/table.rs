@@ -156,6 +156,7 @@ pub fn graph(rows: &[Row]) -> PackageGraph {
                 .into_iter()
                 .map(|name| Distfile {
                     digests: Vec::new(),
+                    local: None,
                     name,
                     size: 0,
                     urls: Vec::new(),

@@ -653,6 +653,10 @@ fn show<'a>(
         }
         return Err(first);
     }
+    if let Some(refused) = outcome.failed.iter().find(|failed| failed.is_refusal) {
+        let told = format!("{}: Portage refuses what it was asked for", refused.name);
+        return Err(Failure::usage(told));
+    }
     if report.targets.iter().any(|t| t.tree.is_none()) || !outcome.failed.is_empty() {
         return Ok(false);
     }

@@ -41,7 +41,10 @@ pub fn check(
     let mut differing = 0;
     let all = graph.targets().iter();
     let checked = all.filter(|target| below || target.requested);
-    let nodes: Vec<NodeId> = checked.flat_map(|target| &target.nodes).copied().collect();
+    let nodes = checked.flat_map(|target| &target.nodes).copied();
+    // What stands for packages is nothing that was built.
+    let nodes = nodes.filter(|node| !graph.nodes()[*node].derivation.is_open());
+    let nodes: Vec<NodeId> = nodes.collect();
     for &node in &nodes {
         let node = &graph.nodes()[node];
         if let Some(impure) = node.derivation.policy.impure.first() {

@@ -11,6 +11,7 @@ mod outside;
 mod places;
 mod preview;
 mod remembered;
+mod rounds;
 mod until;
 mod walked;
 
@@ -32,7 +33,9 @@ use crate::build::step::{Builder, Limits};
 use crate::build::userns::{Entered, UsernsError};
 use crate::drv::{DrvHash, StepName, Trees as _, target_key};
 use crate::farm::Farm;
-use crate::plan::{Graph, NodeId, Pins, PlanError, Recipes, Staleness, Target, TargetId, Todo};
+use crate::plan::{
+    Graph, NodeId, Pins, PlanError, Recipes, Staleness, Target, TargetId, Todo, Unfold,
+};
 use crate::schedule::Leave;
 use crate::schedule::realise::{self as run, Here, Kept, Options, Outcome, Site, Tools};
 use crate::share::fetch::{self as outside_fetch, FetchOptions, Outside};
@@ -236,22 +239,7 @@ pub fn realise(
         recipes = project.recipes(&targets)?;
     }
     let facts = run.facts(project, project.store.is_read_only());
-    let mut graph = plan(project, &recipes, &facts, run)?;
-    if lacks_outside(project, &graph)? {
-        graph = with_inputs(project, &recipes, &facts, run)?;
-    }
-    let mut work = fetch(project, &graph, &facts, run)?;
-    if !work.todo.is_empty() {
-        entered?;
-    }
-    let wanted = work.todo.build.iter().chain(&work.todo.maybe).copied();
-    graph.require_inputs(wanted, &&facts)?;
-    outside::can_be_had(&graph, &work.todo, run.outside)?;
-    if !project.store.is_read_only() {
-        project.keep_pins()?;
-    }
-    let outcome = build(project, &mut work, &facts, run)?;
-    let report = remember(project, &work, &facts, outcome, clock)?;
+    let report = rounds::realise(project, &recipes, &facts, run, entered, clock)?;
     if let Some(key) = run.sign
         && !report.outcome.built.is_empty()
         && !report.broke_off()
@@ -283,9 +271,20 @@ fn plan(
     facts: &Substitute<'_>,
     run: &Run<'_>,
 ) -> Result<Graph, ProjectError> {
+    plan_with(project, recipes, facts, run, &())
+}
+
+/// The same, with nodes for packages as far as they are known.
+fn plan_with(
+    project: &Project,
+    recipes: &Recipes,
+    facts: &Substitute<'_>,
+    run: &Run<'_>,
+    unfold: &dyn Unfold,
+) -> Result<Graph, ProjectError> {
     let mut last = None;
     let mut graph = loop {
-        match Graph::build(recipes, &project.lock, &facts, Pins::Required) {
+        match Graph::unfolded(recipes, &project.lock, &facts, Pins::Required, unfold) {
             Err(PlanError::AbsentPin { tree, .. })
                 if last != Some(tree) && facts.fetchable(tree)? =>
             {
@@ -332,12 +331,13 @@ fn with_inputs(
     recipes: &Recipes,
     facts: &Substitute<'_>,
     run: &Run<'_>,
+    unfold: &dyn Unfold,
 ) -> Result<Graph, ProjectError> {
     let mut brought = HashSet::new();
     loop {
-        let graph = plan(project, recipes, facts, run)?;
+        let graph = plan_with(project, recipes, facts, run, unfold)?;
         let lacking = {
-            let work = fetch(project, &graph, facts, run)?;
+            let work = fetch(project, &graph, facts, run, run.rebuild)?;
             let wanted = work.todo.build.iter().chain(&work.todo.maybe).copied();
             graph.require_inputs(wanted, &facts)
         };
@@ -360,8 +360,9 @@ fn fetch<'g>(
     graph: &'g Graph,
     facts: &Substitute<'_>,
     run: &Run<'_>,
+    rebuild: bool,
 ) -> Result<Work<'g>, ProjectError> {
-    let mut work = Work::of(graph, facts, run.rebuild)?;
+    let mut work = Work::of(graph, facts, rebuild)?;
     if !work.todo.is_empty() {
         let steps = work.todo.build.iter();
         let steps: Vec<StepName> = steps.map(|&n| graph.nodes()[n].name.clone()).collect();
@@ -379,7 +380,7 @@ fn fetch<'g>(
             bytes: Some(sizes.sum()).filter(|&sum| sum > 0),
         });
         caches::fetch(facts, &work.todo.fetch, run.cancel, run.events)?;
-        work = Work::of(graph, facts, run.rebuild)?;
+        work = Work::of(graph, facts, rebuild)?;
     }
     Ok(work)
 }

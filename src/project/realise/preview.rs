@@ -2,8 +2,10 @@
 
 use mstore_store::TreeHash;
 
+use super::rounds::learn;
 use super::{Run, Work, outside};
 use crate::drv::{StepName, Trees as _};
+use crate::packages::grow::Unfolding;
 use crate::plan::{
     Explainer, Graph, MissingPin, NodeId, PinKind, Pins, PlanError, Reason, Recipes, Staleness,
     Todo,
@@ -61,12 +63,19 @@ pub fn preview(
         return Ok(Preview::Provide(needs));
     }
     let facts = run.facts(project, true);
-    let mut graph = match graph(project, &recipes, &facts)? {
-        Ok(graph) => graph,
-        Err(fetch) => return Ok(fetch),
+    let mut unfolding = Unfolding::new(&project.store);
+    let graph = loop {
+        let mut graph = match graph(project, &recipes, &facts, &unfolding)? {
+            Ok(graph) => graph,
+            Err(fetch) => return Ok(fetch),
+        };
+        run.until.limit(&mut graph)?;
+        facts.prepare(graph.nodes().values().map(|node| node.hash))?;
+        // What is known is told of, unless that took writing.
+        if project.store.is_read_only() || !learn(&graph, &facts, &mut unfolding, false)? {
+            break graph;
+        }
     };
-    run.until.limit(&mut graph)?;
-    facts.prepare(graph.nodes().values().map(|node| node.hash))?;
     let _steady = facts.steady()?;
     let Work { todo, .. } = Work::of(&graph, &facts, false)?;
     inputs_can_be_had(project, &graph, &todo, &facts)?;
@@ -143,8 +152,9 @@ fn graph(
     project: &Project,
     recipes: &Recipes,
     facts: &Substitute<'_>,
+    unfolding: &Unfolding,
 ) -> Result<Result<Graph, Preview>, ProjectError> {
-    match Graph::build(recipes, &project.lock, &facts, Pins::Required) {
+    match Graph::unfolded(recipes, &project.lock, &facts, Pins::Required, unfolding) {
         Err(PlanError::AbsentPin {
             kind, name, tree, ..
         }) if facts.fetchable(tree)?

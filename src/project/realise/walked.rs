@@ -188,6 +188,7 @@ fn told(done: driver::Outcome<PortJob>, nodes: &HashMap<DrvHash, NodeId>) -> Out
             .into_iter()
             .map(|(port, failure)| Failed {
                 name: name(port),
+                is_refusal: false,
                 failure,
             })
             .collect(),
