@@ -296,6 +296,42 @@ fn media_are_the_same_twice_and_have_what_the_tree_has() {
     }
 }
 
+/// What is published beside a file is of that file, whatever lay there before.
+#[test]
+fn hashes_beside_an_export_are_not_those_of_an_earlier_one() {
+    let env = Environment::new();
+    let (one, _) = two_trees(&env);
+    let tree = one.to_string();
+    let export = |more: &[&str]| {
+        let all = ["export", &tree, "--to", "out", "--format", "tar.gz"];
+        env.run(&[&all[..], more].concat())
+    };
+    let check = || {
+        let check = Command::new("sha512sum")
+            .args(["--check", "--ignore-missing"])
+            .arg(format!("{tree}.tar.gz.DIGESTS"))
+            .current_dir(env.work().join("out"))
+            .output();
+        String::from_utf8_lossy(&check.unwrap().stdout).into_owned()
+    };
+    let _ = export(&["--level", "1", "--digests"]).ok();
+    assert!(check().contains("tar.gz: OK"), "{}", check());
+    let said = export(&["--level", "9"]).all();
+    let note = format!("note: out/{tree}.tar.gz.DIGESTS may be of an earlier export");
+    assert!(said.contains(&note), "{said}");
+    assert!(check().contains("tar.gz: FAILED"), "{}", check());
+    let said = export(&["--level", "9", "--digests"]).all();
+    assert!(said.contains(": kept") && !said.contains("note:"), "{said}");
+    assert!(check().contains("tar.gz: OK"), "{}", check());
+    // They are kept as well.
+    let digests = env.work().join(format!("out/{tree}.tar.gz.DIGESTS"));
+    let written = fs::metadata(&digests).unwrap().modified().unwrap();
+    let _ = export(&["--level", "9", "--digests"]).ok();
+    let said = export(&["--level", "9"]).all();
+    assert!(!said.contains("note:"), "{said}");
+    assert_eq!(fs::metadata(&digests).unwrap().modified().unwrap(), written);
+}
+
 /// Some MiB in which no two blocks are alike, as a tree.
 fn noise(env: &Environment, name: &str, seed: u8) -> String {
     let store = Store::open(&env.store(), &OpenOptions::create()).unwrap();
@@ -345,6 +381,18 @@ fn exports_that_are_killed_are_gone_on_with() {
             let begun = Instant::now();
             while !out.exists() && begun.elapsed().as_secs() < 60 {
                 std::thread::sleep(Duration::from_millis(1));
+            }
+            let writes = || {
+                names(&out)
+                    .iter()
+                    .any(|name| name.starts_with(".mstore-part."))
+            };
+            if delay == 0 {
+                // Once for certain in the middle of it, however slow the machine.
+                while !writes() && child.try_wait().unwrap().is_none() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                hidden |= writes();
             }
             std::thread::sleep(Duration::from_millis(delay));
             child.kill().unwrap();

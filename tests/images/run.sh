@@ -11,7 +11,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 MSTORE=$(realpath "${MSTORE:-$here/../../target/release/mstore}")
 work=${1:-$(mktemp -d /var/tmp/mstore-images.XXXXXX)}
 store=$work/store
-seconds=${BOOT_SECONDS:-300}
+seconds=${BOOT_SECONDS:-600}
 passed=0
 
 [ "$(id -u)" = 0 ] || { echo "must run as root" >&2; exit 1; }

@@ -194,6 +194,9 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     }
     .write()?;
     release.make(&store, tree, &file)?;
+    if !to_stdout {
+        release.tell_of_others(&file, &[]);
+    }
     if args.json {
         output::json(&Written {
             tree: tree.to_string(),

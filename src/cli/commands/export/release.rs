@@ -11,10 +11,10 @@ use mstore_store::{Store, TreeHash};
 use sha2::{Sha256, Sha512};
 
 use super::Args;
-use crate::cli::Failure;
 use crate::cli::context::Context;
 use crate::cli::site::gpg;
 use crate::cli::whole_file::WholeFile;
+use crate::cli::{Failure, output};
 use crate::image;
 use crate::repo::gpg::Gpg;
 
@@ -70,6 +70,25 @@ impl Release {
             names.extend(self.digests.then(|| with_end(file, ".DIGESTS.gpg")));
         }
         names
+    }
+
+    /// Tells of what lies beside a file, and is neither made with it nor known to be of it.
+    pub fn tell_of_others(&self, file: &Path, known: &[String]) {
+        let made = self.names(file);
+        let is_known = |other: &Path| {
+            let name = other.file_name().unwrap_or_default().to_string_lossy();
+            known.iter().any(|known| *known == name)
+        };
+        for end in [".CONTENTS.gz", ".DIGESTS", ".gpg", ".DIGESTS.gpg"] {
+            let other = with_end(file, end);
+            if other.is_file() && !made.contains(&other) && !is_known(&other) {
+                tell!(
+                    "{} {} may be of an earlier export",
+                    output::Style::stderr().note("note:"),
+                    other.display()
+                );
+            }
+        }
     }
 
     /// Makes them.

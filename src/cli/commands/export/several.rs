@@ -25,7 +25,7 @@ use crate::project::{Access, FindError, ProjectError};
 const MOST: u64 = 1 << 16;
 
 /// What is known of a file that was exported, in a hidden file beside it.
-#[derive(Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Serialize, Deserialize, PartialEq, Eq)]
 struct Record {
     tree: String,
     /// The form and everything else that decides the bytes.
@@ -36,6 +36,9 @@ struct Record {
     /// What was there when it was begun, which the file may be still after a run that was killed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     before: Option<Content>,
+    /// The names of what was published beside it, for this content.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    beside: Vec<String>,
 }
 
 /// Length and hash of a file; nothing of one that is not complete, or is a folder.
@@ -278,18 +281,15 @@ fn one(
                 Action::Replace => content(file).ok(),
                 _ => None,
             },
+            beside: Vec::new(),
         };
         begun.write(file)?;
         let complete = |path: &Path| {
             let content = content(path);
             let content = content.map_err(|e| Failure::from(StoreError::io("read", file, e)))?;
-            let before = begun.before.clone();
-            let (tree, form) = (begun.tree.clone(), begun.form.clone());
             let record = Record {
-                tree,
-                form,
                 content,
-                before,
+                ..begun.clone()
             };
             record.write(file)
         };
@@ -310,18 +310,39 @@ fn one(
                 bytes: made.bytes.unwrap_or_default(),
                 blake3: String::new(),
             };
-            Record { content, ..begun }.write(file)?;
+            let record = Record {
+                content,
+                ..begun.clone()
+            };
+            record.write(file)?;
         }
         if !args.json {
             tell!("{}", told(file, &made, action == Action::Replace));
         }
         made
     };
-    let all_there = release.names(file).iter().all(|name| name.is_file());
-    if release.is_wanted() && !(action == Action::Keep && all_there) {
-        release.make(store, found.tree, file)?;
-    }
+    publish(store, export, release)?;
     Ok(made)
+}
+
+/// Makes what is published beside a file, unless it is there and of this file.
+fn publish(store: &Store, export: &Export, release: &Release) -> Result<(), Failure> {
+    let file = &*export.file;
+    let Some(mut record) = recorded(file) else {
+        return Ok(());
+    };
+    let wanted = release.names(file);
+    let name = |path: &PathBuf| path.file_name().map(|n| n.to_string_lossy().into_owned());
+    let known = |path: &PathBuf| name(path).is_some_and(|name| record.beside.contains(&name));
+    if !wanted.iter().all(|path| known(path) && path.is_file()) {
+        release.make(store, export.found.tree, file)?;
+        record.beside.extend(wanted.iter().filter_map(name));
+        record.beside.sort();
+        record.beside.dedup();
+        record.write(file)?;
+    }
+    release.tell_of_others(file, &record.beside);
+    Ok(())
 }
 
 impl Record {
