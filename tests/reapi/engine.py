@@ -288,7 +288,9 @@ class BuildGrid:
             credentials = f"    credentials:\n      tls-server-key: {tls[2]}\n      tls-server-cert: {tls[1]}\n"
         authorization = "  method: none\n"
         if jwt:
-            authorization = f"  method: jwt\n  secret: {SECRET}\n  algorithm: hs256\n"
+            secret = self.dir / "secret"
+            secret.write_text(SECRET)
+            authorization = f"  method: jwt\n  secret: {secret}\n  algorithm: hs256\n"
         self.config = self.dir / "config.yml"
         self.config.write_text(
             CONFIG.format(
@@ -305,7 +307,7 @@ class BuildGrid:
         mark = self.dir / "pid"
         mark.unlink(missing_ok=True)
         self.process = Process([*self.enter, *bgd(), "server", "start", "--pid-file", mark, self.config], self.dir / "log")
-        until(lambda: f"BuildGrid has started: {self.said()[-2000:]}", lambda: mark.exists() or not self.process.alive(), 60)
+        until(lambda: f"BuildGrid has started: {self.said()[-2000:]}", lambda: mark.exists() or not self.process.alive(), 150)
         assert self.process.alive(), self.said()[-3000:]
 
     def said(self):

@@ -120,7 +120,11 @@ class Worker:
         if self.stock if stock is None else stock:
             words = [str(buildgrid_home() / "bin/python"), str(HERE / "client.py"), "runner", url.split("://")[1], self.name]
         else:
-            words = [MSTORE, "--store", str(store or self.store), "worker", "--bots", url, "-j", str(jobs)]
+            store = store or (self.host.dir / f"store-{user}" if user else self.store)
+            store.mkdir(exist_ok=True)
+            if user:
+                call("chown", f"{user}:", store)
+            words = [MSTORE, "--store", str(store), "worker", "--bots", url, "-j", str(jobs)]
         if user:
             words = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", *words]
         settings = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.host.dir), "MSTORE_CONFIG": str(self.farm.conf), "TMPDIR": "/var/tmp", **(env or {})}

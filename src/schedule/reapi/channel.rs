@@ -12,6 +12,7 @@ use bazel_remote_apis::build::bazel::remote::execution::v2 as re;
 use bazel_remote_apis::build::bazel::semver::SemVer;
 use prost::Message;
 use re::capabilities_client::CapabilitiesClient;
+use tokio::runtime::Handle;
 use tonic::metadata::{Ascii, BinaryMetadataValue, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Response};
@@ -57,6 +58,8 @@ pub struct Line {
     /// Where it leads, and how.
     pub settings: Settings,
     endpoint: Endpoint,
+    /// What its channels belong to.
+    runtime: Handle,
     channel: Mutex<Channel>,
     token: Mutex<Token>,
     caller: BinaryMetadataValue,
@@ -166,6 +169,7 @@ impl Line {
         let line = Line {
             channel: Mutex::new(endpoint.connect_lazy()),
             endpoint,
+            runtime: Handle::current(),
             token: Mutex::default(),
             caller: BinaryMetadataValue::from_bytes(&caller.encode_to_vec()),
             settings,
@@ -186,6 +190,8 @@ impl Line {
 
     /// Leaves the connection to itself and takes another from now on.
     pub fn reconnect(&self) {
+        // May be asked for from any thread, and a channel belongs to the runtime.
+        let _guard = self.runtime.enter();
         *lock(&self.channel) = self.endpoint.connect_lazy();
     }
 
@@ -432,6 +438,14 @@ pub fn jittered(time: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_connection_is_taken_from_any_thread() {
+        let reactor = super::super::reactor::Reactor::start().unwrap();
+        let settings = Settings::new("reapi://127.0.0.1:1/main".parse().unwrap());
+        let line = reactor.within(|| Line::new(settings, "0")).unwrap();
+        line.reconnect();
+    }
 
     fn told() -> re::ServerCapabilities {
         let version = |minor| {
