@@ -5,5 +5,7 @@
 #   MSTORE=target/release/mstore tests/long/reapi.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+# Linked statically: the sandbox of buildbox-casd has no libraries.
+make -s worker
 python3 tests/reapi/run.py --long
 MSTORE_BUILDGRID=0.9 python3 tests/reapi/run.py

@@ -302,3 +302,13 @@ fn a_target_may_say_its_version_itself() {
     let versions: Vec<&str> = graph.targets().iter().map(|t| t.version.as_str()).collect();
     assert_eq!(versions, ["2026-11-20", "2026-11-20", "7"]);
 }
+
+#[test]
+fn settings_that_packages_do_not_have_are_told() {
+    let world = World::new();
+    let more =
+        "[section options]\npackages: yes\n[section packages]\nset: app/one\nundeclared: error\n";
+    let text = format!("{STAGE1}[section steps]\nchroot: prerun packages run\n{more}");
+    world.write("targets/stage1.conf", &text);
+    insta::assert_snapshot!(world.error("stage1-corei7"), @"");
+}

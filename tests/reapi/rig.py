@@ -149,11 +149,12 @@ class Worker:
         if not self.child:
             return None
         try:
-            self.host.kill(self.is_worker, "-TERM")
-        except AssertionError:
-            # It went by itself.
-            pass
-        try:
+            # It may have gone by itself, and one that was just started is not there yet.
+            until(lambda: f"{self.name} is there: {self.host.processes()}", lambda: self.child.poll() is not None or any(map(self.is_worker, self.host.processes())), seconds)
+            try:
+                self.host.kill(self.is_worker, "-TERM")
+            except AssertionError:
+                pass
             status = self.child.wait(seconds)
         finally:
             if self.child.poll() is None:

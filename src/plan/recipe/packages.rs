@@ -72,6 +72,13 @@ impl Reader<'_> {
         const SET: &str = "packages/set";
         const TOOLS: &str = "packages/tools";
         const FIRST: &str = "packages/first";
+        // What is written otherwise would say nothing.
+        for element in self.elements.names_below("packages/") {
+            if ![SET, TOOLS, FIRST].contains(&element) {
+                let message = "packages have no such setting".to_owned();
+                return Err(self.bad(element, message, "known are set, tools and first"));
+            }
+        }
         let set = match self.elements.is_defined(SET) {
             true => self.words(SET)?,
             false => Vec::new(),
