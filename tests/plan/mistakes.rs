@@ -310,5 +310,8 @@ fn settings_that_packages_do_not_have_are_told() {
         "[section options]\npackages: yes\n[section packages]\nset: app/one\nundeclared: error\n";
     let text = format!("{STAGE1}[section steps]\nchroot: prerun packages run\n{more}");
     world.write("targets/stage1.conf", &text);
-    insta::assert_snapshot!(world.error("stage1-corei7"), @"");
+    insta::assert_snapshot!(world.error("stage1-corei7"), @r"
+    DIR/targets/stage1.conf:28: `packages/undeclared` of demo/x86-64bit/corei7/stage1: packages have no such setting
+    help: known are set, tools and first
+    ");
 }
