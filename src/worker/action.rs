@@ -241,8 +241,9 @@ fn read_within(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The end of a log.
-fn tail(log: &Path) -> Vec<u8> {
+/// The end of a log, as much as goes to the engine's own page. What cannot be read is left out: the whole log travels
+/// beside it.
+pub fn tail(log: &Path) -> Vec<u8> {
     use std::io::{Seek, SeekFrom};
     let read = || {
         let mut file = File::open(log)?;

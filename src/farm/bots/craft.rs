@@ -23,7 +23,7 @@ use crate::schedule::reapi::reactor::{Pending, Reactor, Stop};
 use crate::schedule::reapi::trouble::Trouble;
 use crate::share::action::{Job, MOST_JOB, Outcome, Record, bundle_name};
 use crate::share::bundle;
-use crate::worker::action::{JOB, LOG, OUT, PROGRAM, RESULT};
+use crate::worker::action::{JOB, LOG, OUT, PROGRAM, RESULT, tail};
 use crate::worker::work::{Hands, Site, Worked, pack_log};
 use crate::worker::{Code as Why, Trouble as Failed};
 
@@ -33,8 +33,6 @@ const MOST_MESSAGE: u64 = 4 << 20;
 const AHEAD: usize = 3;
 /// Bundles of a result that are shorter travel together at the end.
 const SMALL: usize = 256 << 10;
-/// Bytes from the end of a log that go to the engine's own page.
-const TOLD: usize = 64 << 10;
 
 /// Does jobs in a store that stays.
 pub struct Builder<'a> {
@@ -327,12 +325,6 @@ fn status(trouble: &Failed) -> rpc::Status {
         message: trouble.to_string(),
         details: Vec::new(),
     }
-}
-
-/// The end of a log.
-fn tail(log: &Path) -> Vec<u8> {
-    let bytes = std::fs::read(log).unwrap_or_default();
-    bytes[bytes.len().saturating_sub(TOLD)..].to_vec()
 }
 
 /// The bundles of a job as they are asked for, some of them read ahead: within a tree they are asked for in a row.

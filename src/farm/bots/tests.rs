@@ -392,7 +392,6 @@ fn queue(count: usize) -> VecDeque<String> {
 }
 
 #[test]
-#[ignore = "does not come to its end within minutes on a busy machine, and it is not known yet why"]
 fn whatever_happens_every_lease_comes_to_its_end() {
     std::thread::scope(|scope| {
         for seed in 0..3 {
