@@ -59,6 +59,12 @@ impl Beside {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
+    /// Removes the hidden folders of processes that were killed, for who finds nothing to write in `folder`. One that
+    /// was killed when its file had its name leaves an empty one.
+    pub fn remove_leftovers(folder: &Path) {
+        remove_leftovers(folder);
+    }
+
     /// Where to write. Nothing is there yet.
     pub fn path(&self) -> &Path {
         &self.path

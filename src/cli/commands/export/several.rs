@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use mstore_store::{Store, StoreError};
+use mstore_store::{Beside, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::format::{Format, whole};
@@ -111,6 +111,7 @@ pub fn run(context: &Context, folder: &Path, args: &Args) -> Result<ExitCode, Fa
     }
     if !args.dry_run {
         fs::create_dir_all(folder).map_err(|e| Failure::from(StoreError::io("make", folder, e)))?;
+        Beside::remove_leftovers(folder);
     }
     for (export, action) in exports.iter().zip(plan) {
         let file = &export.file;
