@@ -2,7 +2,9 @@
 # left is brought into one form and cut into folders. PACKAGE says which.
 import grp
 import json
+import locale
 import pwd
+import runpy
 
 OUT = "/package"
 # What the short entry of the package database has: what has_version, best_version and := ask for.
@@ -11,35 +13,50 @@ HOOKS = ("preinst", "postinst")
 
 
 def build(ebuild):
-    done = subprocess.run(["ebuild", "--skip-manifest", ebuild, "clean", "instprep"])
-    if done.returncode:
-        sys.exit(1 if done.returncode < 0 else done.returncode)
+    """Portage's phases, by its own program, in this process: to start another one, and Portage once more for what comes
+    after, takes longer than many a package."""
+    program = program_of_portage()
+    # Commands of Portage's that are run when a package is merged. It has a shell open after `install`, which knows them.
+    from portage.package.ebuild.doebuild import _post_phase_cmds
+
+    _post_phase_cmds["install"] = [*_post_phase_cmds["install"], *before_merge()]
+    sys.argv = [program, "--skip-manifest", ebuild, "clean", "instprep"]
+    sys.stdout.flush()
+    try:
+        runpy.run_path(program, run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            sys.exit(end.code if isinstance(end.code, int) and 0 < end.code < 256 else 1)
+    os.chdir("/")
+    os.umask(0o022)
 
 
-def before_merge(ebuild, image, record):
-    """What Portage does to an image when it merges it, by its own functions, where something asks for it."""
-    asked = set(PACKAGE["features"]) & {"nodoc", "noman", "noinfo", "sfperms", "suidctl"}
-    if not asked and not PACKAGE["masks"]:
-        return
-    import portage
-    from _emerge.MiscFunctionsProcess import MiscFunctionsProcess
-    from portage.package.ebuild.doebuild import doebuild_environment
-    from portage.util._async.SchedulerInterface import SchedulerInterface
-    from portage.util._eventloop.global_event_loop import global_event_loop
-    from portage.util.install_mask import InstallMask, install_mask_dir
+def program_of_portage():
+    """The program `ebuild` for this Python. Where there are many, what is called so is none itself."""
+    own = f"/usr/lib/python-exec/python{sys.version_info.major}.{sys.version_info.minor}/ebuild"
+    program = own if os.path.exists(own) else shutil.which("ebuild")
+    if program is None:
+        sys.exit("the root has no program `ebuild`: packages are built by its Portage")
+    return program
 
-    tree = portage.db[portage.root]["porttree"].dbapi
-    settings = portage.config(clone=portage.settings)
-    settings.setcpv(f"{PACKAGE['category']}/{PACKAGE['version']}", mydb=tree)
-    doebuild_environment(ebuild, "preinst", settings=settings, db=tree)
-    scheduler = SchedulerInterface(global_event_loop())
-    for command in ("preinst_mask", "preinst_sfperms", "preinst_suid_scan"):
-        process = MiscFunctionsProcess(background=False, commands=[command], phase="preinst", scheduler=scheduler, settings=settings)
-        process.start()
-        if process.wait():
-            sys.exit(f"{command} failed")
-        if command == "preinst_mask" and os.path.exists(f"{record}/INSTALL_MASK"):
-            install_mask_dir(image, InstallMask(read(f"{record}/INSTALL_MASK").decode()))
+
+def may_mask():
+    return PACKAGE["masks"] or set(PACKAGE["features"]) & {"nodoc", "noman", "noinfo"}
+
+
+def before_merge():
+    """What Portage does to an image when it merges it, as far as something asks for it."""
+    features = set(PACKAGE["features"])
+    asked = {"preinst_mask": may_mask(), "preinst_sfperms": "sfperms" in features, "preinst_suid_scan": "suidctl" in features}
+    return [command for command, is_asked in asked.items() if is_asked]
+
+
+def mask(image, record):
+    """Takes out of an image what is masked, which Portage's shell wrote down."""
+    if may_mask() and os.path.exists(f"{record}/INSTALL_MASK"):
+        from portage.util.install_mask import InstallMask, install_mask_dir
+
+        install_mask_dir(image, InstallMask(read(f"{record}/INSTALL_MASK").decode()))
 
 
 def owners(image):
@@ -118,13 +135,17 @@ def split(image, record):
 
 
 def main():
+    if {sys.getfilesystemencoding().lower(), locale.getpreferredencoding(False).lower()} != {"utf-8"}:
+        # Portage's programs would start themselves again.
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.argv])
     os.umask(0o022)
     category, version = PACKAGE["category"], PACKAGE["version"]
     work = f"/var/tmp/portage/{category}/{version}"
     image, record = f"{work}/image", f"{work}/build-info"
     ready_root()
     build(PACKAGE["ebuild"])
-    before_merge(PACKAGE["ebuild"], image, record)
+    mask(image, record)
     for _, _, normalise in OF_PACKAGES:
         normalise(image, record)
     look_for_undeclared(record)

@@ -3,11 +3,13 @@
 import bz2, os, re, shutil, struct, sys, types
 
 TEXT, WORK = open(sys.argv[1]).read(), sys.argv[2]
-FILTER = """import sys
-names = sys.argv[1].split()
-for line in sys.stdin:
-    if not any(line.startswith("declare -x " + name + "=") for name in names):
-        sys.stdout.write(line)
+FILTER = """import re
+
+def filter_bash_environment(pattern, lines, out):
+    for line in lines:
+        name = re.match(rb"declare -x (\\w+)=", line)
+        if not name or not pattern.match(name.group(1)):
+            out.write(line)
 """
 
 
