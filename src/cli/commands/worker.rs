@@ -39,10 +39,13 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
 }
 
 fn stdio(context: &Context) -> Result<ExitCode, Failure> {
+    let sees_all = rustix::process::geteuid().is_root();
     // Must come before the first thread. The scheduler is told that it failed.
     let entered = context.enter();
     let own_mounts = entered.is_ok() && memory::own_mounts().is_ok();
     let store = context.store(Access::Change)?;
+    // What earlier runs wrote out; what this one needs stays while it goes on.
+    let _ = store.trim(context.config()?.gc.written_out, sees_all);
     let facts = StoreFacts::new(store.clone());
     let cancel = context.cancel()?;
     let worker = Worker {
@@ -85,7 +88,9 @@ fn bots(
     use crate::schedule::reapi::trouble::Trouble;
     use crate::worker::needs;
 
-    let settings = engine::settings(&context.config()?, url)?;
+    let config = context.config()?;
+    let settings = engine::settings(&config, url)?;
+    let sees_all = rustix::process::geteuid().is_root();
     // Must come before the first thread.
     let entered = context.enter();
     let store = context.store(Access::Change)?;
@@ -109,6 +114,7 @@ fn bots(
         jobs,
         processors: processors(),
         memory: None,
+        written_out: (config.gc.written_out, sees_all),
         leaving,
         tell: &|session, news| tell!("{session}: {news}"),
     };

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bazel_remote_apis::build::bazel::remote::execution::v2 as re;
 use bazel_remote_apis::google::protobuf::Any;
@@ -31,6 +32,8 @@ use crate::worker::{Code as Why, Trouble as Failed};
 const MOST_MESSAGE: u64 = 4 << 20;
 /// Bundles that are read ahead.
 const AHEAD: usize = 3;
+/// How long folders of trees are not looked at after they were.
+const LOOK: Duration = Duration::from_secs(20);
 /// Bundles of a result that are shorter travel together at the end.
 const SMALL: usize = 256 << 10;
 
@@ -50,6 +53,45 @@ pub struct Builder<'a> {
     pub memory: Option<u64>,
     /// The name of this machine.
     pub host: String,
+    /// What keeps the folders of trees within a bound.
+    pub bound: WrittenOutBound,
+}
+
+/// What trees that are written out whole may take: a worker that never ends looks at it itself.
+#[derive(Debug)]
+pub struct WrittenOutBound {
+    /// Bytes.
+    pub bytes: u64,
+    /// Whether this process can see all others of this machine.
+    pub sees_all: bool,
+    /// When to look again.
+    next: Mutex<Instant>,
+}
+
+impl WrittenOutBound {
+    /// One that is looked at after the first job.
+    pub fn new(bytes: u64, sees_all: bool) -> Self {
+        WrittenOutBound {
+            bytes,
+            sees_all,
+            next: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Removes those used longest ago while there is too much, now and then. What cannot be removed now is tried again.
+    pub fn keep(&self, store: &Store) {
+        // One session is enough.
+        let Ok(mut next) = self.next.try_lock() else {
+            return;
+        };
+        let now = Instant::now();
+        if now < *next {
+            return;
+        }
+        let _ = store.trim(self.bytes, self.sees_all);
+        // With very many folders the look itself takes time.
+        *next = Instant::now() + LOOK.max(now.elapsed() * 100);
+    }
 }
 
 impl Craft for Builder<'_> {
@@ -69,6 +111,7 @@ impl Craft for Builder<'_> {
             });
             let finished = self.lease(payload, cancel, &stop);
             done.store(true, std::sync::atomic::Ordering::Relaxed);
+            self.bound.keep(self.store);
             finished.unwrap_or_else(|finished| finished)
         })
     }

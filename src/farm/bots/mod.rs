@@ -28,7 +28,7 @@ use crate::schedule::reapi::trouble::Trouble;
 
 use bot::Bot;
 pub use bot::{Leaving, News, told};
-use craft::Builder;
+use craft::{Builder, WrittenOutBound};
 use proto::{Device, Property, Worker};
 
 /// A worker, as it was started.
@@ -47,6 +47,8 @@ pub struct Bots<'a> {
     pub processors: usize,
     /// Bytes of memory that a work folder may take.
     pub memory: Option<u64>,
+    /// Bytes that trees may take that are written out whole, and whether this process can see all others.
+    pub written_out: (u64, bool),
     /// When it is to leave.
     pub leaving: Leaving,
     /// Is told what people should know, with the name of the session.
@@ -85,6 +87,7 @@ impl Bots<'_> {
             processors: Processors::new(self.processors),
             memory: self.memory,
             host: self.name.to_owned(),
+            bound: WrittenOutBound::new(self.written_out.0, self.written_out.1),
         };
         let worker = described(&properties);
         let session = |number: usize| {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bazel_remote_apis::google::protobuf::{Any, Timestamp};
 use bazel_remote_apis::google::rpc;
+use mstore_store::{ImportOptions, OpenOptions, Store};
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::{Grpc, NamedService, UnaryService};
@@ -18,6 +19,7 @@ use tonic::{Code, Request, Response, Status};
 use tonic_prost::ProstCodec;
 
 use super::bot::{Bot, Craft, Leaving, News};
+use super::craft::WrittenOutBound;
 use super::proto::*;
 use super::table::Finished;
 use crate::build::cancel::CancelToken;
@@ -497,4 +499,32 @@ fn a_server_that_does_not_take_it_at_all_is_told_of() {
         let (ended, ..) = play(state, &Sleeps::default(), false, |_, _| false);
         assert!(matches!(ended, Err(Trouble::Call(_, status)) if status.code == code));
     }
+}
+
+/// A worker that never ends keeps what trees take that are written out within its bound, but for those of running jobs.
+#[test]
+fn folders_of_trees_stay_within_a_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store"), &OpenOptions::create()).unwrap();
+    let written = |name: &str| {
+        let job = Store::open(store.path(), &OpenOptions::default()).unwrap();
+        let from = dir.path().join(name);
+        std::fs::create_dir(&from).unwrap();
+        std::fs::write(from.join("file"), name).unwrap();
+        let tree = job.import_dir(&from, &ImportOptions::snapshot()).unwrap();
+        let checkout = job.checkout(tree.tree).unwrap();
+        (job, checkout.layers()[0].clone())
+    };
+    let (done, first) = written("first");
+    let (running, second) = written("second");
+    drop(done);
+    WrittenOutBound::new(1 << 30, true).keep(&store);
+    assert!(first.exists() && second.exists());
+    let bound = WrittenOutBound::new(0, true);
+    bound.keep(&store);
+    assert!(!first.exists() && second.exists());
+    drop(running);
+    // Not every time.
+    bound.keep(&store);
+    assert!(second.exists());
 }
