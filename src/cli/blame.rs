@@ -656,6 +656,14 @@ fn find_hints(error: &FindError) -> Vec<String> {
         FindError::NotRemembered { .. } => vec![
             "it never was built here, or gc forgot it; `mstore log HASH --attempts` tells how it went".to_owned(),
         ],
+        FindError::NoPackage {
+            target,
+            known: true,
+            ..
+        } => vec![format!("`mstore show {target}` lists its packages")],
+        FindError::NoPackage { target, .. } => vec![format!(
+            "which packages it has is known when the step resolve has run: mstore realise --dry-run --resolve {target}"
+        )],
         FindError::NoStep { steps, .. } => vec![format!("its steps are: {}", steps.join(" "))],
         FindError::NoPin { kind, name, .. } => vec![
             format!("`mstore {kind} list` shows what there is"),

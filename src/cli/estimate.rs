@@ -33,7 +33,7 @@ pub fn told(estimates: &Estimates) -> Option<String> {
 }
 
 /// A duration in seconds, minutes or hours, whichever says enough.
-fn about(seconds: f64) -> String {
+pub fn about(seconds: f64) -> String {
     let minutes = (seconds / 60.0).round() as u64;
     match seconds {
         ..1.5 => "1 s".to_owned(),

@@ -31,6 +31,6 @@ pub use derivation::{Derivation, DrvHash, Role};
 pub use facts::{Earlier, Facts, FactsError, Layer, NoFacts, Trees};
 pub use isa::isa;
 pub use resolved::{Key, Resolved, target_key};
-pub use step_name::{NodeName, NodeNameError, StepName, TargetName};
+pub use step_name::{NodeName, NodeNameError, PackageName, StepName, TargetName};
 pub use store_facts::{StoreFacts, part_key};
 pub use tree_diff::{Change, PathChange, TreeChanges, tree_changes};

@@ -5,10 +5,9 @@
 //! (`funtoo-current/x86-64bit/corei7/stage3:run`). Text becomes a name here, at the door; nothing else
 //! looks for the colon. What a name in the store is of says the `kind` of the realisation beside it.
 //!
-//! Ports and packages will be nodes too. A port's pkgpath with its flavours (`cat/name,flavour-sub`) and a
-//! package's file name have neither a colon in them nor steps that people name, so each becomes a variant
-//! of [`NodeName`] with a type of its own beside [`TargetName`]; a phase of a port that is a node by itself
-//! is a [`StepName`] whose target is the pkgpath. Nothing of that is built before it is used.
+//! Ports and packages are nodes too. A phase of a port is a [`StepName`] whose target is the pkgpath. People name a
+//! package of a target `TARGET:CATEGORY/NAME`, or with its slot behind one more colon, which is a [`PackageName`]: no
+//! step has a slash in its name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -167,6 +166,49 @@ pub enum NodeName {
     Target(TargetName),
     /// One step of a target.
     Step(StepName),
+    /// One package of a target, as people name it. Nothing is recorded under it.
+    Package(PackageName),
+}
+
+/// How people name a package of a target: `TARGET:CATEGORY/NAME`, or that and `:SLOT`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PackageName {
+    text: String,
+    colon: usize,
+}
+
+impl fmt::Display for PackageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl PackageName {
+    /// The target.
+    pub fn target(&self) -> &str {
+        &self.text[..self.colon]
+    }
+
+    /// `CATEGORY/NAME`, or that and `:SLOT`.
+    pub fn package(&self) -> &str {
+        &self.text[self.colon + SEPARATOR.len_utf8()..]
+    }
+
+    /// Reads it; `None` where the text has another form.
+    fn read(text: &str) -> Option<Self> {
+        let (target, package) = text.split_once(SEPARATOR)?;
+        let (name, slot) = match package.split_once(SEPARATOR) {
+            Some((name, slot)) => (name, Some(slot)),
+            None => (package, None),
+        };
+        let (category, own) = name.split_once('/')?;
+        let is_part = |part: &str| !part.is_empty() && !part.contains([SEPARATOR, '/']);
+        let whole = is_part(category) && is_part(own) && slot.is_none_or(is_part);
+        (whole && !target.is_empty() && target != FETCH).then(|| PackageName {
+            text: text.to_owned(),
+            colon: target.len(),
+        })
+    }
 }
 
 impl NodeName {
@@ -184,14 +226,16 @@ impl NodeName {
         match self {
             NodeName::Target(name) => name.as_str(),
             NodeName::Step(name) => name.target(),
+            NodeName::Package(name) => name.target(),
         }
     }
 
-    /// The step, if it names one.
+    /// The step, if it names one, or what names a package in its place.
     pub fn step(&self) -> Option<&str> {
         match self {
             NodeName::Target(_) => None,
             NodeName::Step(name) => Some(name.step()),
+            NodeName::Package(name) => Some(name.package()),
         }
     }
 
@@ -200,6 +244,7 @@ impl NodeName {
         match self {
             NodeName::Target(name) => name.as_str(),
             NodeName::Step(name) => name.as_str(),
+            NodeName::Package(name) => &name.text,
         }
     }
 }
@@ -208,6 +253,9 @@ impl FromStr for NodeName {
     type Err = NodeNameError;
 
     fn from_str(text: &str) -> Result<Self, NodeNameError> {
+        if let Some(package) = PackageName::read(text) {
+            return Ok(NodeName::Package(package));
+        }
         if text.contains(SEPARATOR) {
             text.parse().map(NodeName::Step)
         } else {
@@ -239,6 +287,28 @@ mod tests {
             (port.target(), port.step()),
             ("editors/vim,gtk3-main", "test")
         );
+    }
+
+    #[test]
+    fn a_package_is_told_from_a_step_by_its_slash() {
+        let of = |text: &str| text.parse::<NodeName>().unwrap();
+        let step = |text: &str| match of(text) {
+            NodeName::Package(name) => format!("{} {}", name.target(), name.package()),
+            NodeName::Step(_) => "a step".to_owned(),
+            NodeName::Target(_) => "a target".to_owned(),
+        };
+        assert_eq!(step("stage3:sys-libs/zlib"), "stage3 sys-libs/zlib");
+        assert_eq!(
+            step("a/b/c/stage3:sys-libs/zlib:0"),
+            "a/b/c/stage3 sys-libs/zlib:0"
+        );
+        assert_eq!(step("a/b/c/stage3:run"), "a step");
+        assert_eq!(step("a/b/c/stage3"), "a target");
+        assert_eq!(step("fetch:a/b"), "a step");
+        assert_eq!(of("s:a/b:1").step(), Some("a/b:1"));
+        for text in ["s:a/b:", "s:a/b:1:2", ":a/b:1", "s:a/:1", "s:/b:1"] {
+            assert!(text.parse::<NodeName>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::graph::{Distfile, Package, PackageGraph, Place, Root};
 use crate::drv::derivation::{Derivation, DrvHash, InputSource};
 use crate::drv::fetch::{Content, Digest, DigestError, Fixed, Origin};
 use crate::drv::step_name::{NodeNameError, StepName};
+use crate::plan::PackageLimits;
 use mstore_store::TreeHash;
 
 pub use circles::Circles;
@@ -67,6 +68,8 @@ pub enum ExpandError {
 pub struct Options {
     /// Packages, `CATEGORY/NAME`, that stand before all others in the stage.
     pub first: Vec<String>,
+    /// What single packages may use, by `CATEGORY/NAME`.
+    pub limits: BTreeMap<String, PackageLimits>,
 }
 
 /// What packages are built in.
@@ -219,7 +222,7 @@ impl<'a> Making<'a> {
             timeout,
             ..
         } = *self.context;
-        let derivation = build::derivation(&Build {
+        let mut derivation = build::derivation(&Build {
             name: StepName::new(self.node(place), STEP)?,
             package,
             graph: self.graph,
@@ -230,6 +233,9 @@ impl<'a> Making<'a> {
             epoch,
             timeout,
         });
+        if let Some(limits) = self.context.options.limits.get(&package.category_name()) {
+            limits.apply(&mut derivation.policy);
+        }
         let job = Job::new(derivation, Some(place));
         self.built[place] = Some(job.hash);
         self.jobs.push(job);

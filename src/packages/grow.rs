@@ -9,14 +9,16 @@ use super::base::{self, BaseError};
 use super::build::surroundings;
 use super::compose::ReadySettings;
 use super::expand::{Context, ExpandError, Job, Options, expand};
-use super::graph::{FILE, PackageGraph};
+use super::graph::{FILE, Package, PackageGraph, Place, Root};
 use super::read::{GraphError, LIMIT, read};
 use super::snapshot::{CutError, Snapshots};
 use crate::drv::derivation::{DrvHash, InputSource};
 use crate::drv::facts::{FactsError, FilePart, TreePart};
 use crate::drv::step_name::{NodeNameError, StepName};
 use crate::drv::{StoreFacts, Trees as _};
-use crate::plan::{Graph, Growing, NodeId, Open, PlanError, Staleness, Todo, Unfold};
+use crate::plan::{
+    Graph, Growing, NodeId, Open, PackageId, PackageNode, PlanError, Staleness, Unfold,
+};
 
 /// Where Portage has its configuration.
 const CONFIG: &str = "/etc/portage";
@@ -77,18 +79,18 @@ impl Unfolding {
         }
     }
 
-    /// Looks for what stands for packages that are known now and have to be built, and tells whether there is some: then
-    /// the graph is to be made again.
+    /// Looks for what stands for packages that are known now, among `nodes`, and tells whether there is some: then the
+    /// graph is to be made again.
     pub fn learn(
         &mut self,
         graph: &Graph,
         staleness: &Staleness<'_>,
-        todo: &Todo,
+        nodes: impl IntoIterator<Item = NodeId>,
     ) -> Result<bool, FactsError> {
         let mut is_more = false;
-        for at in todo.build.iter().chain(&todo.maybe) {
-            let node = &graph.nodes()[*at];
-            let Some(trees) = staleness.state(*at).trees().filter(|_| node.is_open()) else {
+        for at in nodes {
+            let node = &graph.nodes()[at];
+            let Some(trees) = staleness.state(at).trees().filter(|_| node.is_open()) else {
                 continue;
             };
             let mut is_here = true;
@@ -128,7 +130,9 @@ impl Unfolding {
                 ),
                 None => (own.clone(), own),
             };
-            nodes.push(graph.add(open.target, job.derivation, producers, shown, full));
+            let at = graph.add(open.target, job.derivation, producers, shown, full);
+            graph.of_packages(at, what(&packages, job.package));
+            nodes.push(at);
         }
         Ok(nodes)
     }
@@ -163,11 +167,12 @@ impl Unfolding {
         let config = self.tree_at(open, trees, CONFIG)?;
         let snapshots = Snapshots::new(&self.store, &repositories, config);
         let reduced = base::reduce(&self.store, root)?;
-        let options = Options {
-            first: match &open.recipe.packages {
-                Some(packages) => packages.first.clone(),
-                None => Vec::new(),
+        let options = match &open.recipe.packages {
+            Some(packages) => Options {
+                first: packages.first.clone(),
+                limits: packages.limits.clone(),
             },
+            None => Options::default(),
         };
         let context = Context {
             stage: open.derivation.name.target(),
@@ -263,6 +268,25 @@ impl Unfold for Unfolding {
                 error: Arc::new(error),
             })
     }
+}
+
+/// What people are told of a node: the package that it builds, or that it is around some.
+fn what(graph: &PackageGraph, place: Option<Place>) -> PackageNode {
+    let Some(package) = place.map(|place| &graph.packages[place]) else {
+        return PackageNode::Around;
+    };
+    let same = |other: &&Package| {
+        other.root == package.root
+            && (&other.category, &other.name) == (&package.category, &package.name)
+    };
+    PackageNode::Package(Arc::new(PackageId {
+        name: package.category_name(),
+        slot: package.slot.clone(),
+        version: package.version.clone(),
+        is_tool: package.root == Root::Base,
+        is_alone: graph.packages.iter().filter(same).nth(1).is_none(),
+        use_flags: package.use_flags.clone(),
+    }))
 }
 
 fn help(error: &GrowError) -> Option<&'static str> {

@@ -6,20 +6,26 @@
 //!   and [`normalise`] (what two builds leave differently).
 //! - [`base`]: the root that packages are built in, without what they replace.
 //! - [`compose`]: roots made of packages, to build in and as stages.
-//! - [`expand`]: from a graph to derivations; [`grow`]: packages as nodes of a plan.
+//! - [`expand`]: from a graph to derivations; [`grow`]: packages as nodes of a plan; [`explain`]: why they are built
+//!   again.
+//!
+//! - [`compare`]: the packages of two plans side by side; [`version`]: the order of their versions.
 //!
 //! What a package is built of is said by the graph and by nothing else.
 
 pub mod base;
 pub mod build;
+pub mod compare;
 pub mod compose;
 pub mod expand;
+pub mod explain;
 pub mod frozen;
 pub mod graph;
 pub mod grow;
 pub mod normalise;
 pub mod read;
 pub mod snapshot;
+pub mod version;
 pub mod view;
 
 #[cfg(test)]

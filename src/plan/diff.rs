@@ -7,7 +7,7 @@ use mstore_store::TreeHash;
 use serde::Serialize;
 
 use super::compare::{Compared, InputPair, Reason, compare};
-use super::graph::{Graph, Node, NodeId, NodeMap};
+use super::graph::{Graph, Node, NodeId, NodeMap, PackageNode};
 use crate::drv::StepName;
 use crate::drv::derivation::{Derivation, DrvHash, InputSource, Output};
 use crate::drv::facts::{FactsError, Trees};
@@ -61,6 +61,9 @@ pub struct NodeDiff {
     pub new: Option<DrvHash>,
     /// Why.
     pub reasons: Vec<Reason>,
+    /// What it is of the packages of its target: people are told of these in another way.
+    #[serde(skip)]
+    pub package: Option<PackageNode>,
 }
 
 impl NodeDiff {
@@ -107,11 +110,12 @@ impl PlanDiff {
     }
 
     /// The steps that differ, those together that differ in the same way; where that leaves many groups of which the
-    /// same can be said, these together too. Steps that are not built again are left out.
+    /// same can be said, these together too. Steps that are not built again are left out, and so are those of packages.
     pub fn groups(&self) -> Vec<Group<'_>> {
         let mut alike: Vec<Group<'_>> = Vec::new();
         let mut at: HashMap<(Fate, Vec<String>), usize> = HashMap::new();
-        for node in self.nodes.iter().filter(|n| n.fate != Fate::Unaffected) {
+        let told = |n: &&NodeDiff| n.fate != Fate::Unaffected && n.package.is_none();
+        for node in self.nodes.iter().filter(told) {
             let reasons = node.own_reasons().map(ToString::to_string).collect();
             let number = *at.entry((node.fate, reasons)).or_insert(alike.len());
             match alike.get_mut(number) {
@@ -226,6 +230,7 @@ pub fn diff_steps(old: &OneStep, new: &OneStep, trees: &dyn Trees) -> Result<Pla
         old: Some(was),
         new: Some(is),
         reasons,
+        package: None,
     };
     Ok(PlanDiff {
         nodes: vec![node],
@@ -364,6 +369,7 @@ impl<'a> Side<'a> {
             old: None,
             new: None,
             reasons: Vec::new(),
+            package: node.package.clone(),
         }
     }
 

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use mstore_store::TreeHash;
 
-pub use super::nodes::{Graph, Growing, Node, NodeId, NodeMap, Pins, Target};
+pub use super::nodes::{
+    Graph, Growing, Node, NodeId, NodeMap, PackageId, PackageNode, Pins, Target,
+};
 
 use super::error::PlanError;
 use super::lock::Lock;

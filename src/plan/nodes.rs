@@ -1,6 +1,7 @@
 //! Nodes and targets of a graph, and what can be asked of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 use mstore_store::{Hash, TreeHash};
@@ -52,9 +53,74 @@ pub struct Node {
     /// The node whose result is this one's too: the last of those that it stands for, where it stands for some and they
     /// are known.
     pub stands_for: Option<NodeId>,
+    /// What it is of the packages of its target; nothing of a step that the specification names.
+    pub package: Option<PackageNode>,
+}
+
+/// What a node is of the packages of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PackageNode {
+    /// It builds this one.
+    Package(Arc<PackageId>),
+    /// It is what they are built in or of, or what they are together.
+    Around,
+}
+
+/// As it is told: `sys-libs/zlib-1.3.1:0`, of a tool `sys-libs/zlib-1.3.1:0 (tool)`.
+impl fmt::Display for PackageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}:{}", self.name, self.version, self.slot)?;
+        match self.is_tool {
+            true => f.write_str(" (tool)"),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A package of a target, as people name it and as it was chosen.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PackageId {
+    /// Category and name, `sys-libs/zlib`.
+    pub name: String,
+    /// Its slot.
+    pub slot: String,
+    /// Its version with the revision.
+    pub version: String,
+    /// Whether it is a tool for the root that packages are built in, and not of the target.
+    pub is_tool: bool,
+    /// Whether it is the only one of the target of that name.
+    pub is_alone: bool,
+    /// USE flags that are on, sorted.
+    pub use_flags: Vec<String>,
+}
+
+impl PackageId {
+    /// Whether `CATEGORY/NAME` or `CATEGORY/NAME:SLOT` names it.
+    pub fn is_named(&self, word: &str) -> bool {
+        match word.split_once(':') {
+            Some((name, slot)) => self.name == name && self.slot == slot,
+            None => self.name == word,
+        }
+    }
+
+    /// What people name it by: the slot is there where there are others of the name.
+    pub fn word(&self) -> String {
+        match self.is_alone {
+            true => self.name.clone(),
+            false => format!("{}:{}", self.name, self.slot),
+        }
+    }
 }
 
 impl Node {
+    /// The package that it builds, if it builds one.
+    pub fn package(&self) -> Option<&PackageId> {
+        match &self.package {
+            Some(PackageNode::Package(package)) => Some(package),
+            _ => None,
+        }
+    }
+
     /// The nodes whose output it uses, sorted.
     pub fn dependencies(&self) -> BTreeSet<NodeId> {
         self.producers.iter().flatten().copied().collect()
@@ -104,7 +170,7 @@ impl Target {
         self.until == self.last
     }
 
-    /// Its steps as far as it was asked for, in order.
+    /// Its steps as far as it was asked for, in order, with packages.
     pub fn wanted(&self) -> impl Iterator<Item = NodeId> {
         let until = self.until;
         self.nodes
@@ -166,10 +232,42 @@ impl Graph {
         nodes.find(|(_, node)| wanted(node)).map(|(id, _)| id)
     }
 
-    /// The step of `target` that goes by the name `step`.
+    /// The step of `target` that goes by the name `step`, or builds the package `CATEGORY/NAME[:SLOT]`.
     pub fn step_of(&self, target: &Target, step: &str) -> Option<NodeId> {
-        let mut nodes = target.nodes.iter().copied();
-        nodes.find(|id| self.nodes[*id].name.step() == step)
+        let own = |id: &NodeId| self.nodes[*id].name.step() == step;
+        self.own_steps(target)
+            .find(own)
+            .or_else(|| self.package_of(target, step))
+    }
+
+    /// The step that builds a package of `target`. A tool is meant only where nothing else can be.
+    pub fn package_of(&self, target: &Target, word: &str) -> Option<NodeId> {
+        let packages = self.packages_of(target);
+        let named = packages.filter(|(_, package)| package.is_named(word));
+        named
+            .min_by_key(|(_, package)| package.is_tool)
+            .map(|(id, _)| id)
+    }
+
+    /// The steps of `target` that build packages, in order.
+    pub fn packages_of<'a>(
+        &'a self,
+        target: &'a Target,
+    ) -> impl Iterator<Item = (NodeId, &'a PackageId)> {
+        let nodes = target.nodes.iter().copied();
+        nodes.filter_map(|id| Some((id, self.nodes[id].package()?)))
+    }
+
+    /// The steps of `target` that its specification names, in order.
+    pub fn own_steps<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = NodeId> + 'a {
+        let nodes = target.nodes.iter().copied();
+        nodes.filter(|id| self.nodes[*id].package.is_none())
+    }
+
+    /// What stands for the packages of `target`, where it is made of some.
+    pub fn standing_of(&self, target: &Target) -> Option<NodeId> {
+        let mut own = self.own_steps(target);
+        own.find(|id| self.nodes[*id].derivation.is_open())
     }
 
     /// Says that the target `id` is asked for up to one of its steps. Returns whether it has such a step.
@@ -184,9 +282,22 @@ impl Graph {
         found.is_some()
     }
 
-    /// The names of the steps of `target`, in order.
+    /// Says that the target `id` is asked for up to one of its nodes.
+    pub fn stop_at_node(&mut self, id: &TargetId, node: NodeId) {
+        if let Some(place) = self.by_id.get(id) {
+            self.targets[*place].until = node;
+        }
+    }
+
+    /// Whether the target `id` is made of packages that are not known yet.
+    pub fn stands_for_packages(&self, id: &TargetId) -> bool {
+        let open = self.target(id).and_then(|target| self.standing_of(target));
+        open.is_some_and(|at| self.nodes[at].is_open())
+    }
+
+    /// The names of the steps of `target` that its specification names, in order.
     pub fn steps_of<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = &'a str> {
-        target.nodes.iter().map(|id| self.nodes[*id].name.step())
+        self.own_steps(target).map(|id| self.nodes[id].name.step())
     }
 
     /// Edges as pairs: from a step to one that needs it.
@@ -330,8 +441,14 @@ impl Growing {
             producers,
             same_as: (first != at).then_some(first),
             stands_for: None,
+            package: None,
         });
         at
+    }
+
+    /// Says what a node is of the packages of its target.
+    pub fn of_packages(&mut self, node: NodeId, what: PackageNode) {
+        self.graph.nodes[node].package.get_or_insert(what);
     }
 
     /// Says that a node's result is that of another one, which was added before it.

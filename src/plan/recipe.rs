@@ -3,6 +3,7 @@
 mod fetches;
 mod impure;
 mod metro;
+mod package_limits;
 mod packages;
 mod width;
 
@@ -19,6 +20,7 @@ use super::lock;
 use super::name::{Index, TargetId, suggestions};
 use crate::drv::derivation::{Impure, UseLimits, Width};
 
+pub use package_limits::PackageLimits;
 pub use packages::{PACKAGES, Packages};
 
 /// The name of the step that tests a finished target.
@@ -488,8 +490,12 @@ impl Reader<'_> {
 
     /// The limit `policy/limit/NAME`: a number above 0, of bytes with units.
     fn limit(&self, name: &str, bytes: bool) -> Result<Option<u64>, PlanError> {
-        let element = format!("policy/limit/{name}");
-        let Some(text) = self.text(&element)? else {
+        self.amount(&format!("policy/limit/{name}"), bytes)
+    }
+
+    /// A number above 0, of bytes with units.
+    fn amount(&self, element: &str, bytes: bool) -> Result<Option<u64>, PlanError> {
+        let Some(text) = self.text(element)? else {
             return Ok(None);
         };
         let (number, shift) = match text.strip_suffix(['K', 'M', 'G', 'T']) {
@@ -503,7 +509,7 @@ impl Reader<'_> {
         match value.and_then(|n| n.checked_mul(1 << shift)) {
             Some(value) if i64::try_from(value).is_ok() => Ok(Some(value)),
             _ => Err(self.bad(
-                &element,
+                element,
                 match bytes {
                     true => format!("`{text}` is not a size above 0, such as 500M or 2G"),
                     false => format!("`{text}` is not a number above 0"),

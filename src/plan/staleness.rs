@@ -188,19 +188,56 @@ impl<'g> Staleness<'g> {
         Self::walk_on(Staleness::new(graph), facts, visitor)
     }
 
-    /// Walks the whole graph as if nothing were known of the steps of targets that were asked for.
+    /// Walks the whole graph as if nothing were known of those nodes that `anew` tells.
     pub fn walk_anew(
         graph: &'g Graph,
         facts: &dyn Facts,
         visitor: &mut dyn Visitor,
+        anew: impl Fn(NodeId) -> bool,
     ) -> Result<Self, WalkError> {
         let mut this = Staleness::new(graph);
-        for node in graph.requested().flat_map(|target| target.wanted()) {
-            // What is the same step is built once.
-            let first = graph.nodes()[node].same_as;
-            this.anew[node] = !first.is_some_and(|first| this.anew[first]);
+        for node in graph.nodes().ids().filter(|node| anew(*node)) {
+            this.set_anew(node);
         }
         Self::walk_on(this, facts, visitor)
+    }
+
+    /// What is the same step is built once.
+    fn set_anew(&mut self, node: NodeId) {
+        let first = self.graph.nodes()[node].same_as;
+        self.anew[node] = !first.is_some_and(|first| self.anew[first]);
+    }
+
+    /// The states of a larger graph: those nodes that `was` knows in `old` stand where they stood, and of the others
+    /// nothing is known of those that `anew` tells.
+    pub fn onto(
+        graph: &'g Graph,
+        old: &Staleness<'_>,
+        was: impl Fn(NodeId) -> Option<NodeId>,
+        anew: impl Fn(NodeId) -> bool,
+        facts: &dyn Facts,
+    ) -> Result<Self, WalkError> {
+        let mut this = Staleness::new(graph);
+        for node in graph.nodes().ids() {
+            for from in graph.nodes()[node].run_after() {
+                this.dependents[from].push(node);
+            }
+            this.listed[node] = true;
+            match was(node) {
+                Some(was) => {
+                    this.anew[node] = old.anew[was];
+                    this.states[node] = old.states[was].clone();
+                }
+                None if anew(node) => this.set_anew(node),
+                None => {}
+            }
+            // What was decided stays so, unless it stands for what was not known.
+            let is_open = graph.nodes()[node].stands_for.is_some();
+            if is_open || this.states[node] == NodeState::Unknown {
+                this.decide(node, facts)?;
+            }
+        }
+        Ok(this)
     }
 
     fn walk_on(

@@ -135,6 +135,35 @@ pub struct TargetView {
     pub root: String,
     /// Its steps, in order.
     pub steps: Vec<DerivationView>,
+    /// Its packages, as far as they are known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<PackageView>,
+}
+
+/// A package of a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PackageView {
+    /// `CATEGORY/NAME`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its slot.
+    pub slot: String,
+    /// Whether it is a tool for the root that packages are built in.
+    pub tool: bool,
+    /// USE flags that are on.
+    #[serde(rename = "use")]
+    pub use_flags: Vec<String>,
+    /// The step that builds it.
+    pub step: String,
+    /// The derivation hash.
+    pub drv: String,
+    /// `up-to-date`, `stale` or `unknown`; nothing if no store was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<&'static str>,
+    /// The tree that was built, if one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tree: Option<String>,
 }
 
 /// A graph.
@@ -155,6 +184,9 @@ pub struct NodeView {
     pub target: String,
     /// The derivation hash.
     pub drv: String,
+    /// The package that it builds, `CATEGORY/NAME-VERSION:SLOT`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
     /// `up-to-date`, `stale` or `unknown`; nothing if no store was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<&'static str>,
@@ -292,15 +324,41 @@ impl TargetView {
             version: target.version.clone(),
             drv: graph.nodes()[target.last].hash.to_string(),
             root: target.root.clone(),
-            steps: target
-                .nodes
-                .iter()
+            steps: graph
+                .own_steps(target)
                 .map(|n| {
-                    let state = staleness.map(|s| s.state(*n));
-                    DerivationView::new(graph, &graph.nodes()[*n], state)
+                    let state = staleness.map(|s| s.state(n));
+                    DerivationView::new(graph, &graph.nodes()[n], state)
+                })
+                .collect(),
+            packages: graph
+                .packages_of(target)
+                .map(|(n, package)| {
+                    let node = &graph.nodes()[n];
+                    let state = staleness.map(|s| s.state(n));
+                    PackageView {
+                        name: package.name.clone(),
+                        version: package.version.clone(),
+                        slot: package.slot.clone(),
+                        tool: package.is_tool,
+                        use_flags: package.use_flags.clone(),
+                        step: node.name.to_string(),
+                        drv: node.hash.to_string(),
+                        state: state.map(word),
+                        tree: state.and_then(NodeState::tree).map(|t| t.to_string()),
+                    }
                 })
                 .collect(),
         }
+    }
+}
+
+/// What a node is called by its state.
+fn word(state: &NodeState) -> &'static str {
+    match state {
+        NodeState::Known { .. } => "up-to-date",
+        NodeState::Stale { .. } => "stale",
+        NodeState::Unknown => "unknown",
     }
 }
 
@@ -308,11 +366,6 @@ impl GraphView {
     /// Shows a graph, with what `staleness` knows.
     pub fn new(graph: &Graph, staleness: Option<&Staleness<'_>>) -> Self {
         let name = |id: NodeId| graph.nodes()[id].name.to_string();
-        let word = |state: &NodeState| match state {
-            NodeState::Known { .. } => "up-to-date",
-            NodeState::Stale { .. } => "stale",
-            NodeState::Unknown => "unknown",
-        };
         GraphView {
             nodes: graph
                 .nodes()
@@ -323,6 +376,7 @@ impl GraphView {
                         .target(&node.target)
                         .map_or_else(|| node.target.to_string(), |t| t.name.clone()),
                     drv: node.hash.to_string(),
+                    package: node.package().map(ToString::to_string),
                     state: staleness.map(|s| word(s.state(id))),
                 })
                 .collect(),

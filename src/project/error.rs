@@ -490,6 +490,16 @@ pub enum FindError {
         /// The names of the steps that it has.
         steps: Vec<String>,
     },
+    /// A target has no such package, as far as its packages are known.
+    #[error("{target} has no package `{package}`{}", if *.known { "" } else { " that is known" })]
+    NoPackage {
+        /// The target.
+        target: String,
+        /// `CATEGORY/NAME[:SLOT]`.
+        package: String,
+        /// Whether its packages are known.
+        known: bool,
+    },
     /// The lock file has no such seed or snapshot.
     #[error("{} has no {kind} `{name}`", lock.display())]
     NoPin {

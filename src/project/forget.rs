@@ -63,7 +63,7 @@ impl Project {
         let staleness = Staleness::walk(&graph, &self.facts, &mut ())?;
         for target in graph.requested() {
             let nodes = match &step {
-                None => target.nodes.clone(),
+                None => graph.own_steps(target).collect(),
                 Some(step) => match graph.step_of(target, step) {
                     Some(node) => vec![node],
                     None => return Err(no_such_step(&graph, target, step).into()),

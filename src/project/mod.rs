@@ -13,6 +13,7 @@
 //! - [`repair`]: verifying a store, and getting back what is damaged;
 //! - [`forget`]: forgetting results, and what was built on them;
 //! - [`estimate`]: how long a run will take;
+//! - [`packages`]: graphs with the packages in them that are known;
 //! - [`find`]: hashes, roots and names to trees and targets; [`step`]: one step by its hash or name;
 //! - [`retention`]: what gc keeps, and the lock files that count.
 
@@ -26,6 +27,7 @@ pub mod find;
 pub mod forget;
 pub mod open;
 pub mod pack;
+pub mod packages;
 pub mod peers;
 mod pinned_reads;
 pub mod ports;
@@ -115,9 +117,10 @@ impl Project {
         Ok(self.distribution.recipes(targets, &self.lock)?)
     }
 
-    /// Makes the graph of some targets, which are given by name or by hash.
+    /// Makes the graph of some targets, which are given by name or by hash, with their packages as far as these are
+    /// known.
     pub fn graph(&self, names: &[String], pins: Pins) -> Result<Graph, ProjectError> {
         let recipes = self.recipes(&self.targets(names)?)?;
-        Ok(Graph::build(&recipes, &self.lock, &self.facts, pins)?)
+        packages::unfolded(self, &recipes, &self.lock, pins)
     }
 }

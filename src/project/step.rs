@@ -58,6 +58,13 @@ impl KnownStep {
 
 /// Returns the error of a step that `target` does not have.
 pub fn no_such_step(graph: &Graph, target: &Target, step: &str) -> FindError {
+    if step.contains('/') && graph.standing_of(target).is_some() {
+        return FindError::NoPackage {
+            target: target.name.clone(),
+            package: step.to_owned(),
+            known: graph.packages_of(target).next().is_some(),
+        };
+    }
     FindError::NoStep {
         target: target.name.clone(),
         step: step.to_owned(),

@@ -53,6 +53,9 @@ pub enum ScheduleError {
     /// Whoever lists the jobs added to one that was closed or not open at all.
     #[error("it was added to when it was not open")]
     NotOpen,
+    /// What follows from a result cannot become jobs.
+    #[error("{0}")]
+    Growth(String),
     /// The engine found that it had forgotten a job.
     #[error(
         "it could run on {host}, which is free, and was not started: this is an error in mstore"

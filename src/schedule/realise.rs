@@ -228,7 +228,7 @@ pub fn realise(
 }
 
 /// Whether a step found out that packages cannot be chosen: it says so by its exit status.
-fn is_refusal(graph: &Graph, at: NodeId, failure: &Failure) -> bool {
+pub fn is_refusal(graph: &Graph, at: NodeId, failure: &Failure) -> bool {
     const REFUSED: i32 = 2 << 8;
     let mut nodes = graph.nodes().values();
     failure.status == REFUSED

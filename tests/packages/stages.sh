@@ -50,6 +50,20 @@ of_stage() { m store cat "$(field tree < "$work/out"):$1"; }
 run m seed import "$work/seed.tar" --name seed > /dev/null
 run snapshot
 
+# told TEXT COMMAND...: what a command prints has the text in it
+told() {
+    local text=$1
+    shift
+    "$@" > "$work/told" 2>&1 || { cat "$work/told"; fail "$*"; }
+    grep -F -- "$text" "$work/told" > /dev/null || { cat "$work/told"; fail "$*: there is no \`$text\`"; }
+    ok "$text"
+}
+
+section "what is told before"
+told "stage-one: packages unknown until resolve has run (--resolve runs it)" m realise -n stage-one
+told "stage-one: resolve up to date; 9 of 9 packages to build, 0 reused; then compose stage-one" m realise -n --resolve stage-one
+told "stage-one: 9 packages changed, 0 follow" m why rebuild stage-one
+
 section "a stage"
 realise
 all=$(built)
@@ -67,11 +81,31 @@ realise
 equal "a second realise builds" "$(field built < "$work/out")" 0
 equal "the tree" "$(field tree < "$work/out")" "$first"
 
+section "packages by name"
+told "app-misc/boat-1:0" m show stage-one
+told "stage-one/app-misc/boat:install" m show stage-one:app-misc/boat
+told "==== stage-one/app-misc/boat:install" m log stage-one:app-misc/boat
+told "up-to-date stage-one/app-misc/boat:install" m graph stage-one
+told " image" m store ls stage-one:app-misc/boat
+told "boat" m store ls stage-one:app-misc/boat:0:/image/usr/bin
+told "app-misc/boat: up to date, and no other build of it is remembered" m why rebuild stage-one:app-misc/boat
+m realise --json stage-one:sys-libs/zlib:0 > "$work/out" 2> "$work/err" || { cat "$work/err"; fail "a package was not found"; }
+equal "what a package that is there takes" "$(field built < "$work/out")" 0
+got=0
+m realise stage-one:sys-libs/nothing > "$work/out" 2> "$work/err" || got=$?
+equal "exit status of a package that there is not" "$got" 2
+m realise --json --rebuild stage-one:app-misc/boat > "$work/out" 2> "$work/err" || { cat "$work/err"; fail "a package was not built again"; }
+equal "built again" "$(built)" "app-misc/boat"
+realise --rebuild
+equal "packages that are built again with the stage" "$(built | tr ' ' '\n' | grep / | grep -v '^packages' | grep -vc :)" 9
+equal "the tree" "$(field tree < "$work/out")" "$first"
+
 section "what changes follow"
 printf '# A comment.\n' >> "$(echo "$ebuilds"/sys-libs/tide/tide-1.ebuild)"
 snapshot
 realise
 equal "built after a comment in a library" "$(built | tr ' ' '\n' | grep / | grep -v '^packages' | tr '\n' ' ')" "sys-libs/tide "
+equal "runs that this took, with what Portage was asked in between" "$(grep -c 'to build, ' "$work/err")" 1
 printf '# A comment.\n' >> "$ebuilds/eclass/accounts.eclass"
 snapshot
 realise
@@ -84,7 +118,12 @@ realise
 equal "built after a package that no stage has" "$(built)" "resolve setup"
 mv "$ebuilds/sys-libs/tide/tide-1.ebuild" "$ebuilds/sys-libs/tide/tide-2.ebuild"
 snapshot
+m realise -n --resolve stage-one > "$work/told" 2>&1 || { cat "$work/told"; fail "no dry run"; }
+told "its ebuild changed: 1 → 2" m why rebuild stage-one
+told "app-misc/boat: layer sys-libs/tide: has to be built first, because its ebuild changed: 1 → 2" m why rebuild stage-one
 realise
+told "layer sys-libs/tide: image changed" m why rebuild stage-one:app-misc/boat
+told ", because its ebuild changed: 1 → 2" m why rebuild stage-one:app-misc/boat
 equal "built after another version of a library" "$(built | tr ' ' '\n' | grep / | grep -v '^packages' | grep -v : | tr '\n' ' ')" \
     "app-misc/boat sys-libs/tide "
 

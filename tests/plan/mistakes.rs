@@ -312,6 +312,6 @@ fn settings_that_packages_do_not_have_are_told() {
     world.write("targets/stage1.conf", &text);
     insta::assert_snapshot!(world.error("stage1-corei7"), @r"
     DIR/targets/stage1.conf:28: `packages/undeclared` of demo/x86-64bit/corei7/stage1: packages have no such setting
-    help: known are set, tools and first
+    help: known are set, tools and first, and timeout, memory and jobs of a package
     ");
 }

@@ -15,16 +15,17 @@ use crate::cli::context::Context;
 use crate::cli::output::Style;
 use crate::cli::{Failure, output};
 use crate::drv::{NodeName, StepName};
-use crate::plan::{Graph, Node, NodeId, Pins, Staleness};
+use crate::plan::{Graph, NodeId, Pins, Staleness};
 use crate::project::Access;
 use crate::project::Project;
 use crate::project::find::Found;
 use crate::project::find::Wants;
+use crate::project::step::no_such_step;
 
 /// Print build logs
 #[derive(clap::Args)]
 pub struct Args {
-    /// A target, one of its steps as TARGET:STEP, or the hash of a derivation, key or tree or its
+    /// A target, one of its steps as TARGET:STEP, one of its packages as TARGET:CATEGORY/NAME[:SLOT], or the hash of a derivation, key or tree or its
     /// beginning
     #[arg(value_name = "TARGET|HASH")]
     target: String,
@@ -68,12 +69,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     if args.attempts {
         return attempts(&project, of_names(&project, &graph, step)?, args.json);
     }
-    let wanted = |node: &Node| step.is_none_or(|s| s == node.name.step());
-    let nodes: Vec<NodeId> = graph
-        .requested()
-        .flat_map(|target| target.nodes.iter().copied())
-        .filter(|&at| wanted(&graph.nodes()[at]))
-        .collect();
+    let nodes = nodes_of(&graph, step, args.follow)?;
     if args.follow {
         let names = nodes.iter().map(|&at| &graph.nodes()[at]);
         let names = names.map(|node| (node.name.to_string(), node.full_name.to_string()));
@@ -123,6 +119,16 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     }
     if args.json && shown > 0 {
         output::json_pretty(&files)?;
+    } else if let Some(target) = graph.requested().next()
+        && step.is_none()
+        && !args.follow
+        && graph.packages_of(target).next().is_some()
+    {
+        tell!(
+            "{} logs of packages: mstore log {}:CATEGORY/NAME",
+            Style::stderr().note("note:"),
+            target.name
+        );
     }
     if shown == 0 {
         return Err(match elsewhere {
@@ -136,6 +142,27 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         });
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The steps that are meant: of a target without a step all that its specification names, and its packages too with
+/// `all`.
+fn nodes_of(graph: &Graph, step: Option<&str>, all: bool) -> Result<Vec<NodeId>, Failure> {
+    let mut nodes = Vec::new();
+    for target in graph.requested() {
+        match step {
+            None if all => nodes.extend(&target.nodes),
+            None => nodes.extend(graph.own_steps(target)),
+            Some(step) => {
+                let found = graph.step_of(target, step);
+                // A step that there is not has no log, but a package is not one that could have been renamed.
+                if found.is_none() && step.contains('/') {
+                    return Err(no_such_step(graph, target, step).into());
+                }
+                nodes.extend(found);
+            }
+        }
+    }
+    Ok(nodes)
 }
 
 /// What there is of something that was fetched.
@@ -324,11 +351,7 @@ fn of_names(
     graph: &Graph,
     step: Option<&str>,
 ) -> Result<Vec<(String, Attempt)>, Failure> {
-    let nodes: Vec<NodeId> = graph
-        .requested()
-        .flat_map(|target| target.nodes.iter().copied())
-        .filter(|&at| step.is_none_or(|s| s == graph.nodes()[at].name.step()))
-        .collect();
+    let nodes = nodes_of(graph, step, false)?;
     let mut all = Vec::new();
     // Steps of one run follow each other: of what began in one second the later step is the newer.
     for &at in nodes.iter().rev() {

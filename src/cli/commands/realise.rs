@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::build::step::Limits;
-use crate::build::userns::Entered;
+use crate::build::userns::{Entered, UsernsError};
 use crate::build::{USER_WORD, host, memory};
 use crate::cli::Failure;
 use crate::cli::args::{self, TrustArgs};
@@ -28,12 +28,13 @@ use crate::cli::watch::Watch;
 use crate::config::{self, Config};
 use crate::drv::StepName;
 use crate::farm::{Farm, HostsFile, Place};
-use crate::plan::{MissingPin, PinOrigin, Recipes, TargetId};
+use crate::plan::{MissingPin, PinOrigin, RESOLVE, Recipes, TargetId};
 use crate::ports::grow::refusal;
 use crate::ports::{Ignored, PortsTree, Reason};
 use crate::project::realise::{
-    Books, LeftOut, Obstacle, Preview, Question, Report, Run, StepsPreview, TargetReport, Until,
-    WantedPort, check, left_out, preview, realise, realise_ports,
+    Books, Followed, LeftOut, Obstacle, PackagesPreview, Preview, Question, Report, Run,
+    StepsPreview, TargetReport, Until, WantedPort, check, left_out, preview, realise,
+    realise_ports,
 };
 use crate::project::{Access, Blocked, Caches, Estimates, Project, ports};
 use crate::schedule::Leave;
@@ -63,7 +64,7 @@ enum Checked {
 pub struct Args {
     /// Targets, such as stage3-corei7, or patterns, such as 'stage3-*'
     ///
-    /// TARGET:STEP builds a target up to that step.
+    /// TARGET:STEP builds a target up to that step, TARGET:CATEGORY/NAME[:SLOT] one of its packages.
     #[arg(required = true, value_name = "TARGET[:STEP]")]
     targets: Vec<String>,
     /// Whether one of them was given with a step
@@ -75,6 +76,9 @@ pub struct Args {
     /// Only show what would be built, and why
     #[arg(long, short = 'n')]
     dry_run: bool,
+    /// With --dry-run: first run the steps that find out which packages targets are made of
+    #[arg(long, requires = "dry_run")]
+    resolve: bool,
     /// Make NAME a link to a folder with the result, which gc keeps while the link is there
     #[arg(long, value_name = "NAME", conflicts_with = "dry_run")]
     out_link: Option<PathBuf>,
@@ -227,7 +231,7 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
                 .hint("leave --memory out")
         })?;
     }
-    let mut project = context.project(match args.dry_run {
+    let mut project = context.project(match args.dry_run && !args.resolve {
         true => Access::ReadIfPresent,
         false => Access::ChangeIfAllowed,
     })?;
@@ -321,6 +325,14 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
         recipes.requested().count(),
     )?;
     if args.dry_run {
+        let recipes = match args.resolve {
+            true => {
+                let targets: Vec<TargetId> = recipes.requested().cloned().collect();
+                resolve(&mut project, recipes, &run, entered)?;
+                project.recipes(&targets)?
+            }
+            false => recipes,
+        };
         show_preview(&preview(&project, recipes, &run)?, args.json)?;
         let _: bool = ignored_named?;
         return Ok(ExitCode::SUCCESS);
@@ -369,6 +381,38 @@ pub fn run(context: &Context, mut args: Args) -> Result<ExitCode, Failure> {
         let _ = ask(context, &args, |question| question.keep(&project, &report));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs what finds out of which packages targets are made, and nothing that needs more than that.
+fn resolve(
+    project: &mut Project,
+    recipes: Recipes,
+    run: &Run<'_>,
+    entered: Result<Entered, UsernsError>,
+) -> Result<(), Failure> {
+    let made_of_packages = recipes.requested().filter(|id| {
+        let recipe = recipes.get(id);
+        recipe.is_some_and(|recipe| recipe.packages.is_some())
+    });
+    let targets: Vec<TargetId> = made_of_packages.cloned().collect();
+    if targets.is_empty() {
+        return Ok(());
+    }
+    let until = Until::step(&targets, RESOLVE);
+    let recipes = project.recipes(&targets)?;
+    let run = Run {
+        until: &until,
+        rebuild: false,
+        ..*run
+    };
+    let report = realise(project, recipes, &run, entered)?;
+    show_failed(&report.outcome);
+    match report.outcome.failed.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::usage(
+            "what targets are made of could not be found out",
+        )),
+    }
 }
 
 /// Locks and logs, where they are kept.
@@ -672,9 +716,34 @@ fn show<'a>(
             output::duration(report.seconds)
         );
     } else if !report.idle && !args.quiet && !args.json {
+        for packages in &report.packages {
+            tell!("{}", followed(packages));
+        }
         tell!("{}", summary(report));
     }
     Ok(true)
+}
+
+/// What became of packages, in a line.
+fn followed(packages: &Followed) -> String {
+    let Followed {
+        target,
+        changed,
+        follow,
+        same,
+        spared,
+    } = packages;
+    let mut text = format!(
+        "{target}: {changed} {} changed, {follow} followed",
+        plural(*changed, "package")
+    );
+    if *same > 0 {
+        text.push_str(&format!(", {same} of them came out the same"));
+        if *spared > 0 {
+            text.push_str(&format!(" and ended it: {spared} need not be built"));
+        }
+    }
+    text
 }
 
 /// What was built, in a line.
@@ -754,6 +823,8 @@ struct Planned<'a> {
     substituted: Vec<&'a str>,
     fetch: Vec<Fetched>,
     estimate: Estimates,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    packages: &'a [PackagesPreview],
 }
 
 /// Prints what a real run would do.
@@ -823,7 +894,35 @@ fn show_json(steps: &StepsPreview) -> Result<(), Failure> {
         substituted: names(&steps.substituted),
         fetch: steps.fetch.iter().map(fetched).collect(),
         estimate: steps.estimate,
+        packages: &steps.packages,
     })
+}
+
+/// What would become of the packages of a target, in a line.
+fn packages_told(preview: &PackagesPreview) -> String {
+    let PackagesPreview {
+        packages,
+        build,
+        maybe,
+        reuse,
+        ..
+    } = preview;
+    let about = |seconds: Option<f64>| seconds.map(estimate::about);
+    if !preview.known {
+        let took = about(preview.resolve_seconds);
+        let took = took.map_or(String::new(), |took| format!("about {took}; "));
+        return format!("packages unknown until resolve has run ({took}--resolve runs it)");
+    }
+    let took = about(preview.seconds).map_or(String::new(), |took| format!(" (about {took})"));
+    let maybe = match maybe {
+        0 => String::new(),
+        n => format!(", {n} of them only if what they need comes out different"),
+    };
+    format!(
+        "resolve up to date; {build} of {packages} {} to build{took}{maybe}, {reuse} reused; then compose {}",
+        plural(*packages, "package"),
+        preview.target
+    )
 }
 
 fn show_steps(steps: &StepsPreview) -> Result<(), Failure> {
@@ -836,16 +935,24 @@ fn show_steps(steps: &StepsPreview) -> Result<(), Failure> {
             from.unwrap_or_default()
         ));
     }
-    for (name, reasons) in &steps.build {
+    let of_packages = |name: &StepName| steps.of_packages.contains(name);
+    for (name, reasons) in steps.build.iter().filter(|(name, _)| !of_packages(name)) {
         let why: Vec<String> = reasons
             .iter()
             .map(|r| r.to_string().lines().next().unwrap_or_default().to_owned())
             .collect();
         text.push_str(&format!("would build {name}: {}\n", why.join("; ")));
     }
-    for name in &steps.maybe {
+    for name in steps.maybe.iter().filter(|name| !of_packages(name)) {
         text.push_str(&format!(
             "would build {name} if its inputs come out different\n"
+        ));
+    }
+    for packages in &steps.packages {
+        text.push_str(&format!(
+            "{}: {}\n",
+            packages.target,
+            packages_told(packages)
         ));
     }
     output::bytes(text.as_bytes())?;

@@ -26,7 +26,7 @@ use crate::project::{Access, FindError, find};
 /// Open a shell in a root file system
 #[derive(clap::Args)]
 pub struct Args {
-    /// A target, one of its steps as TARGET:STEP, seed/NAME, or the hash of a tree or its beginning
+    /// A target, one of its steps as TARGET:STEP, one of its packages as TARGET:CATEGORY/NAME[:SLOT], seed/NAME, or the hash of a tree or its beginning
     #[arg(value_name = "TARGET")]
     target: String,
     /// Enter the finished root file system even if the last build failed
@@ -66,7 +66,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     // A failed root first: that is what one wants to look at.
     if !args.finished {
         for &node in &target.nodes {
-            let wanted = step.is_none_or(|s| s == graph.nodes()[node].name.step());
+            let wanted = step.is_none_or(|s| graph.step_of(target, s) == Some(node));
             // Once the step is built, or found to be built, its failure is history.
             if !wanted || staleness.state(node).tree().is_some() {
                 continue;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::cli::args::node_name;
 use crate::cli::context::Context;
 use crate::cli::{Failure, output, pins};
-use crate::plan::view::{DerivationView, TargetView};
+use crate::plan::view::{DerivationView, PackageView, TargetView};
 use crate::plan::{Pin, PinKind, Pins, Staleness};
 use crate::project::find::Wants;
 use crate::project::step::no_such_step;
@@ -14,7 +14,7 @@ use crate::project::{Access, Project};
 /// Show the derivations of a target
 #[derive(clap::Args)]
 pub struct Args {
-    /// A target, one of its steps as TARGET:STEP, seed/NAME, snapshot/NAME, or the hash of a derivation, key or tree
+    /// A target, one of its steps as TARGET:STEP, one of its packages as TARGET:CATEGORY/NAME[:SLOT], seed/NAME, snapshot/NAME, or the hash of a derivation, key or tree
     /// or its beginning
     #[arg(value_name = "TARGET|HASH")]
     target: String,
@@ -60,10 +60,13 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     for target in graph.requested() {
         let mut view = TargetView::new(&graph, target, Some(&staleness));
         if let Some(step) = step {
-            view.steps.retain(|s| s.name.step() == step);
-            if view.steps.is_empty() {
+            let Some(at) = graph.step_of(target, step) else {
                 return Err(no_such_step(&graph, target, step).into());
-            }
+            };
+            let shown = DerivationView::new(&graph, &graph.nodes()[at], Some(staleness.state(at)));
+            view.steps = vec![shown];
+            let hash = graph.nodes()[at].hash.to_string();
+            view.packages.retain(|package| package.drv == hash);
         }
         if args.json {
             output::json_pretty(&view)?;
@@ -78,12 +81,35 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
             view.drv,
             tree.map_or("not built".to_owned(), |t| t.to_string())
         );
+        if !view.packages.is_empty() {
+            text.push_str("\n  packages");
+        }
+        for package in &view.packages {
+            show_package(package, &mut text);
+        }
         for step in &view.steps {
             show_step(step, &mut text);
         }
         output::line(text)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn show_package(package: &PackageView, text: &mut String) {
+    let PackageView {
+        name,
+        version,
+        slot,
+        ..
+    } = package;
+    let state = package.state.unwrap_or_default();
+    text.push_str(&format!("\n    {name}-{version}:{slot} {state}"));
+    if package.tool {
+        text.push_str(", a tool");
+    }
+    if !package.use_flags.is_empty() {
+        text.push_str(&format!("; USE {}", package.use_flags.join(" ")));
+    }
 }
 
 /// Shows what a seed or a snapshot stands for.

@@ -178,6 +178,7 @@ mod tests {
         let graph = graph(&["a", "b", "z"], &[]);
         let options = Options {
             first: vec!["dev-libs/z".into()],
+            ..Options::default()
         };
         assert_eq!(Layers::of(&graph, &options).unwrap().order, [2, 0, 1]);
     }

@@ -1,7 +1,10 @@
 //! The packages of a target: `options/packages`, and the elements below `packages/`.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
+use super::package_limits::{PackageLimits, is_limit};
 use super::{Reader, StepRecipe};
 use crate::plan::error::PlanError;
 use crate::plan::packages::{GRAPH, RESOLVE};
@@ -24,6 +27,9 @@ pub struct Packages {
     pub set: Vec<String>,
     /// Whether tools are built too, and not taken from the root that packages are built in.
     pub new_tools: bool,
+    /// What single packages may use, by `CATEGORY/NAME`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, PackageLimits>,
 }
 
 /// What the step that finds out packages is told.
@@ -74,9 +80,13 @@ impl Reader<'_> {
         const FIRST: &str = "packages/first";
         // What is written otherwise would say nothing.
         for element in self.elements.names_below("packages/") {
-            if ![SET, TOOLS, FIRST].contains(&element) {
+            if ![SET, TOOLS, FIRST].contains(&element) && !is_limit(element) {
                 let message = "packages have no such setting".to_owned();
-                return Err(self.bad(element, message, "known are set, tools and first"));
+                return Err(self.bad(
+                    element,
+                    message,
+                    "known are set, tools and first, and timeout, memory and jobs of a package",
+                ));
             }
         }
         let set = match self.elements.is_defined(SET) {
@@ -130,6 +140,7 @@ impl Reader<'_> {
             first,
             set,
             new_tools,
+            limits: self.package_limits()?,
         };
         let mut step = self.step(RESOLVE, packages.script())?;
         // It is ours, and needs none of what scripts of a specification have fetched.

@@ -158,7 +158,7 @@ fn add_had(
         let recipes = project.recipes(targets)?;
         let graph = Graph::build(&recipes, &project.lock, &facts, Pins::Required)?;
         facts.prepare(graph.nodes().values().map(|node| node.hash))?;
-        let todo = Work::of(&graph, facts, false)?.todo;
+        let todo = Work::of(&graph, facts, None)?.todo;
         let builds: HashSet<NodeId> = todo.build.iter().chain(&todo.maybe).copied().collect();
         let there = graph.requested();
         let there = there.filter(|target| !builds.contains(&target.last));

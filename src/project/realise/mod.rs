@@ -6,6 +6,7 @@
 mod books;
 mod check;
 mod differences;
+mod growing;
 mod here;
 mod outside;
 mod places;
@@ -31,8 +32,9 @@ use crate::build::processors::Processors;
 use crate::build::sandbox::Sandbox;
 use crate::build::step::{Builder, Limits};
 use crate::build::userns::{Entered, UsernsError};
-use crate::drv::{DrvHash, StepName, Trees as _, target_key};
+use crate::drv::{DrvHash, Facts as _, StepName, Trees as _, target_key};
 use crate::farm::Farm;
+use crate::packages::grow::Unfolding;
 use crate::plan::{
     Graph, NodeId, Pins, PlanError, Recipes, Staleness, Target, TargetId, Todo, Unfold,
 };
@@ -46,7 +48,7 @@ pub use check::check;
 pub use here::{LeftOut, Obstacle, Obstacles, left_out};
 pub use outside::{Brought, bring};
 use places::{Places, Placing};
-pub use preview::{Preview, StepsPreview, preview};
+pub use preview::{PackagesPreview, Preview, StepsPreview, preview};
 pub use remembered::Question;
 pub use until::Until;
 pub use walked::{PortsReport, WantedPort, counts, realise_ports};
@@ -180,12 +182,67 @@ pub struct Report {
     pub spared: usize,
     /// Steps of whose results a cache told.
     pub substituted: usize,
+    /// What became of packages, target by target; nothing of targets of which none was built.
+    pub packages: Vec<Followed>,
     /// How the run over the steps ended.
     pub outcome: Outcome,
     /// The state of the store at which all was found out, if it was one.
     state: Option<i64>,
     /// Wall seconds.
     pub seconds: f64,
+}
+
+/// What became of the packages of a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Followed {
+    /// The target.
+    pub target: String,
+    /// Packages that were built because they changed.
+    pub changed: usize,
+    /// Packages that were built because others did.
+    pub follow: usize,
+    /// How many of both came out as the last time.
+    pub same: usize,
+    /// Packages that were not built because of that.
+    pub spared: usize,
+}
+
+impl Followed {
+    /// Counts them.
+    fn of(
+        project: &Project,
+        Work {
+            staleness, todo, ..
+        }: &Work<'_>,
+        target: &Target,
+        built: &HashSet<NodeId>,
+    ) -> Result<Option<Followed>, ProjectError> {
+        let graph = staleness.graph();
+        let mut found = Followed {
+            target: target.name.clone(),
+            changed: 0,
+            follow: 0,
+            same: 0,
+            spared: 0,
+        };
+        let maybe: HashSet<NodeId> = todo.maybe.iter().copied().collect();
+        for (at, _) in graph.packages_of(target) {
+            let tree = staleness.state(at).tree();
+            match (built.contains(&at), maybe.contains(&at)) {
+                (true, true) => found.follow += 1,
+                (true, false) => found.changed += 1,
+                (false, true) if tree.is_some() => found.spared += 1,
+                (false, _) => continue,
+            }
+            if built.contains(&at)
+                && let [_, before] = &project.facts.earlier(&graph.nodes()[at].full_name, 2)?[..]
+            {
+                let was = project.facts.realised(before.step.key())?;
+                found.same += usize::from(was.map(|was| was.tree) == tree);
+            }
+        }
+        Ok((found.changed + found.follow > 0).then_some(found))
+    }
 }
 
 impl Report {
@@ -204,12 +261,21 @@ struct Work<'g> {
 }
 
 impl<'g> Work<'g> {
-    fn of(graph: &'g Graph, facts: &Substitute<'_>, rebuild: bool) -> Result<Self, ProjectError> {
+    /// Of nodes that are built again though there are results nothing is known but of those in `rebuild`.
+    fn of(
+        graph: &'g Graph,
+        facts: &Substitute<'_>,
+        rebuild: Option<&HashSet<DrvHash>>,
+    ) -> Result<Self, ProjectError> {
         // What is looked up is of one moment, as long as no cache is asked.
         let steady = facts.steady()?;
         let staleness = match rebuild {
-            true => Staleness::walk_anew(graph, &facts, &mut ())?,
-            false => Staleness::walk(graph, &facts, &mut ())?,
+            Some(done) => {
+                let rebuilt = growing::rebuilt(graph);
+                let is_anew = |at| rebuilt.contains(&at) && !done.contains(&graph.nodes()[at].hash);
+                Staleness::walk_anew(graph, &facts, &mut (), is_anew)?
+            }
+            None => Staleness::walk(graph, &facts, &mut ())?,
         };
         let todo = staleness.todo(&facts)?;
         let state = steady.answers();
@@ -332,12 +398,13 @@ fn with_inputs(
     facts: &Substitute<'_>,
     run: &Run<'_>,
     unfold: &dyn Unfold,
+    rebuild: Option<&HashSet<DrvHash>>,
 ) -> Result<Graph, ProjectError> {
     let mut brought = HashSet::new();
     loop {
         let graph = plan_with(project, recipes, facts, run, unfold)?;
         let lacking = {
-            let work = fetch(project, &graph, facts, run, run.rebuild)?;
+            let work = fetch(project, &graph, facts, run, rebuild)?;
             let wanted = work.todo.build.iter().chain(&work.todo.maybe).copied();
             graph.require_inputs(wanted, &facts)
         };
@@ -360,7 +427,7 @@ fn fetch<'g>(
     graph: &'g Graph,
     facts: &Substitute<'_>,
     run: &Run<'_>,
-    rebuild: bool,
+    rebuild: Option<&HashSet<DrvHash>>,
 ) -> Result<Work<'g>, ProjectError> {
     let mut work = Work::of(graph, facts, rebuild)?;
     if !work.todo.is_empty() {
@@ -387,11 +454,12 @@ fn fetch<'g>(
 
 /// Builds what there is to be built. Gives how it ended, and how many builds had the same result as the last under
 /// their name.
-fn build(
+fn build<'g>(
     project: &Project,
-    work: &mut Work<'_>,
+    work: &mut Work<'g>,
     facts: &Substitute<'_>,
     run: &Run<'_>,
+    grows: Option<Grows<'_, 'g>>,
 ) -> Result<(Outcome, usize), ProjectError> {
     let begun = run.books.map_or(Ok(()), |books| books.begin(project, work));
     if let Err(error) = begun {
@@ -463,15 +531,34 @@ fn build(
         random: run.random,
         a_site: run.outside.a_site.get().into(),
     };
-    let Work {
-        staleness, todo, ..
-    } = work;
-    let places = Places::new(project, staleness.graph());
+    let places = Places::new(project, graph);
     let mut observer = Placing {
         steps: Steps(run.events),
         places: &places,
         names: HashMap::new(),
     };
+    if let Some(Grows {
+        recipes,
+        graphs,
+        unfolding,
+    }) = grows
+    {
+        let grown = growing::Grown {
+            project,
+            recipes,
+            facts,
+            run,
+        };
+        let of = (graphs, &mut *work);
+        let done = growing::realise(&grown, of, unfolding, &tools, options, &mut observer);
+        run.events.event(Event::BuildEnded);
+        let (mut outcome, same) = done?;
+        place_lines(&mut outcome, &places);
+        return Ok((outcome, same));
+    }
+    let Work {
+        staleness, todo, ..
+    } = work;
     let mut desk = run.books.map(|books| books.desk.borrow_mut());
     let kept = run.books.zip(desk.as_mut()).map(|(books, desk)| Kept {
         ledger: &mut **desk,
@@ -481,6 +568,17 @@ fn build(
     let mut outcome = run::realise(&tools, staleness, todo, options, &mut observer, kept);
     drop(desk);
     run.events.event(Event::BuildEnded);
+    place_lines(&mut outcome, &places);
+    let same = |n: &&NodeId| {
+        let last = before.0.get(&staleness.graph().nodes()[**n].full_name);
+        last.is_some_and(|last| Some(last.0) == staleness.state(**n).tree())
+    };
+    let same = outcome.built.iter().filter(same).count();
+    Ok((outcome, same))
+}
+
+/// Says of lines of failed steps where the lines of scripts are written that they are about.
+fn place_lines(outcome: &mut Outcome, places: &Places<'_>) {
     for failed in &mut outcome.failed {
         for line in &mut failed.failure.tail {
             if let Some(placed) = places.placed(failed.name.as_str(), line) {
@@ -488,12 +586,13 @@ fn build(
             }
         }
     }
-    let same = |n: &&NodeId| {
-        let last = before.0.get(&staleness.graph().nodes()[**n].full_name);
-        last.is_some_and(|last| Some(last.0) == staleness.state(**n).tree())
-    };
-    let same = outcome.built.iter().filter(same).count();
-    Ok((outcome, same))
+}
+
+/// What a graph grows from while its steps are built.
+struct Grows<'a, 'g> {
+    recipes: &'a Recipes,
+    graphs: &'g growing::Graphs,
+    unfolding: &'a mut Unfolding,
 }
 
 /// What came of the last builds of the steps that there are to do, and in how many seconds, by name.
@@ -567,6 +666,10 @@ fn remember(
     let to_do = todo.build.iter().chain(&todo.maybe);
     let to_do: HashSet<NodeId> = to_do.copied().collect();
     let built: HashSet<NodeId> = outcome.built.iter().copied().collect();
+    let mut packages = Vec::new();
+    for target in graph.targets() {
+        packages.extend(Followed::of(project, work, target, &built)?);
+    }
     let there = graph
         .nodes()
         .ids()
@@ -586,6 +689,7 @@ fn remember(
         spared,
         reused: reused.len(),
         substituted: substituted.len(),
+        packages,
         outcome,
         state: *state,
         seconds: clock.elapsed().as_secs_f64(),

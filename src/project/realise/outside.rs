@@ -36,7 +36,7 @@ pub fn bring(
     }
     let facts = run.facts(project, project.store.is_read_only());
     let graph = plan(project, &recipes, &facts, run)?;
-    let mut work = Work::of(&graph, &facts, false)?;
+    let mut work = Work::of(&graph, &facts, None)?;
     let is_there = |node: NodeId| {
         let state = work.staleness.state(node);
         matches!(state, NodeState::Known { present: true, .. })
@@ -58,7 +58,7 @@ pub fn bring(
         project.keep_pins()?;
     }
     let there = work.todo.reuse.len();
-    let (outcome, _) = build(project, &mut work, &facts, run)?;
+    let (outcome, _) = build(project, &mut work, &facts, run, None)?;
     let is_now = |node: &NodeId| work.staleness.state(*node).tree().is_some();
     Ok(Brought {
         there,

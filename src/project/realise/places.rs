@@ -43,7 +43,7 @@ impl<'a> Places<'a> {
 
     fn lines(&self, name: &str) -> Option<Vec<String>> {
         let node = &self.graph.nodes()[self.graph.find(name)?];
-        if node.target.is_port() {
+        if node.target.is_port() || node.package.is_some() {
             return None;
         }
         let distribution = &self.project.distribution;

@@ -1,6 +1,9 @@
 //! Previews: the things that a run would do, and why, without doing any of them.
 
+use std::collections::HashSet;
+
 use mstore_store::TreeHash;
+use serde::Serialize;
 
 use super::rounds::learn;
 use super::{Run, Work, outside};
@@ -28,7 +31,7 @@ pub enum Preview {
         tree: TreeHash,
     },
     /// Steps would be built, or not.
-    Steps(StepsPreview),
+    Steps(Box<StepsPreview>),
 }
 
 /// What would become of the steps, by name.
@@ -48,6 +51,31 @@ pub struct StepsPreview {
     pub fetch: Vec<(TreeHash, Option<u64>)>,
     /// How long the building would take.
     pub estimate: Estimates,
+    /// What would become of packages, target by target; nothing of targets that need none of them.
+    pub packages: Vec<PackagesPreview>,
+    /// The steps among those above that are of packages: people are told of these together.
+    pub of_packages: HashSet<StepName>,
+}
+
+/// What would become of the packages of a target.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PackagesPreview {
+    /// The target.
+    pub target: String,
+    /// Whether it is known which packages there are.
+    pub known: bool,
+    /// Seconds that the step takes that finds them out, where it has to run and earlier runs tell.
+    pub resolve_seconds: Option<f64>,
+    /// How many there are.
+    pub packages: usize,
+    /// How many are built.
+    pub build: usize,
+    /// How many of those only if what they need comes out different.
+    pub maybe: usize,
+    /// How many serve as they are.
+    pub reuse: usize,
+    /// Seconds that those to be built take, where earlier builds tell.
+    pub seconds: Option<f64>,
 }
 
 /// Finds out what a run would do about the targets that `recipes` were asked for. Writes nothing.
@@ -72,12 +100,12 @@ pub fn preview(
         run.until.limit(&mut graph)?;
         facts.prepare(graph.nodes().values().map(|node| node.hash))?;
         // What is known is told of, unless that took writing.
-        if project.store.is_read_only() || !learn(&graph, &facts, &mut unfolding, false)? {
+        if project.store.is_read_only() || !learn(&graph, &facts, run, &mut unfolding, None)? {
             break graph;
         }
     };
     let _steady = facts.steady()?;
-    let Work { todo, .. } = Work::of(&graph, &facts, false)?;
+    let Work { todo, .. } = Work::of(&graph, &facts, None)?;
     inputs_can_be_had(project, &graph, &todo, &facts)?;
     outside::can_be_had(&graph, &todo, run.outside)?;
     // The same walk again, with somebody who listens to the reasons.
@@ -88,6 +116,14 @@ pub fn preview(
         let key = staleness.state(n).key();
         key.is_some_and(|key| taken.contains(&key.0))
     });
+    let packages = packages(project, &graph, &todo, run)?;
+    let of_packages = |&n: &NodeId| {
+        let node = &graph.nodes()[n];
+        let is_around = node.package.is_some() || node.derivation.is_open();
+        is_around.then(|| node.name.clone())
+    };
+    let all = todo.build.iter().chain(&todo.maybe).chain(&todo.reuse);
+    let of_packages = all.filter_map(of_packages).collect();
     let name = |&n: &NodeId| graph.nodes()[n].name.clone();
     let why = |n: &NodeId| (name(n), explainer.of(*n).to_vec());
     let fetched = |n: &NodeId| graph.nodes()[*n].derivation.fetched();
@@ -98,6 +134,8 @@ pub fn preview(
     });
     let built = todo.build.iter().filter(|n| fetched(n).is_none());
     let steps = StepsPreview {
+        packages,
+        of_packages,
         estimate: project.estimate(
             &graph,
             (&todo.build, &todo.maybe),
@@ -117,7 +155,53 @@ pub fn preview(
     };
     // Giving back the memory of 100,000 nodes takes a tenth of a plan's time: nobody waits for it.
     rayon::spawn(move || drop((graph, recipes)));
-    Ok(Preview::Steps(steps))
+    Ok(Preview::Steps(Box::new(steps)))
+}
+
+/// What would become of packages, of each target of which some may have to be built.
+fn packages(
+    project: &Project,
+    graph: &Graph,
+    todo: &Todo,
+    run: &Run<'_>,
+) -> Result<Vec<PackagesPreview>, ProjectError> {
+    let nodes = graph.nodes();
+    let build: HashSet<NodeId> = todo.build.iter().copied().collect();
+    let maybe: HashSet<NodeId> = todo.maybe.iter().copied().collect();
+    let is_to_do = |at: &NodeId| build.contains(at) || maybe.contains(at);
+    let seconds = |at: &[NodeId]| -> Result<Option<f64>, ProjectError> {
+        let crew = (run.farm, run.jobs);
+        let found = project.estimate(graph, (at, &[]), crew, &())?.least;
+        Ok((found.steps > 0 && !found.is_unknown()).then_some(found.seconds))
+    };
+    // What was never built is built whatever comes of the rest. Only what is told depends on it.
+    let may_serve = |at: &NodeId| {
+        let name = nodes[*at].full_name.as_str();
+        maybe.contains(at) && matches!(project.store.newest_realisation(name), Ok(Some(_)))
+    };
+    let mut found = Vec::new();
+    for target in graph.targets() {
+        let Some(stand) = graph.standing_of(target).filter(is_to_do) else {
+            continue;
+        };
+        let resolve = nodes[stand].producers.last().copied().flatten();
+        let all: Vec<NodeId> = graph.packages_of(target).map(|(at, _)| at).collect();
+        let to_do: Vec<NodeId> = all.iter().copied().filter(is_to_do).collect();
+        found.push(PackagesPreview {
+            target: target.name.clone(),
+            known: !nodes[stand].is_open(),
+            resolve_seconds: match resolve.filter(is_to_do) {
+                Some(resolve) => seconds(&[resolve])?,
+                None => None,
+            },
+            packages: all.len(),
+            build: to_do.len(),
+            maybe: to_do.iter().filter(|at| may_serve(at)).count(),
+            reuse: all.len() - to_do.len(),
+            seconds: seconds(&to_do)?,
+        });
+    }
+    Ok(found)
 }
 
 /// Checks, as the run itself does, that the seeds and snapshots are here that steps are to be built on, or can be

@@ -123,6 +123,7 @@ impl Question<'_> {
             substituted: 0,
             same: 0,
             spared: 0,
+            packages: Vec::new(),
             outcome: Outcome::default(),
             state: None,
             seconds: started.elapsed().as_secs_f64(),

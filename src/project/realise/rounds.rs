@@ -1,14 +1,16 @@
 //! The rounds of a run: which packages a stage is made of is known when a step has told, and then there is more to do.
 //!
-//! A run without packages, or with packages that are known, has one round. What does not wait for packages is built in
-//! the first one.
+//! A run without packages, or with packages that are known, has one round, and so has one whose graph can grow while it is
+//! worked off. Else what does not wait for packages is built in the first one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use mstore_store::{Realisation, RealisationKind};
 
+use super::growing::Graphs;
 use super::{
-    Report, Run, Work, build, fetch, lacks_outside, outside, plan_with, remember, with_inputs,
+    Grows, Report, Run, Work, build, fetch, lacks_outside, outside, plan_with, remember,
+    with_inputs,
 };
 use crate::build::pause::Stopwatch;
 use crate::build::userns::{Entered, UsernsError};
@@ -33,34 +35,59 @@ pub(super) fn realise(
     let mut done = Done::default();
     loop {
         // What was built a moment ago is not built again.
-        let rebuild = run.rebuild && done.rounds == 0;
+        let before: HashSet<DrvHash> = done.built.iter().copied().collect();
+        let rebuild = run.rebuild.then_some(&before);
         let graph = unfolded(project, recipes, facts, run, &mut unfolding, rebuild)?;
-        let mut work = fetch(project, &graph, facts, run, rebuild)?;
-        let waiting = work.todo.leave_open(&graph);
+        // A package that is to be built again has to be known first.
+        let rebuild = rebuild.filter(|_| run.until.unknown(&graph).is_empty());
+        let graphs = Graphs::new(graph);
+        let mut work = fetch(project, graphs.first(), facts, run, rebuild)?;
+        let grows = grows(run, graphs.first(), &work.todo);
+        let waiting = match grows {
+            true => 0,
+            false => work.todo.leave_open(graphs.first()),
+        };
         if !work.todo.is_empty()
             && let Some(entered) = entered.take()
         {
             entered?;
         }
         let wanted = work.todo.build.iter().chain(&work.todo.maybe).copied();
-        graph.require_inputs(wanted, &facts)?;
-        outside::can_be_had(&graph, &work.todo, run.outside)?;
+        graphs.first().require_inputs(wanted, &facts)?;
+        outside::can_be_had(graphs.first(), &work.todo, run.outside)?;
         if !project.store.is_read_only() {
             project.keep_pins()?;
         }
-        let (outcome, same) = build(project, &mut work, facts, run)?;
+        let grows = grows.then_some(Grows {
+            recipes,
+            graphs: &graphs,
+            unfolding: &mut unfolding,
+        });
+        let (outcome, same) = build(project, &mut work, facts, run, grows)?;
         if !project.store.is_read_only() {
             record_open(project, &work.staleness)?;
         }
+        let graph = work.staleness.graph();
         let is_last = waiting == 0 || !went_well(&outcome);
-        done.take(&graph, &work.todo, outcome, same);
+        done.take(graph, &work.todo, outcome, same);
         if is_last {
-            let (outcome, same, idle) = done.told(&graph);
+            let (outcome, same, idle) = done.told(graph);
             let mut report = remember(project, &work, facts, (outcome, same), clock)?;
             report.idle &= idle;
             return Ok(report);
         }
     }
+}
+
+/// Whether packages become known while other steps are built. Locks are kept over a plan that is whole, and what caches
+/// have is fetched before anything is built: then what waits for packages waits for all others too.
+fn grows(run: &Run<'_>, graph: &Graph, todo: &Todo) -> bool {
+    let mut all = todo.build.iter().chain(&todo.maybe);
+    run.books.is_none()
+        && run.caches.is_empty()
+        // What is asked for may be one of those that are not known.
+        && run.until.unknown(graph).is_empty()
+        && all.any(|at| graph.nodes()[*at].is_open())
 }
 
 /// The graph with all packages that are known, and what outside inputs it needs at hand.
@@ -70,14 +97,14 @@ fn unfolded(
     facts: &Substitute<'_>,
     run: &Run<'_>,
     unfolding: &mut Unfolding,
-    rebuild: bool,
+    rebuild: Option<&HashSet<DrvHash>>,
 ) -> Result<Graph, ProjectError> {
     loop {
         let mut graph = plan_with(project, recipes, facts, run, unfolding)?;
         if lacks_outside(project, &graph)? {
-            graph = with_inputs(project, recipes, facts, run, unfolding)?;
+            graph = with_inputs(project, recipes, facts, run, unfolding, rebuild)?;
         }
-        if !learn(&graph, facts, unfolding, rebuild)? {
+        if !learn(&graph, facts, run, unfolding, rebuild)? {
             return Ok(graph);
         }
     }
@@ -87,16 +114,21 @@ fn unfolded(
 pub(super) fn learn(
     graph: &Graph,
     facts: &Substitute<'_>,
+    run: &Run<'_>,
     unfolding: &mut Unfolding,
-    rebuild: bool,
+    rebuild: Option<&HashSet<DrvHash>>,
 ) -> Result<bool, ProjectError> {
     if !graph.nodes().values().any(|node| node.is_open()) {
         return Ok(false);
     }
+    let unknown = run.until.unknown(graph);
+    let rebuild = rebuild.filter(|_| unknown.is_empty());
     let Work {
         staleness, todo, ..
     } = Work::of(graph, facts, rebuild)?;
-    Ok(unfolding.learn(graph, &staleness, &todo)?)
+    let needed = todo.build.into_iter().chain(todo.maybe);
+    let asked = needed.chain(unknown);
+    Ok(unfolding.learn(graph, &staleness, asked)?)
 }
 
 /// Whether all was built that there was to build.

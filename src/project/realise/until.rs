@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::plan::{Graph, TargetId};
+use crate::plan::{Graph, NodeId, TargetId};
 use crate::ports::Task;
 use crate::project::step::no_such_step;
 use crate::project::{Project, ProjectError};
@@ -35,6 +35,27 @@ impl Until {
         Ok(Until(steps))
     }
 
+    /// Asks for all of `targets` up to the step of this name.
+    pub fn step(targets: &[TargetId], step: &str) -> Until {
+        let targets = targets.iter();
+        Until(
+            targets
+                .map(|id| (id.clone(), vec![step.to_owned()]))
+                .collect(),
+        )
+    }
+
+    /// What stands for packages of which one is asked for, while they are not known.
+    pub(super) fn unknown(&self, graph: &Graph) -> Vec<NodeId> {
+        let asked = self.0.iter();
+        let asked = asked.filter(|(_, steps)| steps.iter().any(|step| step.contains('/')));
+        let open = asked.filter_map(|(id, _)| {
+            let at = graph.standing_of(graph.target(id)?)?;
+            graph.nodes()[at].is_open().then_some(at)
+        });
+        open.collect()
+    }
+
     /// Puts it down in a graph. An error names a step that there is not.
     pub(super) fn limit(&self, graph: &mut Graph) -> Result<(), ProjectError> {
         for (id, steps) in &self.0 {
@@ -46,6 +67,16 @@ impl Until {
                     let Some(target) = graph.target(id) else {
                         continue;
                     };
+                    // Which packages there are is not known yet: what stands for them has to be looked into.
+                    if graph.stands_for_packages(id) && step.contains('/') {
+                        let open = graph
+                            .standing_of(target)
+                            .map(|at| graph.nodes()[at].name.clone());
+                        if let Some(open) = open {
+                            graph.stop_at(id, open.step());
+                            continue;
+                        }
+                    }
                     // A port that has no test is built, and that is all.
                     if id.is_port() && step == Task::Test.name() {
                         continue;
@@ -56,8 +87,7 @@ impl Until {
                 if let (Some((node, false)), Some(target)) = (before, graph.target(id))
                     && node > target.until
                 {
-                    let later = graph.nodes()[node].name.step().to_owned();
-                    graph.stop_at(id, &later);
+                    graph.stop_at_node(id, node);
                 }
             }
         }

@@ -114,7 +114,7 @@ pub fn realise_ports(
     let recipes = project.recipes(&ids(&mut wanted.iter().filter(good)))?;
     let facts = run.facts(project, false);
     let graph = super::plan(project, &recipes, &facts, run)?;
-    let work = Work::of(&graph, &facts, false)?;
+    let work = Work::of(&graph, &facts, None)?;
     let nodes: HashMap<DrvHash, NodeId> = graph
         .nodes()
         .iter()

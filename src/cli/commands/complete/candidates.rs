@@ -11,7 +11,7 @@ use mstore_store::{Kind, Store};
 use crate::cli::context::Context;
 use crate::cli::{args, spec};
 use crate::plan::embedded;
-use crate::plan::{Distribution, Index, Lock, PinKind, Recipe, TargetId};
+use crate::plan::{Distribution, Index, Lock, PinKind, Pins, Recipe, TargetId};
 use crate::project::{Access, open_store};
 
 /// What an argument takes.
@@ -211,6 +211,10 @@ impl Surroundings {
             let id = index.resolve(target).ok()?;
             let recipe = distribution.recipe(&id, &self.lock(distribution)?).ok()?;
             steps(&recipe, target, words);
+            if recipe.packages.is_some() {
+                // What cannot be told is not proposed.
+                let _ = self.packages(target, words);
+            }
             return Some(());
         }
         if let Some((build, _)) = words.typed.split_once('/') {
@@ -224,6 +228,21 @@ impl Surroundings {
         for build in &index.builds {
             if *build != index.default_build {
                 words.add(format!("{build}/"), Some("targets of this build"));
+            }
+        }
+        Some(())
+    }
+
+    /// The packages of a target, where the step that finds them out is up to date.
+    fn packages(&self, target: &str, words: &mut Words<'_>) -> Option<()> {
+        let project = self.context.project(Access::ReadIfPresent).ok()?;
+        let graph = project.graph(&[target.to_owned()], Pins::Optional).ok()?;
+        for found in graph.requested() {
+            for (_, package) in graph.packages_of(found) {
+                words.add(
+                    format!("{target}:{}", package.word()),
+                    Some(&package.version),
+                );
             }
         }
         Some(())

@@ -7,6 +7,7 @@ mod tests;
 mod text;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::process::ExitCode;
 
 use mstore_lang::Files;
@@ -17,13 +18,15 @@ use crate::cli::context::{Context, current_dir};
 use crate::cli::report::processors;
 use crate::cli::{Failure, estimate, output};
 use crate::drv::{DrvHash, tree_changes};
+use crate::packages::compare::PackagesDiff;
 use crate::plan::diff::Fate;
 use crate::plan::{
-    Distribution, Entry, GitFiles, Graph, Index, Lock, NodeId, OneStep, Pairing, Pins, PlanDiff,
-    TargetId, diff, diff_steps,
+    Distribution, Entry, GitFiles, Graph, Index, Lock, NodeId, OneStep, PackageNode, Pairing, Pins,
+    PlanDiff, TargetId, diff, diff_steps,
 };
 use crate::project::find::Found;
 use crate::project::find::Wants;
+use crate::project::packages::unfolded;
 use crate::project::{Access, Estimates, Project};
 
 /// Compare derivations
@@ -55,6 +58,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
     let mut before = index.clone();
     let mut after = index.clone();
     let mut how_long_it_takes = None;
+    let mut packages = Vec::new();
     let result = match &args.from {
         None => {
             let [a, b] = args.targets.as_slice() else {
@@ -72,7 +76,10 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
                 (None, None) => {
                     let one =
                         |name: &String| project.graph(std::slice::from_ref(name), Pins::Optional);
-                    diff(&one(a)?, &one(b)?, Pairing::ByClass, &project.facts)?
+                    let (old, new) = (one(a)?, one(b)?);
+                    let result = diff(&old, &new, Pairing::ByClass, &project.facts)?;
+                    packages = packages_of(&project, &old, &new, &result)?;
+                    result
                 }
                 (x, y) if x.iter().chain(&y).any(Found::is_tree) => {
                     return trees(context, &project, a, b, &args);
@@ -99,17 +106,23 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
                 None => {
                     let ids = chosen(&project.distribution, &names)?;
                     let recipes = project.recipes(&ids)?;
-                    let graph =
-                        Graph::build(&recipes, &project.lock, &project.facts, Pins::Optional)?;
+                    let graph = unfolded(&project, &recipes, &project.lock, Pins::Optional)?;
                     (graph, after)
                 }
             };
             let result = diff(&old, &new, Pairing::ByName, &project.facts)?;
             how_long_it_takes = Some(how_long(&project, &new, &result)?);
+            packages = packages_of(&project, &old, &new, &result)?;
             result
         }
     };
-    show(&result, how_long_it_takes, (&before, &after), &args)?;
+    show(
+        &result,
+        how_long_it_takes,
+        &packages,
+        (&before, &after),
+        &args,
+    )?;
     Ok(if result.is_empty() {
         ExitCode::SUCCESS
     } else {
@@ -121,16 +134,28 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
 fn show(
     result: &PlanDiff,
     estimate: Option<Estimates>,
+    packages: &[Packages],
     (before, after): (&Index, &Index),
     args: &Args,
 ) -> Result<(), Failure> {
     if args.json {
-        return output::json_pretty(&Compared { result, estimate });
+        return output::json_pretty(&Compared {
+            result,
+            packages,
+            estimate,
+        });
     }
     let mut text = match args.markdown {
         true => markdown::render(result, before, after),
         false => text::render(result, before, after),
     };
+    for packages in packages {
+        let told = packages.to_string();
+        text.push_str(&match args.markdown {
+            true => format!("\n```\n{told}\n```\n"),
+            false => format!("{told}\n"),
+        });
+    }
     if let Some(told) = estimate.as_ref().and_then(estimate::told) {
         let line = match args.markdown {
             true => format!("\nBuilding it takes {told}.\n"),
@@ -146,9 +171,100 @@ fn show(
 struct Compared<'a> {
     #[serde(flatten)]
     result: &'a PlanDiff,
+    /// What differs among packages, target by target.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    packages: &'a [Packages],
     /// How long it takes to build what differs; only between revisions.
     #[serde(skip_serializing_if = "Option::is_none")]
     estimate: Option<Estimates>,
+}
+
+/// What differs among the packages of a target, and what is built because of it.
+#[derive(Serialize)]
+struct Packages {
+    #[serde(flatten)]
+    diff: PackagesDiff,
+    /// Packages that are built because they changed.
+    changed: usize,
+    /// Seconds that these take, where earlier builds tell.
+    changed_seconds: Option<f64>,
+    /// Packages that are built if what they need comes out different.
+    follow: usize,
+    /// Seconds that these take.
+    follow_seconds: Option<f64>,
+}
+
+impl fmt::Display for Packages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.diff)?;
+        if self.changed + self.follow == 0 {
+            return Ok(());
+        }
+        let took = |seconds: Option<f64>| match seconds {
+            Some(seconds) => format!(" (about {})", estimate::about(seconds)),
+            None => String::new(),
+        };
+        write!(
+            f,
+            "\n  {} {} changed{}, {} follow{}",
+            self.changed,
+            output::plural(self.changed, "package"),
+            took(self.changed_seconds),
+            self.follow,
+            took(self.follow_seconds)
+        )
+    }
+}
+
+/// What differs among the packages of targets that both plans have, or of the one that each has.
+fn packages_of(
+    project: &Project,
+    old: &Graph,
+    new: &Graph,
+    diff: &PlanDiff,
+) -> Result<Vec<Packages>, Failure> {
+    let places = new.nodes().iter();
+    let places: HashMap<DrvHash, NodeId> = places.map(|(id, node)| (node.hash, id)).collect();
+    let seconds = |nodes: &[NodeId]| -> Result<Option<f64>, Failure> {
+        let found = project
+            .estimate(new, (nodes, &[]), (None, processors()), &())?
+            .least;
+        Ok((found.steps > 0 && !found.is_unknown()).then_some(found.seconds))
+    };
+    let alone = |graph: &Graph| graph.requested().nth(1).is_none();
+    let pair = alone(old) && alone(new);
+    let mut all = Vec::new();
+    for is in new
+        .targets()
+        .iter()
+        .filter(|target| new.standing_of(target).is_some())
+    {
+        let other = old.requested().next().filter(|_| pair && is.requested);
+        let Some(was) = old.target(&is.id).or(other) else {
+            continue;
+        };
+        let of = |fates: &[Fate]| -> Vec<NodeId> {
+            let nodes = diff.nodes.iter().filter(|node| {
+                let is_package = matches!(node.package, Some(PackageNode::Package(_)));
+                is_package && fates.contains(&node.fate)
+            });
+            let nodes = nodes.filter_map(|node| places.get(&node.new?).copied());
+            nodes.filter(|at| is.nodes.contains(at)).collect()
+        };
+        let (changed, follow) = (of(&[Fate::Added, Fate::Changed]), of(&[Fate::Downstream]));
+        let found = PackagesDiff::of((old, was), (new, is));
+        if found.is_empty() && changed.is_empty() && follow.is_empty() {
+            continue;
+        }
+        all.push(Packages {
+            diff: found,
+            changed: changed.len(),
+            changed_seconds: seconds(&changed)?,
+            follow: follow.len(),
+            follow_seconds: seconds(&follow)?,
+        });
+    }
+    Ok(all)
 }
 
 /// How long it takes to build what differs in the new plan.
@@ -272,6 +388,6 @@ fn revision(
         context.definitions().to_vec(),
     )?;
     let recipes = distribution.recipes(&chosen(&distribution, names)?, &lock)?;
-    let graph = Graph::build(&recipes, &lock, &project.facts, Pins::Optional)?;
+    let graph = unfolded(project, &recipes, &lock, Pins::Optional)?;
     Ok((graph, distribution.index().clone()))
 }

@@ -14,6 +14,7 @@ fn node(name: &str, fate: Fate, reasons: Vec<Reason>) -> NodeDiff {
         old: None,
         new: None,
         reasons,
+        package: None,
     }
 }
 

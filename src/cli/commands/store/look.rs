@@ -12,6 +12,7 @@ use crate::cli::bytes::{self, plain, shown, tree_and_path};
 use crate::cli::context::Context;
 use crate::cli::output::{escaped, time};
 use crate::cli::{Failure, lost, output};
+use crate::drv::NodeName;
 use crate::plan::name::glob;
 use crate::project::Access;
 use crate::project::Retention;
@@ -21,7 +22,8 @@ use crate::project::find::Wants;
 /// A place in a tree.
 #[derive(clap::Args)]
 pub struct Where {
-    /// A target, seed/NAME, snapshot/NAME, a gc root, or the hash of a tree or its beginning, and a path in it
+    /// A target, seed/NAME, snapshot/NAME, a gc root, or the hash of a tree or its beginning, and a path in it; or a
+    /// package as TARGET:CATEGORY/NAME[:SLOT], and behind one more colon a path in it that begins with a slash
     #[arg(value_name = "TREE[:PATH]")]
     place: OsString,
     /// Print JSON
@@ -32,10 +34,32 @@ pub struct Where {
 impl Where {
     fn find<'a>(&'a self, context: &Context) -> Result<(Store, TreeHash, &'a [u8]), Failure> {
         let store = context.store(Access::Read)?;
-        let (what, path) = tree_and_path(&self.place)?;
-        let tree = context.tree(&store, what)?.tree;
+        let (tree, path) = place(context, &store, &self.place)?;
         Ok((store, tree, path))
     }
+}
+
+/// The tree that a place is in, and the path.
+fn place<'a>(
+    context: &Context,
+    store: &Store,
+    place: &'a OsStr,
+) -> Result<(TreeHash, &'a [u8]), Failure> {
+    if let Some(text) = place.to_str() {
+        let (name, path) = match text.find(":/") {
+            Some(at) => (&text[..at], &text[at + 2..]),
+            None => (text, ""),
+        };
+        // A folder of a target can be called as a package is, which comes first.
+        if let Ok(NodeName::Package(name)) = name.parse()
+            && let Ok(project) = context.project(Access::ReadIfPresent)
+            && let Some(tree) = project.package_tree(&name)?
+        {
+            return Ok((tree, path.as_bytes()));
+        }
+    }
+    let (what, path) = tree_and_path(place)?;
+    Ok((context.tree(store, what)?.tree, path))
 }
 
 /// Lists a directory, or tells about one entry.
@@ -102,8 +126,7 @@ fn list(
 /// Writes a file's content to standard output.
 pub fn cat(context: &Context, at: &OsStr) -> Result<ExitCode, Failure> {
     let store = context.store(Access::Read)?;
-    let (what, path) = tree_and_path(at)?;
-    let tree = context.tree(&store, what)?.tree;
+    let (tree, path) = place(context, &store, at)?;
     let found = store.look_up(tree, path, true)?;
     let Kind::File { blob, .. } = found.kind else {
         return Err(Failure::usage(format!(

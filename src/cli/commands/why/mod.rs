@@ -1,5 +1,6 @@
 //! `mstore why`
 
+mod packages;
 mod value;
 mod waiting;
 
@@ -13,7 +14,7 @@ use crate::cli::failure::USAGE;
 use crate::cli::spec;
 use crate::cli::text::reason;
 use crate::cli::{Failure, bytes, output};
-use crate::plan::{Explainer, Pins, Staleness};
+use crate::plan::{Explainer, NodeId, Pins, Staleness};
 use crate::project::Access;
 use crate::project::find;
 use crate::project::find::HashKind;
@@ -30,7 +31,7 @@ pub struct Args {
 enum Question {
     /// Explain why a target has to be built again
     Rebuild {
-        /// Targets, or hashes of derivations or their beginnings
+        /// Targets, packages of targets as TARGET:CATEGORY/NAME[:SLOT], or hashes of derivations or their beginnings
         #[arg(required = true, value_name = "TARGET")]
         targets: Vec<String>,
         /// Print JSON
@@ -98,14 +99,22 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
 
 fn rebuild(context: &Context, targets: &[String], json: bool) -> Result<ExitCode, Failure> {
     let project = context.project(Access::ReadIfPresent)?;
-    let graph = project.graph(targets, Pins::Optional)?;
-    context.tell_unread(&project, &project.targets(targets)?)?;
+    let (named, targets) = packages::split(&project, targets)?;
+    let graph = project.graph(&targets, Pins::Optional)?;
+    context.tell_unread(&project, &project.targets(&targets)?)?;
     let mut explainer = Explainer::new();
-    Staleness::walk(&graph, &project.facts, &mut explainer)?;
+    let staleness = Staleness::walk(&graph, &project.facts, &mut explainer)?;
+    if !named.is_empty() {
+        return packages::rebuild(&project, &staleness, &named, json);
+    }
+    let cascades = packages::cascades(&project, &staleness)?;
+    // Of packages more can be told than of other steps.
+    let is_step = |node: &NodeId| graph.nodes()[*node].package.is_none();
     if json {
         let all: Vec<_> = explainer
             .reasons()
             .iter()
+            .filter(|(node, _)| is_step(node))
             .map(|(&node, reasons)| {
                 let mut value =
                     serde_json::json!({ "step": graph.nodes()[node].name, "reasons": reasons });
@@ -119,10 +128,12 @@ fn rebuild(context: &Context, targets: &[String], json: bool) -> Result<ExitCode
                 value
             })
             .collect();
+        let all = [all, packages::cascades_json(&cascades)].concat();
         output::json_pretty(&all)?;
         return Ok(ExitCode::SUCCESS);
     }
-    for (&node, reasons) in explainer.reasons() {
+    let steps = explainer.reasons().iter();
+    for (&node, reasons) in steps.filter(|(node, _)| is_step(node)) {
         let filter = HistoryFilter {
             name: Some(graph.nodes()[node].full_name.as_str()),
             limit: Some(1),
@@ -150,7 +161,8 @@ fn rebuild(context: &Context, targets: &[String], json: bool) -> Result<ExitCode
             })?;
         }
     }
-    if explainer.reasons().is_empty() {
+    packages::show_cascades(&cascades)?;
+    if explainer.reasons().keys().all(|node| !is_step(node)) && cascades.is_empty() {
         tell!("nothing has to be built");
     }
     Ok(ExitCode::SUCCESS)
