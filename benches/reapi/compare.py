@@ -90,7 +90,7 @@ def trivial(farm, alone, times=8):
     idle, idle_cpu = min(took(world) for _ in range(5))
     middle = lambda values: sorted(values)[len(values) // 2]
     show("trivial node, whole run", alone, middle(walls))
-    show("  less a run with nothing to do", alone, middle(walls) - idle, "+15 ms, and 30 ms of the worker")
+    show("  less a run with nothing to do", alone, middle(walls) - idle, f"{alone + 0.015:.3f} s, and 30 ms of the worker: {alone + 0.045:.3f} s")
     show("  the same, best of all", alone, min(walls) - idle)
     show("  processor time of mstore", None, middle(cpus) - idle_cpu, "5 ms")
 
@@ -102,52 +102,110 @@ def queued(farm, alone, count):
     show("  processor time of mstore, each", None, used / count, "5 ms")
 
 
+def evict(farm):
+    """Everything goes from the engine's storage; workers keep their stores."""
+    for path in farm.grid.blobs():
+        path.unlink()
+
+
+def least(make, times=3):
+    """The best of some runs of worlds that are made anew."""
+    return min(took(make())[0] for _ in range(times))
+
+
 def transfers(farm, mib, found, small):
-    """Files that no compression makes smaller, to the engine as inputs and back as results."""
+    """Files that no compression makes smaller, to the engine as inputs and back as results. What a run with next to nothing
+    in it takes is taken away."""
+    tiny = lambda **more: World(farm, targets=1, steps="a", tiny=True, **more)
+    base = least(tiny)
+    known = tiny()
+    took(known)
+    cached = least(lambda: tiny(like=known))
     folder = farm.dir / "more"
-    plain = World(farm, targets=1, steps="a", tiny=True)
-    base = min(took(plain), took(World(farm, targets=1, steps="a", tiny=True)))[0]
     call("cp", "-a", farm.dir / "seed", folder)
     (folder / "big").write_bytes(os.urandom(mib << 20))
-    world = World(farm, targets=1, steps="a", tiny=True, seed=folder)
-    show(f"{mib} MiB in an input, with cutting and joining", found["up_pieces"], took(world)[0] - base, "x 1.2 of what travels")
+    inputs(farm, folder, base, f"{mib} MiB in an input", found["up_pieces"])
     (folder / "big").unlink()
     (folder / "small").mkdir()
     for n in range(10_000):
         (folder / f"small/{n}").write_bytes(os.urandom(2048))
-    world = World(farm, targets=1, steps="a", tiny=True, seed=folder)
-    show("10,000 files of 2 KiB in an input", small["up"], took(world)[0] - base, "x 1.2 of what travels")
+    inputs(farm, folder, base, "10,000 files of 2 KiB in an input", small["up"])
+    call("rm", "-rf", folder / "small")
     script = f"dd if=/dev/urandom of=/big bs=1048576 count={mib} 2> /dev/null"
-    world = World(farm, targets=1, steps="a", tiny=True, script=script)
-    show(f"{mib} MiB in a result", found["down_pieces"], took(world)[0] - base, "x 1.2 of what travels")
+    results(farm, None, script, base, cached, f"{mib} MiB in a result", found["down_pieces"])
+    with open(folder / "lines", "w") as file:
+        file.writelines(os.urandom(1023).hex() + "\n" for _ in range(10_000))
+    script = "mkdir /small; n=0; while read -r line; do echo $line > /small/$n; n=$((n + 1)); done < /lines"
+    results(farm, folder, script, base, cached, "10,000 files of 2 KiB in a result", small["down"])
 
 
-def counts(farm, proxy, root):
-    """What travels, counted: a root for the first time, again, with one file changed, and a small result."""
+def inputs(farm, seed, base, what, floor):
+    world = World(farm, targets=1, steps="a", tiny=True, seed=seed)
+    show(f"{what}: cut, sent, joined", floor, took(world)[0] - base)
+    # The worker has it and the engine does not: all of it is sent, and nothing else is done.
+    times = []
+    for _ in range(3):
+        evict(farm)
+        times.append(took(World(farm, targets=1, steps="a", tiny=True, store=world.store))[0] - base)
+    show("  sent alone", floor, min(times), "x 1.2")
 
-    def what(world, url=farm.proxied):
-        proxy.counts()
-        world.start(url=url).ends(seconds=600)
-        calls = proxy.counts()["calls"]
-        up, down = (sum(one[way] for one in calls.values()) for way in ("up", "down"))
-        uploads = sum(calls.get(name, {"calls": 0})["calls"] for name in ("Write", "BatchUpdateBlobs"))
-        asked = calls.get("FindMissingBlobs", {"calls": 0})["calls"]
-        blobs = sum(calls.get(name, {"up": 0})["up"] for name in ("Write", "BatchUpdateBlobs"))
-        print(f"    {json.dumps(calls)}")
-        return up, down, uploads, asked, blobs
 
-    world = World(farm, targets=1, steps="ab", seed=root)
-    up, down, uploads, asked, _ = what(world)
-    counted("a root for the first time: up", up // 1000, 150_000, "kB")
-    counted("  FindMissingBlobs", asked, 2, "calls")
-    counted("  down, two results of four small files", down // 1000, 2 * 64 + 64, "kB")
-    # The same root from another store, and another step on it: what the engine has stays there.
-    world = World(farm, targets=1, steps="a", seed=root)
-    up, down, uploads, asked, blobs = what(world)
-    counted("the same root again: blobs up", blobs // 1000, 16, "kB")
-    counted("  FindMissingBlobs", asked, 1, "calls")
-    counted("  uploads", uploads, 1, "calls")
-    counted("a step that wrote little: down", down // 1000, 64, "kB")
+def results(farm, seed, script, base, cached, what, floor):
+    world = World(farm, targets=1, steps="a", tiny=True, seed=seed, script=script)
+    show(f"{what}: made, cut, sent, fetched, joined", floor, took(world)[0] - base)
+    # Another store asks for the same: the engine has the result.
+    fetched = least(lambda: World(farm, targets=1, steps="a", tiny=True, seed=seed, script=script, like=world)) - cached
+    show("  fetched and joined alone", floor, fetched, "x 1.2")
+
+
+def root(farm, proxy, archive, pieces):
+    """A root file system for the first time, again, and with one file changed: bytes and calls counted by a proxy, then the
+    same without it, timed. `pieces` is what a MiB takes in pieces of 16 MiB."""
+    tiny = lambda **more: World(farm, targets=1, steps="a", tiny=True, **more)
+    base = least(tiny)
+    first = tiny(seed=archive)
+    kb = counted_run(farm, proxy, first)
+    counted("a root for the first time: sent", kb["up"] // 1000, 150_000, "kB")
+    counted("  FindMissingBlobs", kb["asked"], 1, "calls")
+    again = tiny(store=first.store)
+    kb = counted_run(farm, proxy, again)
+    counted("the same root again: sent", kb["sent"] // 1000, 16, "kB")
+    counted("  blobs of its bundles", kb["blobs"] - 3, 0, "blobs")
+    counted("  FindMissingBlobs", kb["asked"], 1, "calls")
+    counted("  its result: fetched", kb["down"] // 1000, 64, "kB")
+    counted("  calls for that", kb["fetches"], 3, "calls")
+    # The step before changes one file, here; the one after that starts there.
+    chain = World(farm, targets=1, steps="ab", tiny=True, store=first.store)
+    path = chain.dir / "t0.conf"
+    text = path.read_text()
+    path.write_text(text.replace("chroot: a b\n", "chroot: a\n"))
+    chain.ok("realise", "*", "-q")
+    path.write_text(text)
+    kb = counted_run(farm, proxy, chain)
+    counted("one file changed in the step before: bundles sent", kb["blobs"] - 4, 1, "blobs")
+    counted("  FindMissingBlobs", kb["asked"], 1, "calls")
+    sent = sum(path.stat().st_size for path in farm.grid.blobs())
+    evict(farm)
+    show("a root that the engine lacks, known here", pieces * sent / (1 << 20), took(tiny(store=first.store))[0] - base, "1.0 s")
+    show("  the same root again", None, least(lambda: tiny(store=first.store)) - base, "0.005 s")
+
+
+def counted_run(farm, proxy, world):
+    """A run through the proxy, in numbers."""
+    proxy.counts()
+    world.start(url=farm.proxied).ends(seconds=600)
+    calls = proxy.counts()["calls"]
+    print(f"    {json.dumps(calls)}")
+    one = lambda name: calls.get(name, {"calls": 0, "up": 0, "down": 0, "blobs": 0})
+    fetches = [one(name) for name in ("Execute", "WaitExecution", "BatchReadBlobs", "Read")]
+    return {
+        "up": sum(each["up"] for each in calls.values()),
+        "sent": one("Write")["up"] + one("BatchUpdateBlobs")["up"],
+        "blobs": one("Write")["calls"] + one("BatchUpdateBlobs")["blobs"],
+        "asked": one("FindMissingBlobs")["calls"],
+        "down": sum(each["down"] for each in fetches),
+        "fetches": sum(each["calls"] for each in fetches),
+    }
 
 
 def main():
@@ -187,8 +245,9 @@ def main():
         trivial(farm, alone)
         queued(farm, many, given.queued)
         transfers(farm, given.mib, found, small)
-        proxy = Proxy(farm)
-        counts(farm, proxy, given.root)
+        if given.root:
+            proxy = Proxy(farm)
+            root(farm, proxy, given.root, found["up_pieces"] / given.mib)
     finally:
         if proxy:
             proxy.close()

@@ -182,7 +182,9 @@ impl Action<'_> {
     /// Writes what is left: the log, and last the record, under another name first.
     fn leave(&self, record: &Record, log: Option<&Path>) -> Result<(), Trouble> {
         let path = self.folder.join(LOG);
-        pack_log(log, &path).map_err(|error| cannot("write", &path, &error))?;
+        File::create_new(&path)
+            .and_then(|file| pack_log(log, file))
+            .map_err(|error| cannot("write", &path, &error))?;
         let bytes = record
             .encode()
             .map_err(|error| Trouble::new(Code::Other, error.to_string()))?;

@@ -1,7 +1,7 @@
 //! One job in a store: its trees are joined, its step is built as it is everywhere, its result is cut.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -234,14 +234,12 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Compresses what a script printed into a file. Without a log, an empty one is written: whoever waits for the file
-/// finds it.
-pub fn pack_log(log: Option<&Path>, into: &Path) -> io::Result<()> {
-    let mut packed = zstd::stream::write::Encoder::new(File::create_new(into)?, 3)?;
+/// Compresses what a script printed. Without a log, an empty one is written: whoever waits for the file finds it.
+pub fn pack_log<W: Write>(log: Option<&Path>, into: W) -> io::Result<W> {
+    let mut packed = zstd::stream::write::Encoder::new(into, 3)?;
     packed.include_checksum(true)?;
     if let Some(log) = log {
         io::copy(&mut File::open(log)?, &mut packed)?;
     }
-    packed.finish()?;
-    Ok(())
+    packed.finish()
 }

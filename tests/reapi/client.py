@@ -237,6 +237,19 @@ def one(client, how=""):
     return {"status": response.status.code, "exit": response.result.exit_code, "message": response.status.message}
 
 
+def floor_kept(client, *actions):
+    """What the action cache has for actions (HASH/SIZE): the exit statuses."""
+    found = {}
+    for action in actions:
+        name, _, size = action.partition("/")
+        digest = re.Digest(hash=name, size_bytes=int(size))
+        try:
+            found[action] = client.ac.GetActionResult(re.GetActionResultRequest(instance_name=client.instance, action_digest=digest)).exit_code
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.NOT_FOUND, error
+    return found
+
+
 class Task:
     """A lease that is carried out: its action in a folder of its own. Knows nothing of mstore."""
 

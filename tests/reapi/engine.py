@@ -328,6 +328,10 @@ class BuildGrid:
             found["cancelled" if cancelled == "t" else name] += int(count)
         return found
 
+    def actions(self):
+        """The digests of the actions that it was asked for, HASH/SIZE."""
+        return self.postgres.ask("SELECT DISTINCT action_digest FROM jobs")
+
     @property
     def objects(self):
         """The folder with a file for each blob."""

@@ -4,10 +4,13 @@
 
 Takes a line of JSON at a time and answers with one:
 
-    {"rules": [RULE...]}    from now on; a RULE is {"method": "Execute", "nth": 2, "when": "before" or "after",
-                            "run": SHELL COMMAND, "code": "UNAVAILABLE", "stop": BYTES}: what is run, the status that the
+    {"rules": [RULE...]}    from now on; a RULE is {"method": "Execute", "nth": 2, "when": "before", "first" (something
+                            of the answer came) or "after", "run": SHELL COMMAND, "code": "UNAVAILABLE", "stop": BYTES}: what is run, the status that the
                             call then ends with, and after how many bytes of an answer it ends so
-    {"counts": true}        {"calls": {METHOD: {"calls", "up", "down"}}, "fired": [METHOD...]}, and begins anew
+    {"counts": true}        {"calls": {METHOD: {"calls", "up", "down", "blobs"}}, "fired": [METHOD...]}, and begins anew; the
+                            blobs are those that an upload carries or a question is about
+
+A rule has fired once what it runs has ended well.
 """
 
 import json
@@ -17,6 +20,14 @@ import threading
 from concurrent import futures
 
 import grpc
+from buildgrid._protos.build.bazel.remote.execution.v2 import remote_execution_pb2 as re
+
+# How many blobs a message is about.
+BLOBS = {
+    "BatchUpdateBlobs": lambda message: len(re.BatchUpdateBlobsRequest.FromString(message).requests),
+    "BatchReadBlobs": lambda message: len(re.BatchReadBlobsRequest.FromString(message).digests),
+    "FindMissingBlobs": lambda message: len(re.FindMissingBlobsRequest.FromString(message).blob_digests),
+}
 
 BIG = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1), ("grpc.so_reuseport", 0)]
 # What the next hop says for itself.
@@ -36,7 +47,7 @@ class Proxy(grpc.GenericRpcHandler):
 
     def count(self, name, what, much):
         with self.lock:
-            one = self.calls.setdefault(name, {"calls": 0, "up": 0, "down": 0})
+            one = self.calls.setdefault(name, {"calls": 0, "up": 0, "down": 0, "blobs": 0})
             one[what] += much
 
     def due(self, name, when):
@@ -46,13 +57,14 @@ class Proxy(grpc.GenericRpcHandler):
                 if rule["method"] == name and rule.get("when", "before") == when:
                     rule["seen"] = rule.get("seen", 0) + 1
                     if rule["seen"] == rule.get("nth", 1):
-                        self.fired.append(name)
                         return rule
         return None
 
     def obey(self, rule, context):
         if "run" in rule:
             subprocess.run(["sh", "-c", rule["run"]], check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+        with self.lock:
+            self.fired.append(rule["method"])
         if "code" in rule and "stop" not in rule:
             context.abort(grpc.StatusCode[rule["code"]], "the proxy says so")
 
@@ -66,6 +78,8 @@ class Proxy(grpc.GenericRpcHandler):
         def counted():
             for message in asked:
                 self.count(name, "up", len(message))
+                if name in BLOBS:
+                    self.count(name, "blobs", BLOBS[name](message))
                 yield message
 
         # What has none is told in more than one way.
@@ -77,6 +91,8 @@ class Proxy(grpc.GenericRpcHandler):
         passed = 0
         try:
             for message in call:
+                if not passed and (first := self.due(name, "first")):
+                    self.obey(first, context)
                 if rule and "stop" in rule and passed + len(message) > rule["stop"]:
                     call.cancel()
                     context.abort(grpc.StatusCode[rule["code"]], "the proxy says so")

@@ -6,9 +6,11 @@ MSTORE is the program, with `mstore-worker` beside it; must be started by root. 
 import json
 import os
 import platform
+import random
 import shutil
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,15 @@ from farm import MSTORE, TOOLS, make_seed, processes  # noqa: E402
 
 NET = "10.78.0"
 PORT = 50051
+# An ordinary user, with ranges of subordinate ids.
+USER = "mstore-test"
+
+
+def is_static(program):
+    """Whether a program needs no dynamic linker."""
+    data = Path(program).read_bytes()
+    start, size, count = struct.unpack_from("<Q", data, 32)[0], *struct.unpack_from("<HH", data, 54)
+    return all(struct.unpack_from("<I", data, start + n * size)[0] != 3 for n in range(count))
 
 
 class Host:
@@ -204,7 +215,18 @@ class Farm:
             self.hosts.append(worker.host)
         make_seed(self.dir / "seed", [*TOOLS, "chmod", "chown", "ln", "rm"])
         call("tar", "--sort=name", "--mtime=@0", "--owner=0", "--group=0", "-C", self.dir / "seed", "-cf", self.dir / "seed.tar", ".")
+        if subprocess.run(["id", USER], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+            call("useradd", "--create-home", "--home-dir", f"/var/tmp/{USER}", USER)
         self.grid = self.new_grid(**limits)
+
+    def big_seed(self):
+        """The seed with 12 MB that no compression makes smaller."""
+        folder = self.dir / "big-seed"
+        if not folder.exists():
+            shutil.copytree(self.dir / "seed", folder)
+            (folder / "noise").write_bytes(random.Random(1).randbytes(12_000_000))
+            call("tar", "--sort=name", "--mtime=@0", "--owner=0", "--group=0", "-C", folder, "-cf", self.dir / "big-seed.tar", ".")
+        return self.dir / "big-seed.tar"
 
     def new_grid(self, **more):
         """A BuildGrid on the engine's host, with nothing in it."""
@@ -273,6 +295,10 @@ class Proxy:
     """proxy.py, on the engine's host."""
 
     def __init__(self, farm):
+        # It keeps the call that meets it for as long as the file is there.
+        self.held = farm.dir / "held"
+        self.held.unlink(missing_ok=True)
+        self.hold = f"touch {self.held}; while [ -e {self.held} ]; do sleep 0.05; done"
         words = [buildgrid_home() / "bin/python", HERE / "proxy.py", f"{farm.engine.address}:{PORT + 1}", f"{farm.engine.address}:{PORT}"]
         self.child = subprocess.Popen(
             [*farm.engine.enter, *map(str, words)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=open(farm.dir / "proxy.log", "a"), text=True, start_new_session=True
@@ -314,12 +340,18 @@ chmod 4755 /out/{what}
 dd if=/bin/dd of=/out/{what}.data bs=1000 count=40 skip={n} 2> /dev/null
 """
 
+    # Another 12 MB that no compression makes smaller, and the same everywhere.
+    BIG = "{{ dd bs=1 count={n} of=/dev/null; cat; }} < /noise > /out/big 2> /dev/null\n"
+
     # The least that is a step of its own.
     TINY = "echo {what} > /{what}\n"
 
-    def __init__(self, farm, targets=4, seconds=0, steps="ab", store=None, script="", policy="", user=None, like=None, tiny=False, big=0, before=None, seed=None):
+    def __init__(self, farm, targets=4, seconds=0, steps="ab", store=None, script="", policy="", user=None, like=None, tiny=False, big=False, before=None, seed=None):
         World.number += 1
         self.farm, self.number, self.user = farm, World.number, user
+        # Whether its trees are those that all worlds make.
+        self.usual = steps == "ab" and not (big or tiny or seed)
+        self.seed = seed or (farm.big_seed() if big else farm.dir / "seed.tar")
         self.dir = farm.dir / f"world{self.number}"
         self.dir.mkdir()
         self.store = store or self.dir / "store"
@@ -334,19 +366,23 @@ dd if=/bin/dd of=/out/{what}.data bs=1000 count=40 skip={n} 2> /dev/null
             text = f"{self.source(n)}{policy}[section steps]\nchroot: {' '.join(steps)}\n[section steps/chroot]\n"
             for s, step in enumerate(steps):
                 mark = f"{seconds}.{self.kind % 100:02d}{(n * len(steps) + s) % 100:02d}"
+                # The least does not even sleep, and is a step of its own all the same.
+                wait = ":" if tiny else "sleep"
+                if tiny:
+                    mark = f"{self.kind}.{n}.{s}"
                 what = f"{target}{step}"
                 self.marks[what] = f"{target}:{step}"
                 work = (self.TINY if tiny else self.SCRIPT).format(what=what, n=n % 60)
                 if big:
-                    work += f"dd if=/dev/urandom of=/out/big bs=1000000 count={big} 2> /dev/null\nrm /out/big\n" if s else ""
-                text += f"{step}: [\nset -e\nwhat={what}\necho {target}:{step} begins\n{script}\nsleep {mark}\n{work}echo {target}:{step} ends\n]\n"
+                    work += self.BIG.format(n=n * len(steps) + s + 1)
+                text += f"{step}: [\nset -e\nwhat={what}\necho {target}:{step} begins\n{script}\n{wait} {mark}\n{work}echo {target}:{step} ends\n]\n"
             self.write(f"{target}.conf", text)
         if user:
             call("chown", "-R", f"{user}:", self.dir)
         if before:
             before(self)
         if not store:
-            self.ok("seed", "import", seed or farm.dir / "seed.tar", "--name", "base")
+            self.ok("seed", "import", self.seed, "--name", "base")
 
     def named(self, targets):
         return [f"t{n}" for n in range(targets)]
@@ -382,7 +418,7 @@ dd if=/bin/dd of=/out/{what}.data bs=1000 count=40 skip={n} 2> /dev/null
     def local(self):
         """The trees as this machine builds them, in a store of its own."""
         store = ["--store", self.dir / "local"]
-        self.ok(*store, "seed", "import", self.farm.dir / "seed.tar", "--name", "base")
+        self.ok(*store, "seed", "import", self.seed, "--name", "base")
         return trees(self.ok(*store, "realise", "*", "--json", "-q", "-j", "2"))
 
     def start(self, *more, what=None, url=None):

@@ -11,9 +11,10 @@ use bazel_remote_apis::google::protobuf::{Any, Timestamp};
 use mstore_store::Cancel;
 use tonic::Code;
 
+use super::health::Health;
 use super::proto::{
-    BotSession, CREATE, CreateBotSessionRequest, STATUS_OK, STATUS_TERMINATING, UPDATE,
-    UpdateBotSessionRequest, Worker, call,
+    BotSession, CREATE, CreateBotSessionRequest, STATUS_OK, STATUS_TERMINATING, STATUS_UNHEALTHY,
+    UPDATE, UpdateBotSessionRequest, Worker, call,
 };
 use super::table::{Finished, Order, Table};
 use crate::build::cancel::CancelToken;
@@ -44,6 +45,10 @@ impl fmt::Display for News {
             News::Refused(why) => write!(f, "cannot go on for now: {why}"),
             News::Begun(id) => write!(f, "begins {}", shown(id)),
             News::Dropped(id) => write!(f, "ends {}, which is not wanted any more", shown(id)),
+            News::Rests(time) => {
+                let seconds = time.as_secs();
+                write!(f, "takes nothing for {seconds} s, since this machine fails")
+            }
             News::Ended(id, 0, _) => write!(f, "has done {}", shown(id)),
             News::Ended(id, code, why) => {
                 let code = Code::from_i32(*code).description();
@@ -92,6 +97,8 @@ pub enum News {
     Begun(String),
     /// The server wants it no more.
     Dropped(String),
+    /// The machine fails, and is to be given nothing for so long.
+    Rests(Duration),
     /// Work ended, with a code and what was said.
     Ended(String, i32, String),
 }
@@ -112,6 +119,8 @@ pub struct Bot<'a> {
     pub leaving: Leaving,
     /// The pauses between attempts to reach the server, at first and at most: [`PAUSES`].
     pub pauses: (Duration, Duration),
+    /// How long the machine is left alone that failed, at first and at most: [`RESTS`](super::health::RESTS).
+    pub rests: (Duration, Duration),
     /// Is told what people should know.
     pub tell: &'a (dyn Fn(News) + Sync),
 }
@@ -150,16 +159,18 @@ impl Bot<'_> {
         let mut work: Option<Work> = None;
         let (mut met, mut said_leaving) = (false, false);
         let mut pause = self.pauses.0;
+        let mut health = Health::new(self.rests);
         loop {
             let killed = self.leaving.kill.is_cancelled();
             if killed && table.is_busy() {
                 if let Some(work) = &work {
                     work.cancel.cancel();
                 }
-                self.wait_for(&receiver, &mut table, None);
+                self.wait_for(&receiver, &mut table, &mut health, None);
             } else if table.is_busy() && !table.has_news() {
                 let span = session.as_ref().map_or(SPAN, |session| session.span);
-                self.wait_for(&receiver, &mut table, Some((span / 3, said_leaving)));
+                let most = Some((span / 3, said_leaving));
+                self.wait_for(&receiver, &mut table, &mut health, most);
             }
             if !table.is_busy() {
                 work = None;
@@ -172,9 +183,15 @@ impl Bot<'_> {
             {
                 return Ok(());
             }
-            let idle = !leaves && !table.is_busy() && !table.has_news();
+            let status = match (leaves, health.left()) {
+                (true, _) => STATUS_TERMINATING,
+                (false, Some(_)) => STATUS_UNHEALTHY,
+                (false, None) => STATUS_OK,
+            };
+            let takes = status == STATUS_OK;
+            let idle = takes && !table.is_busy() && !table.has_news();
             let asked = Instant::now();
-            match self.ask(session.as_ref(), &table, leaves, idle) {
+            match self.ask(session.as_ref(), &table, status, idle) {
                 Answer::Nothing => {}
                 Answer::Session(answer) => {
                     (met, pause) = (true, self.pauses.0);
@@ -188,14 +205,19 @@ impl Bot<'_> {
                         span: span_of(answer.expire_time.as_ref()),
                     });
                     let had = table.has_news();
-                    let orders = table.hear(&answer.leases, !leaves);
+                    let orders = table.hear(&answer.leases, takes);
                     self.obey(scope, orders, &sender, &mut work);
                     if matches!(work, Some(ref work) if work.cancel.is_cancelled()) {
-                        self.wait_for(&receiver, &mut table, None);
+                        self.wait_for(&receiver, &mut table, &mut health, None);
                         work = None;
                     }
                     if had && table.has_news() {
                         thread::sleep(AGAIN);
+                    } else if let (STATUS_UNHEALTHY, Some(rest)) = (status, health.left())
+                        && !table.has_news()
+                    {
+                        let span = session.as_ref().map_or(SPAN, |session| session.span);
+                        self.rest(rest.min(span / 3));
                     } else if idle && !table.is_busy() && asked.elapsed() < AT_ONCE {
                         // One that does not wait for work itself.
                         self.pause(self.pauses.0);
@@ -213,7 +235,7 @@ impl Bot<'_> {
                         said_leaving = false;
                         if table.lose().is_some() {
                             self.obey(scope, vec![Order::Kill], &sender, &mut work);
-                            self.wait_for(&receiver, &mut table, None);
+                            self.wait_for(&receiver, &mut table, &mut health, None);
                             work = None;
                         }
                         if leaves {
@@ -239,6 +261,7 @@ impl Bot<'_> {
         &self,
         receiver: &Receiver<(String, Finished)>,
         table: &mut Table,
+        health: &mut Health,
         most: Option<(Duration, bool)>,
     ) {
         let began = Instant::now();
@@ -251,6 +274,9 @@ impl Bot<'_> {
                         true => Finished::failed(Code::Unavailable, "the worker was told to leave"),
                         false => finished,
                     };
+                    if let Some(rest) = health.hear(&finished) {
+                        (self.tell)(News::Rests(rest));
+                    }
                     table.ended(&id, finished);
                     return;
                 }
@@ -316,15 +342,11 @@ impl Bot<'_> {
     }
 
     /// Speaks with the server once. An `idle` worker gives it time to find work.
-    fn ask(&self, session: Option<&Session>, table: &Table, leaves: bool, idle: bool) -> Answer {
+    fn ask(&self, session: Option<&Session>, table: &Table, status: i32, idle: bool) -> Answer {
         let own = BotSession {
             name: session.map_or_else(String::new, |session| session.name.clone()),
             bot_id: self.id.clone(),
-            status: if leaves {
-                STATUS_TERMINATING
-            } else {
-                STATUS_OK
-            },
+            status,
             worker: Some(self.worker.clone()),
             leases: table.leases(),
             expire_time: None,
@@ -372,6 +394,15 @@ impl Bot<'_> {
                 Answer::Nothing
             }
             Err(trouble) => Answer::Failed(trouble),
+        }
+    }
+
+    /// Pauses, unless it is to leave.
+    fn rest(&self, time: Duration) {
+        let began = Instant::now();
+        let leaves = || self.leaving.finish.is_cancelled() || self.leaving.kill.is_cancelled();
+        while began.elapsed() < time && !leaves() {
+            thread::sleep(BLINK.min(time));
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -132,7 +131,14 @@ fn ended(trouble: Trouble) -> Finished {
     let code = match &trouble {
         Trouble::Gone(_) => Code::FailedPrecondition,
         Trouble::Cancelled => Code::Unavailable,
-        Trouble::Disagrees(_) | Trouble::Store(_) => Code::Internal,
+        Trouble::Disagrees(_) => Code::Internal,
+        // Its disk is full, or fails: another machine may have better luck.
+        Trouble::Store(_) => {
+            return Finished {
+                rests: true,
+                ..Finished::failed(Code::Unavailable, told(&trouble))
+            };
+        }
         Trouble::Call(..) | Trouble::Setup { .. } => Code::Unavailable,
     };
     Finished::failed(code, told(&trouble))
@@ -279,13 +285,10 @@ impl Builder<'_> {
             .encode()
             .map_err(|error| internal(error.to_string()))?;
         let result = Blob::new(self.function, bytes);
-        let scratch = self
-            .store
-            .scratch("log")
-            .map_err(|error| internal(error.to_string()))?;
-        let packed = self
-            .log(log.as_deref(), scratch.path())
+        // In memory: the disk may be what fails.
+        let packed = pack_log(log.as_deref(), Vec::new())
             .map_err(|error| internal(format!("cannot keep the log: {error}")))?;
+        let packed = Blob::new(self.function, packed);
         let out = outputs(&record, self.function);
         let (tree, folder) = out;
         let exit = match &record.outcome {
@@ -311,7 +314,9 @@ impl Builder<'_> {
         };
         blobs.extend([result, packed, tree, folder]);
         self.upload(blobs, stop).map_err(ended)?;
+        let rests = trouble.as_ref().is_some_and(is_machine);
         Ok(Finished {
+            rests,
             status: trouble.as_ref().map_or_else(rpc::Status::default, status),
             result: Some(Any {
                 type_url: "type.googleapis.com/build.bazel.remote.execution.v2.ActionResult"
@@ -319,12 +324,6 @@ impl Builder<'_> {
                 value: action_result.encode_to_vec(),
             }),
         })
-    }
-
-    fn log(&self, log: Option<&Path>, scratch: &Path) -> io::Result<Blob> {
-        let path = scratch.join(LOG);
-        pack_log(log, &path)?;
-        Ok(Blob::new(self.function, std::fs::read(path)?))
     }
 }
 
@@ -368,6 +367,11 @@ fn status(trouble: &Failed) -> rpc::Status {
         message: trouble.to_string(),
         details: Vec::new(),
     }
+}
+
+/// Whether the next job would fail here as well.
+fn is_machine(trouble: &Failed) -> bool {
+    matches!(trouble.code, Why::Room | Why::Sandbox | Why::Store)
 }
 
 /// The bundles of a job as they are asked for, some of them read ahead: within a tree they are asked for in a row.

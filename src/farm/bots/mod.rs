@@ -2,13 +2,15 @@
 //!
 //! - [`proto`]: the messages, and the two calls;
 //! - [`table`]: what a session has been given, as a pure state machine;
-//! - [`bot`]: one session; [`craft`]: the work of a lease, in a store that stays.
+//! - [`bot`]: one session; [`health`]: whether its machine may be given anything;
+//! - [`craft`]: the work of a lease, in a store that stays.
 //!
 //! A worker has a session for each job that it does at a time, since a server that has nothing to give keeps the call
 //! open, and one that has given all it may does not.
 
 pub mod bot;
 pub mod craft;
+pub mod health;
 pub mod proto;
 pub mod table;
 
@@ -101,6 +103,7 @@ impl Bots<'_> {
                 worker: worker.clone(),
                 leaving: self.leaving.clone(),
                 pauses: bot::PAUSES,
+                rests: health::RESTS,
                 tell: &tell,
             };
             let ended = bot.run();

@@ -17,6 +17,8 @@ const MOST: usize = 4 << 20;
 
 /// Asks for nothing but to go on.
 pub const STATUS_OK: i32 = 1;
+/// Takes no leases for now.
+pub const STATUS_UNHEALTHY: i32 = 2;
 /// Takes no more leases.
 pub const STATUS_TERMINATING: i32 = 4;
 

@@ -29,6 +29,8 @@ pub struct Finished {
     pub status: rpc::Status,
     /// What came of it.
     pub result: Option<Any>,
+    /// Whether it is the machine that fails, and should be given nothing for a while.
+    pub rests: bool,
 }
 
 impl Finished {
@@ -41,6 +43,7 @@ impl Finished {
                 details: Vec::new(),
             },
             result: None,
+            rests: false,
         }
     }
 }

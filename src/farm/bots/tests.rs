@@ -58,6 +58,7 @@ struct State {
     /// Leases that the worker was told to end.
     ended: BTreeSet<String>,
     leaving: usize,
+    unhealthy: usize,
     calls: usize,
 }
 
@@ -133,6 +134,9 @@ impl State {
         }
         if session.status == STATUS_TERMINATING {
             self.leaving += 1;
+        }
+        if session.status == STATUS_UNHEALTHY {
+            self.unhealthy += 1;
         }
         self.sessions
             .insert(session.bot_id.clone(), (name, version + 1, lease));
@@ -287,6 +291,8 @@ struct Sleeps {
     runs: AtomicUsize,
     for_ever: bool,
     ended: AtomicUsize,
+    /// Jobs for which its machine has no room.
+    full: AtomicUsize,
 }
 
 impl Craft for Sleeps {
@@ -305,11 +311,22 @@ impl Craft for Sleeps {
             std::thread::sleep(Duration::from_millis(1));
         }
         self.runs.fetch_sub(1, Ordering::SeqCst);
+        let take = |left: usize| left.checked_sub(1);
+        let full = self
+            .full
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take);
+        if full.is_ok() {
+            return Finished {
+                rests: true,
+                ..Finished::failed(Code::Unavailable, "no room")
+            };
+        }
         match cancel.is_cancelled() {
             true => Finished::failed(Code::Unavailable, "ended"),
             false => Finished {
                 status: rpc::Status::default(),
                 result: Some(Any::default()),
+                rests: false,
             },
         }
     }
@@ -361,6 +378,7 @@ fn play(
         worker: Worker::default(),
         leaving: leaving.clone(),
         pauses: (Duration::from_millis(2), Duration::from_millis(9)),
+        rests: (Duration::from_millis(30), Duration::from_millis(60)),
         tell: &|told| news.lock().unwrap().push(told),
     };
     let ended = std::thread::scope(|scope| {
@@ -449,6 +467,28 @@ fn a_lease_that_is_not_wanted_any_more_is_ended() {
         ended.unwrap();
         assert!(craft.ended.into_inner() >= 1, "{faults:?}");
     }
+}
+
+#[test]
+fn a_machine_that_fails_says_so_and_rests() {
+    let state = State {
+        queue: queue(3),
+        ..State::default()
+    };
+    let craft = Sleeps {
+        full: AtomicUsize::new(2),
+        ..Sleeps::default()
+    };
+    let all = |state: &State, _: &[News]| state.completed.len() == 3;
+    let (ended, state, news) = play(state, &craft, false, all);
+    ended.unwrap();
+    assert_eq!(state.completed.len(), 3);
+    assert!(state.unhealthy >= 2, "{}", state.unhealthy);
+    let rests = news.iter().filter_map(|news| match news {
+        News::Rests(time) => Some(time.as_millis()),
+        _ => None,
+    });
+    assert_eq!(rests.collect::<Vec<_>>(), [30, 60]);
 }
 
 #[test]

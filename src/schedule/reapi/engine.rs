@@ -79,7 +79,7 @@ impl Errand<'_> {
 
     fn carry_out(&self, log: &mut dyn FnMut(&[u8])) -> Result<Elsewhere, Trouble> {
         let Live { line, .. } = self.live;
-        let abilities = self.live.abilities(self.stop)?;
+        let abilities = self.live.abilities(self.stop, line.settings.patience)?;
         let (job, cuts) = self.job()?;
         let platform = &self.step.derivation().platform;
         let settings = &line.settings;

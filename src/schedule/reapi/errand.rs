@@ -12,7 +12,7 @@ use mstore_store::{Store, TreeHash};
 use super::action::{self, Described};
 use super::belief::Belief;
 use super::cas::{Cas, Portion};
-use super::channel::{Abilities, Line, jittered};
+use super::channel::{Abilities, Line, Pauses, jittered};
 use super::digest::{Blob, Digest, Function};
 use super::fresh::Fresh;
 use super::operation::Execution;
@@ -109,15 +109,21 @@ impl Live {
         *lock(&self.traffic)
     }
 
-    /// What the engine can do; it is asked the first time.
-    pub fn abilities(&self, stop: &Stop) -> Result<Abilities, Trouble> {
+    /// What the engine can do; it is asked the first time, and one that is away for as long as `patience` says.
+    pub fn abilities(&self, stop: &Stop, patience: Duration) -> Result<Abilities, Trouble> {
         if let Some(known) = &*lock(&self.abilities) {
             return Ok(known.clone());
         }
         let line = Arc::clone(&self.line);
-        let told = self
-            .reactor
-            .run(stop, async move { line.abilities().await })?;
+        let told = self.reactor.run(stop, async move {
+            let mut pauses = Pauses::new(patience);
+            loop {
+                match line.abilities().await {
+                    Err(trouble) => pauses.after(trouble).await?,
+                    told => return told,
+                }
+            }
+        })?;
         *lock(&self.abilities) = Some(told.clone());
         Ok(told)
     }

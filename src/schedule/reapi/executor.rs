@@ -411,7 +411,7 @@ fn connect(engine: &Engine<'_>, tell: &dyn Fn(HostNews), slots: usize) {
     };
     let (mut wait, mut last) = (RETRY.0, None);
     while !engine.closing.is_stopped() {
-        let why = match live.abilities(&engine.closing) {
+        let why = match live.abilities(&engine.closing, Duration::ZERO) {
             Ok(_) => return tell(up()),
             Err(Trouble::Call(call, status)) => {
                 let seen = Seen::Call {
