@@ -145,20 +145,15 @@ class Cases:
         self.ports(tree, "many/*")
 
     def ports(self, tree, *targets):
+        words = ["--ports-tree", tree, "realise", *targets, "--json"]
+        # Each captures its seed from this machine, and has a lock that names it.
+        here = trees(World(self.farm, targets=0).ok(*words, "-q"))
         world = World(self.farm, targets=0)
-
-        def words(name):
-            # Each store captures its seed from this machine, and the tree's lock names it.
-            copy = world.dir / name
-            shutil.copytree(tree, copy)
-            return ["--ports-tree", copy, "realise", *targets, "--json"]
-
-        here = trees(world.ok("--store", world.dir / "local", *words("here"), "-q"))
         self.crew(jobs=2)
         proxy = Proxy(self.farm)
         try:
             proxy.rules()
-            there = Run(world, [*words("there"), "--executor", self.farm.proxied]).ends(0, 600)
+            there = Run(world, [*words, "--executor", self.farm.proxied]).ends(0, 600)
             print(f"  {len(there)} targets: {proxy.counts()['calls']}")
         finally:
             proxy.close()
