@@ -35,8 +35,14 @@ def call(*words, **more):
     return done.stdout
 
 
+def patience(seconds):
+    """A limit of time for a machine that does nothing else, on this one as it is now."""
+    return seconds * min(10.0, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1) / 2))
+
+
 def until(what, is_so, seconds=30.0, pause=0.03):
     """Waits until something is so; gives what it is."""
+    seconds = patience(seconds)
     end = time.monotonic() + seconds
     while True:
         found = is_so()

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from engine import until
+from engine import patience, until
 from rig import MSTORE
 
 TOP = Path(__file__).resolve().parents[2]
@@ -106,7 +106,7 @@ def run(folder="/srv/src"):
             after = "".join(f'\necho "KEEP {name}=${name}"' for name in names)
             script = f"set -e\ncd {folder}\nexport PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive\n{state}{command}\n{after}\n"
             with open(log, "w") as out:
-                done = subprocess.run([*machine.words(network), "bash", "-c", script], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, timeout=600)
+                done = subprocess.run([*machine.words(network), "bash", "-c", script], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, timeout=patience(600))
             said = log.read_text(errors="replace")
             assert done.returncode == 0, f"`{command}` of {PAGE.name} ends with {done.returncode}:\n{said[-3000:]}\n{machine.logs()}"
             state += "".join(f"{name}='{value}'\n" for name, value in re.findall(r"^KEEP (\w+)=(.*)$", said, re.M))

@@ -18,7 +18,7 @@ import threading
 import time
 from pathlib import Path
 
-from engine import HERE, BuildGrid, buildgrid_home, call, until
+from engine import HERE, BuildGrid, buildgrid_home, call, patience, until
 
 sys.path.insert(0, str(HERE.parent / "farm"))
 from farm import MSTORE, TOOLS, make_seed, processes  # noqa: E402
@@ -166,7 +166,7 @@ class Worker:
                 self.host.kill(self.is_worker, "-TERM")
             except AssertionError:
                 pass
-            status = self.child.wait(seconds)
+            status = self.child.wait(patience(seconds))
         finally:
             if self.child.poll() is None:
                 os.killpg(self.child.pid, signal.SIGKILL)
@@ -487,6 +487,7 @@ class Run:
 
     def ends(self, status=0, seconds=90.0):
         """Waits for its end; gives the tree of every target."""
+        seconds = patience(seconds)
         try:
             self.child.wait(seconds)
         except subprocess.TimeoutExpired:
