@@ -148,7 +148,9 @@ fn emerged(world: &World, prefix: &str) -> Derivation {
     let graph = graph(ROWS);
     let repositories = [("gentoo".to_owned(), world.ebuilds)].into();
     let snapshots = Snapshots::new(&world.store, &repositories, None);
-    let settings = frozen::settings(&snapshots, &graph, &graph.packages[0]).unwrap();
+    // The settings of a package without archives lead to no archives.
+    let with_archives = graph.packages.iter().find(|p| !p.distfiles.is_empty());
+    let settings = frozen::settings(&snapshots, &graph, with_archives.unwrap()).unwrap();
     let settings = world.store.weave(&[settings]).unwrap()[0];
     let atoms: Vec<String> = graph
         .packages
