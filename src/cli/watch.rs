@@ -135,6 +135,9 @@ impl Events for Watch {
                 Style::stderr().note("warning:"),
                 plural(runs, "run")
             )),
+            Event::Undeclared(told) => self
+                .bar
+                .say(&format!("{} {told}", Style::stderr().note("note:"))),
             _ if self.quiet => {}
             Event::Fetching {
                 line,

@@ -146,6 +146,15 @@ pub fn reduce(store: &Store, base: TreeHash) -> Result<TreeHash, BaseError> {
     })
 }
 
+/// Which libraries stay of packages that are taken out of a base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Libraries {
+    /// Those that what is left needs.
+    Needed,
+    /// All: what is laid over it may have been built with the base itself.
+    All,
+}
+
 /// A reduced base less the packages in some slots: without their entries, and without what only they own. Libraries stay
 /// that what is left needs, or the base's own programs would not start: the file of the library alone, and the link that
 /// is named as the loader asks for it.
@@ -153,8 +162,12 @@ pub fn less(
     store: &Store,
     reduced: TreeHash,
     replaced: &BTreeSet<Slot>,
+    libraries: Libraries,
 ) -> Result<TreeHash, BaseError> {
     let mut key = reduced.0.as_bytes().to_vec();
+    if libraries == Libraries::All {
+        key.extend_from_slice(b"all libraries\n");
+    }
     for slot in replaced {
         key.extend_from_slice(format!("{slot}\n").as_bytes());
     }
@@ -173,7 +186,7 @@ pub fn less(
                 kept.extend(reader.real(&line.path)?);
             }
         }
-        let preserved = preserved(&reader, &gone, &left)?;
+        let preserved = preserved(&reader, &gone, &left, libraries)?;
         let mut edits = BTreeMap::new();
         for package in &gone {
             edits.insert(format!("{DATABASE}/{}", package.id), Edit::Remove);
@@ -188,6 +201,41 @@ pub fn less(
         }
         Ok(store.edit(reduced, &edits)?)
     })
+}
+
+/// A library that a package of a base brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Library {
+    /// The package.
+    pub owner: Slot,
+    /// What it is asked for by.
+    pub soname: String,
+    /// Where it really is, and what is there.
+    pub file: (String, Entry),
+}
+
+/// The libraries that packages of a reduced base bring, as its package database has them.
+pub fn libraries(store: &Store, reduced: TreeHash) -> Result<Vec<Library>, BaseError> {
+    let reader = Reader::new(store, reduced)?;
+    let mut found = Vec::new();
+    for package in reader.packages()? {
+        for object in reader.objects(&package)? {
+            if object.soname.is_empty() {
+                continue;
+            }
+            let Some(path) = reader.real(&object.path)? else {
+                continue;
+            };
+            if let Some(entry) = reader.entry(&path)? {
+                found.push(Library {
+                    owner: package.slot.clone(),
+                    soname: object.soname,
+                    file: (path, entry),
+                });
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// What is remembered under a key, if it is still there; else what is made.
@@ -211,6 +259,7 @@ fn preserved(
     reader: &Reader<'_>,
     gone: &[Installed],
     left: &[Installed],
+    libraries: Libraries,
 ) -> Result<BTreeSet<String>, BaseError> {
     let mut needed = BTreeSet::new();
     let mut provided = BTreeSet::new();
@@ -224,6 +273,10 @@ fn preserved(
     let mut candidates = Vec::new();
     for package in gone {
         candidates.extend(reader.objects(package)?);
+    }
+    if libraries == Libraries::All {
+        let all = candidates.iter();
+        needed.extend(all.map(|own| (own.class.clone(), own.soname.clone())));
     }
     let mut paths = BTreeSet::new();
     // What is kept needs others of what goes.
@@ -601,7 +654,7 @@ mod tests {
                 slot: slot.into(),
             }])
         };
-        let less = |replaced| less(&store, base, &replaced).unwrap();
+        let less = |replaced| less(&store, base, &replaced, Libraries::Needed).unwrap();
         assert_eq!(less(slot("sys-libs/ncurses", "5")), base, "another slot");
         assert_eq!(less(slot("sys-libs/ncurse", "0")), base, "another name");
         let rest = less(slot("sys-libs/ncurses", "0"));
@@ -621,6 +674,8 @@ mod tests {
         }
         // With the shell gone as well, nobody needs them.
         let both = slot("sys-libs/ncurses", "0").into_iter();
+        let all = super::less(&store, base, &slot("sys-libs/ncurses", "0"), Libraries::All);
+        assert!(has(&store, all.unwrap(), "usr/lib/libform.so.5"));
         let both = less(both.chain(slot("app-shells/sh", "0")).collect());
         for path in [
             "usr/lib/libncurses.so.5",
@@ -731,7 +786,7 @@ mod tests {
             category_name: "c/p".into(),
             slot: "0".into(),
         };
-        let rest = less(&store, base, &[slot].into()).unwrap();
+        let rest = less(&store, base, &[slot].into(), Libraries::Needed).unwrap();
         assert!(
             !has(&store, rest, "usr/y") && has(&store, rest, "usr/z") && has(&store, rest, "a")
         );

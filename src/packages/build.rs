@@ -237,6 +237,7 @@ mod tests {
             category: "sys-libs".into(),
             distfiles: Vec::new(),
             eapi: "8".into(),
+            first_round_of: None,
             edges: Vec::new(),
             inherits: vec![Eclass {
                 name: "flags".into(),

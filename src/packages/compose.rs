@@ -28,6 +28,14 @@ pub struct Layer<'a> {
     pub derivation: DrvHash,
     /// What the graph says of it.
     pub package: &'a Package,
+    /// Whether its hooks are run there, if it has some.
+    pub runs_hooks: bool,
+}
+
+impl Layer<'_> {
+    fn has_hook(&self) -> bool {
+        self.runs_hooks && self.package.has_hook()
+    }
 }
 
 /// What a root is for.
@@ -89,7 +97,7 @@ pub fn derivations(root: &Root<'_>, ready: &ReadySettings) -> Vec<Derivation> {
     if root.layers.is_empty() && root.purpose == Purpose::Build && root.base.is_some() {
         return Vec::new();
     }
-    let hooks = root.layers.iter().any(|layer| layer.package.has_hook());
+    let hooks = root.layers.iter().any(Layer::has_hook);
     let is_made_ready = hooks || root.purpose != Purpose::Build;
     let union = union(root, is_made_ready);
     if !is_made_ready {
@@ -142,7 +150,7 @@ fn union(root: &Root<'_>, is_made_ready: bool) -> Derivation {
             );
         }
         // A hook that runs before the files are merged may look at them, and change them.
-        if package.has_phase("preinst") {
+        if layer.has_hook() && package.has_phase("preinst") {
             add(
                 format!("{RESULT}/images/{category}/{version}"),
                 Folder::Image,
@@ -163,6 +171,8 @@ fn step(root: &Root<'_>, step: &str) -> StepName {
 #[derive(Serialize)]
 struct Told<'a> {
     category: &'a str,
+    /// More than 0 where its hooks are run.
+    hooks: usize,
     version: String,
 }
 
@@ -225,6 +235,7 @@ fn script(root: &Root<'_>, place: &str) -> String {
         .iter()
         .map(|layer| Told {
             category: &layer.package.category,
+            hooks: usize::from(layer.has_hook()),
             version: layer.package.name_version(),
         })
         .collect();

@@ -9,7 +9,7 @@ mod layers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::base::{BaseError, Slot};
+use super::base::{BaseError, Libraries, Slot};
 use super::build::{self, Build, Surroundings};
 use super::compose::{self, Layer, Purpose, ReadySettings};
 use super::graph::{Distfile, Package, PackageGraph, Place, Root};
@@ -19,7 +19,7 @@ use crate::drv::step_name::{NodeNameError, StepName};
 use crate::plan::PackageLimits;
 use mstore_store::TreeHash;
 
-pub use circles::Circles;
+pub use circles::{Circles, twice};
 pub use layers::Layers;
 
 /// The rule by which graphs become derivations. Another one is another name.
@@ -70,7 +70,12 @@ pub struct Options {
     pub first: Vec<String>,
     /// What single packages may use, by `CATEGORY/NAME`.
     pub limits: BTreeMap<String, PackageLimits>,
+    /// Packages, `CATEGORY/NAME`, whose hooks are run in stages only.
+    pub stage_hooks: Vec<String>,
 }
+
+/// A base less what it has in some slots.
+pub type Less<'a> = dyn Fn(&BTreeSet<Slot>, Libraries) -> Result<TreeHash, BaseError> + 'a;
 
 /// What packages are built in.
 #[derive(Clone)]
@@ -78,7 +83,7 @@ pub struct Context<'a> {
     /// The name of the stage, `TARGET-SUBARCH`.
     pub stage: &'a str,
     /// The root that packages are built in, less what it has in some slots.
-    pub base: &'a dyn Fn(&BTreeSet<Slot>) -> Result<TreeHash, BaseError>,
+    pub base: &'a Less<'a>,
     /// The source archives that a repository brings along, by their names.
     pub local: &'a BTreeMap<String, TreeHash>,
     /// What each package sees beside its root, in the order of the graph.
@@ -121,6 +126,15 @@ impl Job {
 /// Makes the derivations of a graph, each after what it needs; the last one is the stage.
 pub fn expand(graph: &PackageGraph, context: &Context<'_>) -> Result<Vec<Job>, ExpandError> {
     let layers = Layers::of(graph, context.options)?;
+    expand_over(graph, &layers, context)
+}
+
+/// The same over layers that are known.
+pub fn expand_over(
+    graph: &PackageGraph,
+    layers: &Layers,
+    context: &Context<'_>,
+) -> Result<Vec<Job>, ExpandError> {
     let mut making = Making {
         graph,
         context,
@@ -135,7 +149,7 @@ pub fn expand(graph: &PackageGraph, context: &Context<'_>) -> Result<Vec<Job>, E
         fetched: HashMap::new(),
         roots: HashMap::new(),
     };
-    for place in buildable(graph, &layers) {
+    for place in buildable(graph, layers) {
         making.package(place, &layers.of[place])?;
     }
     making.stage(&layers.order)?;
@@ -170,16 +184,20 @@ fn buildable(graph: &PackageGraph, layers: &Layers) -> Vec<Place> {
 fn names(graph: &PackageGraph) -> Vec<String> {
     let mut count: HashMap<(&str, &str), usize> = HashMap::new();
     for package in &graph.packages {
-        let is_of_stage = usize::from(package.root == Root::Target);
+        let is_of_stage = usize::from(package.is_of_stage());
         *count.entry((&package.category, &package.name)).or_default() += is_of_stage;
     }
     let name = |package: &Package| {
         let alone = count[&(package.category.as_str(), package.name.as_str())] <= 1;
         let name = package.category_name();
-        match package.root {
+        let name = match package.root {
             Root::Target if alone => name,
             Root::Target => format!("{name}@{}", package.slot),
             Root::Base => format!("tool/{name}@{}", package.slot),
+        };
+        match package.first_round_of {
+            Some(_) => format!("first/{name}"),
+            None => name,
         }
     };
     graph.packages.iter().map(name).collect()
@@ -278,12 +296,21 @@ impl<'a> Making<'a> {
         if let Some(known) = self.roots.get(layers) {
             return Ok(known.clone());
         }
-        let base = InputSource::Tree((self.context.base)(&self.replaced(layers))?);
+        // What was built in a first round may be linked with what the base has.
+        let mut rounds = layers
+            .iter()
+            .map(|at| self.graph.packages[*at].first_round_of);
+        let libraries = match rounds.any(|round| round.is_some()) {
+            true => Libraries::All,
+            false => Libraries::Needed,
+        };
+        let base = (self.context.base)(&self.replaced(layers), libraries)?;
+        let base = InputSource::Tree(base);
         let root = compose::Root {
             target: &self.node(place),
             base: Some(base.clone()),
             prefix: "",
-            layers: &self.layers(layers),
+            layers: &self.layers(layers, Some(&self.context.options.stage_hooks)),
             purpose: Purpose::Build,
             platform: self.context.platform,
             epoch: self.context.epoch,
@@ -318,20 +345,23 @@ impl<'a> Making<'a> {
         let packages = &self.graph.packages;
         let of_stage = order.iter().copied();
         let members: Vec<Place> = of_stage
-            .filter(|place| packages[*place].root == Root::Target)
+            .filter(|place| packages[*place].is_of_stage())
             .collect();
         let wanted = self.graph.wanted.iter();
         let world: Vec<String> = wanted.map(|wanted| wanted.atom.clone()).collect();
         // A stage that is a root by itself is made of nothing else.
         let base = match self.context.prefix {
             "/" => None,
-            _ => Some(InputSource::Tree((self.context.base)(&BTreeSet::new())?)),
+            _ => Some(InputSource::Tree((self.context.base)(
+                &BTreeSet::new(),
+                Libraries::Needed,
+            )?)),
         };
         let root = compose::Root {
             target: &format!("{}/packages", self.context.stage),
             base,
             prefix: self.context.prefix.trim_end_matches('/'),
-            layers: &self.layers(&members),
+            layers: &self.layers(&members, None),
             purpose: Purpose::Stage(&world),
             platform: self.context.platform,
             epoch: self.context.epoch,
@@ -341,12 +371,16 @@ impl<'a> Making<'a> {
         Ok(())
     }
 
-    fn layers(&self, places: &[Place]) -> Vec<Layer<'a>> {
+    /// Packages as layers. The hooks of some are not run.
+    fn layers(&self, places: &[Place], without: Option<&[String]>) -> Vec<Layer<'a>> {
         let layers = places.iter().filter_map(|place| {
             Some(Layer {
                 // What lies in a root was made before.
                 derivation: self.built[*place]?,
                 package: &self.graph.packages[*place],
+                runs_hooks: without.is_none_or(|without| {
+                    !without.contains(&self.graph.packages[*place].category_name())
+                }),
             })
         });
         layers.collect()

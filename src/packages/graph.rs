@@ -37,6 +37,36 @@ pub struct PackageGraph {
     pub wanted: Vec<Wanted>,
 }
 
+impl PackageGraph {
+    /// Says that packages need others, for these kinds.
+    pub fn add_needs(
+        &mut self,
+        kinds: &[EdgeKind],
+        needs: impl IntoIterator<Item = (Place, Place)>,
+    ) {
+        for (place, to) in needs {
+            let Some(package) = self.packages.get_mut(place).filter(|_| place != to) else {
+                continue;
+            };
+            match package.edges.binary_search_by_key(&to, |edge| edge.to) {
+                Ok(at) => {
+                    let own = &mut package.edges[at].kinds;
+                    own.extend_from_slice(kinds);
+                    own.sort_unstable();
+                    own.dedup();
+                }
+                Err(at) => package.edges.insert(
+                    at,
+                    Edge {
+                        kinds: kinds.to_vec(),
+                        to,
+                    },
+                ),
+            }
+        }
+    }
+}
+
 /// A package of the root that packages are built in.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,6 +109,10 @@ pub struct Package {
     pub edges: Vec<Edge>,
     /// Eclasses that it inherits, also through others, sorted by name.
     pub inherits: Vec<Eclass>,
+    /// The place of the package that it is the first round of: a circle is built with it once more, and no stage has it.
+    /// Nothing that is read is one.
+    #[serde(skip)]
+    pub first_round_of: Option<Place>,
     /// Its name, such as `zlib`.
     pub name: String,
     /// Patches of the configuration, below `/etc/portage/patches`, sorted.
@@ -123,6 +157,11 @@ impl Package {
         format!("{category}/{name}/{}.ebuild", self.name_version())
     }
 
+    /// Whether a stage has it.
+    pub fn is_of_stage(&self) -> bool {
+        self.root == Root::Target && self.first_round_of.is_none()
+    }
+
     /// Whether the ebuild or an eclass defines a phase.
     pub fn has_phase(&self, phase: &str) -> bool {
         self.phases.iter().any(|own| own == phase)
@@ -157,6 +196,7 @@ impl fmt::Display for Package {
         )?;
         match self.root {
             Root::Base => f.write_str(" (tool)"),
+            Root::Target if self.first_round_of.is_some() => f.write_str(" (first round)"),
             Root::Target => Ok(()),
         }
     }

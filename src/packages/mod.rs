@@ -6,6 +6,7 @@
 //!   and [`normalise`] (what two builds leave differently).
 //! - [`base`]: the root that packages are built in, without what they replace.
 //! - [`compose`]: roots made of packages, to build in and as stages.
+//! - [`closed`]: whether a package is linked only with what it says that it needs, by [`linked`] and [`elf`].
 //! - [`expand`]: from a graph to derivations; [`grow`]: packages as nodes of a plan; [`explain`]: why they are built
 //!   again.
 //!
@@ -15,13 +16,16 @@
 
 pub mod base;
 pub mod build;
+pub mod closed;
 pub mod compare;
 pub mod compose;
+mod elf;
 pub mod expand;
 pub mod explain;
 pub mod frozen;
 pub mod graph;
 pub mod grow;
+pub mod linked;
 pub mod normalise;
 pub mod read;
 pub mod snapshot;

@@ -16,6 +16,7 @@ pub fn package(name: &str) -> Package {
         category: "dev-libs".into(),
         distfiles: Vec::new(),
         eapi: "8".into(),
+        first_round_of: None,
         edges: Vec::new(),
         inherits: Vec::new(),
         name: name.into(),

@@ -5,6 +5,7 @@ use mstore_store::{StoreError, TreeHash};
 
 use crate::build::step::Note;
 use crate::drv::{StepName, TreeChanges};
+use crate::packages::grow::Told;
 use crate::plan::PinKind;
 use crate::schedule;
 use crate::share::substitute::Notice;
@@ -80,6 +81,8 @@ pub enum Event<'a> {
     },
     /// Something happened in the run over the steps.
     Step(schedule::RunEvent<'a>),
+    /// A package is linked with what it does not say that it needs.
+    Undeclared(&'a Told),
     /// The run over the steps has ended, well or not.
     BuildEnded,
     /// A step was built a second time.

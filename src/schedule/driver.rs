@@ -66,6 +66,8 @@ pub struct Verdict<N> {
     /// What it turned out to need as well. If there is any, the job is not done: it runs again when
     /// these are usable.
     pub more: Vec<N>,
+    /// Whether it is not what those are to use that need it: nothing comes of them in this run.
+    pub put_off: bool,
 }
 
 impl<N> Default for Verdict<N> {
@@ -73,6 +75,7 @@ impl<N> Default for Verdict<N> {
         Verdict {
             growth: Vec::new(),
             more: Vec::new(),
+            put_off: false,
         }
     }
 }
@@ -166,6 +169,8 @@ pub struct Outcome<N> {
     pub changed: Vec<N>,
     /// Jobs that somebody stopped, who did not let them go on.
     pub put_by: Vec<N>,
+    /// Jobs that were built or found, and are not what those are to use that need them.
+    pub put_off: Vec<N>,
 }
 
 /// What the driver knows of a job.
@@ -271,6 +276,7 @@ impl<'a, P: Planner> Driver<'a, P> {
                 locked: Vec::new(),
                 changed: Vec::new(),
                 put_by: Vec::new(),
+                put_off: Vec::new(),
             },
         }
     }
@@ -570,7 +576,11 @@ impl<'a, P: Planner> Driver<'a, P> {
         let job = run.job;
         let node = self.cards[job].node.clone();
         match self.planner.usable(&node, tree) {
-            Ok(Verdict { growth, more }) => {
+            Ok(Verdict {
+                growth,
+                more,
+                put_off,
+            }) => {
                 // Before the end itself: see `EngineEvent`.
                 for growth in growth {
                     self.grow(growth);
@@ -580,7 +590,10 @@ impl<'a, P: Planner> Driver<'a, P> {
                     _ => (0.0, Ending::Reused),
                 };
                 self.tell_path(job, PathEventOf::Ended(seconds, ending));
-                let event = if more.is_empty() {
+                let event = if put_off {
+                    self.outcome.put_off.push(node);
+                    EngineEvent::PutOff(run)
+                } else if more.is_empty() {
                     let list = match end {
                         JobEnd::Reused => &mut self.outcome.reused,
                         _ => &mut self.outcome.built,

@@ -339,6 +339,7 @@ impl Engine {
             EngineEvent::Succeeded(run)
             | EngineEvent::Failed(run)
             | EngineEvent::Refined { run, .. }
+            | EngineEvent::PutOff(run)
             | EngineEvent::Lost(run)
             | EngineEvent::LockFound { run, .. }
                 if self.run(run.job) != Some(run) =>
@@ -369,6 +370,12 @@ impl Engine {
             }
             EngineEvent::Held(held) => {
                 self.held = held;
+                0
+            }
+            EngineEvent::PutOff(Run { job, .. }) => {
+                self.set(job, JobState::Skipped);
+                // Nothing went wrong: nobody is told of it.
+                self.skip_dependents(job, job, &mut Vec::new());
                 0
             }
             EngineEvent::Refined { run, needs } => self.refine(run.job, needs, &mut commands),

@@ -16,7 +16,7 @@ use super::leave::Leave;
 use super::ledger::Ledger;
 use super::local::{Fetch, Local};
 use super::progress::Observer;
-use super::steps::{self, Steps};
+use super::steps::{self, Settled, Steps};
 use crate::build::error::{Failure, Infrastructure, StepError};
 use crate::build::step::Builder;
 use crate::drv::{Facts, Resolved, StepName};
@@ -131,6 +131,8 @@ pub struct Outcome {
     pub changed: Vec<String>,
     /// Steps that somebody stopped, who did not let them go on.
     pub put_by: Vec<StepName>,
+    /// The nodes that were built or found, and are not what those are to use that need them.
+    pub put_off: Vec<NodeId>,
 }
 
 /// What a run works with.
@@ -151,6 +153,8 @@ pub struct Tools<'a> {
     pub site: &'a dyn Site,
     /// Tells whether the description of a step is still what it was when the run began.
     pub unchanged: &'a dyn Fn(NodeId) -> bool,
+    /// Tells whether a step is what those are to use that need it.
+    pub settled: &'a Settled<'a>,
     /// Is told why others cannot look at the run, if they cannot.
     pub unattended: &'a dyn Fn(&std::io::Error),
 }
@@ -193,7 +197,9 @@ pub fn realise(
     // Cannot fail: the run has not begun.
     let _ = feed.send(Growth::Listed(list.collect()));
     drop(feed);
-    let mut steps = Steps::new(staleness, tools.facts).reading_again(tools.unchanged);
+    let mut steps = Steps::new(staleness, tools.facts)
+        .reading_again(tools.unchanged)
+        .settled_by(tools.settled);
     let kept = kept.map(|kept| (kept.ledger, kept.patience));
     let done = drive(tools, &mut steps, intake, options, observer, kept);
     let name = |at: NodeId| graph.nodes()[at].name.clone();
@@ -218,6 +224,7 @@ pub fn realise(
         cancelled: done.cancelled,
         stopped: done.stopped,
         put_by: done.put_by.into_iter().map(name).collect(),
+        put_off: done.put_off,
         locked: done.locked.iter().map(|at| name(*at).to_string()).collect(),
         changed: done
             .changed

@@ -7,8 +7,11 @@ use super::error::ScheduleError;
 use super::executor::Demand;
 use super::growth::Listing;
 use super::ledger::Place;
-use crate::drv::{Facts, Resolved};
+use crate::drv::{Facts, FactsError, Resolved};
 use crate::plan::{Graph, NodeId, NodeState, Staleness};
+
+/// Tells whether a step, of which a tree came, is what those are to use that need it.
+pub type Settled<'a> = dyn Fn(&Staleness<'_>, NodeId, TreeHash) -> Result<bool, FactsError> + 'a;
 
 /// What the steps of a plan are, and what follows from their results.
 ///
@@ -17,6 +20,7 @@ pub struct Steps<'a, 'g> {
     staleness: &'a mut Staleness<'g>,
     facts: &'a dyn Facts,
     unchanged: Option<&'a dyn Fn(NodeId) -> bool>,
+    settled: Option<&'a Settled<'a>>,
 }
 
 impl<'a, 'g> Steps<'a, 'g> {
@@ -26,6 +30,7 @@ impl<'a, 'g> Steps<'a, 'g> {
             staleness,
             facts,
             unchanged: None,
+            settled: None,
         }
     }
 
@@ -33,6 +38,14 @@ impl<'a, 'g> Steps<'a, 'g> {
     pub fn reading_again(self, unchanged: &'a dyn Fn(NodeId) -> bool) -> Self {
         Steps {
             unchanged: Some(unchanged),
+            ..self
+        }
+    }
+
+    /// The same; `settled` tells whether a step is what those are to use that need it.
+    pub fn settled_by(self, settled: &'a Settled<'a>) -> Self {
+        Steps {
+            settled: Some(settled),
             ..self
         }
     }
@@ -100,6 +113,14 @@ impl Planner for Steps<'_, '_> {
     }
 
     fn usable(&mut self, node: &NodeId, tree: TreeHash) -> Result<Verdict<NodeId>, ScheduleError> {
+        if let Some(settled) = self.settled
+            && !settled(self.staleness, *node, tree)?
+        {
+            return Ok(Verdict {
+                put_off: true,
+                ..Verdict::default()
+            });
+        }
         self.staleness.built(*node, tree, self.facts, &mut ())?;
         Ok(Verdict::default())
     }

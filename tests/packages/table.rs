@@ -163,6 +163,7 @@ pub fn graph(rows: &[Row]) -> PackageGraph {
                 })
                 .collect(),
             eapi: "8".to_owned(),
+            first_round_of: None,
             edges: edges
                 .into_iter()
                 .map(|(to, kinds)| Edge { kinds, to })
@@ -308,6 +309,7 @@ impl<'w> Built<'w> {
         let layer = |place: &usize| Layer {
             derivation: self.packages[*place],
             package: &self.graph.packages[*place],
+            runs_hooks: true,
         };
         places.iter().map(layer).collect()
     }
@@ -322,7 +324,8 @@ impl<'w> Built<'w> {
                 slot: package.slot.clone(),
             }
         });
-        let base = base::less(&self.world.store, self.base, &replaced.collect()).unwrap();
+        let needed = base::Libraries::Needed;
+        let base = base::less(&self.world.store, self.base, &replaced.collect(), needed).unwrap();
         let derivations = compose::derivations(
             &Root {
                 target: &format!("root-{place}"),

@@ -306,12 +306,35 @@ fn a_target_may_say_its_version_itself() {
 #[test]
 fn settings_that_packages_do_not_have_are_told() {
     let world = World::new();
-    let more =
-        "[section options]\npackages: yes\n[section packages]\nset: app/one\nundeclared: error\n";
-    let text = format!("{STAGE1}[section steps]\nchroot: prerun packages run\n{more}");
-    world.write("targets/stage1.conf", &text);
-    insta::assert_snapshot!(world.error("stage1-corei7"), @r"
-    DIR/targets/stage1.conf:28: `packages/undeclared` of demo/x86-64bit/corei7/stage1: packages have no such setting
-    help: known are set, tools and first, and timeout, memory and jobs of a package
+    let mut said = Vec::new();
+    for own in [
+        "colour: red",
+        "undeclared: no",
+        "circles: thrice",
+        "depends: app/one",
+        "depends: app/one two",
+        "hooks: app/one never",
+        "toolchain: gcc",
+    ] {
+        let more = "[section options]\npackages: yes\n[section packages]\nset: app/one\n";
+        let text = format!("{STAGE1}[section steps]\nchroot: prerun packages run\n{more}{own}\n");
+        world.write("targets/stage1.conf", &text);
+        said.push(world.error("stage1-corei7"));
+    }
+    insta::assert_snapshot!(said.join("\n"), @r"
+    DIR/targets/stage1.conf:28: `packages/colour` of demo/x86-64bit/corei7/stage1: packages have no such setting
+    help: known are set, tools, first, depends, undeclared, circles, toolchain and hooks, and timeout, memory and jobs of a package
+    DIR/targets/stage1.conf:28: `packages/undeclared` of demo/x86-64bit/corei7/stage1: `no` is neither `refine` nor `error`
+    help: a package that is linked with what it does not declare is built once more with it, or ends the run
+    DIR/targets/stage1.conf:28: `packages/circles` of demo/x86-64bit/corei7/stage1: `thrice` is neither `once` nor `twice`
+    help: packages that need each other to be built are built with what the base has of the others, or then once more with what came of that
+    DIR/targets/stage1.conf:28: `packages/depends` of demo/x86-64bit/corei7/stage1: `app/one` does not say what a package needs
+    help: a line is CATEGORY/NAME and what it needs, CATEGORY/NAME or CATEGORY/NAME:SLOT each
+    DIR/targets/stage1.conf:28: `packages/depends` of demo/x86-64bit/corei7/stage1: `two` does not say what a package needs
+    help: a line is CATEGORY/NAME and what it needs, CATEGORY/NAME or CATEGORY/NAME:SLOT each
+    DIR/targets/stage1.conf:28: `packages/hooks` of demo/x86-64bit/corei7/stage1: `app/one never` does not say where hooks are run
+    help: a line is CATEGORY/NAME and `root`, which is usual, or `stage`
+    DIR/targets/stage1.conf:28: `packages/toolchain` of demo/x86-64bit/corei7/stage1: `gcc` does not name a package
+    help: it is CATEGORY/NAME, for example sys-apps/baselayout
     ");
 }

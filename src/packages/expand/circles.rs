@@ -4,7 +4,7 @@
 //! that it needs to be of use is. Packages are in one circle if that they are built depends on each other. Circles of
 //! what is only needed later are none: what belongs together is a set.
 
-use crate::packages::graph::{Edge, EdgeKind, PackageGraph, Place};
+use crate::packages::graph::{Edge, EdgeKind, Package, PackageGraph, Place};
 
 /// The circles of a graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,22 @@ impl Circles {
         self.of[place * 2] == self.of[need * 2 + 1]
     }
 
+    /// Whether packages are built in one circle.
+    pub fn are_together(&self, place: Place, other: Place) -> bool {
+        self.of[place * 2] == self.of[other * 2]
+    }
+
+    /// What packages need to be built that is taken from the base, since it is of use only when they are built: the
+    /// package and what it needs.
+    pub fn cut<'g>(&'g self, graph: &'g PackageGraph) -> impl Iterator<Item = (Place, Place)> + 'g {
+        let packages = graph.packages.iter().enumerate();
+        packages.flat_map(move |(place, package)| {
+            let edges = package.edges.iter();
+            let cut = edges.filter(move |e| is_for_build(e) && self.is_inside(place, e.to));
+            cut.map(move |edge| (place, edge.to))
+        })
+    }
+
     /// The packages in the circle that a package is built in, sorted.
     pub fn members(&self, place: Place) -> Vec<Place> {
         let own = self.of[place * 2];
@@ -52,6 +68,31 @@ impl Circles {
         all.filter(|other| self.of[other * 2..][..2].contains(&own))
             .collect()
     }
+}
+
+/// Says that circles are built twice in which something is taken from the base that `is_wanted`: first with what the base
+/// has, then with what came of that. The packages of the first round come after all others.
+pub fn twice(graph: &mut PackageGraph, is_wanted: impl Fn(Place) -> bool) {
+    let circles = Circles::of(graph);
+    let wanted: Vec<Place> = circles
+        .cut(graph)
+        .filter(|(_, need)| is_wanted(*need))
+        .map(|(place, _)| place)
+        .collect();
+    let is_twice = |place: &Place| {
+        wanted
+            .iter()
+            .any(|each| circles.are_together(*each, *place))
+    };
+    let all = 0..graph.packages.len();
+    let first: Vec<Package> = all
+        .filter(is_twice)
+        .map(|place| Package {
+            first_round_of: Some(place),
+            ..graph.packages[place].clone()
+        })
+        .collect();
+    graph.packages.extend(first);
 }
 
 const UNSEEN: usize = usize::MAX;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::circles::{Circles, components, is_for_build, is_for_use};
 use super::{ExpandError, Options};
-use crate::packages::graph::{PackageGraph, Place, Root};
+use crate::packages::graph::{PackageGraph, Place};
 
 /// Layers of all build roots together: more is a graph that nobody has.
 const MOST_LAYERS: usize = 20_000_000;
@@ -29,11 +29,18 @@ impl Layers {
         for (at, place) in order.iter().enumerate() {
             rank[*place] = at;
         }
+        let mut first = vec![None; graph.packages.len()];
+        for (place, package) in graph.packages.iter().enumerate() {
+            if let Some(second) = package.first_round_of {
+                first[second] = Some(place);
+                rank[place] = rank[second];
+            }
+        }
         let mut seen = vec![usize::MAX; graph.packages.len()];
         let mut of = Vec::with_capacity(graph.packages.len());
         let mut all = 0;
         for place in 0..graph.packages.len() {
-            let mut layers = closure(graph, &circles, place, &mut seen);
+            let mut layers = closure(graph, &circles, &first, place, &mut seen);
             layers.sort_unstable_by_key(|layer| rank[*layer]);
             all += layers.len();
             if all > MOST_LAYERS {
@@ -45,26 +52,36 @@ impl Layers {
     }
 }
 
-/// What a package needs to be built, with all that this needs to be of use. `seen` has at each place the last package
-/// that came by.
+/// What a package needs to be built, with all that this needs to be of use. `first` has the first round of each package
+/// that is built twice, `seen` at each place the last package that came by.
 fn closure(
     graph: &PackageGraph,
     circles: &Circles,
+    first: &[Option<Place>],
     place: Place,
     seen: &mut [usize],
 ) -> Vec<Place> {
     let mut found = Vec::new();
     let mut left: Vec<Place> = Vec::new();
     let edges = graph.packages[place].edges.iter();
-    let kept = edges.filter(|edge| is_for_build(edge) && !circles.is_inside(place, edge.to));
-    left.extend(kept.map(|edge| edge.to));
+    // In the second round it has what the others were in the first one, and nothing of the base in their stead.
+    let is_second = first[place].is_some();
+    let own = graph.packages[place].first_round_of.unwrap_or(place);
+    let of_round = |need: Place| match first[need] {
+        Some(first) if is_second && circles.are_together(place, need) => first,
+        _ => need,
+    };
+    let kept =
+        edges.filter(|edge| is_for_build(edge) && (is_second || !circles.is_inside(own, edge.to)));
+    left.extend(kept.map(|edge| of_round(edge.to)));
     while let Some(next) = left.pop() {
         if std::mem::replace(&mut seen[next], place) == place {
             continue;
         }
         found.push(next);
         let edges = graph.packages[next].edges.iter();
-        left.extend(edges.filter(|edge| is_for_use(edge)).map(|edge| edge.to));
+        let used = edges.filter(|edge| is_for_use(edge));
+        left.extend(used.map(|edge| of_round(edge.to)));
     }
     found
 }
@@ -75,22 +92,18 @@ fn check_circles(graph: &PackageGraph, circles: &Circles) -> Result<(), ExpandEr
     if graph.base.is_empty() {
         return Ok(());
     }
-    for (place, package) in graph.packages.iter().enumerate() {
-        let edges = package.edges.iter();
-        let inside = edges.filter(|e| is_for_build(e) && circles.is_inside(place, e.to));
-        for edge in inside {
-            let other = &graph.packages[edge.to];
-            let has = graph
-                .base
-                .iter()
-                .any(|i| i.category == other.category && i.name == other.name);
-            if !has {
-                let members = circles.members(place).into_iter();
-                return Err(ExpandError::Circle {
-                    lacks: other.to_string(),
-                    members: members.map(|at| graph.packages[at].to_string()).collect(),
-                });
-            }
+    for (place, need) in circles.cut(graph) {
+        let other = &graph.packages[need];
+        let has = graph
+            .base
+            .iter()
+            .any(|i| i.category == other.category && i.name == other.name);
+        if !has {
+            let members = circles.members(place).into_iter();
+            return Err(ExpandError::Circle {
+                lacks: other.to_string(),
+                members: members.map(|at| graph.packages[at].to_string()).collect(),
+            });
         }
     }
     Ok(())
@@ -99,9 +112,10 @@ fn check_circles(graph: &PackageGraph, circles: &Circles) -> Result<(), ExpandEr
 /// The order of a stage: what a package needs, to be built or to be of use, before it; what needs each other together; of
 /// what could come next the first by name; what is wanted `first` before all.
 fn order(graph: &PackageGraph, first: &[String]) -> Vec<Place> {
-    let needs: Vec<Vec<usize>> = graph
-        .packages
-        .iter()
+    let packages = graph.packages.iter();
+    // Those of the first round come last, and stand where their second one does.
+    let needs: Vec<Vec<usize>> = packages
+        .take_while(|package| package.first_round_of.is_none())
         .map(|package| {
             let edges = package.edges.iter();
             let sooner = edges.filter(|edge| is_for_build(edge) || is_for_use(edge));
@@ -141,7 +155,7 @@ fn order(graph: &PackageGraph, first: &[String]) -> Vec<Place> {
     }
     let is_first = |place: &Place| {
         let package = &graph.packages[*place];
-        package.root == Root::Target && first.contains(&package.category_name())
+        package.is_of_stage() && first.contains(&package.category_name())
     };
     // The order of the rest stays as it is.
     order.sort_by_key(|place| !is_first(place));
@@ -219,6 +233,35 @@ mod tests {
     }
 
     #[test]
+    fn a_circle_that_is_built_twice_has_its_first_round_in_the_second() {
+        // a and b need each other to be built, and b a tool t; u uses a, and is used by b.
+        let mut graph = graph(
+            &["a", "b", "t", "u"],
+            &[
+                (0, "br", 1),
+                (1, "b", 0),
+                (1, "br", 2),
+                (1, "b", 3),
+                (3, "r", 0),
+            ],
+        );
+        super::super::circles::twice(&mut graph, |place| place == 1);
+        assert_eq!(graph.packages.len(), 6);
+        let found = layers(&graph);
+        assert_eq!(found.order, layers(&graph).order);
+        assert_eq!(found.order.len(), 4);
+        let sorted = |place: Place| {
+            let mut layers = found.of[place].clone();
+            layers.sort_unstable();
+            layers
+        };
+        // First round: what lies outside the circle.
+        assert_eq!((sorted(4), sorted(5)), (vec![], vec![2]));
+        // Second round: the others as they were in the first, with what these need to be of use.
+        assert_eq!((sorted(0), sorted(1)), (vec![2, 5], vec![2, 3, 4, 5]));
+    }
+
+    #[test]
     fn a_chain_of_all_packages_is_no_matter() {
         let names: Vec<String> = (0..3000).map(|at| format!("p{at:05}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -230,11 +273,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_package_can_be_built_after_its_layers(graph in any_graph(40)) {
+        fn every_package_can_be_built_after_its_layers(graph in any_graph(40), is_twice: bool) {
+            let (mut graph, count) = (graph.clone(), graph.packages.len());
+            if is_twice {
+                super::super::circles::twice(&mut graph, |place| place % 2 == 0);
+            }
             let Layers { order, of } = layers(&graph);
             let mut sorted = order.clone();
             sorted.sort_unstable();
-            prop_assert_eq!(sorted, (0..graph.packages.len()).collect::<Vec<_>>());
+            prop_assert_eq!(sorted, (0..count).collect::<Vec<_>>());
             // There is no circle among layers: what has none left can be taken away until nothing is left.
             let mut left: Vec<Option<BTreeSet<Place>>> =
                 of.iter().map(|layers| Some(layers.iter().copied().collect())).collect();

@@ -136,7 +136,7 @@ class Hooks:
 
 
 def has_hook(member):
-    return os.path.exists(f"{PARTS}/hooks/{member['category']}/{member['version']}/environment.bz2")
+    return member["hooks"] and os.path.exists(f"{PARTS}/hooks/{member['category']}/{member['version']}/environment.bz2")
 
 
 def sonames(entry, name):
@@ -153,7 +153,8 @@ def entries(root):
 
 
 def look_for_libraries():
-    """A stage has what its packages are linked with. What only files without a package bring is not known to be missing."""
+    """A stage has what its packages are linked with. What a seed brings that does not say which packages it is made of is
+    not known to be missing."""
     here = {name for entry in entries(ROOT) for name in sonames(entry, "PROVIDES")}
     base = {name: entry for entry in entries("/") for name in sonames(entry, "PROVIDES")}
     bad = False
@@ -165,15 +166,22 @@ def look_for_libraries():
                 owner = "/".join(base[name].split("/")[-2:])
                 print(f"mstore: {package} is linked with {library} of {owner}, which the stage does not have", flush=True)
                 bad = True
-            elif not is_in_library_folder(library):
+            elif is_in_library_folder(ROOT, library):
+                continue
+            elif is_in_library_folder("/", library):
                 print(f"mstore: {package} needs {library}, which no package of the stage brings", flush=True)
+            else:
+                print(f"mstore: {package} is linked with {library}, which is nowhere", flush=True)
+                bad = True
     if bad:
         sys.exit(1)
 
 
-def is_in_library_folder(name):
-    folders = ["lib", "lib64", "usr/lib", "usr/lib64", "usr/local/lib"] + [f"{each}/x86_64-linux-gnu" for each in ("lib", "usr/lib")]
-    return any(os.path.exists(f"{ROOT}/{folder}/{name}") for folder in folders)
+def is_in_library_folder(root, name):
+    """Also in folders of one machine, such as those of Debian."""
+    folders = [f"{root}/{folder}" for folder in ("lib", "lib32", "lib64", "usr/lib", "usr/lib32", "usr/lib64", "usr/local/lib")]
+    machines = [each for folder in folders if os.path.isdir(folder) for each in below(folder) if "-linux-" in os.path.basename(each)]
+    return any(os.path.exists(f"{folder}/{name}") for folder in folders + machines)
 
 
 def main():

@@ -9,11 +9,11 @@ use std::collections::{HashMap, HashSet};
 
 use mstore_store::TreeHash;
 
-use super::{Outcome, Run, Work, outside, plan_with};
+use super::{Outcome, Run, Work, outside, plan_with, rounds};
 use crate::drv::{DrvHash, Resolved, StepName};
 use crate::packages::grow::Unfolding;
 use crate::plan::{Graph, NodeId, NodeState, Recipes, Staleness, Todo};
-use crate::project::{Project, ProjectError};
+use crate::project::{Project, ProjectError, clock};
 use crate::schedule::driver::{self, Decision, Planner, Verdict};
 use crate::schedule::growth::{Growth, Listing};
 use crate::schedule::realise::{Failed, Options, Tools, drive};
@@ -168,6 +168,7 @@ fn told(
         locked: names(done.locked),
         changed: names(done.changed),
         put_by: done.put_by.into_iter().filter_map(name).collect(),
+        put_off: done.put_off.into_iter().filter_map(at).collect(),
     }
 }
 
@@ -312,28 +313,41 @@ impl GrowingSteps<'_, '_> {
             .filter_map(|hash| self.places.get(hash).copied())
             .collect();
         let known = self.staleness.graph();
-        if !self.unfolding.learn(known, &self.staleness, open)? {
+        if !self
+            .unfolding
+            .learn_packages(known, &self.staleness, open)?
+        {
             return Ok(false);
         }
-        let graph = plan_with(project, recipes, facts, run, &*self.unfolding)?;
-        let graph = self.graphs.push(graph);
-        let places = places(graph);
-        let old = self.staleness.graph().nodes();
-        let before: HashMap<NodeId, NodeId> = old
-            .iter()
-            .filter_map(|(was, node)| Some((*places.get(&node.hash)?, was)))
-            .collect();
-        let rebuilt = match run.rebuild {
-            true => rebuilt(graph),
-            false => HashSet::new(),
+        let new: HashSet<DrvHash> = self.open.iter().copied().collect();
+        // What is known of the packages already decides how they are built. Those that are listed stay as they are.
+        let (graph, places, staleness) = loop {
+            let graph = plan_with(project, recipes, facts, run, &*self.unfolding)?;
+            let graph = self.graphs.push(graph);
+            let places = places(graph);
+            let old = self.staleness.graph().nodes();
+            let before: HashMap<NodeId, NodeId> = old
+                .iter()
+                .filter_map(|(was, node)| Some((*places.get(&node.hash)?, was)))
+                .collect();
+            let rebuilt = match run.rebuild {
+                true => rebuilt(graph),
+                false => HashSet::new(),
+            };
+            let staleness = Staleness::onto(
+                graph,
+                &self.staleness,
+                |at| before.get(&at).copied(),
+                |at| rebuilt.contains(&at),
+                &facts,
+            )?;
+            if !self
+                .unfolding
+                .learn_needs(&staleness, |open| new.contains(&open))?
+            {
+                break (graph, places, staleness);
+            }
         };
-        let staleness = Staleness::onto(
-            graph,
-            &self.staleness,
-            |at| before.get(&at).copied(),
-            |at| rebuilt.contains(&at),
-            &facts,
-        )?;
         let todo = staleness.todo(&facts)?;
         (self.staleness, self.places) = (staleness, places);
         let wanted = todo.build.iter().chain(&todo.maybe).copied();
@@ -409,11 +423,21 @@ impl Planner for GrowingSteps<'_, '_> {
         tree: TreeHash,
     ) -> Result<Verdict<DrvHash>, ScheduleError> {
         let at = self.place_of(node)?;
+        let tell = rounds::tell(self.grown.run);
+        let settled = self
+            .unfolding
+            .settled(&self.staleness, at, tree, clock::now(), &tell);
+        if !settled? {
+            return Ok(Verdict {
+                put_off: true,
+                ..Verdict::default()
+            });
+        }
         self.staleness.built(at, tree, &self.grown.facts, &mut ())?;
         match self.look() {
             Ok(growth) => Ok(Verdict {
                 growth,
-                more: Vec::new(),
+                ..Verdict::default()
             }),
             Err(error) => {
                 let told = ScheduleError::Growth(error.to_string());

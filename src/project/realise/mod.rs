@@ -40,6 +40,7 @@ use crate::plan::{
 };
 use crate::schedule::Leave;
 use crate::schedule::realise::{self as run, Here, Kept, Options, Outcome, Site, Tools};
+use crate::schedule::steps::Settled;
 use crate::share::fetch::{self as outside_fetch, FetchOptions, Outside};
 use crate::share::{SecretKey, Substitute, Trust};
 
@@ -460,6 +461,7 @@ fn build<'g>(
     facts: &Substitute<'_>,
     run: &Run<'_>,
     grows: Option<Grows<'_, 'g>>,
+    settled: &Settled<'_>,
 ) -> Result<(Outcome, usize), ProjectError> {
     let begun = run.books.map_or(Ok(()), |books| books.begin(project, work));
     if let Err(error) = begun {
@@ -524,6 +526,7 @@ fn build<'g>(
             (None, None) => &Here(run.jobs),
         },
         unchanged: &unchanged,
+        settled,
         unattended: &|error| run.events.event(Event::Unattended(error)),
     };
     let options = Options {

@@ -58,7 +58,7 @@ pub fn bring(
         project.keep_pins()?;
     }
     let there = work.todo.reuse.len();
-    let (outcome, _) = build(project, &mut work, &facts, run, None)?;
+    let (outcome, _) = build(project, &mut work, &facts, run, None, &|_, _, _| Ok(true))?;
     let is_now = |node: &NodeId| work.staleness.state(*node).tree().is_some();
     Ok(Brought {
         there,

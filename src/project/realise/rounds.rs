@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use mstore_store::{Realisation, RealisationKind};
+use mstore_store::{Realisation, RealisationKind, TreeHash};
 
 use super::growing::Graphs;
 use super::{
@@ -15,8 +15,9 @@ use super::{
 use crate::build::pause::Stopwatch;
 use crate::build::userns::{Entered, UsernsError};
 use crate::drv::DrvHash;
-use crate::packages::grow::Unfolding;
+use crate::packages::grow::{Told, Unfolding};
 use crate::plan::{Graph, NodeId, NodeState, Recipes, Staleness, Todo};
+use crate::project::events::Event;
 use crate::project::{Project, ProjectError, clock};
 use crate::schedule::realise::Outcome;
 use crate::share::Substitute;
@@ -42,6 +43,10 @@ pub(super) fn realise(
         let rebuild = rebuild.filter(|_| run.until.unknown(&graph).is_empty());
         let graphs = Graphs::new(graph);
         let mut work = fetch(project, graphs.first(), facts, run, rebuild)?;
+        // What was fetched tells more than what is only known.
+        if !work.todo.is_empty() && learn(graphs.first(), facts, run, &mut unfolding, rebuild)? {
+            continue;
+        }
         let grows = grows(run, graphs.first(), &work.todo);
         let waiting = match grows {
             true => 0,
@@ -58,17 +63,27 @@ pub(super) fn realise(
         if !project.store.is_read_only() {
             project.keep_pins()?;
         }
-        let grows = grows.then_some(Grows {
-            recipes,
-            graphs: &graphs,
-            unfolding: &mut unfolding,
-        });
-        let (outcome, same) = build(project, &mut work, facts, run, grows)?;
+        let (outcome, same) = if grows {
+            let grows = Grows {
+                recipes,
+                graphs: &graphs,
+                unfolding: &mut unfolding,
+            };
+            // It looks itself.
+            build(project, &mut work, facts, run, Some(grows), &|_, _, _| {
+                Ok(true)
+            })?
+        } else {
+            let settled = |staleness: &Staleness<'_>, at: NodeId, tree: TreeHash| {
+                unfolding.settled(staleness, at, tree, clock::now(), &tell(run))
+            };
+            build(project, &mut work, facts, run, None, &settled)?
+        };
         if !project.store.is_read_only() {
             record_open(project, &work.staleness)?;
         }
         let graph = work.staleness.graph();
-        let is_last = waiting == 0 || !went_well(&outcome);
+        let is_last = waiting == 0 && outcome.put_off.is_empty() || !went_well(&outcome);
         done.take(graph, &work.todo, outcome, same);
         if is_last {
             let (outcome, same, idle) = done.told(graph);
@@ -77,6 +92,11 @@ pub(super) fn realise(
             return Ok(report);
         }
     }
+}
+
+/// Tells people of what a package does not declare.
+pub(super) fn tell<'a>(run: &'a Run<'_>) -> impl Fn(&Told) + 'a {
+    |told| run.events.event(Event::Undeclared(told))
 }
 
 /// Whether packages become known while other steps are built. Locks are kept over a plan that is whole, and what caches
@@ -118,7 +138,7 @@ pub(super) fn learn(
     unfolding: &mut Unfolding,
     rebuild: Option<&HashSet<DrvHash>>,
 ) -> Result<bool, ProjectError> {
-    if !graph.nodes().values().any(|node| node.is_open()) {
+    if !graph.nodes().values().any(|node| node.derivation.is_open()) {
         return Ok(false);
     }
     let unknown = run.until.unknown(graph);
@@ -134,7 +154,8 @@ pub(super) fn learn(
 /// Whether all was built that there was to build.
 fn went_well(outcome: &Outcome) -> bool {
     outcome.failed.is_empty()
-        && outcome.skipped.is_empty()
+        // What waits for what is put off is next.
+        && (outcome.skipped.is_empty() || !outcome.put_off.is_empty())
         && outcome.refused.is_empty()
         && outcome.infrastructure.is_none()
         && !outcome.cancelled

@@ -213,6 +213,8 @@ fn told(done: driver::Outcome<PortJob>, nodes: &HashMap<DrvHash, NodeId>) -> Out
             .map(|port| name(port).to_string())
             .collect(),
         put_by: done.put_by.into_iter().map(name).collect(),
+        // Nobody looks whether ports are.
+        put_off: Vec::new(),
         changed: done
             .changed
             .into_iter()
@@ -255,6 +257,7 @@ fn drive(
         cancel: run.cancel,
         leave: run.leave,
         unchanged: &|_| true,
+        settled: &|_, _, _| Ok(true),
         unattended: &|error| run.events.event(Event::Unattended(error)),
         site: match (run.site, run.farm) {
             (Some(site), _) => site,

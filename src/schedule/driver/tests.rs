@@ -437,7 +437,7 @@ fn what_a_tree_tells_grows_the_graph() {
             ]),
             Growth::Closed("stage"),
         ],
-        more: Vec::new(),
+        ..Verdict::default()
     };
     let toy = Toy {
         verdicts: [("resolve", vec![found])].into(),
@@ -459,6 +459,7 @@ fn a_job_that_needs_more_runs_again_with_it() {
     let more = Verdict {
         growth: vec![Growth::Listed(vec![job("ncurses", &[])])],
         more: vec!["ncurses"],
+        ..Verdict::default()
     };
     let toy = Toy {
         verdicts: [("less", vec![more])].into(),
@@ -469,6 +470,31 @@ fn a_job_that_needs_more_runs_again_with_it() {
     });
     assert_eq!(done.log, ["build less", "build ncurses", "build less"]);
     assert_eq!(done.outcome.built, ["ncurses", "less"]);
+}
+
+#[test]
+fn what_needs_a_job_that_is_put_off_is_not_built_and_the_rest_is() {
+    let put_off = Verdict {
+        put_off: true,
+        ..Verdict::default()
+    };
+    let toy = Toy {
+        verdicts: [("tui", vec![put_off])].into(),
+        ..Toy::default()
+    };
+    let done = drive(toy, Script::default(), false, |feed| {
+        let list = vec![
+            job("tui", &[]),
+            job("stage", &["tui", "zlib"]),
+            job("test", &["stage"]),
+            job("zlib", &["less"]),
+            job("less", &[]),
+        ];
+        feed.send(Growth::Listed(list)).unwrap();
+    });
+    assert_eq!(done.outcome.built, ["less", "zlib"]);
+    assert_eq!(done.outcome.put_off, ["tui"]);
+    assert!(done.outcome.failed.is_empty() && done.outcome.infrastructure.is_none());
 }
 
 #[test]

@@ -184,8 +184,11 @@ impl JobState {
             Aside => matches!(next, Queued),
             // The lock is gone.
             Locked => matches!(next, Queued | Aside),
-            // It ended; or its host was lost; or it needs more than was known; or its path is locked.
-            Running => matches!(next, Usable | Failed | Queued | ToBuild | Broken | Locked),
+            // It ended; or its host was lost; or it needs more than was known; or its path is locked; or it is put off.
+            Running => matches!(
+                next,
+                Usable | Failed | Queued | ToBuild | Broken | Locked | Skipped
+            ),
             // Its lock is gone.
             Failed => matches!(next, Queued | Aside),
             // What it needs may be built again.
@@ -315,6 +318,8 @@ pub enum EngineEvent {
         /// What it needs beside what it had.
         needs: Vec<JobId>,
     },
+    /// A running job ended well, and what came of it is not what others are to use: nothing comes of these in this run.
+    PutOff(Run),
     /// A running job got lost: it is to run again.
     Lost(Run),
     /// A job that was to start did not, for a lock stands in its way.

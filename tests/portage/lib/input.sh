@@ -56,8 +56,21 @@ pack_stand_in() {
 # fetch_sources: the archives that the tree's Manifests name, from Debian's source packages
 fetch_sources() {
     [ ! -e "$work/distfiles/.done" ] || return 0
-    local apt=$work/apt options file
-    mkdir -p "$apt/lists/partial" "$apt/parts" "$apt/download" "$work/distfiles"
+    local download=$work/apt/download
+    mkdir -p "$work/distfiles"
+    rm -rf "$download"
+    fetch_debian "$download" bzip2=1.0.8-5 zlib=1:1.2.13.dfsg-1
+    mv "$download"/bzip2_*.orig.tar.gz "$work/distfiles/bzip2-1.0.8.tar.gz"
+    mv "$download"/zlib_*.orig.tar.bz2 "$work/distfiles/zlib-1.2.13.tar.bz2"
+    touch "$work/distfiles/.done"
+}
+
+# fetch_debian DIR NAME=VERSION...: source packages of Debian, which lie in DIR then
+fetch_debian() {
+    local apt=$work/apt options file folder=$1
+    shift
+    [ ! -e "$folder/.done" ] || return 0
+    mkdir -p "$apt/lists/partial" "$apt/parts" "$folder"
     : > "$apt/sources.list"
     for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
         if [ -f "$file" ]; then sed -n 's/^deb /deb-src /p' "$file" >> "$apt/sources.list"; fi
@@ -68,10 +81,8 @@ fetch_sources() {
     options=(-o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts="$apt/parts"
         -o Dir::State::lists="$apt/lists" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Sandbox::User=root)
     apt-get "${options[@]}" -qq update
-    (cd "$apt/download" && apt-get "${options[@]}" -qq source --download-only bzip2=1.0.8-5 zlib=1:1.2.13.dfsg-1) > /dev/null
-    mv "$apt"/download/bzip2_*.orig.tar.gz "$work/distfiles/bzip2-1.0.8.tar.gz"
-    mv "$apt"/download/zlib_*.orig.tar.bz2 "$work/distfiles/zlib-1.2.13.tar.bz2"
-    touch "$work/distfiles/.done"
+    (cd "$folder" && apt-get "${options[@]}" -qq source --download-only "$@") > /dev/null
+    touch "$folder/.done"
 }
 
 # make_tree DIR: the repository of ebuilds with what it needs to build them. The Manifests say which archives
