@@ -26,6 +26,9 @@ use crate::drv::derivation::{
 use crate::drv::facts::{TreePart, Trees};
 use crate::drv::step_name::StepName;
 
+/// The step that lays over a root what steps left that ran beside each other.
+const TOGETHER: &str = "together";
+
 impl Graph {
     /// Makes the graph of `recipes`, with seeds and snapshots as `lock` pins them.
     pub fn build(
@@ -147,8 +150,20 @@ impl Builder<'_> {
             id: Arc::new(id.clone()),
         };
         let mut nodes = Vec::new();
+        let mut beside: Vec<(NodeId, &StepRecipe)> = Vec::new();
         for (place, step) in recipe.steps.iter().enumerate() {
             let packages = recipe.packages.as_ref().filter(|p| p.at == place);
+            if step.leaves.is_some() && packages.is_none() {
+                let start = (source.clone(), producer);
+                let at = self.node(recipe, &names, step, Output::Folder, start)?;
+                nodes.push(at);
+                beside.push((at, step));
+                continue;
+            }
+            if let Some(at) = self.together(&names, &mut beside, (&source, producer), &nodes)? {
+                nodes.push(at);
+                (source, producer) = (self.whole(at), Some(at));
+            }
             let start = (source, producer);
             let mut at = self.node(recipe, &names, step, Output::Captured, start)?;
             nodes.push(at);
@@ -157,11 +172,11 @@ impl Builder<'_> {
                 // The last was just put there.
                 at = nodes.last().copied().unwrap_or(at);
             }
-            source = InputSource::Derivation {
-                hash: self.growing.graph().nodes()[at].hash,
-                path: "/".to_owned(),
-            };
-            producer = Some(at);
+            (source, producer) = (self.whole(at), Some(at));
+        }
+        if let Some(at) = self.together(&names, &mut beside, (&source, producer), &nodes)? {
+            nodes.push(at);
+            (source, producer) = (self.whole(at), Some(at));
         }
         // Of packages the folder that the stage is made in is all that is left.
         let mut root = match &recipe.packages {
@@ -196,6 +211,58 @@ impl Builder<'_> {
             until: last,
         });
         Ok(())
+    }
+
+    /// All that a node leaves.
+    fn whole(&self, node: NodeId) -> InputSource {
+        InputSource::Derivation {
+            hash: self.growing.graph().nodes()[node].hash,
+            path: "/".to_owned(),
+        }
+    }
+
+    /// The root that steps in a row started from, with the folders that they left laid over it; nothing where there are
+    /// none.
+    fn together(
+        &mut self,
+        names: &Names,
+        beside: &mut Vec<(NodeId, &StepRecipe)>,
+        (source, producer): (&InputSource, Option<NodeId>),
+        before: &[NodeId],
+    ) -> Result<Option<NodeId>, PlanError> {
+        if beside.is_empty() {
+            return Ok(None);
+        }
+        let mut inputs = vec![Input {
+            at: "/".to_owned(),
+            role: Role::Root,
+            owner: Some("the step before".to_owned()),
+            source: source.clone(),
+        }];
+        let mut producers = vec![producer];
+        for (node, step) in beside.drain(..) {
+            inputs.push(Input {
+                at: step.leaves.clone().unwrap_or_default(),
+                role: Role::Layer,
+                owner: Some(step.name.clone()),
+                source: self.whole(node),
+            });
+            producers.push(Some(node));
+        }
+        let nodes = self.growing.graph().nodes();
+        let is_one = |node: &&NodeId| nodes[**node].derivation.is_union();
+        let step = match before.iter().filter(is_one).count() {
+            0 => TOGETHER.to_owned(),
+            n => format!("{TOGETHER}-{}", n + 1),
+        };
+        let derivation =
+            Derivation::compose(StepName::new(&names.short, &step)?, &names.short, inputs);
+        let shown = StepName::new(&names.shown, &step)?;
+        let full = StepName::new(&names.full, &step)?;
+        let at = self
+            .growing
+            .add(&names.id, derivation, producers, shown, full);
+        Ok(Some(at))
     }
 
     /// What stands for packages that the step `resolve` finds out, after those that are known.
@@ -315,9 +382,10 @@ impl Builder<'_> {
         let derivation = Derivation {
             env: Env(recipe.env.clone()),
             name: StepName::new(&names.short, &step.name)?,
-            root: match output {
-                Output::Captured | Output::Folder => recipe.root.clone(),
-                Output::Input => "/".to_owned(),
+            root: match (output, &step.leaves) {
+                (Output::Folder, Some(folder)) => folder.clone(),
+                (Output::Captured | Output::Folder, _) => recipe.root.clone(),
+                (Output::Input, _) => "/".to_owned(),
             },
             build: id.build.clone(),
             class: recipe.class.clone(),

@@ -125,6 +125,9 @@ pub struct StepRecipe {
     /// Of steps with this word one runs at a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
+    /// The folder that it leaves, where that is all: such steps in a row run beside each other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaves: Option<String>,
     /// The element that said what it reads.
     #[serde(skip)]
     pub reads_element: String,
@@ -558,6 +561,7 @@ impl Reader<'_> {
         self.elements.asks_below("steps/chroot/");
         self.elements.asks_below("reads/");
         self.elements.asks_below("fetches/");
+        self.elements.asks_below("leaves/");
         self.asks_for_widths();
         let listed = match self.elements.is_defined(LIST) {
             true => Some(self.words(LIST)?),
@@ -678,9 +682,28 @@ impl Reader<'_> {
             impure: Vec::new(),
             width: self.width(name)?,
             tag: self.tag(name)?,
+            leaves: self.leaves(name)?,
             reads_location: self.elements.location(&element),
             reads_element: element,
         })
+    }
+
+    /// The folder that is all that a step leaves, if it says so.
+    fn leaves(&self, step: &str) -> Result<Option<String>, PlanError> {
+        let element = format!("leaves/{step}");
+        let Some(folder) = self.text(&element)? else {
+            return Ok(None);
+        };
+        match folder.strip_prefix('/').and_then(relative) {
+            Some(path) if step != TEST_STEP && !path.is_empty() && path != "." => {
+                Ok(Some(format!("/{path}")))
+            }
+            _ => Err(self.bad(
+                &element,
+                format!("`{folder}` is not a folder that a step can leave"),
+                "it is an absolute path without `..`, and not the whole root; of a test nothing is left",
+            )),
+        }
     }
 
     /// The words of a line or block.

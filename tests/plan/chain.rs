@@ -328,3 +328,24 @@ fn the_version_is_the_date_of_the_snapshot_and_reaches_no_hash_unused() {
     world.write("subarch/corei7.conf", "subarch/CFLAGS: $[target/version]\n");
     assert_ne!(hashes(&world), before);
 }
+
+#[test]
+fn steps_that_leave_a_folder_run_beside_each_other() {
+    let world = World::new();
+    world.edit(
+        "targets/stage3.conf",
+        "[section steps/chroot]",
+        "[section leaves]\nbuild: /var/cache\nfinish: /srv/a\n[section steps/chroot]",
+    );
+    let graph = world.graph(&["stage3-corei7"]);
+    let view = GraphView::new(&graph, None);
+    let edges: Vec<String> = view.edges.iter().map(|e| e.join(" -> ")).collect();
+    insta::assert_snapshot!(edges[3..].join("\n"), @r"
+    stage2-corei7:test -> stage3-corei7:build
+    stage2-corei7:test -> stage3-corei7:finish
+    stage2-corei7:test -> stage3-corei7:together
+    stage3-corei7:build -> stage3-corei7:together
+    stage3-corei7:finish -> stage3-corei7:together
+    stage3-corei7:together -> stage3-corei7:test
+    ");
+}
