@@ -117,6 +117,6 @@ pub use remove::remove_tree;
 pub use repack::Repacked;
 pub use room::{Need, Room};
 pub use store::Store;
-pub use tar::{ExportOptions, Exported, TarError, TarOptions};
+pub use tar::{ExportOptions, Exported, TarError, TarOptions, Within};
 pub use verify::{Fault, Refetch, VerifyOptions, VerifyReport};
 pub use weave::Draft;

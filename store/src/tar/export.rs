@@ -66,6 +66,29 @@ impl Store {
         let tree = self.tree(tree)?;
         export(self, &tree, out, options).map_err(|e| e.needing(need))
     }
+
+    /// Writes a tree as an archive that has it in a folder, with names of owners: what a binary package has inside.
+    pub fn export_tar_within(
+        &self,
+        tree: TreeHash,
+        out: impl Write,
+        options: &ExportOptions,
+        within: &Within<'_>,
+    ) -> Result<Exported, StoreError> {
+        let _lease = self.reading(tree)?;
+        let need = || self.content_of(tree).map(Need::Archive);
+        let tree = self.tree(tree)?;
+        write_tree(self, &tree, out, options, None, Some(within)).map_err(|e| e.needing(need))
+    }
+}
+
+/// What an archive says beside its tree.
+#[derive(Clone, Copy)]
+pub struct Within<'a> {
+    /// The folder that everything is in; it stands for the root of the tree.
+    pub folder: &'a str,
+    /// The names of user and group of a path in the tree.
+    pub owner: &'a dyn Fn(&[u8]) -> (String, String),
 }
 
 /// Writes a tree from anywhere.
@@ -75,7 +98,7 @@ pub(crate) fn export(
     out: impl Write,
     options: &ExportOptions,
 ) -> Result<Exported, StoreError> {
-    write_tree(trees, tree, out, options, None)
+    write_tree(trees, tree, out, options, None, None)
 }
 
 /// Who sees an archive before it is compressed.
@@ -89,7 +112,7 @@ pub(crate) fn export_layer<'a>(
     options: &ExportOptions,
     plain: Plain<'a>,
 ) -> Result<Exported, StoreError> {
-    write_tree(trees, tree, out, options, Some(plain))
+    write_tree(trees, tree, out, options, Some(plain), None)
 }
 
 fn write_tree<'a>(
@@ -98,6 +121,7 @@ fn write_tree<'a>(
     out: impl Write,
     options: &ExportOptions,
     layer: Option<Plain<'a>>,
+    within: Option<&'a Within<'a>>,
 ) -> Result<Exported, StoreError> {
     let threads = match options.threads {
         0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
@@ -107,6 +131,7 @@ fn write_tree<'a>(
     let mut writer = Writer {
         out: encoder,
         layer,
+        within,
         trees,
         tree,
         groups: HashMap::new(),
@@ -124,7 +149,8 @@ fn write_tree<'a>(
             writer.groups.insert(path, group);
         }
     }
-    writer.entry(b"./", &tree.root, Body::Dir)?;
+    let top: &[u8] = if within.is_some() { b"" } else { b"./" };
+    writer.entry(top, &tree.root, Body::Dir)?;
     let root = trees.manifest(tree.dir)?;
     writer.folders(root)?;
     if let Some(path) = writer.groups.keys().min() {
@@ -152,6 +178,7 @@ struct Writer<'a, W: Write> {
     out: Encoder<W>,
     /// Set for layers of images, which have a rule of their own about names.
     layer: Option<Plain<'a>>,
+    within: Option<&'a Within<'a>>,
     trees: &'a dyn Trees,
     tree: &'a Tree,
     /// Which group of hard links a path belongs to, of those that were not met yet...
@@ -285,6 +312,24 @@ impl<W: Write> Writer<'_, W> {
     /// Writes the header of an entry, and before it a PAX header with whatever does not fit.
     fn entry(&mut self, path: &[u8], meta: &Meta, body: Body<'_>) -> Result<(), StoreError> {
         self.done.entries += 1;
+        let mut header = [0u8; BLOCK];
+        let (within, first);
+        let (path, body) = match self.within {
+            None => (path, body),
+            Some(Within { folder, owner }) => {
+                let (user, group) = owner(path.strip_suffix(b"/").unwrap_or(path));
+                name(&mut header[265..297], &user);
+                name(&mut header[297..329], &group);
+                within = [folder.as_bytes(), b"/", path].concat();
+                match body {
+                    Body::Link(other) => {
+                        first = [folder.as_bytes(), b"/", other].concat();
+                        (&*within, Body::Link(&first))
+                    }
+                    body => (&*within, body),
+                }
+            }
+        };
         if meta
             .xattrs
             .iter()
@@ -293,7 +338,6 @@ impl<W: Write> Writer<'_, W> {
             self.done.access_lists += 1;
         }
         let mut records = Vec::new();
-        let mut header = [0u8; BLOCK];
         let (flag, link, size, device) = match body {
             Body::File(size) => (b'0', &b""[..], size, (0, 0)),
             Body::Link(first) => (b'1', first, 0, (0, 0)),
@@ -413,6 +457,13 @@ fn name_fields(header: &mut [u8; BLOCK], path: &[u8]) -> bool {
     }
     header[..100].copy_from_slice(&path[..100]);
     true
+}
+
+/// Fills the field of an owner's name. One that does not fit is left out: the number stands beside it.
+fn name(field: &mut [u8], name: &str) {
+    if let Some(field) = field.get_mut(..name.len()).filter(|_| name.len() < 32) {
+        field.copy_from_slice(name.as_bytes());
+    }
 }
 
 /// Fills a field with octal digits and a NUL byte; `false` if the number is too large for it.

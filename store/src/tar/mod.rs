@@ -31,7 +31,7 @@ mod reader;
 mod sparse;
 
 pub use error::{EntryFault, TarError};
-pub use export::Exported;
+pub use export::{Exported, Within};
 pub use import::{Checked, check};
 
 use crate::compress::{Compression, DecodeLimits};
