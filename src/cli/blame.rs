@@ -16,6 +16,7 @@ use crate::config::ConfigError;
 use crate::drv::fetch::FetchError;
 use crate::drv::{FactsError, StepName};
 use crate::image::MediaError;
+use crate::packages::binary::BinaryError;
 use crate::plan::embedded::VIRTUAL_SPECS;
 use crate::plan::git::GitError;
 use crate::plan::{LockError, NameError, PinKind, PinOrigin, PlanError, WalkError};
@@ -481,6 +482,7 @@ impl From<ProjectError> for Failure {
             ProjectError::Facts(error) => error.into(),
             ProjectError::Walk(error) => error.into(),
             ProjectError::Transfer(error) => error.into(),
+            ProjectError::Binary(error) => error.into(),
             ProjectError::Find(error) => (*error).into(),
             ProjectError::Impure { .. } => Failure::new(Kind::Usage, error).hint(
                 "without it the step can be built and checked: take its word out of metro/options",
@@ -580,6 +582,15 @@ fn no_result(mut failure: Failure, refused: bool, trusts_nobody: bool) -> Failur
         );
     }
     failure
+}
+
+impl From<BinaryError> for Failure {
+    fn from(error: BinaryError) -> Self {
+        match error {
+            BinaryError::Store(error) => error.into(),
+            error => Failure::new(Kind::Machine, error),
+        }
+    }
 }
 
 impl From<FindError> for Failure {

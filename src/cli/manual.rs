@@ -736,11 +736,15 @@ pub const PAGES: &[Page] = &[
                 "Write a live medium with the kernel of an unpacked package",
                 "mstore export stage4-corei7 stage4.iso --boot-from boot",
             ),
+            (
+                "Write the packages of a stage so that Portage installs them",
+                "mstore export stage3-corei7 --binhost packages",
+            ),
         ],
     )
     .found("The form cannot hold everything, and --lossy was not given.")
     .also(&["store-path", "copy"])
-    .doc(&["doc/images.md", "doc/stages.md"]),
+    .doc(&["doc/images.md", "doc/packages.md", "doc/stages.md"]),
     page(
         "store",
         &[Store],

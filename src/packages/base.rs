@@ -574,7 +574,7 @@ fn plain(entry: &Entry) -> Option<&str> {
 }
 
 /// The name in name and version: what stands before the last dash that a digit follows, but for a revision.
-fn name_of(version: &str) -> Option<&str> {
+pub(super) fn name_of(version: &str) -> Option<&str> {
     let is_revision = |end: &str| {
         end.strip_prefix('r')
             .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))

@@ -7,6 +7,7 @@
 //! - [`base`]: the root that packages are built in, without what they replace.
 //! - [`compose`]: roots made of packages, to build in and as stages.
 //! - [`closed`]: whether a package is linked only with what it says that it needs, by [`linked`] and [`elf`].
+//! - [`binary`]: packages in the form in which Portage installs what was built elsewhere.
 //! - [`expand`]: from a graph to derivations; [`grow`]: packages as nodes of a plan; [`explain`]: why they are built
 //!   again.
 //!
@@ -15,6 +16,7 @@
 //! What a package is built of is said by the graph and by nothing else.
 
 pub mod base;
+pub mod binary;
 pub mod build;
 pub mod closed;
 pub mod compare;

@@ -14,6 +14,7 @@ use crate::build::seed::SeedError;
 use crate::build::userns::UsernsError;
 use crate::drv::fetch::FetchError;
 use crate::drv::{FactsError, StepName};
+use crate::packages::binary::BinaryError;
 use crate::plan::{LockError, MissingPin, NameError, PinKind, PlanError, WalkError};
 use crate::share::RemoteError;
 use crate::share::trust::Untrusted;
@@ -37,6 +38,9 @@ pub enum ProjectError {
     /// Something could not be copied.
     #[error(transparent)]
     Transfer(#[from] TransferError),
+    /// A package cannot be taken for one.
+    #[error(transparent)]
+    Binary(#[from] BinaryError),
     /// A word names nothing that can be used.
     #[error(transparent)]
     Find(Box<FindError>),

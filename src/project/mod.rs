@@ -17,6 +17,7 @@
 //! - [`find`]: hashes, roots and names to trees and targets; [`step`]: one step by its hash or name;
 //! - [`retention`]: what gc keeps, and the lock files that count.
 
+mod binaries;
 pub mod caches;
 pub mod clock;
 pub mod copy;

@@ -14,10 +14,13 @@ use std::time::{Duration, Instant};
 use mstore_store::transfer::cache::{CacheFile, Listings};
 use mstore_store::{Cancel, Lease, Store, StoreError};
 
+use super::folder::Folder;
 use super::gate::{Gate, Guest};
 
 /// Longest head of a request.
 const MAX_HEAD: usize = 8 << 10;
+/// What the paths of binary packages begin with.
+const PACKAGES: &str = "binhost/";
 /// Time in which a whole head must have come.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// Time that a connection may lie idle between requests.
@@ -55,6 +58,8 @@ struct Site {
     counters: Counters,
     gate: Arc<Gate>,
     listings: Listings,
+    /// Binary packages of Portage that are served beside the store.
+    packages: Option<Folder>,
 }
 
 /// What keeps the trees that clients asked for lately: a server that runs for months must not keep
@@ -80,7 +85,7 @@ impl Site {
 
 impl WebServer {
     /// Listens.
-    pub fn bind(store: &Store, address: &str) -> io::Result<WebServer> {
+    pub fn bind(store: &Store, address: &str, packages: Option<Folder>) -> io::Result<WebServer> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let lease = store.lease("serve").map_err(io::Error::other)?;
@@ -96,6 +101,7 @@ impl WebServer {
                 counters: Counters::default(),
                 gate: Arc::new(Gate::new(open_files())),
                 listings: Listings::default(),
+                packages,
             }),
         })
     }
@@ -363,24 +369,48 @@ fn plain(stream: &mut impl Write, status: u16, reason: &str, keep_alive: bool) -
     )
 }
 
+/// What was asked for.
+enum Found {
+    Bytes(Arc<[u8]>),
+    /// A stretch of a file.
+    File {
+        file: File,
+        from: u64,
+        len: u64,
+    },
+}
+
+/// A file of the store's cache; nothing where there is none.
+fn in_store(site: &Site, path: &str) -> Result<Option<Found>, StoreError> {
+    let lease = site.lease()?;
+    Ok(match site.store.cache_file(path, &lease, &site.listings) {
+        Ok(Some(CacheFile::Bytes(bytes))) => Some(Found::Bytes(bytes)),
+        // Where it cannot be opened the collector was faster.
+        Ok(Some(CacheFile::File { path, from, len })) => File::open(path)
+            .ok()
+            .map(|file| Found::File { file, from, len }),
+        Ok(None) | Err(StoreError::Missing { .. }) => None,
+        Err(error) => return Err(error),
+    })
+}
+
 fn answer(site: &Site, stream: &mut impl Write, request: &Request) -> io::Result<()> {
     let path = request.path.strip_prefix('/').unwrap_or_default();
-    let lease = site.lease();
-    let found = match lease.and_then(|lease| site.store.cache_file(path, &lease, &site.listings)) {
+    let found = match path.strip_prefix(PACKAGES) {
+        Some(rest) => {
+            let file = site.packages.as_ref().and_then(|folder| folder.file(rest));
+            Ok(file.map(|(file, len)| Found::File { file, from: 0, len }))
+        }
+        None => in_store(site, path),
+    };
+    let found = match found {
         Ok(Some(found)) => found,
         Ok(None) => return plain(stream, 404, "Not Found", request.keep_alive),
-        Err(StoreError::Missing { .. }) => {
-            return plain(stream, 404, "Not Found", request.keep_alive);
-        }
         Err(_) => return plain(stream, 500, "Internal Server Error", request.keep_alive),
     };
-    let (file, start, len) = match &found {
-        CacheFile::Bytes(bytes) => (None, 0, bytes.len() as u64),
-        CacheFile::File { path, from, len } => match File::open(path) {
-            Ok(file) => (Some(file), *from, *len),
-            // The collector was faster.
-            Err(_) => return plain(stream, 404, "Not Found", request.keep_alive),
-        },
+    let len = match &found {
+        Found::Bytes(bytes) => bytes.len() as u64,
+        Found::File { len, .. } => *len,
     };
     let Some((from, to)) = stretch(request.range, len) else {
         return write!(
@@ -413,8 +443,8 @@ fn answer(site: &Site, stream: &mut impl Write, request: &Request) -> io::Result
         return stream.write_all(&head);
     }
     let sent = &site.counters.bytes;
-    match (&found, file) {
-        (CacheFile::Bytes(bytes), _) => {
+    match &found {
+        Found::Bytes(bytes) => {
             let part = bytes.get(from as usize..to as usize).unwrap_or_default();
             // In one piece: most answers are short.
             head.extend_from_slice(part);
@@ -422,11 +452,12 @@ fn answer(site: &Site, stream: &mut impl Write, request: &Request) -> io::Result
             sent.fetch_add(part.len() as u64, Ordering::Relaxed);
             Ok(())
         }
-        (CacheFile::File { .. }, Some(file)) => {
+        Found::File {
+            file, from: start, ..
+        } => {
             stream.write_all(&head)?;
-            send_part(stream, &file, start + from..start + to, sent)
+            send_part(stream, file, start + from..start + to, sent)
         }
-        (CacheFile::File { .. }, None) => stream.write_all(&head),
     }
 }
 

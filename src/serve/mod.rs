@@ -4,4 +4,7 @@
 pub mod cache;
 
 #[cfg(feature = "http")]
+pub mod folder;
+
+#[cfg(feature = "http")]
 mod gate;

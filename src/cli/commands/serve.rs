@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::num::NonZeroU32;
 use std::os::fd::AsFd as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use mstore_store::Store;
@@ -41,6 +42,9 @@ pub struct Args {
     /// With --stdio: end when this process does
     #[arg(long, requires = "stdio", value_name = "PROCESS", hide = true)]
     beside: Option<NonZeroU32>,
+    /// Also serve this folder of binary packages, which `export --binhost` wrote, as /binhost
+    #[arg(long, value_name = "DIR", conflicts_with = "stdio")]
+    binhost: Option<PathBuf>,
     #[command(flatten)]
     trust: TrustArgs,
 }
@@ -171,7 +175,15 @@ fn web(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     let cancel = context.cancel()?;
     let failed =
         |e: std::io::Error| Failure::machine(format!("cannot listen at {}: {e}", args.listen));
-    let server = crate::serve::cache::WebServer::bind(&store, &args.listen).map_err(failed)?;
+    let packages = args.binhost.as_deref().map(|folder| {
+        crate::serve::folder::Folder::open(folder).map_err(|e| {
+            Failure::usage(format!("cannot serve {}: {e}", folder.display()))
+                .hint("mstore export --binhost DIR TARGET makes such a folder")
+        })
+    });
+    let packages = packages.transpose()?;
+    let server =
+        crate::serve::cache::WebServer::bind(&store, &args.listen, packages).map_err(failed)?;
     let address = server.address().map_err(failed)?;
     if args.json {
         output::json(&serde_json::json!({

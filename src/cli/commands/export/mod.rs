@@ -1,5 +1,6 @@
 //! `mstore export`
 
+mod binhost;
 mod format;
 mod meter;
 mod release;
@@ -57,11 +58,16 @@ pub struct Args {
     /// targets: folder for a file of each, by name; what is there and right is kept
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
+    /// Folder to write the packages of targets to, as binary packages of Portage, with their list; further
+    /// targets may follow. What is there and right is kept
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["to", "output", "format", "level", "digests", "contents",
+        "sign", "gpg_key", "lossy"])]
+    binhost: Option<PathBuf>,
     /// How files come to the folder. Nobody may write to files that are linked: they are the store's
     #[arg(long, value_enum, default_value_t = Mode::Copy, requires = "to")]
     mode: Mode,
-    /// With several: write over files that are not known as exports
-    #[arg(long, requires = "to")]
+    /// With several, and with --binhost: write over files that are not known as exports
+    #[arg(long)]
     replace: bool,
     /// Say what would be written, and write nothing
     #[arg(long, short = 'n')]
@@ -138,6 +144,12 @@ enum Mode {
 
 /// Runs the command. The same tree gives the same bytes.
 pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
+    if let Some(folder) = &args.binhost {
+        return binhost::run(context, folder, &args);
+    }
+    if args.replace && args.to.is_none() {
+        return Err(Failure::usage("--replace goes with --to and --binhost"));
+    }
     if let Some(to) = &args.to {
         let several = args.format.is_some() || !args.archive.is_empty() || has_pattern(&args.what);
         return match several {
