@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use mstore_store::TreeHash;
 
-use super::{Outcome, Run, Work, outside, plan_with, rounds};
+use super::{Outcome, Run, Work, outside, plan_with};
 use crate::drv::{DrvHash, Resolved, StepName};
 use crate::packages::grow::Unfolding;
 use crate::plan::{Graph, NodeId, NodeState, Recipes, Staleness, Todo};
@@ -423,7 +423,7 @@ impl Planner for GrowingSteps<'_, '_> {
         tree: TreeHash,
     ) -> Result<Verdict<DrvHash>, ScheduleError> {
         let at = self.place_of(node)?;
-        let tell = rounds::tell(self.grown.run);
+        let tell = self.grown.run.tell();
         let settled = self
             .unfolding
             .settled(&self.staleness, at, tree, clock::now(), &tell);

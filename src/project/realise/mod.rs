@@ -95,6 +95,11 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Tells people of what a package does not declare.
+    fn tell(&self) -> impl Fn(&crate::packages::grow::Told) {
+        |told| self.events.event(Event::Undeclared(told))
+    }
+
     fn builder<'b>(
         &self,
         project: &'b Project,

@@ -15,9 +15,8 @@ use super::{
 use crate::build::pause::Stopwatch;
 use crate::build::userns::{Entered, UsernsError};
 use crate::drv::DrvHash;
-use crate::packages::grow::{Told, Unfolding};
+use crate::packages::grow::Unfolding;
 use crate::plan::{Graph, NodeId, NodeState, Recipes, Staleness, Todo};
-use crate::project::events::Event;
 use crate::project::{Project, ProjectError, clock};
 use crate::schedule::realise::Outcome;
 use crate::share::Substitute;
@@ -75,7 +74,7 @@ pub(super) fn realise(
             })?
         } else {
             let settled = |staleness: &Staleness<'_>, at: NodeId, tree: TreeHash| {
-                unfolding.settled(staleness, at, tree, clock::now(), &tell(run))
+                unfolding.settled(staleness, at, tree, clock::now(), &run.tell())
             };
             build(project, &mut work, facts, run, None, &settled)?
         };
@@ -92,11 +91,6 @@ pub(super) fn realise(
             return Ok(report);
         }
     }
-}
-
-/// Tells people of what a package does not declare.
-pub(super) fn tell<'a>(run: &'a Run<'_>) -> impl Fn(&Told) + 'a {
-    |told| run.events.event(Event::Undeclared(told))
 }
 
 /// Whether packages become known while other steps are built. Locks are kept over a plan that is whole, and what caches
