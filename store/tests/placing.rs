@@ -241,6 +241,48 @@ fn a_store_of_before_packs_were_folded_is_read_and_brought_up() {
     assert!(store.has_tree(tree).unwrap());
 }
 
+/// Stores of the releases that cut trees for engines, before and after what engines work on was noted.
+#[test]
+fn stores_of_before_and_after_operations_are_read_and_brought_up() {
+    let engine = "reapi://farm.example/main";
+    let tree: TreeHash = "e25uqc4fokal6pp6hstn5olfhevuklgujdsqlqqky3ks7emgh3lq"
+        .parse()
+        .unwrap();
+    let key: Hash = "yoppqgyapfiylhpmob6njhdbtxk7fawmcrjj7trmqoif57xotbvq"
+        .parse()
+        .unwrap();
+    for (version, noted) in [(9, None), (10, Some("operations/1".to_owned()))] {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = golden(tmp.path(), &format!("format-1-database-{version}.tar.zst"));
+        for options in [
+            OpenOptions::read_only(),
+            OpenOptions::default(),
+            OpenOptions::read_only(),
+        ] {
+            let store = Store::open(&path, &options).unwrap();
+            assert!(faults(&store, false).is_empty(), "{version}");
+            assert!(store.has_tree(tree).unwrap());
+            assert_eq!(store.realisations(None).unwrap().len(), 2);
+            assert_eq!(store.history(&HistoryFilter::default()).unwrap().len(), 2);
+            // The list of a cut that has no bundles.
+            assert_eq!(store.bundles(&key).unwrap(), Some(vec![0x80]));
+            assert_eq!(store.operation(engine, "action").unwrap(), noted);
+        }
+        let store = open(&path);
+        store
+            .note_operation(engine, "another", "operations/2")
+            .unwrap();
+        assert_eq!(
+            store.operation(engine, "another").unwrap().as_deref(),
+            Some("operations/2")
+        );
+        store.forget_operation(engine, "action").unwrap();
+        assert_eq!(store.operation(engine, "action").unwrap(), None);
+        store.gc(&GcPolicy::newest(1), false).unwrap();
+        assert!(store.has_tree(tree).unwrap());
+    }
+}
+
 #[test]
 fn a_rescue_of_an_older_database_tells_kinds() {
     let tmp = tempfile::tempdir().unwrap();
