@@ -273,7 +273,7 @@ impl Ingest {
             let held = buffer.len() - at;
             if zeros > 0 && held as u64 + zeros >= CHUNK_MAX as u64 && is_zero(&buffer[at..]) {
                 update_with_zeros(&mut whole, zero.size)?;
-                put(zero.hash, &ZEROS[..zero.size])?;
+                put(zero.hash, &nothing_but_zeros()[..zero.size])?;
                 list.extend_from_slice(zero.hash.as_bytes());
                 list.extend_from_slice(&(zero.size as u32).to_le_bytes());
                 size += zero.size as u64;
@@ -393,8 +393,12 @@ impl<R: Read> Read for Plain<R> {
 
 impl<R: Read> Content for Plain<R> {}
 
-/// As many zeros as the longest chunk has bytes.
-pub(crate) static ZEROS: [u8; CHUNK_MAX] = [0; CHUNK_MAX];
+/// As many zeros as the longest chunk has bytes. They are made when they are asked for: as a constant they would lie in
+/// the file of every program.
+pub(crate) fn nothing_but_zeros() -> &'static [u8] {
+    static ZEROS: OnceLock<Vec<u8>> = OnceLock::new();
+    ZEROS.get_or_init(|| vec![0; CHUNK_MAX])
+}
 
 /// The chunk that begins a run of zeros which is at least as long as the longest chunk.
 #[derive(Clone, Copy, Debug)]
@@ -407,9 +411,9 @@ impl ZeroChunk {
     pub fn get() -> ZeroChunk {
         static CHUNK: OnceLock<ZeroChunk> = OnceLock::new();
         *CHUNK.get_or_init(|| {
-            let size = cut(&ZEROS);
+            let size = cut(nothing_but_zeros());
             ZeroChunk {
-                hash: Hash::of(&ZEROS[..size]),
+                hash: Hash::of(&nothing_but_zeros()[..size]),
                 size,
             }
         })
@@ -419,13 +423,13 @@ impl ZeroChunk {
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     bytes
         .chunks(CHUNK_MAX)
-        .all(|part| part == &ZEROS[..part.len()])
+        .all(|part| part == &nothing_but_zeros()[..part.len()])
 }
 
 /// Hashing is all that zeros cost, so all processors do it.
 fn update_with_zeros(whole: &mut blake3::Hasher, n: usize) -> Result<(), StoreError> {
     crate::workers::pool()?.install(|| {
-        whole.update_rayon(&ZEROS[..n]);
+        whole.update_rayon(&nothing_but_zeros()[..n]);
     });
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::ingest::{ZEROS, ZeroChunk};
+use crate::ingest::{ZeroChunk, nothing_but_zeros};
 use crate::manifest::{Manifest, Tree};
 use crate::pack::{Pack, PackEntry, RecordKind};
 use crate::{BlobHash, DirHash, Hash, Store, StoreError, TreeHash};
@@ -184,7 +184,7 @@ impl Store {
         for (hash, _) in parse_chunks(blob.0, buffer)? {
             // Of files with large holes nearly all are this one.
             if hash == zero.hash {
-                results.push(take(&ZEROS[..zero.size])?);
+                results.push(take(&nothing_but_zeros()[..zero.size])?);
                 continue;
             }
             let (pack, place) = self.locate("blob", &hash, |kind| kind == RecordKind::Blob)?;
