@@ -9,6 +9,7 @@
 //! - [`step_name`]: the names of targets and steps;
 //! - [`facts`]: the traits through which a plan asks what was realised and what trees hold;
 //! - [`isa`](mod@isa): what engines of remote execution call platforms;
+//! - [`lineage`]: what the trees of a step's inputs lie on;
 //! - [`built_on`]: which recorded results were built on which;
 //! - [`store_facts`]: the answers of a real store; [`tree_diff`]: the paths in which two trees differ.
 //!
@@ -20,6 +21,7 @@ pub mod facts;
 pub mod fetch;
 pub mod fetcher;
 pub mod isa;
+pub mod lineage;
 pub mod parts;
 pub mod resolved;
 pub mod step_name;
@@ -30,6 +32,7 @@ pub use built_on::Results;
 pub use derivation::{Derivation, DrvHash, Role};
 pub use facts::{Earlier, Facts, FactsError, Layer, NoFacts, Trees};
 pub use isa::isa;
+pub use lineage::Lineage;
 pub use resolved::{Key, Resolved, target_key};
 pub use step_name::{NodeName, NodeNameError, PackageName, StepName, TargetName};
 pub use store_facts::{StoreFacts, part_key};

@@ -24,7 +24,7 @@ use super::progress::{JobEnd, Observer, RunEvent};
 use crate::build::error::{Failure, Infrastructure};
 use crate::build::step::Note;
 use crate::dense::DenseMap;
-use crate::drv::Resolved;
+use crate::drv::{Lineage, Resolved};
 
 mod hosts;
 mod operator;
@@ -101,6 +101,12 @@ pub trait Planner {
     fn trees(&self, node: &Self::Node) -> Vec<TreeHash> {
         let _ = node;
         Vec::new()
+    }
+
+    /// What those trees lie on, as the derivations of the plan say.
+    fn lineage(&self, node: &Self::Node) -> Lineage {
+        let _ = node;
+        Lineage::default()
     }
 
     /// Takes in the tree of a job, built, fetched or found, and says what follows.
@@ -400,9 +406,13 @@ impl<'a, P: Planner> Driver<'a, P> {
         let desk: Arc<dyn Desk> = self.intake.office.clone();
         let report = Report::new(run, desk);
         self.pulses.begin(run, report.pulse());
+        let asked = matches!(work, Work::Build(_)) && self.executor.asks_lineage();
+        let lineage = asked.then(|| self.planner.lineage(&self.cards[id].node));
         let job = Job {
             id,
             name,
+            urgency: urgency(self.engine.remaining(id), self.engine.longest()),
+            lineage: lineage.unwrap_or_default(),
             slots: self.engine.slots_of(id),
             work,
         };
@@ -795,6 +805,14 @@ impl<P: Planner> Driver<'_, P> {
             .infrastructure
             .get_or_insert((Some(node), error));
         self.stop();
+    }
+}
+
+/// How urgent a job is with this much left to do above it, where the most is that.
+fn urgency(remaining: f64, longest: f64) -> f64 {
+    match remaining / longest {
+        part if part.is_finite() => part.clamp(0.0, 1.0),
+        _ => 0.0,
     }
 }
 

@@ -25,7 +25,7 @@ use super::error::ScheduleError;
 use crate::build::error::Failure;
 use crate::build::step::Note;
 use crate::drv::derivation::{ANY_PLATFORM, Network, Width};
-use crate::drv::{Derivation, Resolved};
+use crate::drv::{Derivation, Lineage, Resolved};
 
 /// Takes jobs, any number at a time: the engine counts the slots.
 pub trait Executor {
@@ -46,6 +46,11 @@ pub trait Executor {
     fn near(&self, trees: &[TreeHash]) -> Option<(HostId, f64)> {
         let _ = trees;
         None
+    }
+
+    /// Whether jobs are to come with what their trees lie on.
+    fn asks_lineage(&self) -> bool {
+        false
     }
 
     /// Ends a job that was started: its report is to say [`Fault::Cancelled`] soon, if it has not said
@@ -199,6 +204,11 @@ pub struct Job {
     pub slots: usize,
     /// What is to be done.
     pub work: Work,
+    /// How urgent it is beside the others, from 0 to 1: the longest chain of jobs that wait for it against the longest of
+    /// all.
+    pub urgency: f64,
+    /// What the trees lie on that it starts from, where the executor asks for that.
+    pub lineage: Lineage,
 }
 
 /// What is to be done.

@@ -19,7 +19,7 @@ use super::progress::Observer;
 use super::steps::{self, Settled, Steps};
 use crate::build::error::{Failure, Infrastructure, StepError};
 use crate::build::step::Builder;
-use crate::drv::{Facts, Resolved, StepName};
+use crate::drv::{Facts, Lineage, Resolved, StepName};
 use crate::plan::{Graph, NodeId, Staleness, Todo};
 
 /// How long steps wait for hosts until that is told.
@@ -38,6 +38,11 @@ pub trait Site: Sync {
     /// Says that the run is over.
     fn close(&self) {}
 
+    /// Whether its executor asks what the trees of jobs lie on.
+    fn asks_lineage(&self) -> bool {
+        false
+    }
+
     /// How many steps are built at a time, where that is known before.
     fn slots(&self) -> Option<usize> {
         None
@@ -48,13 +53,13 @@ pub trait Site: Sync {
         Vec::new()
     }
 
-    /// Builds a step once more from what it was built from, and gives the tree, which is not recorded; nothing where
+    /// Builds a step, whose trees lie on what is said beside it, once more from what it was built from, and gives the tree, which is not recorded; nothing where
     /// this machine does it itself.
     fn rebuild(
         &self,
         builder: &Builder<'_>,
         name: &str,
-        step: &Resolved,
+        step: (&Resolved, &Lineage),
         output: &mut dyn FnMut(&str),
     ) -> Option<Result<TreeHash, StepError>> {
         let _ = (builder, name, step, output);
@@ -312,7 +317,10 @@ pub fn check(
             detail: "it has not been built".to_owned(),
         }));
     };
-    let elsewhere = site.and_then(|site| site.rebuild(builder, name.as_str(), &step, output));
+    let elsewhere = site.and_then(|site| {
+        let lineage = steps::lineage(staleness, node);
+        site.rebuild(builder, name.as_str(), (&step, &lineage), output)
+    });
     let second = match elsewhere {
         Some(second) => second?,
         None => builder.rebuild(name.as_str(), &step, output)?,

@@ -1,5 +1,8 @@
 //! The steps of a plan as jobs.
 
+use std::cell::OnceCell;
+use std::collections::HashMap;
+
 use mstore_store::TreeHash;
 
 use super::driver::{Decision, Planner, Verdict};
@@ -7,7 +10,7 @@ use super::error::ScheduleError;
 use super::executor::Demand;
 use super::growth::Listing;
 use super::ledger::Place;
-use crate::drv::{Facts, FactsError, Resolved};
+use crate::drv::{DrvHash, Facts, FactsError, Lineage, Resolved};
 use crate::plan::{Graph, NodeId, NodeState, Staleness};
 
 /// Tells whether a step, of which a tree came, is what those are to use that need it.
@@ -21,6 +24,30 @@ pub struct Steps<'a, 'g> {
     facts: &'a dyn Facts,
     unchanged: Option<&'a dyn Fn(NodeId) -> bool>,
     settled: Option<&'a Settled<'a>>,
+    /// The nodes by their derivations, once that is asked.
+    nodes: OnceCell<HashMap<DrvHash, NodeId>>,
+}
+
+/// The nodes by their derivations; one that stands for others is the last of those.
+fn by_derivation(graph: &Graph) -> HashMap<DrvHash, NodeId> {
+    let nodes = graph.nodes().iter();
+    let nodes = nodes.map(|(at, node)| (node.hash, node.stands_for.unwrap_or(at)));
+    nodes.collect()
+}
+
+fn lineage_among(
+    staleness: &Staleness<'_>,
+    nodes: &HashMap<DrvHash, NodeId>,
+    node: NodeId,
+) -> Lineage {
+    let made = |hash| staleness.resolved(*nodes.get(&hash)?);
+    let step = staleness.resolved(node);
+    step.map_or_else(Lineage::default, |step| Lineage::of(&step, &made))
+}
+
+/// What the trees lie on that a step starts from, once they are known.
+pub fn lineage(staleness: &Staleness<'_>, node: NodeId) -> Lineage {
+    lineage_among(staleness, &by_derivation(staleness.graph()), node)
 }
 
 impl<'a, 'g> Steps<'a, 'g> {
@@ -31,6 +58,7 @@ impl<'a, 'g> Steps<'a, 'g> {
             facts,
             unchanged: None,
             settled: None,
+            nodes: OnceCell::new(),
         }
     }
 
@@ -110,6 +138,12 @@ impl Planner for Steps<'_, '_> {
     fn trees(&self, node: &NodeId) -> Vec<TreeHash> {
         let resolved = self.staleness.resolved(*node);
         resolved.map_or_else(Vec::new, |step| step.trees().to_vec())
+    }
+
+    fn lineage(&self, node: &NodeId) -> Lineage {
+        let graph = self.staleness.graph();
+        let nodes = self.nodes.get_or_init(|| by_derivation(graph));
+        lineage_among(self.staleness, nodes, *node)
     }
 
     fn usable(&mut self, node: &NodeId, tree: TreeHash) -> Result<Verdict<NodeId>, ScheduleError> {

@@ -26,6 +26,40 @@ const MOST_LAYERS: usize = 1 << 14;
 /// Longest text within a record, in bytes.
 const MOST_TEXT: usize = 16 << 10;
 
+/// Seconds of an hour.
+const HOUR: u64 = 3600;
+/// Seconds that an action may take: the least of these above the limit of its step.
+const CLASSES: [u64; 4] = [HOUR, 4 * HOUR, 12 * HOUR, 48 * HOUR];
+/// Seconds of a class that are left for what comes before a script and after it.
+const ROOM: u64 = 300;
+/// Seconds that a worker lets a step print nothing: the least of these that is not below its limit.
+const SILENCES: [u64; 5] = [HOUR / 4, HOUR, 4 * HOUR, 12 * HOUR, 48 * HOUR];
+
+/// The class of a time limit in seconds: as long as its action may take.
+pub fn class(limit: u64) -> u64 {
+    let above = CLASSES
+        .into_iter()
+        .find(|class| limit.saturating_add(ROOM) <= *class);
+    let last = CLASSES[CLASSES.len() - 1];
+    // Beyond, whole multiples of the last class.
+    let beyond = || (limit.saturating_add(ROOM) / last).saturating_add(1);
+    above.unwrap_or_else(|| beyond().saturating_mul(last))
+}
+
+/// What the run that a job belongs to says of steps, where that is not the usual. A step that writes more has failed.
+///
+/// The fields stand in the order of canonical CBOR.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bounds {
+    /// Bytes of one file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<u64>,
+    /// Bytes of output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<u64>,
+}
+
 /// What is to be built, complete: nothing but the files of its bundles is needed beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
@@ -35,6 +69,8 @@ pub struct Job {
     pub step: Resolved,
     /// The trees that it needs, each once, those that others lie on before these.
     pub layers: Vec<Layer>,
+    /// What its run says of how much it may write.
+    pub bounds: Bounds,
 }
 
 /// A job or a record that is none.
@@ -68,8 +104,14 @@ fn nonsense<T>(detail: impl Into<String>) -> Result<T, ActionError> {
 struct Written {
     anew: bool,
     step: Bytes,
+    #[serde(default, skip_serializing_if = "is_usual")]
+    bounds: Bounds,
     layers: Vec<Layer>,
     sandbox: String,
+}
+
+fn is_usual(bounds: &Bounds) -> bool {
+    *bounds == Bounds::default()
 }
 
 /// The number of the form alone.
@@ -90,11 +132,32 @@ fn known_format(bytes: &[u8]) -> Result<(), ActionError> {
 }
 
 impl Job {
+    /// A step as it is sent: with its time limits by their classes, `silence` of its run in the place of one of its own.
+    ///
+    /// A job is a part of the action that an engine knows by its digest. So that a changed limit is no other action, the
+    /// limit itself stays here: whoever sent the step ends it when it is over its time, and its worker sees to
+    /// the class. Neither decides what a step produces, and neither is in its key.
+    pub fn sent(step: &Resolved, silence: Option<u64>) -> Resolved {
+        let mut derivation = step.derivation().clone();
+        let policy = &mut derivation.policy;
+        policy.timeout = policy.timeout.map(|limit| class(limit) - ROOM);
+        let silent = policy.silence.or(silence);
+        policy.silence = silent.map(|limit| {
+            let above = SILENCES.into_iter().find(|class| limit <= *class);
+            above.unwrap_or(limit)
+        });
+        // The same trees for the same inputs.
+        derivation
+            .resolve(step.trees().to_vec())
+            .unwrap_or_else(|_| step.clone())
+    }
+
     /// The canonical encoding.
     pub fn encode(&self) -> Vec<u8> {
         let written = Written {
             anew: self.anew,
             step: Bytes(self.step.encode()),
+            bounds: self.bounds,
             layers: self.layers.clone(),
             sandbox: self.step.derivation().sandbox.clone(),
         };
@@ -109,6 +172,7 @@ impl Job {
             anew: written.anew,
             step: Resolved::decode(&written.step.0)?,
             layers: written.layers,
+            bounds: written.bounds,
         };
         if job.step.derivation().sandbox != written.sandbox {
             return nonsense("its step is to be isolated in another way than it says itself");

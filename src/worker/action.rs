@@ -182,9 +182,8 @@ impl Action<'_> {
     /// Writes what is left: the log, and last the record, under another name first.
     fn leave(&self, record: &Record, log: Option<&Path>) -> Result<(), Trouble> {
         let path = self.folder.join(LOG);
-        File::create_new(&path)
-            .and_then(|file| pack_log(log, file))
-            .map_err(|error| cannot("write", &path, &error))?;
+        let packed = pack_log(log).and_then(|packed| File::create_new(&path)?.write_all(&packed));
+        packed.map_err(|error| cannot("write", &path, &error))?;
         let bytes = record
             .encode()
             .map_err(|error| Trouble::new(Code::Other, error.to_string()))?;

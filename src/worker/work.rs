@@ -1,7 +1,7 @@
 //! One job in a store: its trees are joined, its step is built as it is everywhere, its result is cut.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,6 +10,7 @@ use mstore_store::{ErrorKind, Store};
 
 use crate::build::cancel::CancelToken;
 use crate::build::error::StepError;
+use crate::build::log::BoundedLog;
 use crate::build::pause::Stopwatch;
 use crate::build::processors::Processors;
 use crate::build::sandbox::Sandbox;
@@ -19,7 +20,7 @@ use crate::drv::StoreFacts;
 use crate::drv::derivation::SANDBOX_PROFILE;
 use crate::drv::fetcher::NoFetcher;
 use crate::share::action::{Job, Outcome, Record, Times};
-use crate::share::bundle::{Cut, CutError, Digest, Get, Take, join};
+use crate::share::bundle::{Cut, CutError, Digest, Get, MOST_PACKED, Take, join};
 
 use super::needs;
 use super::trouble::{Code, Trouble, cancelled};
@@ -178,6 +179,7 @@ impl Site<'_> {
         peak: &AtomicU64,
     ) -> Result<BuiltStep, StepError> {
         let facts = StoreFacts::new(self.store.clone());
+        let usual = Limits::default();
         let builder = Builder {
             slots: 1,
             store: self.store,
@@ -188,7 +190,9 @@ impl Site<'_> {
             processors: self.processors.clone(),
             limits: Limits {
                 memory: self.memory,
-                ..Limits::default()
+                file: job.bounds.file.unwrap_or(usual.file),
+                output: job.bounds.output.unwrap_or(usual.output),
+                ..usual
             },
             note: &|note| {
                 if let Note::Used { memory } = note {
@@ -234,12 +238,70 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Compresses what a script printed. Without a log, an empty one is written: whoever waits for the file finds it.
-pub fn pack_log<W: Write>(log: Option<&Path>, into: W) -> io::Result<W> {
-    let mut packed = zstd::stream::write::Encoder::new(into, 3)?;
-    packed.include_checksum(true)?;
-    if let Some(log) = log {
-        io::copy(&mut File::open(log)?, &mut packed)?;
+/// Bytes of the beginning and of the end of a log that is too long to travel whole.
+const SHORT: (u64, usize) = (12 << 20, 2 << 20);
+
+/// Compresses what a script printed, so that it travels in one piece as bundles do: where that would be too long, with
+/// what lies in the middle left out, which is said there. Without a log, nothing is compressed: whoever waits for it
+/// finds it.
+pub fn pack_log(log: Option<&Path>) -> io::Result<Vec<u8>> {
+    let Some(log) = log else {
+        return compress(&mut io::empty());
+    };
+    let packed = compress(&mut File::open(log)?)?;
+    if packed.len() as u64 <= MOST_PACKED {
+        return Ok(packed);
     }
-    packed.finish()
+    let mut short = BoundedLog::with_limits(Vec::new(), SHORT.0, SHORT.1);
+    let (mut file, mut piece) = (File::open(log)?, vec![0; 64 << 10]);
+    loop {
+        match file.read(&mut piece)? {
+            0 => return compress(&mut short.finish()?.as_slice()),
+            read => short.push(&piece[..read]),
+        }
+    }
+}
+
+/// Compresses, and stops when it is known that it is too long.
+fn compress(from: &mut dyn Read) -> io::Result<Vec<u8>> {
+    let mut packed = zstd::stream::write::Encoder::new(Vec::new(), 3)?;
+    packed.include_checksum(true)?;
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        let read = from.read(&mut piece)?;
+        if read == 0 || packed.get_ref().len() as u64 > MOST_PACKED {
+            return packed.finish();
+        }
+        packed.write_all(&piece[..read])?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_does_not_compress_travels_without_its_middle() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let mut noise = vec![0; 20 << 20];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        std::fs::write(&log, &noise).unwrap();
+        let packed = pack_log(Some(&log)).unwrap();
+        assert!((packed.len() as u64) < MOST_PACKED, "{}", packed.len());
+        let text = zstd::decode_all(&*packed).unwrap();
+        let head = SHORT.0 as usize;
+        assert_eq!(text[..head], noise[..head]);
+        assert!(
+            text[head..].starts_with(b"\n[... "),
+            "{:?}",
+            &text[head..head + 40]
+        );
+        assert_eq!(text[text.len() - 1000..], noise[noise.len() - 1000..]);
+        // One that compresses is whole, however long it is.
+        std::fs::write(&log, vec![b'x'; 20 << 20]).unwrap();
+        let packed = pack_log(Some(&log)).unwrap();
+        assert_eq!(zstd::decode_all(&*packed).unwrap().len(), 20 << 20);
+        assert_eq!(zstd::decode_all(&*pack_log(None).unwrap()).unwrap(), b"");
+    }
 }

@@ -35,6 +35,8 @@ use tonic::{Code, Request, Response, Status, Streaming};
 pub enum Fault {
     /// It ends with this status.
     Status(Code),
+    /// The same with a text.
+    Refused(Code, &'static str),
     /// It ends with FAILED_PRECONDITION, whose details name every blob of the action as missing.
     Missing,
     /// A stream breaks off after so many bytes or messages.
@@ -73,6 +75,8 @@ pub enum Fault {
     Forgotten,
     /// It stays in the queue until it is cancelled.
     Queued,
+    /// It is executed until it is cancelled.
+    Endless,
     /// It ends, and whoever began it is never told.
     Held,
 }
@@ -98,6 +102,11 @@ pub struct State {
     pub calls: Mutex<Vec<String>>,
     pub batch: i64,
     pub token: Mutex<Option<String>>,
+    /// The range of priorities that it announces, and those that it was given.
+    pub range: Mutex<Option<(i32, i32)>>,
+    pub priorities: Mutex<Vec<Option<i32>>>,
+    /// What it was asked to execute.
+    pub actions: Mutex<Vec<re::Digest>>,
     numbers: AtomicU64,
 }
 
@@ -118,6 +127,7 @@ impl State {
         }
         match (self.faults)(name, count) {
             Some(Fault::Status(code)) => Err(Status::new(code, "on purpose")),
+            Some(Fault::Refused(code, text)) => Err(Status::new(code, text)),
             other => Ok(other),
         }
     }
@@ -428,6 +438,14 @@ impl Capabilities for Service {
                 ..SemVer::default()
             })
         };
+        let range = *self.0.range.lock().unwrap();
+        let range =
+            range.map(
+                |(min_priority, max_priority)| re::priority_capabilities::PriorityRange {
+                    min_priority,
+                    max_priority,
+                },
+            );
         Ok(Response::new(re::ServerCapabilities {
             cache_capabilities: Some(re::CacheCapabilities {
                 digest_functions: vec![1],
@@ -437,6 +455,9 @@ impl Capabilities for Service {
             execution_capabilities: Some(re::ExecutionCapabilities {
                 digest_function: 1,
                 exec_enabled: true,
+                execution_priority_capabilities: range.map(|range| re::PriorityCapabilities {
+                    priorities: vec![range],
+                }),
                 ..re::ExecutionCapabilities::default()
             }),
             low_api_version: version(0),
@@ -689,7 +710,10 @@ impl Execution for Service {
             request.skip_cache_lookup,
             "a failure could come from the cache"
         );
+        let policy = request.execution_policy.map(|policy| policy.priority);
+        self.0.priorities.lock().unwrap().push(policy);
         let action = request.action_digest.unwrap();
+        self.0.actions.lock().unwrap().push(action.clone());
         match &fault {
             Some(Fault::Swept) => self.0.blobs.lock().unwrap().clear(),
             Some(Fault::Silent) => silence().await,
@@ -701,11 +725,21 @@ impl Execution for Service {
         }
         let number = self.0.numbers.fetch_add(1, Ordering::Relaxed);
         let name = format!("operations/{number}");
-        let begun = lr::Operation {
+        let mut begun = lr::Operation {
             name: name.clone(),
             ..lr::Operation::default()
         };
-        if fault == Some(Fault::Queued) {
+        if fault == Some(Fault::Endless) {
+            let metadata = re::ExecuteOperationMetadata {
+                stage: re::execution_stage::Value::Executing as i32,
+                ..re::ExecuteOperationMetadata::default()
+            };
+            begun.metadata = Some(protobuf::Any {
+                type_url: "x/build.bazel.remote.execution.v2.ExecuteOperationMetadata".to_owned(),
+                value: metadata.encode_to_vec(),
+            });
+        }
+        if matches!(fault, Some(Fault::Queued | Fault::Endless)) {
             self.0
                 .operations
                 .lock()
@@ -856,6 +890,9 @@ impl Fake {
             calls: Mutex::default(),
             batch,
             token: Mutex::default(),
+            range: Mutex::default(),
+            priorities: Mutex::default(),
+            actions: Mutex::default(),
             numbers: AtomicU64::new(0),
         });
         let service = Service(Arc::clone(&state));

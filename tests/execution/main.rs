@@ -3,11 +3,13 @@
 
 #[path = "../sandbox/base.rs"]
 mod base;
+mod bots;
 mod certificates;
 #[path = "../cli/environment.rs"]
 mod environment;
 mod failures;
 mod fake;
+mod history;
 mod place;
 mod program;
 mod ways;

@@ -14,7 +14,7 @@ use mstore::drv::derivation::{
     Input, InputSource, Network, Output, Phase, Policy, SANDBOX_PROFILE,
 };
 use mstore::drv::fetcher::NoFetcher;
-use mstore::drv::{Derivation, Resolved, Role, StoreFacts};
+use mstore::drv::{Derivation, Lineage, Resolved, Role, StoreFacts};
 use mstore::schedule::reapi::Settings;
 use mstore::schedule::reapi::errand::{Errand, Live};
 use mstore::schedule::reapi::reactor::Stop;
@@ -44,6 +44,8 @@ pub struct Place {
     pub store: Store,
     pub facts: StoreFacts,
     pub step: Resolved,
+    pub lineage: Lineage,
+    pub urgency: f64,
 }
 
 pub const NAME: &str = "b/a/s/hello:run";
@@ -68,6 +70,8 @@ impl Place {
             facts: StoreFacts::new(store.clone()),
             store,
             step: step(tree),
+            lineage: Lineage::default(),
+            urgency: 1.0,
             dir,
         }
     }
@@ -102,25 +106,15 @@ impl Place {
         notes: &Mutex<Vec<Note>>,
     ) -> Result<BuiltStep, StepError> {
         let cancel = CancelToken::new().unwrap();
-        let builder = Builder {
-            store: &self.store,
-            facts: &self.facts,
-            sandbox: Sandbox::new(),
-            fetcher: &NoFetcher,
-            cancel: &cancel,
-            processors: Processors::new(1),
-            slots: 1,
-            limits: Limits::default(),
-            note: &|note| notes.lock().unwrap().push(note),
-            raw: &|_| (),
-            anew: false,
-            host: "here".to_owned(),
-        };
+        let note = |note| notes.lock().unwrap().push(note);
+        let builder = self.builder(&cancel, &note);
         let errand = Errand {
             live,
             builder: &builder,
             name: NAME,
             step: &self.step,
+            lineage: &self.lineage,
+            urgency: self.urgency,
             stop,
             check: false,
             full: &|| (),
@@ -128,6 +122,27 @@ impl Place {
         builder.build_elsewhere(NAME, &self.step, live.label(), &mut |_| (), &mut |log| {
             errand.run(log)
         })
+    }
+
+    pub fn builder<'a>(
+        &'a self,
+        cancel: &'a CancelToken,
+        note: &'a (dyn Fn(Note) + Sync),
+    ) -> Builder<'a> {
+        Builder {
+            store: &self.store,
+            facts: &self.facts,
+            sandbox: Sandbox::new(),
+            fetcher: &NoFetcher,
+            cancel,
+            processors: Processors::new(1),
+            slots: 1,
+            limits: Limits::default(),
+            note,
+            raw: &|_| (),
+            anew: false,
+            host: "here".to_owned(),
+        }
     }
 
     /// What is recorded of the step.
@@ -202,6 +217,9 @@ pub fn pretend(store: &Path, folder: &Path) -> i32 {
         .copy_out(job.step.root_tree().unwrap(), &root)
         .unwrap();
     fs::write(root.join("made"), "by a worker").unwrap();
+    // What each step makes is another tree.
+    let key = job.step.key().to_string();
+    fs::write(root.join(format!("etc/by-{key}")), key).unwrap();
     // Too large for a message of the smallest engines.
     fs::write(root.join("more"), noise(99, 6000)).unwrap();
     let tree = store

@@ -110,6 +110,62 @@ fn a_failed_step_is_counted_and_a_refused_property_ends_the_run_with_its_remedy(
     assert!(ran.stderr.contains(&refuses.url()), "{}", ran.all());
 }
 
+/// As BuildGrid does where its longest time for an action was not raised: a step without a limit is sent with 48 hours.
+#[test]
+fn an_engine_whose_longest_time_is_shorter_is_told_of_with_the_remedy() {
+    let env = environment();
+    let fake = fake(&env, |call, _| {
+        let text = "Action timeout is larger than the server's maximum execution timeout";
+        (call == "execute").then_some(Fault::Refused(Code::InvalidArgument, text))
+    });
+    let ran = realise(&env, &fake, &[]);
+    assert_eq!(ran.status, Some(3), "{}", ran.all());
+    let hint = ran.stderr.lines().find(|line| line.starts_with("hint:"));
+    let hint = hint.unwrap_or_else(|| panic!("{}", ran.all()));
+    for word in ["max-execution-timeout", "policy/timeout", "48 hours"] {
+        assert!(hint.contains(word), "{hint}");
+    }
+    assert!(
+        ran.stderr.contains("Action timeout is larger"),
+        "{}",
+        ran.all()
+    );
+    assert_eq!(fake.state.count("execute"), 1);
+}
+
+#[test]
+fn the_longest_path_comes_first() {
+    let env = environment();
+    let fake = fake(&env, |_, _| None);
+    *fake.state.range.lock().unwrap() = Some((0, 100));
+    let _ = realise(&env, &fake, &[]).ok();
+    let priorities = fake.state.priorities.lock().unwrap().clone();
+    let [Some(first), Some(second)] = priorities[..] else {
+        panic!("{priorities:?}");
+    };
+    assert_eq!(first, 0);
+    assert!((1..=100).contains(&second), "{second}");
+}
+
+#[test]
+fn dpb_builds_on_an_engine_too() {
+    let env = environment();
+    let fake = fake(&env, |_, _| None);
+    let url = fake.url();
+    let config = ["--config", "mstore.conf"];
+    let ran = env.run(
+        &[
+            &["dpb", "-L", "logs", "--executor", &url, "stage1-a"][..],
+            &config,
+        ]
+        .concat(),
+    );
+    assert_eq!(ran.status, Some(0), "{}", ran.all());
+    assert_eq!(fake.state.count("execute"), 2);
+    let log = fs::read_to_string(env.work().join("logs/build.log")).unwrap();
+    assert!(log.contains("stage1-a"), "{log}");
+}
+
 #[test]
 fn an_engine_that_loses_a_step_three_times_is_reported() {
     let env = environment();

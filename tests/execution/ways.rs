@@ -245,3 +245,79 @@ fn a_token_is_sent_and_renewed() {
     build().unwrap();
     place.is_built();
 }
+
+#[test]
+fn the_most_urgent_has_the_priority_that_comes_first() {
+    for (range, urgency, wanted) in [
+        (None, 1.0, None),
+        (Some((-10, 10)), 1.0, Some(-10)),
+        (Some((-10, 10)), 0.25, Some(5)),
+        (Some((3, 3)), 0.25, Some(3)),
+    ] {
+        let mut place = Place::new(1000);
+        let fake = fake(&place, 0, |_, _| None);
+        *fake.state.range.lock().unwrap() = range;
+        place.urgency = urgency;
+        place.build(&fake).unwrap();
+        assert_eq!(*fake.state.priorities.lock().unwrap(), [wanted]);
+    }
+}
+
+/// The worker knows the class of the limit alone; whoever waits keeps the limit itself.
+#[test]
+fn a_step_that_is_executed_for_longer_than_it_may_is_cancelled_and_has_failed() {
+    let mut place = Place::new(1000);
+    let fake = fake(&place, 0, |call, _| {
+        (call == "execute").then_some(Fault::Endless)
+    });
+    let mut derivation = place.step.derivation().clone();
+    derivation.policy.timeout = Some(1);
+    place.step = derivation.resolve(place.step.trees().to_vec()).unwrap();
+    let mut settings = place.settings(&fake);
+    settings.staging = Duration::ZERO;
+    let live = mstore::schedule::reapi::errand::Live::new(settings, "1").unwrap();
+    let built = place.build_by(&live, &Stop::default(), &Mutex::default());
+    let Err(StepError::Failed(failure)) = built else {
+        panic!("{built:?}");
+    };
+    assert_eq!((&*failure.how, failure.status), ("timed out", 9));
+    let told = failure.tail.join("\n");
+    assert!(told.contains("longer than the 1 s"), "{told}");
+    assert_eq!(fake.state.count("cancel"), 1);
+    assert!(fake.state.operations.lock().unwrap().is_empty());
+    assert!(place.recorded().is_none());
+}
+
+/// The log that a worker leaves, as it comes out here.
+fn log_of(packed: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Vec<u8> {
+    let place = Place::new(1000);
+    let worker = place.worker();
+    let work = move |folder: &std::path::Path| {
+        let status = pretend(&worker, folder);
+        std::fs::write(folder.join("log.zst"), packed()).unwrap();
+        status
+    };
+    let fake = Fake::start(0, work, |_, _| None);
+    place.build(&fake).unwrap();
+    place.is_built();
+    let log = place.recorded().unwrap().log.unwrap();
+    std::fs::read(place.store.path().join("logs").join(log)).unwrap()
+}
+
+#[test]
+fn a_log_is_bounded_and_what_is_left_out_is_told() {
+    let long = log_of(|| crate::place::noise(1, (16 << 20) + 1));
+    let long = String::from_utf8_lossy(&long).into_owned();
+    assert!(long.contains("too long to travel"), "{long}");
+    // A gigabyte in some kilobytes.
+    let bomb = log_of(|| {
+        let mut packed = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        for _ in 0..1024 {
+            std::io::Write::write_all(&mut packed, &vec![b'x'; 1 << 20]).unwrap();
+        }
+        packed.finish().unwrap()
+    });
+    assert!(bomb.len() < 40 << 20, "{}", bomb.len());
+    let end = String::from_utf8_lossy(&bomb[bomb.len() - 100..]).into_owned();
+    assert!(end.contains("more than any worker sends"), "{end}");
+}

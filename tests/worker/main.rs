@@ -176,6 +176,7 @@ impl World {
     fn job(&self, script: &str) -> Job {
         Job {
             anew: false,
+            bounds: Default::default(),
             step: self.step(self.base, script, |_| ()),
             layers: vec![self.base_layer()],
         }
@@ -322,6 +323,7 @@ impl World {
         assert_eq!(step.below(), [tree]);
         let second = Job {
             anew: true,
+            bounds: Default::default(),
             step,
             layers: vec![
                 self.base_layer(),

@@ -65,7 +65,7 @@ pub fn told(trouble: &Trouble) -> String {
         Trouble::Disagrees(what) => what.clone(),
         Trouble::Setup { why, .. } => why.clone(),
         Trouble::Gone(digest) => format!("the engine does not have {digest} any more"),
-        Trouble::Cancelled => "it was ended from outside".to_owned(),
+        Trouble::Cancelled | Trouble::Over => "it was ended from outside".to_owned(),
         Trouble::Store(error) => error.to_string(),
     }
 }

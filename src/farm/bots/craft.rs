@@ -1,6 +1,6 @@
 //! The work of a lease: its action is read, the job in it done, and what came of it brought back.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -130,7 +130,7 @@ fn foreign<T>(what: &str) -> Ends<T> {
 fn ended(trouble: Trouble) -> Finished {
     let code = match &trouble {
         Trouble::Gone(_) => Code::FailedPrecondition,
-        Trouble::Cancelled => Code::Unavailable,
+        Trouble::Cancelled | Trouble::Over => Code::Unavailable,
         Trouble::Disagrees(_) => Code::Internal,
         // Its disk is full, or fails: another machine may have better luck.
         Trouble::Store(_) => {
@@ -264,10 +264,11 @@ impl Builder<'_> {
             digests.sort_unstable();
             digests.dedup();
             let missing = cas.missing(&digests).await?;
+            let mut blobs: HashMap<Digest, Blob> =
+                blobs.into_iter().map(|blob| (blob.digest, blob)).collect();
             for portion in cas.portions(&missing) {
-                let find = |digest: &Digest| blobs.iter().find(|blob| blob.digest == *digest);
-                let portion = portion.iter().filter_map(find).cloned().collect();
-                cas.upload(portion).await?;
+                let taken = portion.iter().filter_map(|digest| blobs.remove(digest));
+                cas.upload(taken.collect()).await?;
             }
             Ok(())
         })
@@ -286,8 +287,8 @@ impl Builder<'_> {
             .map_err(|error| internal(error.to_string()))?;
         let result = Blob::new(self.function, bytes);
         // In memory: the disk may be what fails.
-        let packed = pack_log(log.as_deref(), Vec::new())
-            .map_err(|error| internal(format!("cannot keep the log: {error}")))?;
+        let packed = pack_log(log.as_deref())
+            .map_err(|error| internal(format!("cannot read the log: {error}")))?;
         let packed = Blob::new(self.function, packed);
         let out = outputs(&record, self.function);
         let (tree, folder) = out;

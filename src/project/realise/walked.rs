@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use mstore_store::{Store, TreeHash};
@@ -14,9 +14,11 @@ use crate::build::failed;
 use crate::build::host;
 use crate::build::pause::Stopwatch;
 use crate::build::userns::{Entered, UsernsError};
-use crate::drv::derivation::InputSource;
+use crate::drv::derivation::{Derivation, InputSource};
 use crate::drv::facts::TreePart;
-use crate::drv::{DrvHash, Facts, FactsError, Key, Resolved, StepName, StoreFacts, Trees as _};
+use crate::drv::{
+    DrvHash, Facts, FactsError, Key, Lineage, Resolved, StepName, StoreFacts, Trees as _,
+};
 use crate::plan::More as _;
 use crate::plan::{NodeId, Pins, TargetId};
 use crate::ports::pkgpath::{Flavors, MAIN, PortPath};
@@ -47,6 +49,33 @@ pub struct WantedPort {
     pub pkgpath: PkgPath,
     /// Whether it is to be tested too.
     pub tested: bool,
+}
+
+/// Jobs that the walk looked at, whether there is something to do for them or not.
+#[derive(Debug, Default)]
+struct Looked(Mutex<HashMap<DrvHash, LookedAt>>);
+
+#[derive(Clone, Debug)]
+struct LookedAt {
+    derivation: Derivation,
+    /// Its result, where that was found out.
+    tree: Option<TreeHash>,
+}
+
+impl Looked {
+    fn lock(&self) -> MutexGuard<'_, HashMap<DrvHash, LookedAt>> {
+        // Only whole entries are put in.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, job: &Job, tree: Option<TreeHash>) {
+        let derivation = job.derivation.clone();
+        self.lock().insert(job.hash, LookedAt { derivation, tree });
+    }
+
+    fn at(&self, hash: DrvHash) -> Option<LookedAt> {
+        self.lock().get(&hash).cloned()
+    }
 }
 
 /// A job of a port, as the run knows it.
@@ -272,6 +301,7 @@ fn drive(
     };
     let (feed, intake) = feed();
     let mut lister = Lister::new(project);
+    lister.looked = tools.site.asks_lineage().then(Arc::default);
     if let Some(books) = run.books {
         lister.seconds = Some(&*books.seconds);
         lister.first.clone_from(&books.first);
@@ -285,6 +315,7 @@ fn drive(
             .books
             .filter(|books| books.clean)
             .map(|_| &project.store),
+        looked: lister.looked.clone(),
     };
     if let Some(books) = run.books.filter(|books| books.writes_sizes) {
         let sizes = sizer(&project.store, HashMap::new());
@@ -398,6 +429,8 @@ struct Lister<'a> {
     shapes: HashMap<mstore_store::Hash, (usize, DrvHash)>,
     numbers: HashMap<DrvHash, usize>,
     before: HashMap<StepName, TreeHash>,
+    /// All of it, where the run asks what trees lie on.
+    looked: Option<Arc<Looked>>,
 }
 
 impl Lister<'_> {
@@ -413,6 +446,7 @@ impl Lister<'_> {
             shapes: HashMap::new(),
             numbers: HashMap::new(),
             before: HashMap::new(),
+            looked: None,
         }
     }
 
@@ -513,6 +547,9 @@ impl Lister<'_> {
         };
         for job in &jobs {
             self.look_up(job)?;
+            if let Some(looked) = &self.looked {
+                looked.note(job, self.known.get(&job.hash).copied());
+            }
         }
         let mut needed: HashSet<DrvHash> = HashSet::new();
         if let Some(last) = jobs.last() {
@@ -605,7 +642,10 @@ impl Lister<'_> {
         if self.known.contains_key(&job.hash) {
             return Ok(());
         }
-        let Some(trees) = trees_of(job, &self.facts, |hash| self.known.get(&hash).copied())? else {
+        let Some(trees) = trees_of(&job.derivation, &self.facts, |hash| {
+            self.known.get(&hash).copied()
+        })?
+        else {
             return Ok(());
         };
         let Some(key) = key_of(job, &trees) else {
@@ -647,12 +687,12 @@ fn send(feed: &Feed<PortJob>, list: Vec<Listing<PortJob>>) -> ControlFlow<()> {
 
 /// The trees of the inputs of a job, where all can be told; `result` says what another job's is.
 fn trees_of(
-    job: &Job,
+    derivation: &Derivation,
     facts: &dyn Facts,
     result: impl Fn(DrvHash) -> Option<TreeHash>,
 ) -> Result<Option<Vec<TreeHash>>, FactsError> {
-    let mut trees = Vec::with_capacity(job.derivation.inputs.len());
-    for input in &job.derivation.inputs {
+    let mut trees = Vec::with_capacity(derivation.inputs.len());
+    for input in &derivation.inputs {
         let tree = match &input.source {
             InputSource::Tree(tree) => Some(*tree),
             InputSource::Unpinned(_) => None,
@@ -738,9 +778,22 @@ struct PortJobs<'a> {
     again: Option<Again<'a>>,
     /// Where what is left of failed builds is removed first.
     clean: Option<&'a Store>,
+    /// What the walk looked at, where the run asks what trees lie on.
+    looked: Option<Arc<Looked>>,
 }
 
 impl PortJobs<'_> {
+    /// A job that the walk looked at, built in this run or before.
+    fn made(&self, looked: &Looked, hash: DrvHash) -> Option<Resolved> {
+        let job = looked.at(hash)?;
+        let tree_of = |hash| {
+            let built = self.trees.get(&hash).copied();
+            built.or_else(|| looked.at(hash)?.tree)
+        };
+        let trees = trees_of(&job.derivation, self.facts, tree_of).ok()??;
+        job.derivation.resolve(trees).ok()
+    }
+
     fn resolved(&self, port: &PortJob) -> Result<Box<Resolved>, ScheduleError> {
         let result = |hash| {
             self.trees
@@ -748,7 +801,8 @@ impl PortJobs<'_> {
                 .or_else(|| port.known.get(&hash))
                 .copied()
         };
-        let trees = trees_of(&port.job, self.facts, result)?.ok_or(ScheduleError::Inputs)?;
+        let trees =
+            trees_of(&port.job.derivation, self.facts, result)?.ok_or(ScheduleError::Inputs)?;
         let resolved = port.job.derivation.resolve(trees);
         resolved.map(Box::new).map_err(|_| ScheduleError::Inputs)
     }
@@ -772,6 +826,13 @@ impl Planner for PortJobs<'_> {
     fn trees(&self, node: &PortJob) -> Vec<TreeHash> {
         let resolved = self.resolved(node);
         resolved.map_or_else(|_| Vec::new(), |step| step.trees().to_vec())
+    }
+
+    fn lineage(&self, node: &PortJob) -> Lineage {
+        match (&self.looked, self.resolved(node)) {
+            (Some(looked), Ok(step)) => Lineage::of(&step, &|hash| self.made(looked, hash)),
+            _ => Lineage::default(),
+        }
     }
 
     fn decide(&mut self, node: &PortJob) -> Result<Decision, ScheduleError> {

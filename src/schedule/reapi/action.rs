@@ -10,7 +10,7 @@ use mstore_store::{Hash, codec};
 use super::digest::{Blob, Digest, Function};
 use super::operation::RESULT;
 use crate::drv::isa;
-use crate::share::action::{FORMAT, Job, bundle_path};
+use crate::share::action::{FORMAT, Job, bundle_path, class};
 use crate::share::bundle;
 
 /// The name of the worker's program within an action.
@@ -21,9 +21,8 @@ const JOB: &str = "job";
 const OUT: &str = "out";
 /// The log that comes back.
 pub const LOG: &str = "log.zst";
-/// Hours that an action may take: the least of these above the limit of its step. The worker sees to the limit itself.
-const CLASSES: [i64; 4] = [1, 4, 12, 48];
-const HOUR: i64 = 3600;
+/// Seconds that an action may take whose step has no limit.
+const LONGEST: i64 = 48 * 3600;
 
 /// What the settings say of actions.
 #[derive(Clone, Copy, Debug)]
@@ -142,14 +141,10 @@ pub fn describe(job: &Job, worker: Digest, rules: &Rules<'_>) -> Described {
 
 /// Seconds that an action may take whose step has a limit of so many.
 fn timeout(limit: Option<u64>) -> i64 {
-    let last = CLASSES[CLASSES.len() - 1] * HOUR;
-    let Some(limit) = limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX / 4)) else {
-        return last;
-    };
-    let class = CLASSES.iter().map(|hours| hours * HOUR);
-    let above = class.into_iter().find(|class| limit < *class);
-    // Beyond, whole multiples of the last class.
-    above.unwrap_or_else(|| (limit / last + 1) * last)
+    limit.map_or(LONGEST, |limit| {
+        // A protocol of seconds ends at some 10,000 years.
+        i64::try_from(class(limit)).map_or(i64::MAX / 4, |class| class.min(i64::MAX / 4))
+    })
 }
 
 /// The properties of a platform, by name and value.
@@ -196,6 +191,7 @@ mod tests {
         };
         Job {
             anew: false,
+            bounds: Default::default(),
             layers: trees.iter().map(layer).collect(),
             step: sample().resolve(trees).unwrap(),
         }
@@ -257,23 +253,23 @@ mod tests {
             job.step = derivation.resolve(job.step.trees().to_vec()).unwrap();
             job
         };
-        // The job itself tells the limit, so its own digest is left out of what is compared.
-        let class = |limit| {
-            let described = describe(&with(&|d| d.policy.timeout = limit), worker(), &rules());
-            let action = described
-                .blobs
-                .iter()
-                .find(|blob| blob.digest == described.action);
-            re::Action::decode(&*action.unwrap().bytes)
-                .unwrap()
-                .timeout
-                .unwrap()
-                .seconds
-                / HOUR
+        let limited = |limit| {
+            let mut job = with(&|d| d.policy.timeout = limit);
+            job.step = Job::sent(&job.step, None);
+            describe(&job, worker(), &rules())
         };
+        let class = |limit| {
+            let described = limited(limit);
+            let mut blobs = described.blobs.iter();
+            let action = blobs.find(|blob| blob.digest == described.action);
+            let action = re::Action::decode(&*action.unwrap().bytes).unwrap();
+            action.timeout.unwrap().seconds / 3600
+        };
+        assert_eq!(limited(Some(60)).action, limited(Some(3000)).action);
+        assert_ne!(limited(Some(60)).action, limited(Some(4000)).action);
         let all = [
             Some(1),
-            Some(3599),
+            Some(3300),
             Some(3600),
             Some(40_000),
             Some(50_000),

@@ -1,7 +1,6 @@
 //! One step, built by an engine: described, provided with what the engine lacks, executed, and what came of it brought
 //! here. Called by the thread of the job, which waits.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +10,12 @@ use super::action::{self, LOG, Rules, describe};
 use super::cas::Cas;
 use super::digest::Digest;
 use super::errand::{Blobs, Errand, Live, Work};
-use super::operation::{Ended, Execution, News};
+use super::operation::{Ended, Execution, News, priority};
 use super::outcome::{First, Record as Seeing, Ruling, Seen, judge};
 use super::result::{Found, digest_of};
 use super::trouble::{Trouble, shown};
 use crate::build::error::StepError;
+use crate::build::sandbox::Status;
 use crate::build::step::{Elsewhere, Note};
 use crate::share::action::Outcome;
 
@@ -49,7 +49,7 @@ impl Errand<'_> {
     /// Says who is to blame for what no more asking has mended.
     fn blame(&self, trouble: Trouble) -> StepError {
         match trouble {
-            Trouble::Cancelled => StepError::Cancelled,
+            Trouble::Cancelled | Trouble::Over => StepError::Cancelled,
             _ if self.stop.is_stopped() => StepError::Cancelled,
             Trouble::Store(error) => error.into(),
             Trouble::Setup { why, remedy } => self.live.closed(why, remedy).into(),
@@ -98,21 +98,21 @@ impl Errand<'_> {
         let engine = settings.address.to_string();
         let action = described.action.to_string();
         let store = self.builder.store;
+        let blobs = Blobs::new(described, program, cuts, abilities.function);
+        let limit = self.step.derivation().policy.timeout;
+        let limit = limit.map(Duration::from_secs);
         let mut work = Work {
             cas: Cas::new(Arc::clone(line), abilities.clone()),
             execution: Execution {
                 line: Arc::clone(line),
+                priority: priority(abilities.priorities, self.urgency),
                 abilities,
-                action: described.action,
+                action: blobs.described.action,
                 known: store.operation(&engine, &action)?,
                 queue_timeout: settings.queue_timeout,
+                limit: limit.map(|limit| limit.saturating_add(settings.staging)),
             },
-            blobs: Blobs {
-                described,
-                program,
-                cuts,
-                plans: RefCell::default(),
-            },
+            blobs,
             looked: false,
             again: false,
         };
@@ -203,6 +203,7 @@ impl Errand<'_> {
         loop {
             let next = match self.attempt(work, (engine, action), log) {
                 Err(Trouble::Gone(digest)) => Next::Upload(format!("the blob {digest} is gone")),
+                Err(Trouble::Over) => Next::Done(self.over(log)),
                 Err(trouble) => self.after(work, trouble)?,
                 Ok(next) => next,
             };
@@ -215,9 +216,7 @@ impl Errand<'_> {
                 }
                 Next::Upload(why) => {
                     work.again = true;
-                    self.live
-                        .belief
-                        .forget(&work.blobs.digests(work.execution.abilities.function));
+                    self.live.belief.forget(&work.blobs.digests());
                     (&mut uploads, MOST_UPLOADS, why)
                 }
                 Next::Wait(why) => {
@@ -231,6 +230,20 @@ impl Errand<'_> {
                 self.pause(pause)?;
                 return Err(Trouble::Disagrees(why));
             }
+        }
+    }
+
+    /// The end of a step that took longer than it may.
+    fn over(&self, log: &mut dyn FnMut(&[u8])) -> Elsewhere {
+        let limit = self.step.derivation().policy.timeout.unwrap_or_default();
+        let text = format!(
+            "mstore: it was cancelled at the engine, where it ran longer than the {limit} s of its policy/timeout; no \
+             log comes back of what is cancelled\n"
+        );
+        log(text.as_bytes());
+        Elsewhere::Failed {
+            how: Status::TimedOut.to_string(),
+            status: Status::TimedOut.raw(),
         }
     }
 

@@ -18,7 +18,7 @@ use crate::build::error::{Infrastructure, StepError};
 use crate::build::pause::Stopwatch;
 use crate::build::step::{Builder, Note};
 use crate::dense::Id as _;
-use crate::drv::Resolved;
+use crate::drv::{Lineage, Resolved};
 use crate::schedule::control::words::{Answer, Question};
 use crate::schedule::engine::{HostId, JobId, Run};
 use crate::schedule::error::ScheduleError;
@@ -116,7 +116,7 @@ impl<'a> Engine<'a> {
         &self,
         builder: &Builder<'_>,
         name: &str,
-        step: &Resolved,
+        (step, lineage): (&Resolved, &Lineage),
         output: &mut dyn FnMut(&str),
     ) -> Result<TreeHash, StepError> {
         let live = self.live()?;
@@ -126,6 +126,8 @@ impl<'a> Engine<'a> {
             builder,
             name,
             step,
+            lineage,
+            urgency: 0.0,
             stop: &stop,
             check: true,
             full: &|| (),
@@ -164,6 +166,7 @@ impl Site for Engine<'_> {
         Box::new(Both {
             scope,
             builder,
+            fetch,
             engine: self,
             inner,
             running: Arc::default(),
@@ -174,6 +177,10 @@ impl Site for Engine<'_> {
             })),
             desk: OnceLock::new(),
         })
+    }
+
+    fn asks_lineage(&self) -> bool {
+        true
     }
 
     fn slots(&self) -> Option<usize> {
@@ -195,10 +202,10 @@ impl Site for Engine<'_> {
         &self,
         builder: &Builder<'_>,
         name: &str,
-        step: &Resolved,
+        step: (&Resolved, &Lineage),
         output: &mut dyn FnMut(&str),
     ) -> Option<Result<TreeHash, StepError>> {
-        match Kind::of(step.derivation()).here {
+        match Kind::of(step.0.derivation()).here {
             true => None,
             false => Some(self.check(builder, name, step, output)),
         }
@@ -262,6 +269,7 @@ impl Crowd {
 struct Both<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     builder: &'env Builder<'env>,
+    fetch: &'env Fetch<'env>,
     engine: &'env Engine<'env>,
     inner: Box<dyn Executor + 'scope>,
     running: Arc<Running>,
@@ -484,7 +492,7 @@ impl Executor for Both<'_, '_> {
         let stop = Stop::default();
         let number = self.running.put(job.id, stop.clone(), token.clone());
         let (running, id) = (Arc::clone(&self.running), job.id);
-        let (engine, builder) = (self.engine, self.builder);
+        let (engine, builder, fetch) = (self.engine, self.builder, self.fetch);
         let (crowd, desk) = (Arc::clone(&self.crowd), self.desk.get().cloned());
         let (sender, receiver) = std::sync::mpsc::sync_channel::<Report>(1);
         let spawned =
@@ -509,6 +517,7 @@ impl Executor for Both<'_, '_> {
                         step: &step,
                         token: &token,
                         stop: &stop,
+                        fetch,
                         full: &|| changed(Crowd::halve),
                     };
                     let end = work(engine, builder, &order, &report);
@@ -527,6 +536,10 @@ impl Executor for Both<'_, '_> {
                 no_worker(report, source);
             }
         }
+    }
+
+    fn asks_lineage(&self) -> bool {
+        true
     }
 
     fn near(&self, trees: &[TreeHash]) -> Option<(HostId, f64)> {
@@ -560,6 +573,7 @@ struct Order<'a> {
     step: &'a Resolved,
     token: &'a CancelToken,
     stop: &'a Stop,
+    fetch: &'a Fetch<'a>,
     full: &'a dyn Fn(),
 }
 
@@ -579,6 +593,15 @@ fn work(
         raw: &raw,
         ..builder.with(order.token, &note, order.job.slots)
     };
+    // What lies below the trees may never have come here, where a cache told what was built: without it other bundles
+    // than those of others would be sent.
+    for (tree, _) in order.job.lineage.trees() {
+        match builder.store.has_tree(*tree) {
+            Ok(true) => {}
+            Ok(false) => drop((order.fetch)(*tree)),
+            Err(error) => return Err(Fault::Infrastructure(Infrastructure::from(error).into())),
+        }
+    }
     // Nothing is heard of a step before it has ended: its worker sees to how long it may be silent.
     report.silence(None);
     let name = &order.job.name;
@@ -587,6 +610,8 @@ fn work(
         builder: &builder,
         name,
         step: order.step,
+        lineage: &order.job.lineage,
+        urgency: order.job.urgency,
         stop: order.stop,
         check: false,
         full: order.full,

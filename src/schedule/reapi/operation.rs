@@ -39,8 +39,22 @@ pub struct Execution {
     pub action: Digest,
     /// The name of an operation of it that is known.
     pub known: Option<String>,
+    /// Its priority among those of the engine, where that has any: the least number comes first.
+    pub priority: Option<i32>,
     /// How long it may be queued before that is told.
     pub queue_timeout: Duration,
+    /// How long it may be executed.
+    pub limit: Option<Duration>,
+}
+
+/// The priority of something this urgent, in the range that an engine announced. The most urgent gets the lower end,
+/// which comes first.
+pub fn priority(range: Option<(i32, i32)>, urgency: f64) -> Option<i32> {
+    let (least, most) = range.filter(|(least, most)| least <= most)?;
+    let span = f64::from(most) - f64::from(least);
+    let above = (span * (1.0 - urgency.clamp(0.0, 1.0))).round();
+    // Within the range, and nothing where it is no number.
+    Some((f64::from(least) + above) as i32)
 }
 
 /// What happens to an operation.
@@ -107,7 +121,9 @@ impl Execution {
                     // What its cache has was looked at, and is not believed.
                     skip_cache_lookup: true,
                     action_digest: Some(self.action.wire()),
-                    execution_policy: None,
+                    execution_policy: self
+                        .priority
+                        .map(|priority| re::ExecutionPolicy { priority }),
                     results_cache_policy: None,
                     digest_function: self.abilities.named,
                     inline_stdout: false,
@@ -163,12 +179,16 @@ impl Execution {
             name: Mutex::new(self.known.clone()),
             asked: AtomicBool::new(false),
         };
+        let mut over = false;
         {
             let mut follow = std::pin::pin!(self.follow(&known, &teller));
             tokio::select! {
                 biased;
                 () = stop.stopped() => {}
-                ended = &mut follow => return ended,
+                ended = &mut follow => match ended {
+                    Err(Trouble::Over) => over = true,
+                    ended => return ended,
+                },
             }
             // One that was asked for has a name in a moment, by which it can be cancelled.
             let named = async {
@@ -176,16 +196,21 @@ impl Execution {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             };
-            tokio::select! {
-                _ = tokio::time::timeout(GOODBYE, named) => {}
-                _ = &mut follow => {}
+            if !over {
+                tokio::select! {
+                    _ = tokio::time::timeout(GOODBYE, named) => {}
+                    _ = &mut follow => {}
+                }
             }
         }
         let name = known.name().clone();
         if let Some(name) = name {
             self.cancel(name).await;
         }
-        Err(Trouble::Cancelled)
+        Err(match over {
+            true => Trouble::Over,
+            false => Trouble::Cancelled,
+        })
     }
 
     /// Cancels an operation. An engine that does not take it in is left to itself.
@@ -206,6 +231,8 @@ impl Execution {
             since: Instant::now(),
             timeout: self.queue_timeout,
             told: false,
+            limit: self.limit,
+            executed: None,
         };
         loop {
             let name = known.name().clone();
@@ -256,10 +283,14 @@ impl Execution {
         loop {
             let left = SILENCE.saturating_sub(heard.elapsed());
             let wait = queue.left().map_or(left, |queued| left.min(queued));
+            let wait = queue.time_left().map_or(wait, |rest| wait.min(rest));
             let next = match tokio::time::timeout(wait, stream.message()).await {
                 Ok(Ok(next)) => next,
                 Ok(Err(status)) => return Err(Trouble::Call(call, Status::of_call(&status))),
                 Err(_) => {
+                    if queue.time_left() == Some(Duration::ZERO) {
+                        return Err(Trouble::Over);
+                    }
                     if let Some(queued) = queue.is_long() {
                         teller.tell(News::Queued(queued));
                     }
@@ -314,6 +345,9 @@ struct Queue {
     since: Instant,
     timeout: Duration,
     told: bool,
+    /// How long it may be executed, and since when it is.
+    limit: Option<Duration>,
+    executed: Option<Instant>,
 }
 
 impl Queue {
@@ -339,7 +373,14 @@ impl Queue {
         {
             // Nothing more to tell; a worker that is lost leads back into the queue and is told of by the engine.
             self.told = true;
+            self.executed.get_or_insert_with(Instant::now);
         }
+    }
+
+    /// How long it may still be executed.
+    fn time_left(&self) -> Option<Duration> {
+        let executed = self.executed?.elapsed();
+        self.limit.map(|limit| limit.saturating_sub(executed))
     }
 }
 
@@ -368,5 +409,25 @@ fn ended(operation: Operation) -> Result<Ended, Trouble> {
         None => Err(Trouble::Disagrees(
             "an operation ended with neither a response nor an error".to_owned(),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_urgent_comes_first_within_the_range() {
+        let of = |range, urgency| priority(Some(range), urgency);
+        assert_eq!(priority(None, 1.0), None);
+        assert_eq!(of((0, 0), 0.3), Some(0));
+        assert_eq!(of((-100, 100), 1.0), Some(-100));
+        assert_eq!(of((-100, 100), 0.0), Some(100));
+        assert_eq!(of((-100, 100), 0.5), Some(0));
+        assert_eq!(of((1, 9), 2.0), Some(1));
+        // What an engine may say all the same.
+        assert_eq!(of((i32::MIN, i32::MAX), 0.0), Some(i32::MAX));
+        assert_eq!(of((i32::MIN, i32::MAX), 1.0), Some(i32::MIN));
+        assert_eq!(of((9, 1), 0.5), None);
     }
 }

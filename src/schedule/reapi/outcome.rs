@@ -173,7 +173,7 @@ fn of_status(call: Option<Call>, status: &Status, looked: bool) -> Ruling {
         }
         // BuildGrid takes no action whose limit is above its own.
         (Code::InvalidArgument, _) if status.message.contains("timeout") => closed(
-            "raise the engine's longest time for an action (BuildGrid: max-execution-timeout) above policy/timeout of the step; without one it is sent as 48 hours",
+            "raise the engine's longest time for an action (BuildGrid: max-execution-timeout, in seconds) above that of the step: it is sent as 1, 4, 12 or 48 hours, whichever is above its policy/timeout, and as 48 hours without one",
         ),
         (Code::InvalidArgument, _) => closed(
             "an engine takes only properties that it was told of: look at reapi/property, and at what the engine accepts",

@@ -14,14 +14,14 @@ use super::errand::{AT_ONCE, Errand, Work, lock};
 use super::operation::RESULT;
 use super::reactor::Pending;
 use super::trouble::{Trouble, shown};
+use crate::build::log::BoundedLog;
 use crate::build::step::Elsewhere;
 use crate::drv::derivation::Output;
 use crate::share::action::{MOST_RECORD, Outcome, Record};
-use crate::share::bundle::{self, JoinError, join};
+use crate::share::bundle::{self, JoinError, MOST_PACKED, join};
 
-/// Bytes of a log beyond what a script may write, and most bytes of one as it travels.
-const MORE_OUTPUT: u64 = 1 << 20;
-const MOST_LOG: u64 = 256 << 20;
+/// Most bytes of a log: workers keep of longer ones what this machine does.
+const MOST_LOG: u64 = BoundedLog::<Vec<u8>>::HEAD + (16 << 20);
 
 /// What there is of a record.
 pub enum Found {
@@ -75,7 +75,11 @@ impl Errand<'_> {
         log: &mut dyn FnMut(&[u8]),
     ) -> Result<Elsewhere, Trouble> {
         let of_log = digest_of(result, LOG)?;
-        let of_log = of_log.filter(|digest| digest.size <= MOST_LOG);
+        if let Some(long) = of_log.filter(|digest| digest.size > MOST_PACKED) {
+            let text = format!("mstore: the log of this step is too long to travel: {long}\n");
+            log(text.as_bytes());
+        }
+        let of_log = of_log.filter(|digest| digest.size <= MOST_PACKED);
         match &record.outcome {
             Outcome::Built {
                 size,
@@ -136,12 +140,12 @@ impl Errand<'_> {
         digests.sort_unstable();
         digests.dedup();
         // In the order in which they are needed.
-        let place = |digest: &Digest| {
-            bundles
-                .iter()
-                .position(|b| action::bundle_digest(function, b) == *digest)
-        };
-        digests.sort_by_key(|digest| place(digest).unwrap_or(0));
+        let names = bundles.iter().map(|b| action::bundle_digest(function, b));
+        let mut places: HashMap<Digest, usize> = HashMap::new();
+        for (at, digest) in names.enumerate() {
+            places.entry(digest).or_insert(at);
+        }
+        digests.sort_by_key(|digest| places.get(digest).copied().unwrap_or(0));
         let mut coming = Coming {
             errand: self,
             work,
@@ -177,11 +181,10 @@ impl Errand<'_> {
             log(b"mstore: the engine has not kept the log of this step\n");
             return Ok(());
         };
-        let most = self.builder.limits.output.saturating_add(MORE_OUTPUT);
         let bad = |_| {
             Trouble::Disagrees("its result is dropped: its log cannot be decompressed".to_owned())
         };
-        let mut left = most;
+        let mut left = MOST_LOG;
         let mut reader = zstd::stream::read::Decoder::new(&*packed).map_err(bad)?;
         reader.window_log_max(27).map_err(bad)?;
         let mut buffer = vec![0; 64 << 10];
@@ -193,7 +196,7 @@ impl Errand<'_> {
             match left.checked_sub(read as u64) {
                 Some(rest) => left = rest,
                 None => {
-                    log(b"\nmstore: the rest of this log is more than a step may write\n");
+                    log(b"\nmstore: the rest of this log is more than any worker sends\n");
                     return Ok(());
                 }
             }

@@ -12,6 +12,9 @@ pub const INFLIGHT: usize = 1000;
 /// How long a step may be queued before that is told, where nothing is said.
 pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// What a step may take beyond its own limit at an engine, which does not tell when a script begins: its trees come to
+/// the worker first.
+const STAGING: Duration = Duration::from_secs(300);
 /// For how long an engine that does not answer is asked again.
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -44,6 +47,8 @@ pub struct Settings {
     pub queue_timeout: Duration,
     /// For how long an engine that does not answer is asked again.
     pub patience: Duration,
+    /// What a step may take there beyond its own time limit.
+    pub staging: Duration,
 }
 
 impl Settings {
@@ -63,6 +68,7 @@ impl Settings {
             inflight: INFLIGHT,
             queue_timeout: QUEUE_TIMEOUT,
             patience: PATIENCE,
+            staging: STAGING,
         }
     }
 }

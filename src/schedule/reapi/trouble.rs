@@ -59,6 +59,8 @@ pub enum Trouble {
     Gone(Digest),
     /// It was cancelled from here.
     Cancelled,
+    /// It ran longer than its step may, and was cancelled from here.
+    Over,
     /// The store of this machine failed.
     Store(StoreError),
 }

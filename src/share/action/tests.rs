@@ -27,6 +27,7 @@ fn layer(n: u64, on: &[u64], bundles: std::ops::Range<u64>) -> Layer {
 fn job() -> Job {
     Job {
         anew: false,
+        bounds: Bounds::default(),
         step: sample().resolve(vec![tree(1), tree(2)]).unwrap(),
         layers: vec![
             layer(0, &[], 0..3),
@@ -77,6 +78,31 @@ fn outcomes() -> Vec<Outcome> {
             what: "not a user namespace".to_owned(),
         },
     ]
+}
+
+#[test]
+fn a_limit_travels_as_its_class_and_decides_no_key() {
+    let sent = |timeout, own, run| {
+        let mut derivation = sample();
+        derivation.policy.timeout = timeout;
+        derivation.policy.silence = own;
+        let step = derivation.resolve(vec![tree(1), tree(2)]).unwrap();
+        let sent = Job::sent(&step, run);
+        assert_eq!(sent.key(), step.key());
+        assert_eq!(Job::sent(&sent, run), sent);
+        let policy = &sent.derivation().policy;
+        (policy.timeout, policy.silence)
+    };
+    let timeout = |limit| sent(Some(limit), None, None).0.unwrap();
+    for (limit, class) in [(1, 1), (3300, 1), (3301, 4), (40_000, 12), (50_000, 48)] {
+        assert_eq!(timeout(limit), class * 3600 - 300, "{limit}");
+    }
+    assert_eq!(timeout(200_000), 96 * 3600 - 300);
+    assert!(timeout(u64::MAX) > 1 << 62);
+    assert_eq!(sent(None, None, None), (None, None));
+    assert_eq!(sent(None, Some(60), Some(7200)).1, Some(900));
+    assert_eq!(sent(None, None, Some(901)).1, Some(3600));
+    assert_eq!(sent(None, None, Some(u64::MAX)).1, Some(u64::MAX));
 }
 
 #[test]
@@ -201,7 +227,8 @@ proptest! {
         let trees: Vec<TreeHash> = (0..step.inputs.len() as u64).map(tree).collect();
         let mut layers: Vec<Layer> = (0..trees.len() as u64).map(|n| layer(n, &[], n..2 * n)).collect();
         layers.extend((0..extra).map(|n| layer(100 + n, &[], 0..1)));
-        let job = Job { anew: extra > 1, step: step.resolve(trees).unwrap(), layers };
+        let bounds = Bounds { file: (extra > 0).then_some(extra), output: (extra == 1).then_some(7) };
+        let job = Job { anew: extra > 1, bounds, step: step.resolve(trees).unwrap(), layers };
         prop_assert_eq!(Job::decode(&job.encode()).unwrap(), job);
     }
 

@@ -18,6 +18,7 @@ use crate::build::{host, memory};
 use crate::cli::args::{self, TrustArgs};
 use crate::cli::books::{Past, check, most_needed, read_list, read_sizes, reopen, seed};
 use crate::cli::context::{Context, current_dir};
+use crate::cli::engine::engine;
 use crate::cli::failure::FOUND;
 use crate::cli::report::{broke_off, processors};
 use crate::cli::watch::Watch;
@@ -33,6 +34,7 @@ use crate::project::realise::{
 use crate::project::{Access, Caches, Project, ports};
 use crate::schedule::Leave;
 use crate::schedule::engine::Patience;
+use crate::schedule::realise::Site;
 use crate::share::ssh_master::Sockets;
 use screen::Display;
 
@@ -109,6 +111,10 @@ pub struct Args {
     /// Seconds after which the display is drawn though nothing happened
     #[arg(short = 'T', value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     display: Duration,
+    /// Build on an engine of the Remote Execution API, reapi://HOST:PORT/INSTANCE or reapis:// over TLS; here is this
+    /// machine [default: $MSTORE_EXECUTOR, else executor in the configuration file]
+    #[arg(long, value_name = "URL")]
+    executor: Option<String>,
     /// Print help
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
@@ -149,9 +155,12 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         Some(file) => Some(farm(context, file, &args, &mut memory)?),
         None => None,
     };
+    let beside = farm.as_ref().map(|farm| farm as &dyn Site);
+    let engine = engine(&context.config()?, args.executor.as_deref(), beside)?;
     // Must come before the first thread.
     let entered = match &farm {
         Some(farm) if !farm.builds_here() => Entered::Root,
+        None if engine.is_some() => Entered::Root,
         _ => context.enter()?,
     };
     // Before the store is opened: what is mounted later is to be seen by all who use it.
@@ -184,6 +193,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode, Failure> {
         names,
         arch: &arch,
         farm: farm.as_ref(),
+        engine: engine.as_deref(),
         books: &books,
         entered,
         memory,
@@ -309,6 +319,7 @@ struct Session<'a> {
     names: Vec<String>,
     arch: &'a str,
     farm: Option<&'a Farm>,
+    engine: Option<&'a dyn Site>,
     books: &'a Books,
     entered: Entered,
     /// Bytes up to which steps are built in memory on this machine.
@@ -360,14 +371,17 @@ impl Session<'_> {
         let until = Until::default();
         // What other machines build is not lost as soon as a key is pressed.
         let alone = Leave::default();
-        let leave = match self.farm {
-            Some(_) => self.context.leave(),
-            None => &alone,
+        let leave = match (self.farm, self.engine) {
+            (None, None) => &alone,
+            _ => self.context.leave(),
         };
         let run = Run {
             farm: self.farm,
-            site: None,
-            jobs: self.args.jobs.map_or_else(processors, |n| n.get().into()),
+            site: self.engine,
+            jobs: match self.engine.and_then(|engine| engine.slots()) {
+                Some(slots) => slots,
+                None => self.args.jobs.map_or_else(processors, |n| n.get().into()),
+            },
             processors: processors(),
             limits: Limits {
                 memory: self.memory,
@@ -487,7 +501,7 @@ impl Session<'_> {
     ) -> Result<Vec<TargetId>, Failure> {
         let index = project.distribution.index();
         let mut gone = Vec::new();
-        if self.farm.is_none() {
+        if self.farm.is_none() && self.engine.is_none() {
             for (id, obstacle) in left_out(project, recipes, targets, run) {
                 self.ignored(&index.display_name(&id), &obstacle.to_string())?;
                 gone.push(id);
