@@ -42,7 +42,7 @@ pub fn class(limit: u64) -> u64 {
         .find(|class| limit.saturating_add(ROOM) <= *class);
     let last = CLASSES[CLASSES.len() - 1];
     // Beyond, whole multiples of the last class.
-    let beyond = || (limit.saturating_add(ROOM) / last).saturating_add(1);
+    let beyond = || limit.saturating_add(ROOM).div_ceil(last);
     above.unwrap_or_else(|| beyond().saturating_mul(last))
 }
 
