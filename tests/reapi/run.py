@@ -521,11 +521,11 @@ class Cases:
         assert sum(self.grid.jobs().values()) == before + 1, "the failure was replayed, or more than it ran again"
 
     def case_time_limit(self):
-        """A step over its own limit is a failure of the step."""
-        world = World(self.farm, targets=1, seconds=60, policy="[section policy]\ntimeout: 2\n")
+        """A step over its own limit is a failure of the step. Who waits ends it, five minutes after its limit."""
+        world = World(self.farm, targets=1, seconds=900, policy="[section policy]\ntimeout: 2\n")
         self.crew(self.w1)
         run = world.start()
-        run.ends(1, 60)
+        run.ends(1, 420)
         assert [outcome for _, _, outcome in world.history()] in (["timeout"], ["failed"]), world.history()
         assert "2 s" in run.said() or "timeout" in run.said() or "limit" in run.said(), run.said()
 
